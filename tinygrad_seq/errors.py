@@ -1,0 +1,102 @@
+"""The exceptions of the package: one small tree, one way of speaking.
+
+Every message names what went wrong and then says what was expected, what was
+found instead and what to try. Each class also derives from the built-in
+exception that a NumPy or PyTorch user would catch.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DtypeError",
+    "GraphError",
+    "IndexRangeError",
+    "NonFiniteError",
+    "NotDifferentiableError",
+    "RenderError",
+    "ShapeError",
+    "StateDictError",
+    "TinygradSeqError",
+]
+
+
+class TinygradSeqError(Exception):
+    """Base of every error raised on purpose by this package.
+
+    Parameters
+    ----------
+    what : str
+        What went wrong, naming the operation and the argument.
+    expected, got, hint : optional
+        What was expected, what was found, and what to try; each becomes a line of
+        its own when given.
+
+    Examples
+    --------
+    >>> print(ShapeError("matmul: inner sizes differ", expected="(3, n)", got=(4, 2), hint="transpose b"))
+    matmul: inner sizes differ
+      expected: (3, n)
+      got: (4, 2)
+      try: transpose b
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+    ) -> None:
+        lines = [what]
+        for label, value in (("expected", expected), ("got", got), ("try", hint)):
+            if value is not None:
+                lines.append(f"  {label}: {value}")
+        super().__init__("\n".join(lines))
+
+
+class ShapeError(TinygradSeqError, ValueError):
+    """Ranks or sizes do not fit together."""
+
+
+class DtypeError(TinygradSeqError, TypeError):
+    """A dtype is not the one an operation needs, or two would mix silently."""
+
+
+class IndexRangeError(TinygradSeqError, IndexError):
+    """A token, class or index lies outside its range."""
+
+
+class ConfigError(TinygradSeqError, ValueError):
+    """An option has a value that cannot work."""
+
+
+class GraphError(TinygradSeqError, RuntimeError):
+    """The recorded graph cannot answer: freed, cut, changed, or never recorded."""
+
+
+class NotDifferentiableError(TinygradSeqError, TypeError):
+    """A gradient was asked for where there is none."""
+
+
+class NonFiniteError(TinygradSeqError, FloatingPointError):
+    """A NaN or an infinity where only finite numbers can be used."""
+
+
+class StateDictError(TinygradSeqError, ValueError):
+    """Names, shapes or dtypes in a state dict do not match the module."""
+
+
+class DataError(TinygradSeqError, ValueError):
+    """A text or data set cannot be used: unreadable, empty, too short, unknown symbol."""
+
+
+class CheckpointError(TinygradSeqError, ValueError):
+    """A checkpoint is missing, incomplete or not of this program."""
+
+
+class RenderError(TinygradSeqError, RuntimeError):
+    """A drawing could not be rendered; its DOT text is still available."""
