@@ -1,0 +1,88 @@
+# Needs only Python 3.10 or newer with its venv module; everything else is installed
+# into $(VENV). Any interpreter will do:  make test PYTHON=python3.12
+# Options for the program behind a target:  make demo ARGS="--text my.txt"
+
+VENV   ?= .venv
+PARITY ?= .venv-parity
+ARGS   ?=
+PYTHON ?=
+
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types format parity bench clean distclean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.installed-draw,plot ## train, sample and draw a character LSTM (a few minutes; results in runs/)
+	$(BIN)/python demos/char_lm.py $(ARGS)
+
+test: $(VENV)/.installed-test ## run the tests and the examples in the docstrings and pages
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed-dev ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.installed-dev ## rewrite the files in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.installed-dev ## check the types of the package
+	$(BIN)/mypy $(ARGS)
+
+parity: $(PARITY)/.installed-parity ## compare with PyTorch, in an environment of its own (a large download)
+	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
+
+bench: $(VENV)/.installed-test ## time one training step at the published shapes
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## remove caches and build products; runs/ and the environments stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml htmlcov *.egg-info
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+distclean: clean ## also remove the environments
+	rm -rf $(VENV) $(PARITY)
+
+# One environment per folder, made by the first interpreter that is new enough.
+# A stamp for each set of extras: an unchanged pyproject.toml installs nothing again.
+
+OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
+
+$(VENV)/bin/python $(PARITY)/bin/python:
+	@env=$(patsubst %/bin/python,%,$@); python=; \
+	for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.10 python); do \
+	  if "$$candidate" -c '$(OLD_ENOUGH)' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "error: no Python 3.10 or newer found" >&2; \
+	  echo "  expected: $(if $(PYTHON),PYTHON=$(PYTHON) to be Python 3.10 or newer,python3 on the PATH to be 3.10 or newer)" >&2; \
+	  echo "  got: $$($(or $(PYTHON),python3) --version 2>&1)" >&2; \
+	  echo "  try: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+	  exit 1; \
+	fi; \
+	if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+	  echo "error: $$python cannot make virtual environments" >&2; \
+	  echo "  expected: the standard modules venv and ensurepip" >&2; \
+	  echo "  got: at least one of them cannot be imported" >&2; \
+	  echo "  try: install them (Debian and Ubuntu: apt install python3-venv) or name another PYTHON=" >&2; \
+	  exit 1; \
+	fi; \
+	echo "creating $$env with $$("$$python" --version)"; \
+	"$$python" -m venv --clear "$$env" || { rm -rf "$$env"; exit 1; }
+
+define install
+	@$(1)/bin/python -c '$(OLD_ENOUGH)' || { echo "error: $(1) holds a Python older than 3.10; try: rm -r $(1)" >&2; exit 1; }
+	@echo "installing .[$(2)] into $(1)"
+	@$(1)/bin/python -m pip install --quiet "pip>=23"
+	@$(1)/bin/python -m pip install --quiet --editable ".[$(2)]"
+	@touch $@
+endef
+
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
+	$(call install,$(VENV),$*)
+
+$(PARITY)/.installed-%: pyproject.toml | $(PARITY)/bin/python
+	$(call install,$(PARITY),$*)
