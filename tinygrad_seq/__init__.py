@@ -1,0 +1,23 @@
+"""A from-scratch autograd micro-framework for sequence models, on NumPy."""
+
+from tinygrad_seq import errors
+from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope
+from tinygrad_seq.ops import *  # noqa: F403
+from tinygrad_seq.ops import __all__ as _op_names
+from tinygrad_seq.tensor import Tensor, tensor
+from tinygrad_seq.transforms import grad
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Tensor",
+    "composed",
+    "enable_grad",
+    "errors",
+    "grad",
+    "no_grad",
+    "observe",
+    "scope",
+    "tensor",
+]
+__all__ += _op_names

@@ -1,0 +1,1 @@
+"""Numerical kernels: NumPy in, NumPy out. They never see a Tensor."""

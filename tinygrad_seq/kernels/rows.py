@@ -1,0 +1,41 @@
+"""Adding rows where ids say: the adjoint of a row look-up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["add_rows"]
+
+_GEMM_ROWS = 512
+"""Up to this many distinct rows a product with one-hot rows beats sorting."""
+
+
+def add_rows(ids: NDArray[Any], values: NDArray[Any], rows: int) -> NDArray[Any]:
+    """Sum ``values[j]`` into row ``ids[j]`` of a zero ``(rows, F)`` array.
+
+    As the product ``onehot(ids).T @ values`` for small vocabularies, by sorting and
+    segment sums for large ones; the order of summation is fixed either way.
+
+    Parameters
+    ----------
+    ids : (M,) integers in [0, rows)
+    values : (M, F)
+
+    Examples
+    --------
+    >>> add_rows(np.array([1, 0, 1]), np.array([[1.0], [2.0], [3.0]]), 3).tolist()
+    [[2.0], [4.0], [0.0]]
+    """
+    if rows <= _GEMM_ROWS:
+        onehot = np.zeros((rows, len(ids)), values.dtype)
+        onehot[ids, np.arange(len(ids))] = 1
+        return onehot @ values
+    out = np.zeros((rows, values.shape[1]), values.dtype)
+    if len(ids):
+        order = np.argsort(ids, kind="stable")
+        kept, starts = np.unique(ids[order], return_index=True)
+        out[kept] = np.add.reduceat(values[order], starts, axis=0)
+    return out

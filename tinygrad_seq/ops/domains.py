@@ -1,0 +1,91 @@
+"""Where property tests may draw an operation's operands from.
+
+A domain is a function ``sample(draw) -> (arrays, params)``. ``draw`` is anything with the methods
+of :class:`Draw`; the testing package provides one on top of hypothesis, so that failures shrink.
+Values are kept away from kinks and poles by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from tinygrad_seq.engine.node import Array
+
+__all__ = [
+    "DISTINCT",
+    "NONZERO",
+    "POSITIVE",
+    "REAL",
+    "Draw",
+    "Sample",
+    "binary",
+    "draw_axis",
+    "reduction",
+    "unary",
+]
+
+T = TypeVar("T")
+Sample = Callable[["Draw"], tuple[tuple[Any, ...], dict[str, Any]]]
+
+REAL = "real"
+"""Between -2 and 2."""
+POSITIVE = "positive"
+"""Between 0.5 and 2.5."""
+NONZERO = "nonzero"
+"""Of either sign, at least 0.25 away from zero, at most 2."""
+DISTINCT = "distinct"
+"""Of either sign, nonzero, no two entries closer than 0.1."""
+
+
+class Draw(Protocol):
+    """A source of shapes, arrays and choices."""
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer between `low` and `high`, both included."""
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of the options."""
+
+    def shape(self, min_dims: int = 0, max_dims: int = 3, max_side: int = 3) -> tuple[int, ...]:
+        """A shape without empty axes."""
+
+    def broadcastable(self, count: int) -> list[tuple[int, ...]]:
+        """Shapes that broadcast together."""
+
+    def array(self, shape: tuple[int, ...], values: str = REAL) -> Array:
+        """A float64 array of one of the kinds of values above."""
+
+
+def unary(values: str = REAL) -> Sample:
+    """One operand of any shape."""
+    return lambda draw: ((draw.array(draw.shape(), values),), {})
+
+
+def binary(left: str = REAL, right: str = REAL) -> Sample:
+    """Two operands whose shapes broadcast together."""
+
+    def sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        a, b = draw.broadcastable(2)
+        return (draw.array(a, left), draw.array(b, right)), {}
+
+    return sample
+
+
+def draw_axis(draw: Draw, ndim: int) -> int | tuple[int, ...] | None:
+    """An axis argument: none, one axis (negative ones too), or two."""
+    options: list[int | tuple[int, ...] | None] = [None, *range(-ndim, ndim)]
+    if ndim >= 2:
+        options += [(0, -1), (1, 0)]
+    return draw.choice(options)
+
+
+def reduction(values: str = REAL, *, several: bool = True) -> Sample:
+    """One operand with ``axis`` and ``keepdims``."""
+
+    def sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        x = draw.array(draw.shape(1), values)
+        axis = draw_axis(draw, x.ndim) if several else draw.integer(-x.ndim, x.ndim - 1)
+        return (x,), {"axis": axis, "keepdims": draw.choice([False, True])}
+
+    return sample

@@ -1,0 +1,253 @@
+"""Elementwise arithmetic. Operands broadcast; the backward walk undoes that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
+from tinygrad_seq.ops.registry import constant, register
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Array
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = [
+    "absolute",
+    "add",
+    "clip",
+    "cos",
+    "divide",
+    "exp",
+    "log",
+    "log1p",
+    "maximum",
+    "minimum",
+    "multiply",
+    "negative",
+    "power",
+    "sin",
+    "sqrt",
+    "square",
+    "subtract",
+    "where",
+]
+
+
+def _apart(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Two broadcastable operands whose entries never meet."""
+    a, b = draw.broadcastable(2)
+    size = int(np.prod(a, dtype=int)), int(np.prod(b, dtype=int))
+    values = draw.array((size[0] + size[1],), DISTINCT)
+    return (values[: size[0]].reshape(a), values[size[0] :].reshape(b)), {}
+
+
+def _where_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    a, b, c = draw.broadcastable(3)
+    condition = draw.array(c, REAL) > 0
+    return (draw.array(a), draw.array(b)), {"condition": condition}
+
+
+def _clip_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    low, high = draw.choice([(-0.125, 0.125), (None, 0.125), (-0.125, None)])
+    return (draw.array(draw.shape(), NONZERO),), {"low": low, "high": high}
+
+
+def _win(g: Any, winner: Any, other: Any) -> Any:
+    """The cotangent where `winner` wins, half of it at a tie, 0 elsewhere."""
+    w, o = constant(winner), constant(other)
+    return g * np.where(w == o, 0.5, w > o).astype(g.dtype)
+
+
+def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
+    """The cotangent where clipping changes nothing (bounds included, as PyTorch has it)."""
+    values = constant(x)
+    kept = values >= (-np.inf if low is None else low)
+    return np.where(kept & (values <= (np.inf if high is None else high)), g, 0.0)
+
+
+ADD = register(Op("add", np.add, "a b", [lambda g: g, lambda g: g], sample=binary()))
+SUBTRACT = register(
+    Op("subtract", np.subtract, "a b", [lambda g: g, lambda g: -g], sample=binary())
+)
+MULTIPLY = register(
+    Op("multiply", np.multiply, "a b", [lambda g, b: g * b, lambda g, a: g * a], sample=binary())
+)
+DIVIDE = register(
+    Op(
+        "divide",
+        np.true_divide,
+        "a b",
+        [lambda g, b: g / b, lambda g, b, out: -g * out / b],
+        sample=binary(REAL, NONZERO),
+    )
+)
+POWER = register(
+    Op(
+        "power",
+        np.power,
+        "a b",
+        [lambda g, a, b: g * b * a ** (b - 1), lambda g, a, out: g * out * np.log(a)],
+        sample=binary(POSITIVE, REAL),
+    )
+)
+NEGATIVE = register(Op("negative", np.negative, "x", [lambda g: -g], sample=unary()))
+SQUARE = register(Op("square", np.square, "x", [lambda g, x: g * (2 * x)], sample=unary()))
+SQRT = register(Op("sqrt", np.sqrt, "x", [lambda g, out: g / (2 * out)], sample=unary(POSITIVE)))
+EXP = register(Op("exp", np.exp, "x", [lambda g, out: g * out], sample=unary()))
+LOG = register(Op("log", np.log, "x", [lambda g, x: g / x], sample=unary(POSITIVE)))
+LOG1P = register(Op("log1p", np.log1p, "x", [lambda g, x: g / (1 + x)], sample=unary(POSITIVE)))
+SIN = register(Op("sin", np.sin, "x", [lambda g, x: g * np.cos(x)], sample=unary()))
+COS = register(Op("cos", np.cos, "x", [lambda g, x: -g * np.sin(x)], sample=unary()))
+ABSOLUTE = register(
+    Op(
+        "absolute",
+        np.abs,
+        "x",
+        [lambda g, x: g * np.sign(x)],
+        sample=unary(NONZERO),
+        analytic=False,
+    )
+)
+MAXIMUM = register(
+    Op(
+        "maximum",
+        np.maximum,
+        "a b",
+        [lambda g, a, b: _win(g, a, b), lambda g, a, b: _win(g, b, a)],
+        sample=_apart,
+        analytic=False,
+    )
+)
+MINIMUM = register(
+    Op(
+        "minimum",
+        np.minimum,
+        "a b",
+        [lambda g, a, b: _win(g, b, a), lambda g, a, b: _win(g, a, b)],
+        sample=_apart,
+        analytic=False,
+    )
+)
+WHERE = register(
+    Op(
+        "where",
+        lambda a, b, condition: np.where(condition, a, b),
+        "a b",
+        [
+            lambda g, condition: np.where(condition, g, 0.0),
+            lambda g, condition: np.where(condition, 0.0, g),
+        ],
+        sample=_where_sample,
+    )
+)
+CLIP = register(
+    Op(
+        "clip",
+        lambda x, low, high: np.clip(x, low, high),
+        "x",
+        [_inside],
+        sample=_clip_sample,
+        analytic=False,
+    )
+)
+
+
+def add(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise a + b."""
+    return apply(ADD, (a, b), {})
+
+
+def subtract(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise a - b."""
+    return apply(SUBTRACT, (a, b), {})
+
+
+def multiply(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise (Hadamard) product."""
+    return apply(MULTIPLY, (a, b), {})
+
+
+def divide(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise a / b."""
+    return apply(DIVIDE, (a, b), {})
+
+
+def power(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise a ** b. A tracked exponent needs a positive base."""
+    return apply(POWER, (a, b), {})
+
+
+def negative(x: TensorLike) -> Tensor:
+    """Elementwise -x."""
+    return apply(NEGATIVE, (x,), {})
+
+
+def square(x: TensorLike) -> Tensor:
+    """Elementwise x**2."""
+    return apply(SQUARE, (x,), {})
+
+
+def sqrt(x: TensorLike) -> Tensor:
+    """Elementwise square root; its gradient at 0 is infinite."""
+    return apply(SQRT, (x,), {})
+
+
+def exp(x: TensorLike) -> Tensor:
+    """Elementwise e**x."""
+    return apply(EXP, (x,), {})
+
+
+def log(x: TensorLike) -> Tensor:
+    """Elementwise natural logarithm."""
+    return apply(LOG, (x,), {})
+
+
+def log1p(x: TensorLike) -> Tensor:
+    """Elementwise log(1 + x), accurate near 0."""
+    return apply(LOG1P, (x,), {})
+
+
+def sin(x: TensorLike) -> Tensor:
+    """Elementwise sine, x in radians."""
+    return apply(SIN, (x,), {})
+
+
+def cos(x: TensorLike) -> Tensor:
+    """Elementwise cosine, x in radians."""
+    return apply(COS, (x,), {})
+
+
+def absolute(x: TensorLike) -> Tensor:
+    """Elementwise absolute value; the gradient at 0 is 0."""
+    return apply(ABSOLUTE, (x,), {})
+
+
+def maximum(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise larger operand; a tie shares the gradient equally."""
+    return apply(MAXIMUM, (a, b), {})
+
+
+def minimum(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise smaller operand; a tie shares the gradient equally."""
+    return apply(MINIMUM, (a, b), {})
+
+
+def where(condition: Array, a: TensorLike, b: TensorLike) -> Tensor:
+    """Take from `a` where `condition` (a constant) holds, from `b` elsewhere.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> tgs.where(np.array([True, False]), tgs.tensor([1.0, 2.0]), 0.0).numpy()
+    array([1., 0.], dtype=float32)
+    """
+    return apply(WHERE, (a, b), {"condition": np.asarray(condition, dtype=bool)})
+
+
+def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
+    """Limit x to [low, high]; the gradient is 1 inside (bounds included) and 0 outside."""
+    return apply(CLIP, (x,), {"low": low, "high": high})

@@ -1,0 +1,254 @@
+"""Picking entries, and its adjoint: adding entries back where they were picked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.errors import DtypeError, IndexRangeError
+from tinygrad_seq.kernels.rows import add_rows
+from tinygrad_seq.ops.domains import Draw
+from tinygrad_seq.ops.registry import register, run, shape_of
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Array
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["check_indices", "gather", "getitem", "one_hot", "take", "take_along_axis"]
+
+Sampled = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether an index picks every entry at most once, as slices and integers do."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(
+        part is None or part is Ellipsis or isinstance(part, (int, slice, np.integer))
+        for part in parts
+    )
+
+
+def _put_add(g: Any, index: Any, into: tuple[int, ...]) -> Any:
+    out = np.zeros(into, g.dtype)
+    if _is_basic(index):
+        out[index] = g
+    else:
+        np.add.at(out, index, g)
+    return out
+
+
+def _put_along(g: Any, indices: Any, axis: int, into: tuple[int, ...]) -> Any:
+    out = np.zeros(into, g.dtype)
+    grid = list(np.indices(indices.shape, sparse=True))
+    grid[axis] = indices
+    np.add.at(out, tuple(grid), g)
+    return out
+
+
+def _rows_back(g: Any, ids: Any, rows: int) -> Any:
+    return add_rows(ids.reshape(-1), g.reshape(ids.size, -1), rows).reshape(
+        rows, *g.shape[ids.ndim :]
+    )
+
+
+def _index(draw: Draw, shape: tuple[int, ...]) -> Any:
+    """A basic, integer-array or boolean index for an array of this shape."""
+    kind = draw.choice(["int", "slice", "array", "mask", "newaxis"])
+    if kind == "int":
+        return draw.integer(-shape[0], shape[0] - 1)
+    if kind == "slice":
+        return slice(draw.integer(0, 1), None, draw.choice([1, 2, -1]) or None)
+    if kind == "array":
+        return np.array([draw.integer(-shape[0], shape[0] - 1) for _ in range(4)])
+    if kind == "mask":
+        return np.array([draw.choice([True, False]) for _ in range(shape[0])])
+    return (Ellipsis, None)
+
+
+def _getitem_sample(draw: Draw) -> Sampled:
+    x = draw.array(draw.shape(1))
+    return (x,), {"index": _index(draw, x.shape)}
+
+
+def _put_add_sample(draw: Draw) -> Sampled:
+    shape = draw.shape(1)
+    index = _index(draw, shape)
+    return (draw.array(np.zeros(shape)[index].shape),), {"index": index, "into": shape}
+
+
+def _ids(draw: Draw, rows: int) -> Array:
+    shape = draw.shape(0, 2)
+    return np.array(
+        [draw.integer(0, rows - 1) for _ in range(int(np.prod(shape, dtype=int)))], int
+    ).reshape(shape)
+
+
+def _take_sample(draw: Draw) -> Sampled:
+    x = draw.array(draw.shape(1))
+    return (x,), {"ids": _ids(draw, x.shape[0])}
+
+
+def _add_rows_sample(draw: Draw) -> Sampled:
+    rows = draw.integer(1, 4)
+    ids = _ids(draw, rows)
+    return (draw.array(ids.shape + draw.shape(0, 1)),), {"ids": ids, "rows": rows}
+
+
+def _along_sample(draw: Draw) -> Sampled:
+    x = draw.array(draw.shape(1))
+    axis = draw.integer(0, x.ndim - 1)
+    wide = x.shape[:axis] + (draw.integer(1, 3),) + x.shape[axis + 1 :]
+    top = x.shape[axis] - 1
+    picks = [draw.integer(0, top) for _ in range(int(np.prod(wide, dtype=int)))]
+    return (x,), {"indices": np.array(picks, int).reshape(wide), "axis": axis}
+
+
+def _put_along_sample(draw: Draw) -> Sampled:
+    (x,), params = _along_sample(draw)
+    return (draw.array(params["indices"].shape),), {**params, "into": x.shape}
+
+
+GETITEM = register(
+    Op(
+        "getitem",
+        lambda x, index: x[index],
+        "x",
+        [lambda g, shape, index: run(PUT_ADD, g, index=index, into=shape)],
+        sample=_getitem_sample,
+        view=True,
+    )
+)
+PUT_ADD = register(
+    Op("put_add", _put_add, "g", [lambda g, index: g[index]], sample=_put_add_sample)
+)
+TAKE = register(
+    Op(
+        "take",
+        lambda x, ids: np.take(x, ids, axis=0),
+        "x",
+        [lambda g, shape, ids: run(ADD_ROWS, g, ids=ids, rows=shape[0])],
+        sample=_take_sample,
+    )
+)
+ADD_ROWS = register(
+    Op(
+        "add_rows",
+        _rows_back,
+        "g",
+        [lambda g, ids: run(TAKE, g, ids=ids)],
+        sample=_add_rows_sample,
+    )
+)
+TAKE_ALONG = register(
+    Op(
+        "take_along_axis",
+        np.take_along_axis,
+        "x",
+        [
+            lambda g, shape, indices, axis: run(
+                PUT_ALONG, g, indices=indices, axis=axis, into=shape
+            )
+        ],
+        sample=_along_sample,
+    )
+)
+PUT_ALONG = register(
+    Op(
+        "put_along_axis",
+        _put_along,
+        "g",
+        [lambda g, indices, axis: run(TAKE_ALONG, g, indices=indices, axis=axis)],
+        sample=_put_along_sample,
+    )
+)
+
+
+def check_indices(ids: Any, size: int, what: str) -> Array:
+    """Integer ids within [0, size), as an array, or a typed error naming the first bad one."""
+    array = np.asarray(ids)
+    if array.dtype.kind not in "iu":
+        raise DtypeError(f"{what}: ids", expected="an integer dtype", got=array.dtype)
+    if array.size and (array.min() < 0 or array.max() >= size):
+        bad = np.argwhere((array < 0) | (array >= size))[0]
+        raise IndexRangeError(
+            f"{what}: id out of range at position {tuple(int(i) for i in bad)}",
+            expected=f"0 <= id < {size}",
+            got=int(array[tuple(bad)]),
+            hint="check the vocabulary that made the ids against the size of the layer",
+        )
+    return array
+
+
+def getitem(x: TensorLike, index: Any) -> Tensor:
+    """``x[index]`` with NumPy's basic and advanced indexing by constants."""
+    if isinstance(index, tuple):
+        index = tuple(_plain(part) for part in index)
+    else:
+        index = _plain(index)
+    return apply(GETITEM, (x,), {"index": index})
+
+
+def _plain(part: Any) -> Any:
+    """One part of an index as an array or scalar; lists become arrays, Tensors their values."""
+    if isinstance(part, (int, slice)) or part is None or part is Ellipsis:
+        return part
+    array = np.asarray(part)
+    if array.dtype.kind not in "iub":
+        if array.size:
+            raise DtypeError("index", expected="integers or booleans", got=array.dtype)
+        array = array.astype(int)
+    return array
+
+
+def take(x: TensorLike, ids: Any) -> Tensor:
+    """Rows ``x[ids]`` along the first axis, for any shape of integer ids.
+
+    Raises
+    ------
+    IndexRangeError
+        If an id lies outside ``0 .. len(x) - 1``.
+    """
+    return apply(TAKE, (x,), {"ids": check_indices(ids, shape_of(x)[0], "take")})
+
+
+def take_along_axis(x: TensorLike, indices: Any, axis: int) -> Tensor:
+    """Entries picked along an axis by an index array of the same rank."""
+    axis = axis % len(shape_of(x))
+    picks = check_indices(indices, shape_of(x)[axis], "take_along_axis")
+    return apply(TAKE_ALONG, (x,), {"indices": picks, "axis": axis})
+
+
+def gather(x: TensorLike, axis: int, index: Any) -> Tensor:
+    """PyTorch's name and argument order for :func:`take_along_axis`."""
+    return take_along_axis(x, index, axis)
+
+
+def one_hot(ids: Any, n: int, dtype: Any = np.float32) -> Tensor:
+    """One-hot rows: a 1 at each id, 0 elsewhere (the notes' "One-hot encoding").
+
+    Parameters
+    ----------
+    ids : integer array of any shape
+    n : int
+        Number of classes.
+
+    Returns
+    -------
+    Tensor of shape ``ids.shape + (n,)``, constant.
+
+    Raises
+    ------
+    IndexRangeError
+        If an id lies outside ``0 .. n - 1``.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> tgs.one_hot([0, 2], 3).numpy()
+    array([[1., 0., 0.],
+           [0., 0., 1.]], dtype=float32)
+    """
+    return apply(TAKE, (np.eye(n, dtype=dtype),), {"ids": check_indices(ids, n, "one_hot")})

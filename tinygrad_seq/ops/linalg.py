@@ -1,0 +1,217 @@
+"""Products of matrices and tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.ops.domains import Draw
+from tinygrad_seq.ops.registry import register, shape_of
+from tinygrad_seq.ops.shape import expand_dims, squeeze
+
+if TYPE_CHECKING:
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["einsum", "linear", "matmul"]
+
+Sampled = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _t(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+def _rows(x: Any) -> Any:
+    """All leading axes flattened into one."""
+    return x if x.ndim == 2 else np.reshape(x, (-1, x.shape[-1]))
+
+
+def _matmul(a: Any, b: Any) -> Any:
+    """``a @ b``; a matrix on the right is applied to all rows of `a` in one product."""
+    if b.ndim == 2 and a.ndim > 2:
+        return np.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[-1])
+    return np.matmul(a, b)
+
+
+def _right_rule(g: Any, a: Any, shape: Any) -> Any:
+    if len(shape) == 2:
+        return np.matmul(_t(_rows(a)), _rows(g))
+    return np.matmul(_t(a), g)
+
+
+def _queued_products(lefts: list[Any], cotangents: list[Any]) -> Any:
+    """Sum of ``a.T @ g`` over a weight's uses, as one product over all their rows."""
+    if len(lefts) == 1:
+        return np.matmul(_t(_rows(lefts[0])), _rows(cotangents[0]))
+    a = np.concatenate([_rows(left) for left in lefts])
+    g = np.concatenate([_rows(cotangent) for cotangent in cotangents])
+    return np.matmul(_t(a), g)
+
+
+def _matmul_sample(draw: Draw) -> Sampled:
+    n, k, m = (draw.integer(1, 3) for _ in range(3))
+    left, right = draw.choice([((), ()), ((2,), ()), ((), (2,)), ((2,), (2,)), ((3, 1), (2,))])
+    return (draw.array((*left, n, k)), draw.array((*right, k, m))), {}
+
+
+def _linear(x: Any, weight: Any, bias: Any) -> Any:
+    out = _matmul(x, weight)
+    out += bias
+    return out
+
+
+def _linear_sample(draw: Draw) -> Sampled:
+    k, m = draw.integer(1, 3), draw.integer(1, 3)
+    x = draw.array((*draw.shape(1, 2), k))
+    return (x, draw.array((k, m)), draw.array((m,))), {}
+
+
+def _einsum_sample(draw: Draw) -> Sampled:
+    spec = draw.choice(
+        ["ij,jk->ik", "ij,ij->", "bij,bjk->bik", "i,j->ij", "ij->ji", "ij->j", "tnh,snh->nts"]
+    )
+    sizes = {letter: draw.integer(1, 3) for letter in "abijkhnst"}
+    operands = spec.split("->")[0].split(",")
+    arrays = tuple(draw.array(tuple(sizes[letter] for letter in term)) for term in operands)
+    return arrays, {"spec": spec}
+
+
+def _einsum_rule(g: Any, xs: Any, needs: Any, spec: str) -> list[Any]:
+    """Contract the cotangent with the other operands; restore axes that were summed alone."""
+    left, out = spec.split("->")
+    terms = left.split(",")
+    found: list[Any] = []
+    for i, term in enumerate(terms):
+        if not needs[i]:
+            found.append(None)
+            continue
+        others = [(t, x) for j, (t, x) in enumerate(zip(terms, xs, strict=True)) if j != i]
+        reach = set(out).union(*(set(t) for t, _ in others))
+        kept = "".join(letter for letter in term if letter in reach)
+        contraction = ",".join([out, *(t for t, _ in others)]) + "->" + kept
+        part = np.einsum(contraction, g, *(x for _, x in others))
+        size = dict(zip(term, xs[i].shape, strict=True))
+        part = np.reshape(part, tuple(size[c] if c in kept else 1 for c in term))
+        found.append(np.broadcast_to(part, xs[i].shape))
+    return found
+
+
+MATMUL = register(
+    Op(
+        "matmul",
+        _matmul,
+        "a b",
+        [lambda g, b: _matmul(g, _t(b)), _right_rule],
+        sample=_matmul_sample,
+        defer=(1, 0, _queued_products),
+    )
+)
+LINEAR = register(
+    Op(
+        "linear",
+        _linear,
+        "x weight bias",
+        [
+            lambda g, weight: _matmul(g, _t(weight)),
+            lambda g, x: np.matmul(_t(_rows(x)), _rows(g)),
+            lambda g: np.sum(_rows(g), axis=0),
+        ],
+        sample=_linear_sample,
+        defer=(1, 0, _queued_products),
+    )
+)
+EINSUM = register(
+    Op(
+        "einsum",
+        lambda *xs, spec: np.einsum(spec, *xs),
+        "*xs",
+        joint=_einsum_rule,
+        sample=_einsum_sample,
+    )
+)
+
+
+def matmul(a: TensorLike, b: TensorLike) -> Tensor:
+    """``a @ b`` with NumPy's rules for vectors and stacks of matrices.
+
+    Raises
+    ------
+    ShapeError
+        If an operand is a scalar or the inner sizes differ.
+    """
+    shape_a, shape_b = shape_of(a), shape_of(b)
+    inner_b = shape_b[-2] if len(shape_b) > 1 else shape_b[0] if shape_b else None
+    if not shape_a or shape_a[-1] != inner_b:
+        raise ShapeError(
+            "matmul: inner sizes differ",
+            expected="(..., n, k) @ (..., k, m), or vectors of length k",
+            got=f"{shape_a} @ {shape_b}",
+            hint="transpose an operand with .T, or use * for the elementwise product",
+        )
+    if len(shape_a) > 1 and len(shape_b) > 1:
+        return apply(MATMUL, (a, b), {})
+    left = expand_dims(a, 0) if len(shape_a) == 1 else a
+    right = expand_dims(b, -1) if len(shape_b) == 1 else b
+    gone = ([-2] if len(shape_a) == 1 else []) + ([-1] if len(shape_b) == 1 else [])
+    return squeeze(apply(MATMUL, (left, right), {}), tuple(gone))
+
+
+def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
+    """The affine map x W + b: ``x (..., I)``, ``weight (I, O)``, ``bias (O,)``.
+
+    Raises
+    ------
+    ShapeError
+        If the last size of `x` is not the first size of `weight`.
+    """
+    shape, wide = shape_of(x), shape_of(weight)
+    if not shape or shape[-1] != wide[0]:
+        raise ShapeError(
+            "linear: the last axis of x does not fit the weight",
+            expected=f"(..., {wide[0]})",
+            got=shape,
+            hint="features come last",
+        )
+    if bias is None:
+        return matmul(x, weight)
+    if len(shape) == 1:
+        return squeeze(apply(LINEAR, (expand_dims(x, 0), weight, bias), {}), 0)
+    return apply(LINEAR, (x, weight, bias), {})
+
+
+def einsum(spec: str, *operands: TensorLike) -> Tensor:
+    """Einstein summation with an explicit output and letters for every axis.
+
+    Raises
+    ------
+    ShapeError
+        For an ellipsis, or a letter repeated within one operand (take the diagonal first).
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> q, k = tgs.tensor(np.ones((5, 2, 8))), tgs.tensor(np.ones((7, 2, 8)))
+    >>> tgs.einsum("tnh,snh->nts", q, k).shape
+    (2, 5, 7)
+    """
+    spec = spec.replace(" ", "")
+    if "->" not in spec:
+        letters = "".join(sorted(spec.replace(",", "")))
+        spec += "->" + "".join(c for c in letters if letters.count(c) == 1)
+    terms = spec.split("->")[0].split(",")
+    repeated = [term for term in terms if len(set(term)) != len(term)]
+    if "." in spec or repeated:
+        raise ShapeError(
+            "einsum: unsupported specification",
+            expected="one letter per axis, each at most once per operand, no ellipsis",
+            got=spec,
+        )
+    if len(terms) != len(operands):
+        raise ShapeError(
+            "einsum: operands and terms", expected=f"{len(terms)} operands", got=len(operands)
+        )
+    return apply(EINSUM, operands, {"spec": spec})

@@ -1,0 +1,124 @@
+"""The nonlinearities of neural networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.kernels.gates import sigmoid as sigmoid_kernel
+from tinygrad_seq.ops.domains import NONZERO, Draw, unary
+from tinygrad_seq.ops.registry import constant, register
+
+if TYPE_CHECKING:
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["log_softmax", "logsumexp", "relu", "sigmoid", "softmax", "tanh"]
+
+
+def _along_axis(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    x = draw.array(draw.shape(1))
+    return (x,), {"axis": draw.integer(-x.ndim, x.ndim - 1)}
+
+
+def _largest(x: Any, axis: int) -> Any:
+    """Largest entry along the axis, by real part (so that complex steps pass through)."""
+    top: Any = np.max(x.real, axis=axis, keepdims=True)
+    return np.where(np.isfinite(top), top, 0).astype(x.real.dtype)
+
+
+def _softmax(x: Any, axis: int) -> Any:
+    e = np.exp(x - _largest(x, axis))
+    e /= np.sum(e, axis=axis, keepdims=True)
+    return e
+
+
+def _log_softmax(x: Any, axis: int) -> Any:
+    shifted = x - _largest(x, axis)
+    shifted -= np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
+    return shifted
+
+
+def _logsumexp(x: Any, axis: int) -> Any:
+    top = _largest(x, axis)
+    total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))
+    return np.squeeze(total + top, axis=axis)
+
+
+TANH = register(Op("tanh", np.tanh, "x", [lambda g, out: g * (1 - out * out)], sample=unary()))
+SIGMOID = register(
+    Op("sigmoid", sigmoid_kernel, "x", [lambda g, out: g * (out * (1 - out))], sample=unary())
+)
+RELU = register(
+    Op(
+        "relu",
+        lambda x: np.maximum(x, 0),
+        "x",
+        [lambda g, out: g * (constant(out) > 0)],
+        sample=unary(NONZERO),
+        analytic=False,
+    )
+)
+SOFTMAX = register(
+    Op(
+        "softmax",
+        _softmax,
+        "x",
+        [lambda g, out, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True))],
+        sample=_along_axis,
+    )
+)
+LOG_SOFTMAX = register(
+    Op(
+        "log_softmax",
+        _log_softmax,
+        "x",
+        [lambda g, out, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True)],
+        sample=_along_axis,
+    )
+)
+LOGSUMEXP = register(
+    Op(
+        "logsumexp",
+        _logsumexp,
+        "x",
+        [
+            lambda g, x, out, axis: (
+                np.expand_dims(g, axis) * np.exp(x - np.expand_dims(out, axis))
+            )
+        ],
+        sample=_along_axis,
+    )
+)
+
+
+def tanh(x: TensorLike) -> Tensor:
+    """Elementwise hyperbolic tangent."""
+    return apply(TANH, (x,), {})
+
+
+def sigmoid(x: TensorLike) -> Tensor:
+    """Elementwise logistic function 1 / (1 + e**-x), without overflow."""
+    return apply(SIGMOID, (x,), {})
+
+
+def relu(x: TensorLike) -> Tensor:
+    """Elementwise max(x, 0); the gradient at 0 is 0."""
+    return apply(RELU, (x,), {})
+
+
+def softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """Normalised exponentials e**x_k / sum_j e**x_j along an axis, shifted by the largest entry."""
+    return apply(SOFTMAX, (x,), {"axis": axis})
+
+
+def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """Logarithm of :func:`softmax`, computed without taking the logarithm of a small number."""
+    return apply(LOG_SOFTMAX, (x,), {"axis": axis})
+
+
+def logsumexp(x: TensorLike, axis: int = -1) -> Tensor:
+    """Logarithm of the sum of exponentials along an axis, without overflow."""
+    return apply(LOGSUMEXP, (x,), {"axis": axis})

@@ -1,0 +1,105 @@
+"""Reductions and running sums along axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.ops.domains import DISTINCT, REAL, Draw, reduction
+from tinygrad_seq.ops.registry import constant, register
+
+if TYPE_CHECKING:
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["cumsum", "max", "mean", "min", "std", "sum", "var"]
+
+Axis = int | tuple[int, ...] | None
+
+
+def _keep(g: Any, axis: Axis, keepdims: bool, ndim: int) -> Any:
+    """The cotangent of a reduction with its reduced axes put back, of size 1."""
+    if keepdims:
+        return g
+    if axis is None:
+        return np.reshape(g, (1,) * ndim)
+    axes = (axis,) if isinstance(axis, int) else axis
+    return np.expand_dims(g, tuple(a % ndim for a in axes)) if ndim else g
+
+
+def _sum_rule(g: Any, shape: Any, axis: Axis, keepdims: bool) -> Any:
+    return np.broadcast_to(_keep(g, axis, keepdims, len(shape)), shape)
+
+
+def _mean_rule(g: Any, shape: Any, axis: Axis, keepdims: bool) -> Any:
+    count = np.prod(shape, dtype=int) / np.maximum(np.prod(g.shape, dtype=int), 1)
+    return np.broadcast_to(_keep(g / float(count), axis, keepdims, len(shape)), shape)
+
+
+def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
+    """Entries that tie for the extreme share the cotangent equally."""
+    values = constant(x)
+    ndim = values.ndim
+    hit = (values == _keep(constant(out), axis, keepdims, ndim)).astype(g.dtype)
+    hit /= np.sum(hit, axis=axis, keepdims=True)
+    return _keep(g, axis, keepdims, ndim) * hit
+
+
+def _cumsum_rule(g: Any, axis: int) -> Any:
+    return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
+
+
+def _cumsum_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    x = draw.array(draw.shape(1), REAL)
+    return (x,), {"axis": draw.integer(-x.ndim, x.ndim - 1)}
+
+
+SUM = register(Op("sum", np.sum, "x", [_sum_rule], sample=reduction()))
+MEAN = register(Op("mean", np.mean, "x", [_mean_rule], sample=reduction()))
+MAX = register(
+    Op("max", np.max, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False)
+)
+MIN = register(
+    Op("min", np.min, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False)
+)
+CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sample))
+
+
+def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Sum over one, several or all axes."""
+    return apply(SUM, (x,), {"axis": axis, "keepdims": keepdims})
+
+
+def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Arithmetic mean over one, several or all axes."""
+    return apply(MEAN, (x,), {"axis": axis, "keepdims": keepdims})
+
+
+def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Largest entry; ties share the gradient equally."""
+    return apply(MAX, (x,), {"axis": axis, "keepdims": keepdims})
+
+
+def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Smallest entry; ties share the gradient equally."""
+    return apply(MIN, (x,), {"axis": axis, "keepdims": keepdims})
+
+
+def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """Variance, the mean squared distance from the mean, with n - ddof in the denominator."""
+    centred = x - mean(x, axis, keepdims=True)
+    spread = sum(centred * centred, axis, keepdims)
+    count = centred.size / np.maximum(spread.size, 1) - ddof
+    return spread / float(count)
+
+
+def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """Standard deviation: the square root of :func:`var`."""
+    return var(x, axis, ddof, keepdims) ** 0.5
+
+
+def cumsum(x: TensorLike, axis: int) -> Tensor:
+    """Running sum along an axis."""
+    return apply(CUMSUM, (x,), {"axis": axis})

@@ -1,0 +1,54 @@
+"""The list of all operations, and how rules and public functions run one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.engine.node import Variable
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.errors import ConfigError
+
+__all__ = ["OPS", "constant", "register", "run", "shape_of"]
+
+OPS: dict[str, Op] = {}
+"""Every registered operation by name: what the property tests and the op table walk over."""
+
+
+def register(op: Op) -> Op:
+    """Add an operation to :data:`OPS`; a fused operation must bring its composed twin."""
+    if op.name in OPS:
+        raise ConfigError(f"an operation named {op.name!r} is registered already")
+    if op.sample is None:
+        raise ConfigError(
+            f"operation {op.name!r} has no domain",
+            expected="sample=..., from which its property tests draw",
+            hint="see tinygrad_seq.ops.domains",
+        )
+    if op.keep and op.twin is None:
+        raise ConfigError(
+            f"fused operation {op.name!r} has no composed twin",
+            expected="twin=..., the same computation from other operations",
+        )
+    OPS[op.name] = op
+    return op
+
+
+def run(op: Op, *operands: Any, **params: Any) -> Any:
+    """Run `op` inside a rule: on plain arrays as plain NumPy, on variables as a recorded node."""
+    if any(isinstance(operand, Variable) for operand in operands):
+        return apply(op, operands, params)
+    return op.forward(*operands, **params)
+
+
+def constant(x: Any) -> Any:
+    """The value of an operand that a rule only compares or counts with, as a plain array."""
+    return x._data if isinstance(x, Variable) else np.asarray(x)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Shape of an operand: a variable, an array, a number or a nested list."""
+    shape = getattr(x, "shape", None)
+    return np.shape(x) if shape is None else tuple(shape)

@@ -1,0 +1,245 @@
+"""Operations that move or join entries without changing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.ops.domains import Draw
+from tinygrad_seq.ops.registry import register, shape_of
+
+if TYPE_CHECKING:
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = [
+    "broadcast_to",
+    "concatenate",
+    "expand_dims",
+    "flip",
+    "moveaxis",
+    "reshape",
+    "split",
+    "squeeze",
+    "stack",
+    "swapaxes",
+    "transpose",
+]
+
+Sampled = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _reshape_sample(draw: Draw) -> Sampled:
+    x = draw.array(draw.shape())
+    return (x,), {"shape_to": draw.choice([(x.size,), (1, -1), x.shape[::-1]])}
+
+
+def _transpose_sample(draw: Draw) -> Sampled:
+    x = draw.array(draw.shape())
+    order = list(range(x.ndim))
+    turn = draw.integer(0, max(x.ndim - 1, 0))
+    return (x,), {"axes": tuple(order[turn:] + order[:turn])}
+
+
+def _broadcast_sample(draw: Draw) -> Sampled:
+    narrow, other = draw.broadcastable(2)
+    return (draw.array(narrow),), {"shape_to": np.broadcast_shapes(narrow, other)}
+
+
+def _flip_sample(draw: Draw) -> Sampled:
+    x = draw.array(draw.shape(1))
+    return (x,), {"axis": draw.integer(-x.ndim, x.ndim - 1)}
+
+
+def _concatenate_sample(draw: Draw) -> Sampled:
+    shape = draw.shape(1)
+    axis = draw.integer(-len(shape), len(shape) - 1)
+    parts = []
+    for _ in range(draw.integer(1, 3)):
+        sizes = list(shape)
+        sizes[axis] = draw.integer(1, 3)
+        parts.append(draw.array(tuple(sizes)))
+    return tuple(parts), {"axis": axis, "points": _points(parts, axis)}
+
+
+def _stack_sample(draw: Draw) -> Sampled:
+    shape = draw.shape()
+    axis = draw.integer(-len(shape) - 1, len(shape))
+    return tuple(draw.array(shape) for _ in range(draw.integer(1, 3))), {"axis": axis}
+
+
+def _split_sample(draw: Draw) -> Sampled:
+    shape = draw.shape(1)
+    axis = draw.integer(-len(shape), len(shape) - 1)
+    count = draw.integer(1, 3)
+    sizes = list(shape)
+    sizes[axis] *= count
+    return (draw.array(tuple(sizes)),), {"sections": count, "axis": axis}
+
+
+def _points(parts: Sequence[Any], axis: int) -> tuple[int, ...]:
+    """Where one part ends and the next begins."""
+    ends = np.cumsum([shape_of(part)[axis] for part in parts])
+    return tuple(int(end) for end in ends[:-1])
+
+
+def _unstack(g: Any, axis: int) -> list[Any]:
+    return [np.squeeze(part, axis) for part in np.split(g, g.shape[axis], axis)]
+
+
+RESHAPE = register(
+    Op(
+        "reshape",
+        lambda x, shape_to: np.reshape(x, shape_to),
+        "x",
+        [lambda g, shape: np.reshape(g, shape)],
+        sample=_reshape_sample,
+        view=True,
+    )
+)
+TRANSPOSE = register(
+    Op(
+        "transpose",
+        np.transpose,
+        "x",
+        [lambda g, axes: np.transpose(g, tuple(int(i) for i in np.argsort(axes)))],
+        sample=_transpose_sample,
+        view=True,
+    )
+)
+BROADCAST_TO = register(
+    Op(
+        "broadcast_to",
+        lambda x, shape_to: np.broadcast_to(x, shape_to),
+        "x",
+        [lambda g: g],
+        sample=_broadcast_sample,
+        view=True,
+    )
+)
+FLIP = register(
+    Op("flip", np.flip, "x", [lambda g, axis: np.flip(g, axis)], sample=_flip_sample, view=True)
+)
+CONCATENATE = register(
+    Op(
+        "concatenate",
+        lambda *xs, axis, points: np.concatenate(xs, axis),
+        "*xs",
+        joint=lambda g, axis, points: np.split(g, points, axis),
+        sample=_concatenate_sample,
+    )
+)
+STACK = register(
+    Op(
+        "stack",
+        lambda *xs, axis: np.stack(xs, axis),
+        "*xs",
+        joint=_unstack,
+        sample=_stack_sample,
+    )
+)
+SPLIT = register(
+    Op(
+        "split",
+        lambda x, sections, axis: tuple(np.split(x, sections, axis)),
+        "x",
+        [lambda g, axis: np.concatenate(g, axis)],
+        sample=_split_sample,
+        outputs=-1,
+        view=True,
+    )
+)
+
+
+def reshape(x: TensorLike, shape: int | tuple[int, ...]) -> Tensor:
+    """Give a new shape to the same entries; one size may be -1."""
+    return apply(RESHAPE, (x,), {"shape_to": shape})
+
+
+def transpose(x: TensorLike, axes: tuple[int, ...] | None = None) -> Tensor:
+    """Permute the axes; without `axes`, reverse them."""
+    ndim = len(shape_of(x))
+    order = tuple(range(ndim))[::-1] if axes is None else tuple(a % ndim for a in axes)
+    if sorted(order) != list(range(ndim)):
+        raise ShapeError("transpose: axes", expected=f"each of 0..{ndim - 1} once", got=axes)
+    return apply(TRANSPOSE, (x,), {"axes": order})
+
+
+def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
+    """Exchange two axes."""
+    order = list(range(len(shape_of(x))))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return transpose(x, tuple(order))
+
+
+def moveaxis(x: TensorLike, source: int, destination: int) -> Tensor:
+    """Move one axis to another place."""
+    ndim = len(shape_of(x))
+    order = [axis for axis in range(ndim) if axis != source % ndim]
+    order.insert(destination % ndim, source % ndim)
+    return transpose(x, tuple(order))
+
+
+def expand_dims(x: TensorLike, axis: int | tuple[int, ...]) -> Tensor:
+    """Insert axes of size 1."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    ndim = len(shape_of(x)) + len(axes)
+    places = {a % ndim for a in axes}
+    rest = iter(shape_of(x))
+    return reshape(x, tuple(1 if i in places else next(rest) for i in range(ndim)))
+
+
+def squeeze(x: TensorLike, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """Remove axes of size 1 (all of them, or those named)."""
+    shape = shape_of(x)
+    if axis is None:
+        axes = {i for i, size in enumerate(shape) if size == 1}
+    else:
+        axes = {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
+    if any(shape[a] != 1 for a in axes):
+        raise ShapeError("squeeze: an axis to remove", expected="size 1", got=f"shape {shape}")
+    return reshape(x, tuple(size for i, size in enumerate(shape) if i not in axes))
+
+
+def broadcast_to(x: TensorLike, shape: tuple[int, ...]) -> Tensor:
+    """Repeat along new axes and axes of size 1, as broadcasting does."""
+    return apply(BROADCAST_TO, (x,), {"shape_to": shape})
+
+
+def flip(x: TensorLike, axis: int) -> Tensor:
+    """Reverse the order along an axis."""
+    return apply(FLIP, (x,), {"axis": axis})
+
+
+def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
+    """Join along an existing axis."""
+    _some(xs, "concatenate")
+    return apply(CONCATENATE, tuple(xs), {"axis": axis, "points": _points(xs, axis)})
+
+
+def stack(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
+    """Join along a new axis."""
+    _some(xs, "stack")
+    return apply(STACK, tuple(xs), {"axis": axis})
+
+
+def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
+    """Cut into equal parts (an integer) or at given positions, as ``numpy.split`` does.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> [part.shape for part in tgs.split(tgs.tensor(np.zeros((2, 12))), 4, axis=1)]
+    [(2, 3), (2, 3), (2, 3), (2, 3)]
+    """
+    cut = sections if isinstance(sections, int) else tuple(sections)
+    return apply(SPLIT, (x,), {"sections": cut, "axis": axis})
+
+
+def _some(xs: Sequence[TensorLike], name: str) -> None:
+    if len(xs) == 0:
+        raise ConfigError(f"{name}: nothing to join", expected="at least one tensor", got="none")

@@ -1,0 +1,565 @@
+"""The Tensor: an array that remembers where it came from.
+
+Operators only call operations; the mathematics is in :mod:`tinygrad_seq.ops`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.mode import current_mode
+from tinygrad_seq.engine.node import Array, Node, Variable
+from tinygrad_seq.engine.tape import bind_result_type
+from tinygrad_seq.errors import DtypeError, GraphError, NotDifferentiableError, ShapeError
+
+if TYPE_CHECKING:
+    from tinygrad_seq.viz import Drawing
+
+__all__ = ["Tensor", "TensorLike", "starting_point", "tensor"]
+
+
+class Tensor(Variable):
+    """A NumPy array with reverse-mode differentiation.
+
+    Made by :func:`tensor` (a copy of your data) or as the result of an operation. Operators
+    and NumPy's own functions work on it and are recorded wherever an operand requires gradients.
+
+    Notes
+    -----
+    Values are never changed by operations. ``t.data = array`` and :meth:`writable` write
+    on purpose: they bump ``version``, and a backward that needs the old value refuses.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
+        array = _as_array(data, dtype)
+        self._data = array
+        self._node = None
+        self._grad = None
+        self._pin = None
+        self._base = None
+        self.name = ""
+        self.version = 0
+        if requires_grad:
+            self._make_leaf()
+
+    def _make_leaf(self) -> None:
+        if self.dtype.kind != "f":
+            raise DtypeError(
+                "requires_grad on a tensor that is not floating",
+                expected="float32 or float64",
+                got=self.dtype,
+                hint="make it with dtype=np.float32",
+            )
+        node = Node(None, (), {}, self.shape, self.dtype, current_mode.get().scope)
+        node.owner = weakref.ref(self)
+        self._node = node
+
+    # -- what it is ---------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The array. Read-only for results, and for leaves while a live graph has it saved.
+
+        Assigning replaces the values (same shape and dtype) and bumps ``version``.
+        """
+        node = self._node
+        if (node is not None and node.op is not None) or self._live_pin() is not None:
+            view = self._data.view()
+            view.flags.writeable = False
+            return view
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = np.asarray(value)
+        if array.shape != self.shape or array.dtype != self.dtype:
+            kind = ShapeError if array.shape != self.shape else DtypeError
+            raise kind(
+                "assignment to .data changes the tensor",
+                expected=f"shape {self.shape}, {self.dtype}",
+                got=f"shape {array.shape}, {array.dtype}",
+                hint="make a new tensor, or convert the array first",
+            )
+        self._require_leaf("assign to .data of")
+        if array is not self._data:
+            array = array.copy()
+        self._written()
+        self._data = array
+
+    def writable(self) -> Array:
+        """The array itself, for writing in place; bumps ``version``.
+
+        Examples
+        --------
+        >>> import tinygrad_seq as tgs
+        >>> w = tgs.tensor([1.0, 2.0], requires_grad=True)
+        >>> w.writable()[:] -= 1
+        >>> w.numpy(), w.version
+        (array([0., 1.], dtype=float32), 1)
+        """
+        self._require_leaf("write into")
+        self._written()
+        if not self._data.flags.writeable:
+            self._data = self._data.copy()
+        return self._data
+
+    def _require_leaf(self, action: str) -> None:
+        if self._node is not None and self._node.op is not None:
+            raise GraphError(
+                f"cannot {action} the result of {self._node}: the graph may need its value",
+                expected="a leaf (a parameter, or a tensor you made)",
+                hint="write to a copy: t.detach().clone()",
+            )
+
+    @property
+    def grad(self) -> Array | None:
+        """Gradient collected by :meth:`backward`: an array of the same shape and dtype."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            value = np.asarray(value)
+            if value.shape != self.shape:
+                raise ShapeError("assignment to .grad", expected=self.shape, got=value.shape)
+            value = value.astype(self.dtype, copy=False)
+        self._grad = value
+
+    @property
+    def node(self) -> Node | None:
+        """The graph node behind this tensor; None for a constant."""
+        return self._node
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value == self.requires_grad:
+            return
+        self._require_leaf("change requires_grad of")
+        if value:
+            self._make_leaf()
+        else:
+            self._node = None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than by an operation."""
+        return self._node is None or self._node.op is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Kind of number."""
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self._data.size
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802  (NumPy's name)
+        """All axes reversed."""
+        return ops.transpose(self)
+
+    @property
+    def real(self) -> Tensor:
+        """Itself: tensors are real."""
+        return self
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len() of a scalar tensor", expected="at least one axis", got="()")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        body = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=100)
+        notes = [] if self.dtype == np.float32 else [f"dtype={self.dtype}"]
+        if self._node is not None:
+            notes.append("requires_grad=True" if self.is_leaf else f"from {self._node}")
+        return "tensor(" + ", ".join([body, *notes]) + ")"
+
+    # -- leaving and entering the graph ---------------------------------------------------------
+
+    def numpy(self) -> Array:
+        """A copy of the values as an array, free to change."""
+        return self._data.copy()
+
+    def item(self) -> Any:
+        """The value of a tensor with one entry as a Python number."""
+        if self.size != 1:
+            raise ShapeError("item()", expected="exactly one entry", got=f"shape {self.shape}")
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists."""
+        return self._data.tolist()
+
+    def detach(self) -> Tensor:
+        """The same values, cut off from the graph: the truncation of TBPTT.
+
+        Shares memory until one side is written through :meth:`writable`.
+        """
+        made = Tensor._wrap(self._data.view(), None)
+        made._data.flags.writeable = False
+        assert isinstance(made, Tensor)
+        made._base = self._base if self._base is not None else (self if self.is_leaf else None)
+        return made
+
+    def clone(self) -> Tensor:
+        """A copy that stays in the graph."""
+        return ops.add(self, 0)
+
+    def astype(self, dtype: Any) -> Tensor:
+        """A constant copy of another dtype (gradients do not flow through a conversion)."""
+        self._refuse_if_tracked("astype")
+        return Tensor(self._data, dtype=dtype)
+
+    def requires_grad_(self, value: bool = True) -> Tensor:
+        """Set ``requires_grad`` and return the tensor."""
+        self.requires_grad = value
+        return self
+
+    def retain_grad(self) -> None:
+        """Ask :meth:`backward` to fill ``.grad`` of this intermediate result too."""
+        if self._node is not None:
+            self._node.owner = weakref.ref(self)
+
+    def tag(self, role: str) -> Tensor:
+        """Say what the tensor is (h, c, logits, loss, ...): drawings place nodes by role."""
+        if self._node is not None:
+            self._node.role = role
+        return self
+
+    def _refuse_if_tracked(self, what: str) -> None:
+        if self._node is not None:
+            raise NotDifferentiableError(
+                f"{what} on a tensor that requires gradients would drop the graph",
+                expected="a constant",
+                got=f"the result of {self._node}",
+                hint="call .detach() first, or .numpy() for the values",
+            )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        self._refuse_if_tracked("np.asarray")
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    # -- gradients --------------------------------------------------------------------------------
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
+        """Add the gradient of this tensor to ``.grad`` of every leaf that it depends on.
+
+        Parameters
+        ----------
+        gradient : array of this shape, optional
+            Cotangent to start from; may be left out for a scalar (1 then).
+        retain_graph : bool
+            Keep the saved values for another backward through the same graph.
+
+        Raises
+        ------
+        GraphError
+            If there is no graph, if it was freed by an earlier backward, or if a value
+            it saved was written since. Nothing is changed then.
+        """
+        start = starting_point(self, gradient, "backward")
+        found = backpropagate([start], retain_graph=retain_graph)
+        for node, cotangent in found.items():
+            owner = node.owner() if node.owner is not None else None
+            if owner is not None:
+                owner._grad = cotangent if owner._grad is None else owner._grad + cotangent
+
+    def draw(self, **options: Any) -> Drawing:
+        """Draw the graph that ends here: short for :func:`tinygrad_seq.viz.draw`."""
+        from tinygrad_seq import viz
+
+        return viz.draw(self, **options)
+
+    # -- NumPy's protocols --------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        from tinygrad_seq.protocols import call_ufunc
+
+        return call_ufunc(ufunc, method, inputs, kwargs)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        from tinygrad_seq.protocols import call_function
+
+        return call_function(func, args, kwargs)
+
+    # -- operators ------------------------------------------------------------------------------------
+
+    def __add__(self, other: TensorLike) -> Tensor:
+        return ops.add(self, other)
+
+    def __radd__(self, other: TensorLike) -> Tensor:
+        return ops.add(other, self)
+
+    def __sub__(self, other: TensorLike) -> Tensor:
+        return ops.subtract(self, other)
+
+    def __rsub__(self, other: TensorLike) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __mul__(self, other: TensorLike) -> Tensor:
+        return ops.multiply(self, other)
+
+    def __rmul__(self, other: TensorLike) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __truediv__(self, other: TensorLike) -> Tensor:
+        return ops.divide(self, other)
+
+    def __rtruediv__(self, other: TensorLike) -> Tensor:
+        return ops.divide(other, self)
+
+    def __pow__(self, other: TensorLike) -> Tensor:
+        return ops.power(self, other)
+
+    def __rpow__(self, other: TensorLike) -> Tensor:
+        return ops.power(other, self)
+
+    def __matmul__(self, other: TensorLike) -> Tensor:
+        return ops.matmul(self, other)
+
+    def __rmatmul__(self, other: TensorLike) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return ops.negative(self)
+
+    def __abs__(self) -> Tensor:
+        return ops.absolute(self)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.getitem(self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise GraphError(
+            "tensors cannot be assigned into: the graph would no longer be true",
+            hint="build the result with tgs.where, tgs.stack or tgs.concatenate; to change a "
+            "leaf on purpose, t.writable()[...] = value",
+        )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        self._refuse_if_tracked("index()")
+        return self._data.__index__()
+
+    # In-place operators write into a leaf under no_grad (an optimiser's step by hand); elsewhere
+    # they are short for the plain operator and a new name.
+
+    def _inplace(self, ufunc: Any, plain: Callable[..., Tensor], other: TensorLike) -> Tensor:
+        if current_mode.get().grad or not self.is_leaf:
+            return plain(self, other)
+        array = self.writable()
+        ufunc(array, _values(other), out=array, casting="same_kind")
+        return self
+
+    def __iadd__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+        return self._inplace(np.add, ops.add, other)
+
+    def __isub__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+        return self._inplace(np.subtract, ops.subtract, other)
+
+    def __imul__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+        return self._inplace(np.multiply, ops.multiply, other)
+
+    def __itruediv__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+        return self._inplace(np.true_divide, ops.divide, other)
+
+    # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
+
+    def __lt__(self, other: TensorLike) -> Array:
+        return np.less(self._data, _values(other))
+
+    def __le__(self, other: TensorLike) -> Array:
+        return np.less_equal(self._data, _values(other))
+
+    def __gt__(self, other: TensorLike) -> Array:
+        return np.greater(self._data, _values(other))
+
+    def __ge__(self, other: TensorLike) -> Array:
+        return np.greater_equal(self._data, _values(other))
+
+    def __eq__(self, other: object) -> Array:  # type: ignore[override]
+        return np.equal(self._data, _values(other))
+
+    def __ne__(self, other: object) -> Array:  # type: ignore[override]
+        return np.not_equal(self._data, _values(other))
+
+    __hash__ = object.__hash__
+
+    # -- methods that are short for operations ----------------------------------------------------------
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Short for :func:`tinygrad_seq.sum`."""
+        return ops.sum(self, axis, keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Short for :func:`tinygrad_seq.mean`."""
+        return ops.mean(self, axis, keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Short for :func:`tinygrad_seq.max`."""
+        return ops.max(self, axis, keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Short for :func:`tinygrad_seq.min`."""
+        return ops.min(self, axis, keepdims)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """Short for :func:`tinygrad_seq.reshape`; sizes may be given one by one."""
+        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Short for :func:`tinygrad_seq.transpose`; axes may be given one by one."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return ops.transpose(self, order or None)
+
+    def squeeze(self, axis: Any = None) -> Tensor:
+        """Short for :func:`tinygrad_seq.squeeze`."""
+        return ops.squeeze(self, axis)
+
+    def exp(self) -> Tensor:
+        """Short for :func:`tinygrad_seq.exp`."""
+        return ops.exp(self)
+
+    def log(self) -> Tensor:
+        """Short for :func:`tinygrad_seq.log`."""
+        return ops.log(self)
+
+    def sqrt(self) -> Tensor:
+        """Short for :func:`tinygrad_seq.sqrt`."""
+        return ops.sqrt(self)
+
+    def tanh(self) -> Tensor:
+        """Short for :func:`tinygrad_seq.tanh`."""
+        return ops.tanh(self)
+
+    def sigmoid(self) -> Tensor:
+        """Short for :func:`tinygrad_seq.sigmoid`."""
+        return ops.sigmoid(self)
+
+    def relu(self) -> Tensor:
+        """Short for :func:`tinygrad_seq.relu`."""
+        return ops.relu(self)
+
+
+TensorLike = Union[Tensor, Array, float, int]  # noqa: UP007  (evaluated at run time on 3.10)
+
+bind_result_type(Tensor)
+
+
+def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
+    """Make a tensor from a copy of `data`.
+
+    Parameters
+    ----------
+    data : array_like
+        Python floats become float32; a NumPy array keeps its dtype.
+    requires_grad : bool
+        Collect gradients for it in :meth:`Tensor.backward`.
+    dtype : optional
+        Convert to this dtype.
+
+    Raises
+    ------
+    DtypeError
+        If `data` is not numeric, or `requires_grad` is asked of integers.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> x = tgs.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    array([2., 4.], dtype=float32)
+    """
+    return Tensor(data, requires_grad, dtype)
+
+
+def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool = False) -> Any:
+    """The (node, cotangent) pair that a backward walk starts from."""
+    node = output._node
+    if node is None:
+        raise GraphError(
+            f"{what}: this tensor was not recorded",
+            expected="a result that depends on a tensor with requires_grad=True",
+            got="a constant",
+            hint="was it made under no_grad(), or detached?",
+        )
+    if gradient is None:
+        if output.size != 1:
+            raise GraphError(
+                f"{what} on a tensor that is not a scalar needs a gradient to start from",
+                expected="one entry, or gradient=...",
+                got=f"shape {output.shape}",
+                hint="reduce it first: loss.sum() or loss.mean()",
+            )
+        gradient = np.ones(output.shape, output.dtype)
+    elif not isinstance(gradient, Tensor):
+        gradient = np.asarray(gradient, output.dtype)
+    elif not create_graph:
+        gradient = gradient._data
+    if gradient.shape != output.shape:
+        raise ShapeError(
+            f"{what}: gradient does not fit", expected=output.shape, got=gradient.shape
+        )
+    return node, gradient
+
+
+def _values(other: Any) -> Any:
+    return other._data if isinstance(other, Variable) else other
+
+
+def _as_array(data: Any, dtype: Any) -> Array:
+    """A fresh numeric array of `data`."""
+    if isinstance(data, Variable):
+        data = data._data
+    try:
+        array = np.array(data, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise DtypeError("tensor: data is not an array of numbers", got=str(error)) from error
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(
+            "tensor: data is not an array of real numbers", expected="numbers", got=array.dtype
+        )
+    own = isinstance(data, (np.ndarray, np.generic))
+    if dtype is None and array.dtype == np.float64 and not own:
+        array = array.astype(np.float32)
+    return array
+
+

@@ -1,0 +1,90 @@
+"""Transformations of functions and graphs: gradients without side effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.node import Array, Variable
+from tinygrad_seq.engine.tape import lift
+from tinygrad_seq.errors import GraphError
+from tinygrad_seq.tensor import Tensor, starting_point
+
+__all__ = ["grad"]
+
+
+def grad(
+    output: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> Any:
+    """Gradients of `output` with respect to `inputs`, without touching any ``.grad``.
+
+    Parameters
+    ----------
+    output : Tensor or sequence of Tensor
+        What to differentiate; several outputs are summed, each weighted by its cotangent.
+    inputs : Tensor or sequence of Tensor
+        Leaves or intermediate results.
+    grad_outputs : array or sequence of arrays, optional
+        Cotangents of the outputs; may be left out for scalars.
+    create_graph : bool
+        Record the gradient computation, so that the results can be differentiated again.
+    retain_graph : bool, optional
+        Keep the graph for another backward; follows `create_graph` by default.
+    allow_unused : bool
+        Return None for an input that the output does not depend on, instead of raising.
+
+    Returns
+    -------
+    Tensor or tuple of Tensor
+        As `inputs` is one tensor or a sequence.
+
+    Raises
+    ------
+    GraphError
+        If there is no graph, it was freed, or an input is unreachable.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> x = tgs.tensor(3.0, requires_grad=True)
+    >>> dy = tgs.grad(x**3, x, create_graph=True)
+    >>> dy.item(), tgs.grad(dy, x).item()
+    (27.0, 18.0)
+    """
+    single = isinstance(inputs, Tensor)
+    sources = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    outs = [output] if isinstance(output, Tensor) else list(output)
+    cots = [grad_outputs] if isinstance(output, Tensor) else grad_outputs
+    cots = [None] * len(outs) if cots is None else list(cots)
+    starts = [starting_point(o, c, "grad", create_graph) for o, c in zip(outs, cots, strict=True)]
+    for i, source in enumerate(sources):
+        if source._node is None:
+            raise GraphError(
+                f"grad: input {i} does not require gradients",
+                hint="make it with requires_grad=True before it is used",
+            )
+    nodes = [source._node for source in sources if source._node is not None]
+    keep = create_graph if retain_graph is None else retain_graph
+    found = backpropagate(
+        starts, nodes, retain_graph=keep, lift=lift if create_graph else None
+    )
+    results = []
+    for i, node in enumerate(nodes):
+        value = found.get(node)
+        if value is None and not allow_unused:
+            raise GraphError(
+                f"grad: the output does not depend on input {i} ({node})",
+                hint="pass allow_unused=True to get None for it",
+            )
+        results.append(value if value is None or isinstance(value, Tensor) else _constant(value))
+    return results[0] if single else tuple(results)
+
+
+def _constant(array: Array) -> Variable:
+    return Tensor._wrap(array, None)
