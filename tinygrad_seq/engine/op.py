@@ -62,6 +62,9 @@ class Op:
         Reason why an input has no gradient.
     analytic : bool
         Whether the forward function also holds for complex numbers (complex-step checks).
+    mixes : bool
+        Whether integer operands take the floating dtype of the others; False where integers
+        are ids.
     """
 
     __slots__ = (
@@ -71,6 +74,7 @@ class Op:
         "inputs",
         "joint",
         "keep",
+        "mixes",
         "name",
         "outputs",
         "plans",
@@ -98,6 +102,7 @@ class Op:
         defer: tuple[int, int, Callable[..., Any]] | None = None,
         why: str = "",
         analytic: bool = True,
+        mixes: bool = True,
     ) -> None:
         self.name = name
         self.forward = forward
@@ -113,6 +118,7 @@ class Op:
         self.defer = defer
         self.why = why
         self.analytic = analytic
+        self.mixes = mixes
         self.plans: dict[tuple[bool, ...], tuple[tuple[int, ...], bool]] = {}
 
     def plan(self, needs: tuple[bool, ...]) -> tuple[tuple[int, ...], bool]:

@@ -58,7 +58,7 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
             arrays.append(operand)
             if type(operand) is not float and type(operand) is not int:
                 mixed = True
-    if mixed:
+    if mixed and op.mixes:
         arrays = _one_dtype(op, arrays)
     if mode.composed and op.twin is not None:
         return op.twin(*operands, **params)

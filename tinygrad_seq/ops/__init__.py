@@ -27,6 +27,7 @@ from tinygrad_seq.ops.indexing import gather, getitem, one_hot, take, take_along
 from tinygrad_seq.ops.linalg import einsum, linear, matmul
 from tinygrad_seq.ops.loss import cross_entropy, mse_loss
 from tinygrad_seq.ops.nonlinear import log_softmax, logsumexp, relu, sigmoid, softmax, tanh
+from tinygrad_seq.ops.recurrent import lstm_sequence, lstm_step, rnn_sequence, rnn_step
 from tinygrad_seq.ops.reduce import cumsum, max, mean, min, std, sum, var
 from tinygrad_seq.ops.registry import OPS
 from tinygrad_seq.ops.shape import (
@@ -65,6 +66,8 @@ __all__ = [
     "log1p",
     "log_softmax",
     "logsumexp",
+    "lstm_sequence",
+    "lstm_step",
     "matmul",
     "max",
     "maximum",
@@ -79,6 +82,8 @@ __all__ = [
     "power",
     "relu",
     "reshape",
+    "rnn_sequence",
+    "rnn_step",
     "sigmoid",
     "sin",
     "softmax",

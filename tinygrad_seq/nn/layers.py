@@ -1,0 +1,175 @@
+"""Layers without a state: linear, embedding, dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.engine.mode import current_mode, scope
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.nn import init
+from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.ops.registry import shape_of
+from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["Dropout", "Embedding", "Linear", "positive_size"]
+
+
+def positive_size(owner: str, **sizes: int) -> None:
+    """Refuse sizes that are not positive integers."""
+    for name, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ConfigError(f"{owner}: {name}", expected="a positive integer", got=repr(size))
+
+
+class Linear(Module):
+    """The affine map ``y = x W + b``; the notes' readout ``y_t = W_hy h_t``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Sizes of the last axis of x and y.
+    bias : bool
+        Whether to add b.
+    rng : numpy.random.Generator, optional
+        Source of the initial weights (Glorot uniform; b starts at 0).
+    dtype : optional
+        Of the parameters.
+
+    Notes
+    -----
+    ``weight`` is (in_features, out_features), the transpose of PyTorch's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> head = nn.Linear(128, 65, rng=np.random.default_rng(0))
+    >>> head(np.zeros((50, 32, 128), np.float32)).shape
+    (50, 32, 65)
+    """
+
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        positive_size("Linear", in_features=in_features, out_features=out_features)
+        rng = np.random.default_rng() if rng is None else rng
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(init.glorot_uniform(rng, in_features, out_features, dtype=dtype))
+        self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Map the last axis; a sequence (T, N, I) is mapped step by step under ``composed()``."""
+        mode = current_mode.get()
+        if not mode.composed or mode.scope.step is not None or len(shape_of(x)) != 3:
+            return ops.linear(x, self.weight, self.bias)
+        steps = []
+        for t in range(shape_of(x)[0]):
+            with scope(step=t):
+                steps.append(ops.linear(x[t], self.weight, self.bias).tag("logits"))
+        return ops.stack(steps)
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return f"{self.in_features}, {self.out_features}" + (
+            "" if self.bias is not None else ", bias=False"
+        )
+
+
+class Embedding(Module):
+    """A table of vectors, one row per token.
+
+    Parameters
+    ----------
+    num_embeddings : int
+        Number of tokens V.
+    embedding_dim : int
+        Length of each vector.
+    rng : numpy.random.Generator, optional
+        Source of the initial values (normal, standard deviation 1).
+    dtype : optional
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> nn.Embedding(65, 16, rng=np.random.default_rng(0))(np.zeros((7, 2), int)).shape
+    (7, 2, 16)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        positive_size("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        rng = np.random.default_rng() if rng is None else rng
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.weight = Parameter(init.normal(rng, (num_embeddings, embedding_dim), 1.0, dtype))
+
+    def forward(self, ids: Any) -> Tensor:
+        """Look up the rows of integer `ids`, any shape."""
+        return ops.take(self.weight, ids)
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return f"{self.num_embeddings}, {self.embedding_dim}"
+
+
+class Dropout(Module):
+    """Zero each entry with probability p while training, and scale the rest by 1 / (1 - p).
+
+    Parameters
+    ----------
+    p : float
+        Probability in [0, 1).
+    rng : numpy.random.Generator, optional
+        Source of the masks; part of a resumable state (:meth:`Module.generators`).
+
+    Notes
+    -----
+    In evaluation mode it does nothing. Source: Srivastava et al., 2014 ("inverted" form).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> drop = nn.Dropout(0.5, rng=np.random.default_rng(0)).eval()
+    >>> drop(np.ones(3, np.float32)).numpy()
+    array([1., 1., 1.], dtype=float32)
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ConfigError("Dropout: p", expected="0 <= p < 1", got=p)
+        self.p = p
+        self.rng = np.random.default_rng() if rng is None else rng
+
+    def forward(self, x: TensorLike) -> Tensor:
+        """Drop entries of `x`, any shape."""
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        if not self.training or self.p == 0:
+            return x
+        kept = self.rng.random(x.shape, np.float32) >= self.p
+        return x * (kept / np.asarray(1 - self.p, x.dtype)).astype(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Probability."""
+        return f"p={self.p}"

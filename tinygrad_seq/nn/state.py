@@ -1,0 +1,88 @@
+"""Recurrent states: explicit values that go in and come out, and the cut of truncated BPTT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.tensor import Tensor
+
+__all__ = ["LSTMState", "RNNState", "detach", "reset_rows"]
+
+S = TypeVar("S")
+
+
+class RNNState(NamedTuple):
+    """State of a (multilayer) RNN: h of shape (layers, N, H)."""
+
+    h: Tensor
+
+    def detach(self) -> RNNState:
+        """The same values without their history: the truncation."""
+        return detach(self)
+
+
+class LSTMState(NamedTuple):
+    """State of a (multilayer) LSTM: hidden h and cell c, both (layers, N, H)."""
+
+    h: Tensor
+    c: Tensor
+
+    def detach(self) -> LSTMState:
+        """The same values without their history: the truncation."""
+        return detach(self)
+
+
+def detach(state: S) -> S:
+    """Cut every tensor in a nest of tuples, named states, lists and dicts from its graph.
+
+    Anything else in the nest (None, numbers, arrays) is passed through.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> from tinygrad_seq import nn
+    >>> h = tgs.tensor([1.0], requires_grad=True) * 2
+    >>> nn.detach({"h": [h, None]})["h"][0].requires_grad
+    False
+    """
+    return _map(state, Tensor.detach)
+
+
+def reset_rows(state: S, rows: Any) -> S:
+    """Zero the state of some sequences of the batch, and cut their gradient there.
+
+    Parameters
+    ----------
+    state : nest of tensors (..., N, H)
+    rows : (N,) booleans
+        True for sequences that start anew.
+    """
+    fresh = np.asarray(rows, dtype=bool)
+
+    def zero(tensor: Tensor) -> Tensor:
+        if tensor.ndim < 2 or tensor.shape[-2] != fresh.size or fresh.ndim != 1:
+            raise ShapeError(
+                "reset_rows: rows do not match the state",
+                expected=f"one boolean per row of the batch, state {tensor.shape}",
+                got=fresh.shape,
+            )
+        return ops.where(fresh[:, None], 0.0, tensor)
+
+    return _map(state, zero)
+
+
+def _map(state: Any, change: Any) -> Any:
+    if isinstance(state, Tensor):
+        return change(state)
+    if isinstance(state, Mapping):
+        return {key: _map(value, change) for key, value in state.items()}
+    if isinstance(state, tuple) and hasattr(state, "_fields"):
+        return type(state)(*(_map(value, change) for value in state))
+    if isinstance(state, (list, tuple)):
+        return type(state)(_map(value, change) for value in state)
+    return state
