@@ -36,7 +36,8 @@ def test_read_text_is_pythons_strict_universal_newline_reading(tmp_path_factory,
     path = tmp_path_factory.getbasetemp() / "read_text.txt"
     path.write_bytes(raw)
     try:
-        expected = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8-sig").read()
+        # Not "utf-8-sig": its incremental decoder takes a cut-off byte-order mark for nothing.
+        expected = io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8").read().removeprefix("\ufeff")
     except UnicodeDecodeError:
         with pytest.raises(DataError, match="is not UTF-8"):
             read_text(path)
