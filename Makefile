@@ -37,7 +37,7 @@ parity: $(PARITY)/.installed-parity ## compare with PyTorch, in an environment o
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
 bench: $(VENV)/.installed-test ## time one training step at the published shapes
-	$(BIN)/python -m benchmarks $(ARGS)
+	$(BIN)/python benchmarks/train_step.py $(ARGS)
 
 clean: ## remove caches and build products; runs/ and the environments stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml htmlcov *.egg-info

@@ -1,0 +1,254 @@
+"""The plan of the house: which room may read which, how long a file may be, what imports cost.
+
+The import graph is read from the source with `ast`, imports inside functions included: a
+dependency does not go away by being late. Only what stands under ``if TYPE_CHECKING:`` is left
+out, since it does not exist when the program runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "tinygrad_seq"
+LONGEST_FILE = 420
+
+# What each room may read. `FACE` is tinygrad_seq/__init__.py: the curated names that users see.
+FACE = "__init__"
+BELOW_NN = {"errors", "kernels", "engine", "ops", "tensor", "transforms"}
+BELOW_TRAIN = BELOW_NN | {"nn", "optim", "data"}
+MAY_READ: dict[str, set[str]] = {
+    "errors": set(),
+    "kernels": {"errors"},
+    "engine": {"errors"},
+    "ops": {"errors", "kernels", "engine"},
+    "tensor": {"errors", "engine", "ops"},
+    "transforms": {"errors", "engine", "ops", "tensor"},
+    "nn": BELOW_NN,
+    "optim": BELOW_NN,
+    "data": {"errors"},
+    "viz": {"errors", "engine", "ops", "tensor"},
+    "train": BELOW_TRAIN | {"viz"},
+    FACE: BELOW_TRAIN | {"viz", "train"},
+    # Leaves: they may read what users see, and nothing else reads them.
+    "testing": BELOW_TRAIN | {"train", FACE},
+    "interop": BELOW_TRAIN | {"train", FACE},
+    "distributed": BELOW_TRAIN | {"train", FACE},
+    "cli": BELOW_TRAIN | {"train", "viz", FACE},
+    "__main__": {"cli"},
+}
+# protocols.py is a part of Tensor that has a file of its own; each finds the other when called.
+ROOM_OF_FILE = {"protocols": "tensor"}
+
+# Imports against the plan, each inside a function: (file, room) and why.
+EXCEPTIONS = {
+    ("tensor.py", "viz"): "Tensor.draw is a convenience; the drawing is loaded when asked for",
+}
+
+# Costly or optional: imported by the function that uses them, not at the top of a file.
+HEAVY = {
+    "graphviz",
+    "hypothesis",
+    "matplotlib",
+    "numba",
+    "onnx",
+    "pygraphviz",
+    "safetensors",
+    "torch",
+    "tqdm",
+}
+HEAVY_EXCEPTIONS = {
+    ("testing/strategies.py", "hypothesis"): "it is all strategies, and only tests import it",
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    file: str  # relative to the package
+    line: int
+    module: str  # absolute, as far as a module goes
+    late: bool  # inside a function
+
+
+def imports(file: str, source: str, modules: set[str]) -> Iterator[Import]:
+    """All imports of a file that happen when the program runs."""
+    yield from _walk(ast.parse(source), file, modules, late=False)
+
+
+def _walk(node: ast.AST, file: str, modules: set[str], *, late: bool) -> Iterator[Import]:
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield Import(file, node.lineno, alias.name, late)
+    elif isinstance(node, ast.ImportFrom):
+        base = _absolute(node, file)
+        for alias in node.names:  # `from tinygrad_seq import ops` reads the module ops
+            full = f"{base}.{alias.name}"
+            yield Import(file, node.lineno, full if full in modules else base, late)
+    elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+        for child in node.orelse:
+            yield from _walk(child, file, modules, late=late)
+    else:
+        late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from _walk(child, file, modules, late=late)
+
+
+def _absolute(node: ast.ImportFrom, file: str) -> str:
+    if not node.level:
+        return node.module or ""
+    folders = [PACKAGE, *PurePosixPath(file).parts[:-1]]
+    base = folders[: len(folders) - node.level + 1]
+    return ".".join([*base, node.module] if node.module else base)
+
+
+def module_name(file: str) -> str:
+    parts = [PACKAGE, *PurePosixPath(file).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == FACE else parts)
+
+
+def room(module: str) -> str:
+    _, *rest = module.split(".")
+    name = rest[0] if rest else FACE
+    return ROOM_OF_FILE.get(name, name)
+
+
+def violations(sources: dict[str, str]) -> tuple[list[str], set[tuple[str, str]]]:
+    """Imports against the plan, and the exceptions to it that were made use of."""
+    modules = {module_name(file) for file in sources}
+    found, used = [], set()
+    for file, source in sources.items():
+        here = room(module_name(file))
+        if here not in MAY_READ:
+            found.append(f"{file}: the room {here!r} has no place in the plan (MAY_READ)")
+            continue
+        for each in imports(file, source, modules):
+            if each.module.split(".")[0] != PACKAGE:
+                library = each.module.split(".")[0]
+                if library not in HEAVY or each.late:
+                    continue
+                if (file, library) in HEAVY_EXCEPTIONS:
+                    used.add((file, library))
+                else:
+                    found.append(f"{file}:{each.line}: {each.module} at the top of the file")
+                continue
+            there = room(each.module)
+            if there == here or there in MAY_READ[here]:
+                continue
+            if each.late and (file, there) in EXCEPTIONS:
+                used.add((file, there))
+                continue
+            found.append(f"{file}:{each.line}: {here} may not read {there}")
+    return found, used
+
+
+def package_sources() -> dict[str, str]:
+    package = ROOT / PACKAGE
+    return {
+        path.relative_to(package).as_posix(): path.read_text("utf-8")
+        for path in sorted(package.rglob("*.py"))
+    }
+
+
+def test_imports_flow_one_way():
+    sources = package_sources()
+    assert "errors.py" in sources
+    found, used = violations(sources)
+    assert not found, "\n".join(found)
+    assert used == set(EXCEPTIONS) | set(HEAVY_EXCEPTIONS), "an exception nobody needs any more"
+
+
+def test_the_plan_itself_has_no_circle():
+    assert set().union(*MAY_READ.values()) <= set(MAY_READ)
+    order = list(graphlib.TopologicalSorter(MAY_READ).static_order())
+    assert order.index("engine") < order.index("ops") < order.index("tensor") < order.index("nn")
+
+
+CLEAN = {
+    "__init__.py": "from tinygrad_seq.tensor import Tensor",
+    "errors.py": "import sys",
+    "engine/node.py": "from ..errors import GraphError",
+    "ops/__init__.py": "",
+    "ops/linalg.py": (
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n"
+        "    from tinygrad_seq.tensor import Tensor\n"
+        "else:\n"
+        "    from tinygrad_seq.engine import node\n"
+    ),
+    "tensor.py": "from tinygrad_seq import ops\ndef draw():\n    from tinygrad_seq import viz",
+    "protocols.py": "from . import tensor",
+    "viz/__init__.py": "def render():\n    import graphviz",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "complaint"),
+    [
+        ("engine/node.py", "from tinygrad_seq.tensor import Tensor", "engine may not read tensor"),
+        (
+            "engine/node.py",
+            "def f():\n    import tinygrad_seq.ops.linalg",
+            "engine may not read ops",
+        ),
+        ("engine/node.py", "from .. import tensor", "engine may not read tensor"),
+        ("engine/node.py", "from ..viz import dot", "engine may not read viz"),
+        ("engine/node.py", "import tinygrad_seq as tgs", "engine may not read __init__"),
+        ("engine/node.py", "class C:\n    def f(self):\n        from .. import nn", "may not read"),
+        ("ops/linalg.py", "if True:\n    from tinygrad_seq.nn import LSTM", "ops may not read nn"),
+        ("kernels/rnn.py", "from tinygrad_seq.engine.node import Node", "kernels may not read"),
+        ("nn/lstm.py", "from tinygrad_seq import viz", "nn may not read viz"),
+        ("train/loop.py", "from tinygrad_seq.testing import gradcheck", "may not read testing"),
+        ("tensor.py", "from tinygrad_seq import viz", "tensor may not read viz"),  # not late
+        ("attic/old.py", "", "no place in the plan"),
+        ("viz/dot.py", "import graphviz.backend", "graphviz.backend at the top"),
+        ("train/save.py", "from safetensors.numpy import save_file", "safetensors.numpy at the"),
+    ],
+)
+def test_planted_violations_are_caught(file, source, complaint):
+    assert violations(CLEAN) == ([], set(EXCEPTIONS))
+    found, _ = violations({**CLEAN, file: source})
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+def overlong(files: dict[str, int]) -> list[str]:
+    return [f"{name}: {lines} lines" for name, lines in files.items() if lines > LONGEST_FILE]
+
+
+def test_files_fit_in_a_head():
+    folders = (PACKAGE, "tests", "demos", "benchmarks", ".ci")
+    lengths = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines())
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+    }
+    assert "tests/test_house.py" in lengths
+    assert not overlong(lengths), "split them: " + "; ".join(overlong(lengths))
+    assert overlong({"long.py": LONGEST_FILE + 1}) == [f"long.py: {LONGEST_FILE + 1} lines"]
+
+
+def test_import_loads_nothing_heavy():
+    rooms = sorted({module_name(f) for f in package_sources() if f.endswith(f"{FACE}.py")})
+    assert PACKAGE in rooms
+    program = f"import sys, {', '.join(rooms)}; print(*({HEAVY!r} & set(sys.modules)))"
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert answer.stdout.split() == []
+
+
+def test_public_names_exist_and_the_package_says_it_is_typed():
+    import tinygrad_seq as tgs
+
+    assert len(set(tgs.__all__)) == len(tgs.__all__)
+    missing = [name for name in tgs.__all__ if not hasattr(tgs, name)]
+    assert not missing
+    assert (ROOT / PACKAGE / "py.typed").is_file()
