@@ -62,7 +62,7 @@ class Tensor(Variable):
         node.owner = weakref.ref(self)
         self._node = node
 
-    # -- what it is ---------------------------------------------------------------------------
+    # -- what it is ------------------------------------------------------------------------------
 
     @property
     def data(self) -> Array:
@@ -91,8 +91,11 @@ class Tensor(Variable):
         self._require_leaf("assign to .data of")
         if array is not self._data:
             array = array.copy()
-        self._written()
-        self._data = array
+        if self._base is None:
+            self._written()
+        else:
+            self.version += 1
+        self._replace(array)
 
     def writable(self) -> Array:
         """The array itself, for writing in place; bumps ``version``.
@@ -106,9 +109,11 @@ class Tensor(Variable):
         (array([0., 1.], dtype=float32), 1)
         """
         self._require_leaf("write into")
-        self._written()
-        if not self._data.flags.writeable:
-            self._data = self._data.copy()
+        if self._data.flags.writeable:
+            self._written()
+        else:
+            self._replace(self._data.copy())
+            self.version += 1
         return self._data
 
     def _require_leaf(self, action: str) -> None:
@@ -200,7 +205,7 @@ class Tensor(Variable):
             notes.append("requires_grad=True" if self.is_leaf else f"from {self._node}")
         return "tensor(" + ", ".join([body, *notes]) + ")"
 
-    # -- leaving and entering the graph ---------------------------------------------------------
+    # -- leaving and entering the graph ----------------------------------------------------------
 
     def numpy(self) -> Array:
         """A copy of the values as an array, free to change."""
@@ -263,9 +268,9 @@ class Tensor(Variable):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         self._refuse_if_tracked("np.asarray")
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(self.data, dtype=dtype, copy=copy)  # read-only while a graph needs it
 
-    # -- gradients --------------------------------------------------------------------------------
+    # -- gradients -------------------------------------------------------------------------------
 
     def backward(self, gradient: Any = None, retain_graph: bool = False) -> None:
         """Add the gradient of this tensor to ``.grad`` of every leaf that it depends on.
@@ -288,7 +293,9 @@ class Tensor(Variable):
         for node, cotangent in found.items():
             owner = node.owner() if node.owner is not None else None
             if owner is not None:
-                owner._grad = cotangent if owner._grad is None else owner._grad + cotangent
+                if owner._grad is not None:
+                    cotangent = np.asarray(owner._grad + cotangent)  # 0-d sums are scalars
+                owner._grad = cotangent
 
     def draw(self, **options: Any) -> Drawing:
         """Draw the graph that ends here: short for :func:`tinygrad_seq.viz.draw`."""
@@ -296,7 +303,7 @@ class Tensor(Variable):
 
         return viz.draw(self, **options)
 
-    # -- NumPy's protocols --------------------------------------------------------------------------
+    # -- NumPy's protocols -----------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         from tinygrad_seq.protocols import call_ufunc
@@ -308,7 +315,7 @@ class Tensor(Variable):
 
         return call_function(func, args, kwargs)
 
-    # -- operators ------------------------------------------------------------------------------------
+    # -- operators -------------------------------------------------------------------------------
 
     def __add__(self, other: TensorLike) -> Tensor:
         return ops.add(self, other)
@@ -388,41 +395,41 @@ class Tensor(Variable):
         ufunc(array, _values(other), out=array, casting="same_kind")
         return self
 
-    def __iadd__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+    def __iadd__(self, other: TensorLike) -> Tensor:
         return self._inplace(np.add, ops.add, other)
 
-    def __isub__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+    def __isub__(self, other: TensorLike) -> Tensor:
         return self._inplace(np.subtract, ops.subtract, other)
 
-    def __imul__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+    def __imul__(self, other: TensorLike) -> Tensor:
         return self._inplace(np.multiply, ops.multiply, other)
 
-    def __itruediv__(self, other: TensorLike) -> Tensor:  # noqa: PYI034
+    def __itruediv__(self, other: TensorLike) -> Tensor:
         return self._inplace(np.true_divide, ops.divide, other)
 
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
 
     def __lt__(self, other: TensorLike) -> Array:
-        return np.less(self._data, _values(other))
+        return _compare(np.less, self, other)
 
     def __le__(self, other: TensorLike) -> Array:
-        return np.less_equal(self._data, _values(other))
+        return _compare(np.less_equal, self, other)
 
     def __gt__(self, other: TensorLike) -> Array:
-        return np.greater(self._data, _values(other))
+        return _compare(np.greater, self, other)
 
     def __ge__(self, other: TensorLike) -> Array:
-        return np.greater_equal(self._data, _values(other))
+        return _compare(np.greater_equal, self, other)
 
     def __eq__(self, other: object) -> Array:  # type: ignore[override]
-        return np.equal(self._data, _values(other))
+        return _compare(np.equal, self, other)
 
     def __ne__(self, other: object) -> Array:  # type: ignore[override]
-        return np.not_equal(self._data, _values(other))
+        return _compare(np.not_equal, self, other)
 
     __hash__ = object.__hash__
 
-    # -- methods that are short for operations ----------------------------------------------------------
+    # -- methods that are short for operations ---------------------------------------------------
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Short for :func:`tinygrad_seq.sum`."""
@@ -541,6 +548,10 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
     return node, gradient
 
 
+def _compare(ufunc: Any, tensor: Tensor, other: Any) -> Array:
+    return np.asarray(ufunc(tensor._data, _values(other)))
+
+
 def _values(other: Any) -> Any:
     return other._data if isinstance(other, Variable) else other
 
@@ -561,5 +572,3 @@ def _as_array(data: Any, dtype: Any) -> Array:
     if dtype is None and array.dtype == np.float64 and not own:
         array = array.astype(np.float32)
     return array
-
-

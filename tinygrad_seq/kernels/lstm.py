@@ -39,7 +39,13 @@ class LSTMResiduals(NamedTuple):
 
 
 def lstm_forward(
-    x: Array, h0: Array, c0: Array, weight_xh: Array, weight_hh: Array, bias: Array, keep: bool
+    x: Array,
+    h0: Array,
+    c0: Array,
+    weight_xh: Array,
+    weight_hh: Array,
+    bias: Array,
+    keep: bool = True,
 ) -> tuple[tuple[Array, Array, Array], LSTMResiduals | None]:
     """Hidden states (T, N, H) and the last h and c; with `keep`, what backward needs.
 
@@ -97,7 +103,7 @@ def lstm_backward(
     `cotangents` are those of y (T, N, H), of the last h and of the last c (N, H).
     """
     gates, c, tanh_c, y = residuals
-    steps, batch, hidden = y.shape
+    steps, _, hidden = y.shape
     i, f, o, g = (gates[..., gate(name, hidden)] for name in "ifog")
     dz = np.empty_like(gates)
     di, df, do, dg = (dz[..., gate(name, hidden)] for name in "ifog")

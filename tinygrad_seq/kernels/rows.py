@@ -32,7 +32,8 @@ def add_rows(ids: NDArray[Any], values: NDArray[Any], rows: int) -> NDArray[Any]
     if rows <= _GEMM_ROWS:
         onehot = np.zeros((rows, len(ids)), values.dtype)
         onehot[ids, np.arange(len(ids))] = 1
-        return onehot @ values
+        summed: NDArray[Any] = onehot @ values
+        return summed
     out = np.zeros((rows, values.shape[1]), values.dtype)
     if len(ids):
         order = np.argsort(ids, kind="stable")

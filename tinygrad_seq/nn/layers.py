@@ -75,9 +75,9 @@ class Linear(Module):
         if not mode.composed or mode.scope.step is not None or len(shape_of(x)) != 3:
             return ops.linear(x, self.weight, self.bias)
         steps = []
-        for t in range(shape_of(x)[0]):
+        for t, x_t in enumerate(x if isinstance(x, Tensor) else Tensor(x)):
             with scope(step=t):
-                steps.append(ops.linear(x[t], self.weight, self.bias).tag("logits"))
+                steps.append(ops.linear(x_t, self.weight, self.bias).tag("logits"))
         return ops.stack(steps)
 
     def extra_repr(self) -> str:
@@ -168,7 +168,7 @@ class Dropout(Module):
         if not self.training or self.p == 0:
             return x
         kept = self.rng.random(x.shape, np.float32) >= self.p
-        return x * (kept / np.asarray(1 - self.p, x.dtype)).astype(x.dtype)
+        return ops.where(kept, x / (1 - self.p), 0.0)
 
     def extra_repr(self) -> str:
         """Probability."""

@@ -1,4 +1,4 @@
-"""Modules: named parameters, state dicts, training mode, and the path that nodes are tagged with."""
+"""Modules: named parameters, state dicts, training mode, the path that nodes are tagged with."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Module:
         with scope(path=path):
             return self.forward(*args, **kwargs)
 
-    # -- walking ------------------------------------------------------------------------------------
+    # -- walking ---------------------------------------------------------------------------------
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield itself and every module inside, with dotted names."""
@@ -139,7 +139,7 @@ class Module:
             if isinstance(value, np.random.Generator)
         }
 
-    # -- state ----------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameter values by dotted name."""
@@ -196,7 +196,7 @@ class Module:
                 module._parameters[name].name = full
         return self
 
-    # -- looking ----------------------------------------------------------------------------------------
+    # -- looking ---------------------------------------------------------------------------------
 
     def extra_repr(self) -> str:
         """Return the options shown between the parentheses of the repr."""

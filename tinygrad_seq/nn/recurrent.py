@@ -6,6 +6,7 @@ each bound to the same step as its composed twin.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -110,9 +111,7 @@ class RNNCell(Module):
         x = _checked_input("RNNCell", x, self.input_size, self.weight_xh.dtype)
         if h is None:
             h = _zeros(x, self.hidden_size, self.weight_hh.dtype)
-        return ops.rnn_step(
-            x, h, self.weight_xh, self.weight_hh, self.bias, self.nonlinearity
-        )
+        return ops.rnn_step(x, h, self.weight_xh, self.weight_hh, self.bias, self.nonlinearity)
 
     def extra_repr(self) -> str:
         """Sizes."""
@@ -192,6 +191,8 @@ class _Recurrent(Module, Generic[State]):
 
     gates: ClassVar[int]
     state_type: ClassVar[Any]
+    _sequence: Callable[[Any, list[Any], int], Any]
+    """(x, initial state of the layer, layer) -> (y, *last state of the layer)."""
 
     def __init__(
         self,
@@ -284,9 +285,6 @@ class _Recurrent(Module, Generic[State]):
             lasts.append(last)
         return x, lasts
 
-    def _sequence(self, x: Any, initial: list[Any], layer: int) -> Any:
-        raise NotImplementedError
-
     def _initial(self, state: Any, batch: int, unbatched: bool) -> list[list[Any]]:
         """Per part of the state (h, c), its value for every layer, checked."""
         fields = self.state_type._fields
@@ -343,7 +341,7 @@ class RNN(_Recurrent[RNNState]):
     >>> import numpy as np
     >>> from tinygrad_seq import nn
     >>> rnn = nn.RNN(65, 32, num_layers=2, rng=np.random.default_rng(0))
-    >>> y, state = rnn(np.zeros((7, 3), int))       # tokens (T, N)
+    >>> y, state = rnn(np.zeros((7, 3), int))  # tokens (T, N)
     >>> y.shape, state.h.shape
     ((7, 3, 32), (2, 3, 32))
     """
@@ -364,14 +362,12 @@ class RNN(_Recurrent[RNNState]):
         dtype: Any = np.float32,
     ) -> None:
         _check_nonlinearity("RNN", nonlinearity)
-        super().__init__(
-            input_size, hidden_size, num_layers, dropout, batch_first, 0.0, rng, dtype
-        )
+        super().__init__(input_size, hidden_size, num_layers, dropout, batch_first, 0.0, rng, dtype)
         self.nonlinearity = nonlinearity
 
     def _sequence(self, x: Any, initial: list[Any], layer: int) -> Any:
-        weights = self.layer_weights(layer)
-        return ops.rnn_sequence(x, *initial, *weights, nonlinearity=self.nonlinearity)
+        (h,) = initial
+        return ops.rnn_sequence(x, h, *self.layer_weights(layer), self.nonlinearity)
 
 
 class LSTM(_Recurrent[LSTMState]):
@@ -405,7 +401,7 @@ class LSTM(_Recurrent[LSTMState]):
     >>> import numpy as np
     >>> from tinygrad_seq import nn
     >>> lstm = nn.LSTM(65, 32, num_layers=2, rng=np.random.default_rng(0))
-    >>> y, state = lstm(np.zeros((7, 3), int))      # tokens (T, N)
+    >>> y, state = lstm(np.zeros((7, 3), int))  # tokens (T, N)
     >>> y.shape, state.c.shape
     ((7, 3, 32), (2, 3, 32))
     """
@@ -430,4 +426,5 @@ class LSTM(_Recurrent[LSTMState]):
         )
 
     def _sequence(self, x: Any, initial: list[Any], layer: int) -> Any:
-        return ops.lstm_sequence(x, *initial, *self.layer_weights(layer))
+        h, c = initial
+        return ops.lstm_sequence(x, h, c, *self.layer_weights(layer))

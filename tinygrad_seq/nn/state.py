@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def detach(state: S) -> S:
     >>> nn.detach({"h": [h, None]})["h"][0].requires_grad
     False
     """
-    return _map(state, Tensor.detach)
+    return cast(S, _map(state, Tensor.detach))
 
 
 def reset_rows(state: S, rows: Any) -> S:
@@ -73,7 +73,7 @@ def reset_rows(state: S, rows: Any) -> S:
             )
         return ops.where(fresh[:, None], 0.0, tensor)
 
-    return _map(state, zero)
+    return cast(S, _map(state, zero))
 
 
 def _map(state: Any, change: Any) -> Any:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
-from tinygrad_seq.ops.registry import constant, register
+from tinygrad_seq.ops.registry import constant, record, register
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -69,6 +68,18 @@ def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
     return np.where(kept & (values <= (np.inf if high is None else high)), g, 0.0)
 
 
+def _power_rule(g: Any, a: Any, b: Any) -> Any:
+    """b a**(b - 1); 0 at a = b = 0, where the formula would be 0 times infinity."""
+    if isinstance(b, (int, float)):
+        return g * (b * a ** (b - 1 if b else 1))
+    return g * (b * a ** np.where((constant(a) == 0) & (constant(b) == 0), 1, b - 1))
+
+
+def _exponent_rule(g: Any, a: Any, out: Any) -> Any:
+    """a**b log(a), and 0 at a = 0, where a**b stays 0."""
+    return g * (out * np.log(np.where(constant(a) == 0, 1, a)))
+
+
 ADD = register(Op("add", np.add, "a b", [lambda g: g, lambda g: g], sample=binary()))
 SUBTRACT = register(
     Op("subtract", np.subtract, "a b", [lambda g: g, lambda g: -g], sample=binary())
@@ -90,7 +101,7 @@ POWER = register(
         "power",
         np.power,
         "a b",
-        [lambda g, a, b: g * b * a ** (b - 1), lambda g, a, out: g * out * np.log(a)],
+        [_power_rule, _exponent_rule],
         sample=binary(POSITIVE, REAL),
     )
 )
@@ -158,82 +169,82 @@ CLIP = register(
 
 def add(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a + b."""
-    return apply(ADD, (a, b), {})
+    return record(ADD, (a, b), {})
 
 
 def subtract(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a - b."""
-    return apply(SUBTRACT, (a, b), {})
+    return record(SUBTRACT, (a, b), {})
 
 
 def multiply(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise (Hadamard) product."""
-    return apply(MULTIPLY, (a, b), {})
+    return record(MULTIPLY, (a, b), {})
 
 
 def divide(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a / b."""
-    return apply(DIVIDE, (a, b), {})
+    return record(DIVIDE, (a, b), {})
 
 
 def power(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a ** b. A tracked exponent needs a positive base."""
-    return apply(POWER, (a, b), {})
+    return record(POWER, (a, b), {})
 
 
 def negative(x: TensorLike) -> Tensor:
     """Elementwise -x."""
-    return apply(NEGATIVE, (x,), {})
+    return record(NEGATIVE, (x,), {})
 
 
 def square(x: TensorLike) -> Tensor:
     """Elementwise x**2."""
-    return apply(SQUARE, (x,), {})
+    return record(SQUARE, (x,), {})
 
 
 def sqrt(x: TensorLike) -> Tensor:
     """Elementwise square root; its gradient at 0 is infinite."""
-    return apply(SQRT, (x,), {})
+    return record(SQRT, (x,), {})
 
 
 def exp(x: TensorLike) -> Tensor:
     """Elementwise e**x."""
-    return apply(EXP, (x,), {})
+    return record(EXP, (x,), {})
 
 
 def log(x: TensorLike) -> Tensor:
     """Elementwise natural logarithm."""
-    return apply(LOG, (x,), {})
+    return record(LOG, (x,), {})
 
 
 def log1p(x: TensorLike) -> Tensor:
     """Elementwise log(1 + x), accurate near 0."""
-    return apply(LOG1P, (x,), {})
+    return record(LOG1P, (x,), {})
 
 
 def sin(x: TensorLike) -> Tensor:
     """Elementwise sine, x in radians."""
-    return apply(SIN, (x,), {})
+    return record(SIN, (x,), {})
 
 
 def cos(x: TensorLike) -> Tensor:
     """Elementwise cosine, x in radians."""
-    return apply(COS, (x,), {})
+    return record(COS, (x,), {})
 
 
 def absolute(x: TensorLike) -> Tensor:
     """Elementwise absolute value; the gradient at 0 is 0."""
-    return apply(ABSOLUTE, (x,), {})
+    return record(ABSOLUTE, (x,), {})
 
 
 def maximum(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise larger operand; a tie shares the gradient equally."""
-    return apply(MAXIMUM, (a, b), {})
+    return record(MAXIMUM, (a, b), {})
 
 
 def minimum(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise smaller operand; a tie shares the gradient equally."""
-    return apply(MINIMUM, (a, b), {})
+    return record(MINIMUM, (a, b), {})
 
 
 def where(condition: Array, a: TensorLike, b: TensorLike) -> Tensor:
@@ -245,9 +256,9 @@ def where(condition: Array, a: TensorLike, b: TensorLike) -> Tensor:
     >>> tgs.where(np.array([True, False]), tgs.tensor([1.0, 2.0]), 0.0).numpy()
     array([1., 0.], dtype=float32)
     """
-    return apply(WHERE, (a, b), {"condition": np.asarray(condition, dtype=bool)})
+    return record(WHERE, (a, b), {"condition": np.asarray(condition, dtype=bool)})
 
 
 def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
     """Limit x to [low, high]; the gradient is 1 inside (bounds included) and 0 outside."""
-    return apply(CLIP, (x,), {"low": low, "high": high})
+    return record(CLIP, (x,), {"low": low, "high": high})

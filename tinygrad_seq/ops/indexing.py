@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import DtypeError, IndexRangeError
 from tinygrad_seq.kernels.rows import add_rows
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import register, run, shape_of
+from tinygrad_seq.ops.registry import record, register, run, shape_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -49,9 +48,9 @@ def _put_along(g: Any, indices: Any, axis: int, into: tuple[int, ...]) -> Any:
 
 
 def _rows_back(g: Any, ids: Any, rows: int) -> Any:
-    return add_rows(ids.reshape(-1), g.reshape(ids.size, -1), rows).reshape(
-        rows, *g.shape[ids.ndim :]
-    )
+    row = g.shape[ids.ndim :]
+    flat = g.reshape(ids.size, int(np.prod(row, dtype=int)))
+    return add_rows(ids.reshape(-1), flat, rows).reshape(rows, *row)
 
 
 def _index(draw: Draw, shape: tuple[int, ...]) -> Any:
@@ -100,7 +99,7 @@ def _add_rows_sample(draw: Draw) -> Sampled:
 def _along_sample(draw: Draw) -> Sampled:
     x = draw.array(draw.shape(1))
     axis = draw.integer(0, x.ndim - 1)
-    wide = x.shape[:axis] + (draw.integer(1, 3),) + x.shape[axis + 1 :]
+    wide = (*x.shape[:axis], draw.integer(1, 3), *x.shape[axis + 1 :])
     top = x.shape[axis] - 1
     picks = [draw.integer(0, top) for _ in range(int(np.prod(wide, dtype=int)))]
     return (x,), {"indices": np.array(picks, int).reshape(wide), "axis": axis}
@@ -111,7 +110,7 @@ def _put_along_sample(draw: Draw) -> Sampled:
     return (draw.array(params["indices"].shape),), {**params, "into": x.shape}
 
 
-GETITEM = register(
+GETITEM: Op = register(
     Op(
         "getitem",
         lambda x, index: x[index],
@@ -121,10 +120,10 @@ GETITEM = register(
         view=True,
     )
 )
-PUT_ADD = register(
+PUT_ADD: Op = register(
     Op("put_add", _put_add, "g", [lambda g, index: g[index]], sample=_put_add_sample)
 )
-TAKE = register(
+TAKE: Op = register(
     Op(
         "take",
         lambda x, ids: np.take(x, ids, axis=0),
@@ -133,7 +132,7 @@ TAKE = register(
         sample=_take_sample,
     )
 )
-ADD_ROWS = register(
+ADD_ROWS: Op = register(
     Op(
         "add_rows",
         _rows_back,
@@ -142,20 +141,16 @@ ADD_ROWS = register(
         sample=_add_rows_sample,
     )
 )
-TAKE_ALONG = register(
+TAKE_ALONG: Op = register(
     Op(
         "take_along_axis",
         np.take_along_axis,
         "x",
-        [
-            lambda g, shape, indices, axis: run(
-                PUT_ALONG, g, indices=indices, axis=axis, into=shape
-            )
-        ],
+        [lambda g, shape, indices, axis: run(PUT_ALONG, g, indices=indices, axis=axis, into=shape)],
         sample=_along_sample,
     )
 )
-PUT_ALONG = register(
+PUT_ALONG: Op = register(
     Op(
         "put_along_axis",
         _put_along,
@@ -188,7 +183,7 @@ def getitem(x: TensorLike, index: Any) -> Tensor:
         index = tuple(_plain(part) for part in index)
     else:
         index = _plain(index)
-    return apply(GETITEM, (x,), {"index": index})
+    return record(GETITEM, (x,), {"index": index})
 
 
 def _plain(part: Any) -> Any:
@@ -211,14 +206,14 @@ def take(x: TensorLike, ids: Any) -> Tensor:
     IndexRangeError
         If an id lies outside ``0 .. len(x) - 1``.
     """
-    return apply(TAKE, (x,), {"ids": check_indices(ids, shape_of(x)[0], "take")})
+    return record(TAKE, (x,), {"ids": check_indices(ids, shape_of(x)[0], "take")})
 
 
 def take_along_axis(x: TensorLike, indices: Any, axis: int) -> Tensor:
     """Entries picked along an axis by an index array of the same rank."""
     axis = axis % len(shape_of(x))
     picks = check_indices(indices, shape_of(x)[axis], "take_along_axis")
-    return apply(TAKE_ALONG, (x,), {"indices": picks, "axis": axis})
+    return record(TAKE_ALONG, (x,), {"indices": picks, "axis": axis})
 
 
 def gather(x: TensorLike, axis: int, index: Any) -> Tensor:
@@ -251,4 +246,4 @@ def one_hot(ids: Any, n: int, dtype: Any = np.float32) -> Tensor:
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    return apply(TAKE, (np.eye(n, dtype=dtype),), {"ids": check_indices(ids, n, "one_hot")})
+    return record(TAKE, (np.eye(n, dtype=dtype),), {"ids": check_indices(ids, n, "one_hot")})

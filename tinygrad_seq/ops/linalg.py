@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import register, shape_of
+from tinygrad_seq.ops.registry import record, register, shape_of
 from tinygrad_seq.ops.shape import expand_dims, squeeze
 
 if TYPE_CHECKING:
@@ -124,10 +123,17 @@ LINEAR = register(
         defer=(1, 0, _queued_products),
     )
 )
+
+
+def _einsum(*xs: Any, spec: str) -> Any:
+    out = np.einsum(spec, *xs)
+    return out.copy() if len(xs) == 1 else out  # of one operand NumPy may return a view
+
+
 EINSUM = register(
     Op(
         "einsum",
-        lambda *xs, spec: np.einsum(spec, *xs),
+        _einsum,
         "*xs",
         joint=_einsum_rule,
         sample=_einsum_sample,
@@ -153,11 +159,11 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
             hint="transpose an operand with .T, or use * for the elementwise product",
         )
     if len(shape_a) > 1 and len(shape_b) > 1:
-        return apply(MATMUL, (a, b), {})
+        return record(MATMUL, (a, b), {})
     left = expand_dims(a, 0) if len(shape_a) == 1 else a
     right = expand_dims(b, -1) if len(shape_b) == 1 else b
     gone = ([-2] if len(shape_a) == 1 else []) + ([-1] if len(shape_b) == 1 else [])
-    return squeeze(apply(MATMUL, (left, right), {}), tuple(gone))
+    return squeeze(record(MATMUL, (left, right), {}), tuple(gone))
 
 
 def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) -> Tensor:
@@ -179,8 +185,8 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     if bias is None:
         return matmul(x, weight)
     if len(shape) == 1:
-        return squeeze(apply(LINEAR, (expand_dims(x, 0), weight, bias), {}), 0)
-    return apply(LINEAR, (x, weight, bias), {})
+        return squeeze(record(LINEAR, (expand_dims(x, 0), weight, bias), {}), 0)
+    return record(LINEAR, (x, weight, bias), {})
 
 
 def einsum(spec: str, *operands: TensorLike) -> Tensor:
@@ -214,4 +220,4 @@ def einsum(spec: str, *operands: TensorLike) -> Tensor:
         raise ShapeError(
             "einsum: operands and terms", expected=f"{len(terms)} operands", got=len(operands)
         )
-    return apply(EINSUM, operands, {"spec": spec})
+    return record(EINSUM, operands, {"spec": spec})

@@ -8,13 +8,12 @@ import numpy as np
 
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.ops import reduce
 from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.indexing import check_indices, take_along_axis
 from tinygrad_seq.ops.nonlinear import log_softmax
-from tinygrad_seq.ops.reduce import mean, sum
-from tinygrad_seq.ops.registry import register, shape_of
+from tinygrad_seq.ops.registry import record, register, shape_of
 from tinygrad_seq.ops.shape import reshape, squeeze, stack
 
 if TYPE_CHECKING:
@@ -70,13 +69,13 @@ def _cross_entropy_twin(
         with scope(step=t):
             steps.append(_weighted_nll(logits[t], picks[t], weights[t], reduction))
             steps[-1].tag("loss")
-    return sum(stack(steps))
+    return reduce.sum(stack(steps))
 
 
 def _weighted_nll(logits: Tensor, picks: Array, weights: Array, reduction: str) -> Tensor:
     picked = take_along_axis(log_softmax(logits, axis=-1), picks[..., None], axis=logits.ndim - 1)
     losses = -squeeze(picked, -1) * weights
-    return losses if reduction == "none" else sum(losses)
+    return losses if reduction == "none" else reduce.sum(losses)
 
 
 def _cross_entropy_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -150,13 +149,15 @@ def cross_entropy(
         raise ConfigError("cross_entropy: reduction", expected=_REDUCTIONS, got=repr(reduction))
     if array.dtype.kind not in "iu":
         raise DtypeError(
-            "cross_entropy: targets", expected="an integer dtype", got=array.dtype,
+            "cross_entropy: targets",
+            expected="an integer dtype",
+            got=array.dtype,
             hint="targets are class numbers, not one-hot rows",
         )
     kept = array[array != ignore_index]
     check_indices(kept, shape[-1], "cross_entropy: targets")
     params = {"targets": array, "ignore_index": ignore_index, "reduction": reduction}
-    return apply(CROSS_ENTROPY, (logits,), params)
+    return record(CROSS_ENTROPY, (logits,), params)
 
 
 def mse_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean") -> Tensor:
@@ -180,4 +181,4 @@ def mse_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean"
     squares = distance * distance
     if reduction == "none":
         return reshape(squares, shape_of(prediction))
-    return mean(squares) if reduction == "mean" else sum(squares)
+    return reduce.mean(squares) if reduction == "mean" else reduce.sum(squares)

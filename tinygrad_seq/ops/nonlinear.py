@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.kernels.gates import sigmoid as sigmoid_kernel
 from tinygrad_seq.ops.domains import NONZERO, Draw, unary
-from tinygrad_seq.ops.registry import constant, register
+from tinygrad_seq.ops.registry import constant, record, register
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -84,11 +83,7 @@ LOGSUMEXP = register(
         "logsumexp",
         _logsumexp,
         "x",
-        [
-            lambda g, x, out, axis: (
-                np.expand_dims(g, axis) * np.exp(x - np.expand_dims(out, axis))
-            )
-        ],
+        [lambda g, x, out, axis: np.expand_dims(g, axis) * np.exp(x - np.expand_dims(out, axis))],
         sample=_along_axis,
     )
 )
@@ -96,29 +91,29 @@ LOGSUMEXP = register(
 
 def tanh(x: TensorLike) -> Tensor:
     """Elementwise hyperbolic tangent."""
-    return apply(TANH, (x,), {})
+    return record(TANH, (x,), {})
 
 
 def sigmoid(x: TensorLike) -> Tensor:
     """Elementwise logistic function 1 / (1 + e**-x), without overflow."""
-    return apply(SIGMOID, (x,), {})
+    return record(SIGMOID, (x,), {})
 
 
 def relu(x: TensorLike) -> Tensor:
     """Elementwise max(x, 0); the gradient at 0 is 0."""
-    return apply(RELU, (x,), {})
+    return record(RELU, (x,), {})
 
 
 def softmax(x: TensorLike, axis: int = -1) -> Tensor:
     """Normalised exponentials e**x_k / sum_j e**x_j along an axis, shifted by the largest entry."""
-    return apply(SOFTMAX, (x,), {"axis": axis})
+    return record(SOFTMAX, (x,), {"axis": axis})
 
 
 def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     """Logarithm of :func:`softmax`, computed without taking the logarithm of a small number."""
-    return apply(LOG_SOFTMAX, (x,), {"axis": axis})
+    return record(LOG_SOFTMAX, (x,), {"axis": axis})
 
 
 def logsumexp(x: TensorLike, axis: int = -1) -> Tensor:
     """Logarithm of the sum of exponentials along an axis, without overflow."""
-    return apply(LOGSUMEXP, (x,), {"axis": axis})
+    return record(LOGSUMEXP, (x,), {"axis": axis})

@@ -13,14 +13,13 @@ import numpy as np
 
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.kernels.lstm import lstm_backward, lstm_forward
 from tinygrad_seq.kernels.rnn import rnn_backward, rnn_forward
 from tinygrad_seq.ops.domains import NONZERO, REAL, Draw
 from tinygrad_seq.ops.indexing import take
 from tinygrad_seq.ops.linalg import linear, matmul
 from tinygrad_seq.ops.nonlinear import relu, sigmoid, tanh
-from tinygrad_seq.ops.registry import register
+from tinygrad_seq.ops.registry import record_several, register
 from tinygrad_seq.ops.shape import split, stack
 
 if TYPE_CHECKING:
@@ -32,13 +31,15 @@ Sampled = tuple[tuple[Any, ...], dict[str, Any]]
 GATES = 4
 
 
-def _preactivation(x: Any, h: Any, weight_xh: Any, weight_hh: Any, bias: Any) -> Tensor:
+def _preactivation(
+    x: Any, h: TensorLike, weight_xh: TensorLike, weight_hh: TensorLike, bias: TensorLike
+) -> Tensor:
     """``x W_xh + h W_hh + b``; integer x (N,) picks rows of W_xh, as one-hot rows would."""
     if not hasattr(x, "node") and np.asarray(x).dtype.kind in "iu":
-        z = take(weight_xh, x) + matmul(h, weight_hh) + bias
+        inputs = take(weight_xh, x) + bias
     else:
-        z = linear(x, weight_xh, bias) + matmul(h, weight_hh)
-    return z.tag("z")
+        inputs = linear(x, weight_xh, bias)
+    return (inputs + matmul(h, weight_hh)).tag("z")
 
 
 def rnn_step(
@@ -181,15 +182,11 @@ def _lstm_rule(
     return lstm_backward(g, x, h0, c0, weight_xh, weight_hh, residuals, needs[0])
 
 
-def _lstm_op_forward(*arrays: Any, keep: bool = False) -> Any:
-    return lstm_forward(*arrays, keep=keep)
-
-
 RNN_OPS = {kind: _rnn_op(kind) for kind in ("tanh", "relu")}
 LSTM = register(
     Op(
         "lstm_sequence",
-        _lstm_op_forward,
+        lstm_forward,
         "x h0 c0 weight_xh weight_hh bias",
         joint=_lstm_rule,
         sample=_sequence_sample(GATES, 2),
@@ -210,7 +207,8 @@ def rnn_sequence(
     nonlinearity: str = "tanh",
 ) -> tuple[Tensor, Tensor]:
     """All T steps of :func:`rnn_step` in one operation: ``y (T, N, H)`` and the last ``h``."""
-    return apply(RNN_OPS[nonlinearity], (x, h0, weight_xh, weight_hh, bias), {})
+    y, h = record_several(RNN_OPS[nonlinearity], (x, h0, weight_xh, weight_hh, bias), {})
+    return y, h
 
 
 def lstm_sequence(
@@ -222,4 +220,5 @@ def lstm_sequence(
     bias: TensorLike,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """All T steps of :func:`lstm_step` in one operation: ``y (T, N, H)``, last ``h``, ``c``."""
-    return apply(LSTM, (x, h0, c0, weight_xh, weight_hh, bias), {})
+    y, h, c = record_several(LSTM, (x, h0, c0, weight_xh, weight_hh, bias), {})
+    return y, h, c

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.ops.domains import DISTINCT, REAL, Draw, reduction
-from tinygrad_seq.ops.registry import constant, register
+from tinygrad_seq.ops.registry import constant, record, register
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -58,33 +57,29 @@ def _cumsum_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 SUM = register(Op("sum", np.sum, "x", [_sum_rule], sample=reduction()))
 MEAN = register(Op("mean", np.mean, "x", [_mean_rule], sample=reduction()))
-MAX = register(
-    Op("max", np.max, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False)
-)
-MIN = register(
-    Op("min", np.min, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False)
-)
+MAX = register(Op("max", np.max, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
+MIN = register(Op("min", np.min, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
 CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sample))
 
 
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Sum over one, several or all axes."""
-    return apply(SUM, (x,), {"axis": axis, "keepdims": keepdims})
+    return record(SUM, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over one, several or all axes."""
-    return apply(MEAN, (x,), {"axis": axis, "keepdims": keepdims})
+    return record(MEAN, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Largest entry; ties share the gradient equally."""
-    return apply(MAX, (x,), {"axis": axis, "keepdims": keepdims})
+    return record(MAX, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Smallest entry; ties share the gradient equally."""
-    return apply(MIN, (x,), {"axis": axis, "keepdims": keepdims})
+    return record(MIN, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
@@ -102,4 +97,4 @@ def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False)
 
 def cumsum(x: TensorLike, axis: int) -> Tensor:
     """Running sum along an axis."""
-    return apply(CUMSUM, (x,), {"axis": axis})
+    return record(CUMSUM, (x,), {"axis": axis})

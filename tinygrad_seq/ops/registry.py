@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -11,7 +12,16 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import ConfigError
 
-__all__ = ["OPS", "constant", "register", "run", "shape_of"]
+if TYPE_CHECKING:
+    from tinygrad_seq.tensor import Tensor
+
+__all__ = ["OPS", "constant", "record", "record_several", "register", "run", "shape_of"]
+
+record = cast("Callable[[Op, tuple[Any, ...], dict[str, Any]], Tensor]", apply)
+"""Run an operation with one output on its operands, and record it."""
+
+record_several = cast("Callable[[Op, tuple[Any, ...], dict[str, Any]], tuple[Tensor, ...]]", apply)
+"""The same for an operation with several outputs."""
 
 OPS: dict[str, Op] = {}
 """Every registered operation by name: what the property tests and the op table walk over."""

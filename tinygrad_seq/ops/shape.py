@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import register, shape_of
+from tinygrad_seq.ops.registry import record, record_several, register, shape_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -157,7 +156,7 @@ SPLIT = register(
 
 def reshape(x: TensorLike, shape: int | tuple[int, ...]) -> Tensor:
     """Give a new shape to the same entries; one size may be -1."""
-    return apply(RESHAPE, (x,), {"shape_to": shape})
+    return record(RESHAPE, (x,), {"shape_to": shape})
 
 
 def transpose(x: TensorLike, axes: tuple[int, ...] | None = None) -> Tensor:
@@ -166,7 +165,7 @@ def transpose(x: TensorLike, axes: tuple[int, ...] | None = None) -> Tensor:
     order = tuple(range(ndim))[::-1] if axes is None else tuple(a % ndim for a in axes)
     if sorted(order) != list(range(ndim)):
         raise ShapeError("transpose: axes", expected=f"each of 0..{ndim - 1} once", got=axes)
-    return apply(TRANSPOSE, (x,), {"axes": order})
+    return record(TRANSPOSE, (x,), {"axes": order})
 
 
 def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
@@ -207,24 +206,24 @@ def squeeze(x: TensorLike, axis: int | tuple[int, ...] | None = None) -> Tensor:
 
 def broadcast_to(x: TensorLike, shape: tuple[int, ...]) -> Tensor:
     """Repeat along new axes and axes of size 1, as broadcasting does."""
-    return apply(BROADCAST_TO, (x,), {"shape_to": shape})
+    return record(BROADCAST_TO, (x,), {"shape_to": shape})
 
 
 def flip(x: TensorLike, axis: int) -> Tensor:
     """Reverse the order along an axis."""
-    return apply(FLIP, (x,), {"axis": axis})
+    return record(FLIP, (x,), {"axis": axis})
 
 
 def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Join along an existing axis."""
     _some(xs, "concatenate")
-    return apply(CONCATENATE, tuple(xs), {"axis": axis, "points": _points(xs, axis)})
+    return record(CONCATENATE, tuple(xs), {"axis": axis, "points": _points(xs, axis)})
 
 
 def stack(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
     """Join along a new axis."""
     _some(xs, "stack")
-    return apply(STACK, tuple(xs), {"axis": axis})
+    return record(STACK, tuple(xs), {"axis": axis})
 
 
 def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
@@ -237,7 +236,7 @@ def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> tuple[
     [(2, 3), (2, 3), (2, 3), (2, 3)]
     """
     cut = sections if isinstance(sections, int) else tuple(sections)
-    return apply(SPLIT, (x,), {"sections": cut, "axis": axis})
+    return record_several(SPLIT, (x,), {"sections": cut, "axis": axis})
 
 
 def _some(xs: Sequence[TensorLike], name: str) -> None:
