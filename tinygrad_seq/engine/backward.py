@@ -54,16 +54,17 @@ def backpropagate(
     """
     starts = list(outputs)
     targets = None if wanted is None else set(wanted)
-    order = _collect([node for node, _ in starts], targets if partial else None)
+    stop = targets if partial and targets is not None else set()
+    order = _collect([node for node, _ in starts], stop)
     useful = _useful(order, targets)
-    _check_alive(order, useful)
+    _check_alive(order, useful, stop)
     walk = _Walk(useful, lift)
     for node, cotangent in starts:
         walk.deposit(node, node, cotangent)
     found: dict[Node, Any] = {}
     for node in reversed(order):
         cotangent = walk.arrived(node)
-        if node.op is not None and walk.leads_on(node):
+        if node.op is not None and node not in stop and walk.leads_on(node):
             if cotangent is not None:
                 walk.propagate(node, cotangent)
             if not retain_graph:
@@ -80,13 +81,13 @@ def backpropagate(
     return {node: walk.result(node) for node in found}
 
 
-def _collect(starts: list[Node], stop: set[Node] | None) -> list[Node]:
+def _collect(starts: list[Node], stop: set[Node]) -> list[Node]:
     """Every node reachable from `starts`, by ascending ``seq``; `stop` nodes are not expanded."""
     found = set(starts)
     stack = list(found)
     while stack:
         node = stack.pop()
-        if stop is not None and node in stop:
+        if node in stop:
             continue
         for parent in node.parents:
             if parent is not None and parent not in found:
@@ -110,10 +111,10 @@ def _useful(ascending: list[Node], targets: set[Node] | None) -> set[Node]:
     return useful
 
 
-def _check_alive(order: list[Node], useful: set[Node]) -> None:
+def _check_alive(order: list[Node], useful: set[Node], stop: set[Node]) -> None:
     """Refuse freed nodes and saved values that were written since."""
     for node in reversed(order):
-        if node not in useful or not any(parent in useful for parent in node.parents):
+        if node not in useful or node in stop or not any(p in useful for p in node.parents):
             continue  # the walk does not pass through it
         if node.freed:
             raise GraphError(
@@ -142,9 +143,7 @@ def unbroadcast(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """
     extra = len(cotangent.shape) - len(shape)
     axes = tuple(range(extra)) + tuple(
-        extra + i
-        for i, size in enumerate(shape)
-        if size == 1 and cotangent.shape[extra + i] != 1
+        extra + i for i, size in enumerate(shape) if size == 1 and cotangent.shape[extra + i] != 1
     )
     if axes:
         cotangent = np.sum(cotangent, axis=axes, keepdims=True)
@@ -183,7 +182,9 @@ class _Walk:
         elif self.lift is None and key in self._owned:
             np.add(present, contribution, out=present)
         else:
-            self.cotangents[key] = present + contribution
+            total = present + contribution
+            # A sum of 0-d arrays is a scalar, which cannot be added to in place.
+            self.cotangents[key] = np.asarray(total) if self.lift is None else total
             self._owned.add(key)
 
     def _fit(self, node: Node, source: Node, contribution: Any) -> Any:
@@ -259,9 +260,12 @@ class _Walk:
         else:
             args = [self._resolve(name, node, 0, inputs, out) for name in op.joint.wants]
             contributions = op.joint.fn(cotangent, *args)
+        parts = cotangent if type(cotangent) is list else (cotangent,)
         for parent, contribution in zip(node.parents, contributions, strict=True):
             if parent is not None and parent in self.useful and contribution is not None:
-                fresh = getattr(contribution, "base", self) is None
+                fresh = getattr(contribution, "base", self) is None and not any(
+                    contribution is part for part in parts
+                )
                 self.deposit(parent, node, contribution, fresh=fresh)
 
     def _through_twin(self, node: Node, cotangent: Any, inputs: Any) -> list[Any]:
@@ -274,7 +278,8 @@ class _Walk:
         starts = [(o._node, c) for o, c in zip(outs, cots, strict=True) if o._node is not None]
         wanted = [p for p in node.parents if p is not None and p in self.useful]
         found = backpropagate(starts, wanted, retain_graph=True, lift=self.lift, partial=True)
-        return [None if p is None else found.get(p) for p in node.parents]
+        # An operand given twice gets its cotangent, complete for both places, once.
+        return [None if p is None else found.pop(p, None) for p in node.parents]
 
     def _saved(self, node: Node) -> tuple[Any, Any]:
         """What the node saved: arrays, or variables standing for them under `lift`."""
@@ -294,7 +299,10 @@ class _Walk:
         assert parent is not None
         slots = self.cotangents.setdefault(parent, [None] * len(parent.shape))
         index = item.params["index"]
-        slots[index] = cotangent if slots[index] is None else slots[index] + cotangent
+        if slots[index] is not None:
+            total = slots[index] + cotangent
+            cotangent = np.asarray(total) if self.lift is None else total
+        slots[index] = cotangent
 
     def _defer(self, node: Node, cotangent: Any, inputs: Any) -> bool:
         """Queue a shared weight's (operand, cotangent) pair; False if it must be done now."""

@@ -153,8 +153,9 @@ class Variable:
         return made
 
     def _live_pin(self) -> Pin | None:
-        """The pin that some live graph holds on this variable's array, if any."""
-        return None if self._pin is None else self._pin()
+        """The pin that some live graph holds on the memory of this variable, if any."""
+        leaf = self if self._base is None else self._base
+        return None if leaf._pin is None else leaf._pin()
 
     def _written(self) -> None:
         """Note that the array has been, or is about to be, written."""
@@ -163,6 +164,15 @@ class Variable:
             pin.stale = True
         self._pin = None
         self.version += 1
+        if self._base is not None:  # a view of a leaf: the leaf was written too
+            self._base._pin = None
+            self._base.version += 1
+
+    def _replace(self, array: Array) -> None:
+        """Take other memory: whoever looks into the old one keeps it, unchanged."""
+        self._data = array
+        self._pin = None
+        self._base = None
 
 
 def guarded(variable: Variable) -> Guarded | Array:

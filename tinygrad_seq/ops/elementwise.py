@@ -69,7 +69,7 @@ def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
 
 
 def _power_rule(g: Any, a: Any, b: Any) -> Any:
-    """b a**(b - 1); 0 at a = b = 0, where the formula would be 0 times infinity."""
+    """The power rule b a**(b - 1); 0 at a = b = 0, where the formula would be 0 times infinity."""
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1 if b else 1))
     return g * (b * a ** np.where((constant(a) == 0) & (constant(b) == 0), 1, b - 1))
