@@ -1,0 +1,12 @@
+"""Testing gradients: of your functions, of your own operations, of programs drawn at random.
+
+Shipped like ``numpy.testing``. Only :mod:`tinygrad_seq.testing.strategies` and
+:mod:`tinygrad_seq.testing.programs` need hypothesis; neither is imported here.
+"""
+
+from tinygrad_seq.testing.draws import RandomDraw
+from tinygrad_seq.testing.gradcheck import GradcheckReport, gradcheck
+from tinygrad_seq.testing.opcheck import check_op
+from tinygrad_seq.testing.report import GradientError
+
+__all__ = ["GradcheckReport", "GradientError", "RandomDraw", "check_op", "gradcheck"]

@@ -1,0 +1,93 @@
+"""Operands from integers, built so that no value lies near a kink.
+
+The kinds of values are those of :mod:`tinygrad_seq.ops.domains`; :class:`RandomDraw` is a source
+of them that needs no hypothesis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL
+
+__all__ = ["GRID", "RandomDraw", "build_array", "build_broadcastable"]
+
+T = TypeVar("T")
+
+GRID = 1000
+"""Values lie on a grid of this many cells on each side of zero, so that they print short."""
+
+
+def build_array(picks: Sequence[int], shape: tuple[int, ...], values: str) -> Array:
+    """A float64 array of one kind of values, from integers between -GRID and GRID.
+
+    Examples
+    --------
+    >>> build_array([-1000, 0, 1000], (3,), "nonzero")
+    array([-2.  ,  0.25,  2.  ])
+    """
+    unit = np.array(picks, np.float64).reshape(shape) / GRID
+    if values == REAL:
+        return np.asarray(2.0 * unit)
+    if values == POSITIVE:
+        return np.asarray(1.5 + unit)
+    if values == NONZERO:
+        return np.asarray(np.where(unit < 0, -0.25, 0.25) + 1.75 * unit)
+    if values == DISTINCT:  # ranks, so that no two entries are closer than 0.2
+        ranks = np.argsort(np.argsort(unit.reshape(-1), kind="stable"), kind="stable")
+        return (0.2 * (ranks - unit.size // 2 + 0.5)).reshape(shape)
+    raise ConfigError("unknown kind of values", expected="a constant of ops.domains", got=values)
+
+
+def build_broadcastable(
+    full: Sequence[int], cuts: Sequence[int], ones: Sequence[Sequence[bool]]
+) -> list[tuple[int, ...]]:
+    """Shapes that broadcast to `full` at most: some leading axes cut, some sizes set to 1."""
+    return [
+        tuple(1 if one else size for size, one in zip(full, flags, strict=True))[cut:]
+        for cut, flags in zip(cuts, ones, strict=True)
+    ]
+
+
+class RandomDraw:
+    """A :class:`~tinygrad_seq.ops.domains.Draw` from a random generator.
+
+    Examples
+    --------
+    >>> from tinygrad_seq.ops import OPS
+    >>> arrays, params = OPS["softmax"].sample(RandomDraw(np.random.default_rng(0)))
+    >>> sorted(params)
+    ['axis']
+    """
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer between `low` and `high`, both included."""
+        return int(self.rng.integers(low, high + 1))
+
+    def choice(self, options: Sequence[T]) -> T:
+        """One of the options."""
+        return options[self.integer(0, len(options) - 1)]
+
+    def shape(self, min_dims: int = 0, max_dims: int = 3, max_side: int = 3) -> tuple[int, ...]:
+        """A shape without empty axes."""
+        return tuple(self.integer(1, max_side) for _ in range(self.integer(min_dims, max_dims)))
+
+    def broadcastable(self, count: int) -> list[tuple[int, ...]]:
+        """Shapes that broadcast together."""
+        full = self.shape()
+        cuts = [self.integer(0, len(full)) for _ in range(count)]
+        ones = [[self.choice([False, False, True]) for _ in full] for _ in range(count)]
+        return build_broadcastable(full, cuts, ones)
+
+    def array(self, shape: tuple[int, ...], values: str = REAL) -> Array:
+        """A float64 array of one kind of values."""
+        size = int(np.prod(shape, dtype=int))
+        return build_array(self.rng.integers(-GRID, GRID + 1, size).tolist(), shape, values)

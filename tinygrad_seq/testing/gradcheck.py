@@ -1,0 +1,441 @@
+"""``gradcheck``: compare the gradient of a function of tensors with numerical derivatives."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.errors import ConfigError, DtypeError
+from tinygrad_seq.tensor import Tensor, tensor
+from tinygrad_seq.testing.numeric import (
+    Kink,
+    central_derivative,
+    complex_gradient,
+    find_kink,
+    perturbed,
+)
+from tinygrad_seq.testing.report import GradientError, Mismatch, Tolerance, describe, worst_mismatch
+from tinygrad_seq.transforms import grad
+
+__all__ = ["GradcheckReport", "gradcheck"]
+
+COMPLEX = Tolerance(1e-10, 1e-12)
+CENTRAL = Tolerance(1e-6, 1e-9)
+SINGLE = Tolerance(2e-4, 1e-5)
+"""For float32 inputs: the gradient has seven digits, the reference is taken in float64."""
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class GradcheckReport:
+    """What :func:`gradcheck` did; it is true, for failures raise."""
+
+    method: str
+    """``"complex"`` or ``"central"``."""
+    checked: int
+    """How many numbers were compared."""
+    worst: float
+    """Largest distance met, relative to the largest entry of its array."""
+    kinks: tuple[Kink, ...] = ()
+    """Entries where the function has no derivative: the gradient there is a subgradient."""
+
+    def __str__(self) -> str:
+        text = f"{self.checked} entries by {self.method} step, worst error {self.worst:.2g}"
+        return "; ".join([text, *map(str, self.kinks)])
+
+
+def gradcheck(
+    fn: Function,
+    *inputs: Any,
+    check: str = "gradient",
+    order: int = 1,
+    method: str = "auto",
+    rtol: float | None = None,
+    atol: float | None = None,
+    seed: int = 0,
+    allow_float32: bool = False,
+) -> GradcheckReport:
+    """Compare the gradient of `fn` with numerical derivatives, or raise.
+
+    Outputs are weighted with a fixed random cotangent ``c``, and the gradient of
+    ``sum(c * fn(*inputs))`` is compared at every entry of every input.
+
+    Parameters
+    ----------
+    fn : callable
+        Of tensors; returns a tensor or a sequence of tensors. It must return the same thing
+        each time it is called: seed dropout inside.
+    *inputs : array or Tensor
+        float64. Arrays of floats are differentiated to, and tensors that require gradients;
+        anything else is passed on as it is.
+    check : {"gradient", "jacobian", "directional"}
+        ``"jacobian"`` takes one output entry at a time; ``"directional"`` compares one number,
+        the slope along a random direction: cheap for large inputs.
+    order : {1, 2}
+        2 also checks the gradient of the gradient (``create_graph=True``), along a direction.
+    method : {"auto", "complex", "central"}
+        ``"auto"`` takes the complex step if every operation that `fn` records is analytic,
+        central differences otherwise.
+    rtol, atol : float, optional
+        Accepted error relative to the largest entry of the derivative, and absolute.
+        By default 1e-10 and 1e-12 for the complex step, 1e-6 and 1e-9 for central differences.
+    seed : int
+        Of cotangents and directions.
+    allow_float32 : bool
+        Accept float32 inputs, whose gradients have seven digits only: they are compared with
+        references taken in float64, loosely.
+
+    Returns
+    -------
+    GradcheckReport
+        With the method used, the worst error met, and any kinks (``abs`` at 0): there, a value
+        between the one-sided slopes is accepted and reported.
+
+    Raises
+    ------
+    GradientError
+        An AssertionError that names the input, the index, the two numbers and their distance.
+    DtypeError
+        For float32 inputs without `allow_float32`.
+    ConfigError
+        If there is nothing to differentiate to, or an option is unknown.
+
+    Notes
+    -----
+    Complex step: Im f(x + ih) / h with h = 1e-20 (Squire and Trapp 1998).
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> from tinygrad_seq.testing import gradcheck
+    >>> print(gradcheck(lambda x: tgs.tanh(x) * x, np.linspace(-1, 1, 5)).method)
+    complex
+    """
+    _check_options(check, order, method)
+    arrays, wanted = _prepare(inputs, allow_float32)
+    single = any(_is_float(a) and a.dtype == np.float32 for a in arrays)
+    subject = _Subject(fn, arrays, wanted, np.random.default_rng(seed))
+    if method == "auto":
+        method = "complex" if subject.is_analytic() else "central"
+    tolerance = SINGLE if single else COMPLEX if method == "complex" else CENTRAL
+    tolerance = Tolerance(
+        tolerance.relative if rtol is None else rtol, tolerance.absolute if atol is None else atol
+    )
+    tally = _Tally(subject, method, tolerance)
+    if check == "jacobian":
+        for cotangents in subject.unit_cotangents():
+            tally.gradient(cotangents)
+    elif check == "gradient":
+        tally.gradient(subject.cotangents)
+    else:
+        tally.directional(subject.cotangents)
+    if order == 2:
+        tally.second(max(tolerance, CENTRAL))
+    return GradcheckReport(method, tally.checked, tally.worst, tuple(tally.kinks))
+
+
+def _check_options(check: str, order: int, method: str) -> None:
+    for name, value, allowed in (
+        ("check", check, ("gradient", "jacobian", "directional")),
+        ("order", order, (1, 2)),
+        ("method", method, ("auto", "complex", "central")),
+    ):
+        if value not in allowed:
+            raise ConfigError(f"gradcheck: {name}", expected=allowed, got=repr(value))
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind == "f"
+
+
+def _prepare(inputs: Sequence[Any], allow_float32: bool) -> tuple[list[Any], list[int]]:
+    """Contiguous copies of the inputs, and the positions of those to differentiate to."""
+    arrays: list[Any] = []
+    wanted = []
+    for i, value in enumerate(inputs):
+        if isinstance(value, Tensor):
+            array: Any = value.numpy()
+            track = value.requires_grad
+        else:
+            array = np.array(value) if isinstance(value, (np.ndarray, float)) else value
+            track = _is_float(array)
+        if track and array.dtype != np.float64 and not allow_float32:
+            raise DtypeError(
+                f"gradcheck: input {i}",
+                expected="float64: float32 has too few digits to tell a wrong gradient",
+                got=array.dtype,
+                hint="pass x.astype(np.float64), or allow_float32=True for a loose check",
+            )
+        if track:
+            wanted.append(i)
+        arrays.append(array)
+    if not wanted:
+        raise ConfigError(
+            "gradcheck: nothing to differentiate to",
+            expected="at least one array of floats, or tensor with requires_grad=True",
+            got=[type(value).__name__ for value in inputs],
+        )
+    return arrays, wanted
+
+
+class _Subject:
+    """The function under test as plain scalar functions of arrays."""
+
+    def __init__(
+        self, fn: Function, arrays: list[Any], wanted: list[int], rng: np.random.Generator
+    ) -> None:
+        self.fn = fn
+        self.arrays = arrays
+        self.wanted = wanted
+        self.rng = rng
+        first, second = self.outputs(arrays), self.outputs(arrays)
+        for a, b in zip(first, second, strict=True):
+            if not np.array_equal(a._data, b._data, equal_nan=True):
+                raise GradientError(
+                    "gradcheck: the function gives different values when called twice",
+                    expected="the same value for the same inputs",
+                    hint="make its random numbers inside, from a fixed seed",
+                )
+        self.recorded = first
+        self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, out.shape)) for out in first]
+
+    def outputs(self, arrays: Sequence[Any], track: bool = True) -> list[Tensor]:
+        """Outputs of the function at these arrays."""
+        result = self.fn(*self.tensors(arrays, track))
+        outs = [result] if isinstance(result, Tensor) else list(result)
+        for out in outs:
+            if not isinstance(out, Tensor):
+                raise ConfigError(
+                    "gradcheck: the function must return tensors", got=type(out).__name__
+                )
+        return outs
+
+    def tensors(self, arrays: Sequence[Any], track: bool = True) -> list[Any]:
+        """Arguments of the function: tensors for arrays of numbers to differentiate to."""
+        made = list(arrays)
+        for i in self.wanted:
+            made[i] = tensor(arrays[i], requires_grad=True) if track else _plain(arrays[i])
+        return made
+
+    def loss(self, cotangents: Sequence[Array]) -> Callable[[Sequence[Any]], Any]:
+        """The scalar sum(c * fn(arrays)); complex arrays make it complex."""
+
+        def at(arrays: Sequence[Any]) -> Any:
+            is_complex = np.iscomplexobj(arrays[self.wanted[0]])
+            outs = self.outputs(arrays, track=not is_complex)
+            total: Any = 0.0
+            for c, out in zip(cotangents, outs, strict=True):
+                total = total + np.sum(c * out._data)
+            return total
+
+        return at
+
+    def gradients(self, cotangents: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
+        """What the engine says, as arrays; zeros for inputs that nothing depends on."""
+        made = self.tensors(arrays)
+        result = self.fn(*made)
+        outs = [result] if isinstance(result, Tensor) else list(result)
+        used = [(o, c) for o, c in zip(outs, cotangents, strict=True) if o.requires_grad]
+        sources = [made[i] for i in self.wanted]
+        if not used:
+            return [np.zeros(s.shape) for s in sources]
+        found = grad([o for o, _ in used], sources, [c for _, c in used], allow_unused=True)
+        return [
+            np.zeros(s.shape) if g is None else np.array(g._data, np.float64)
+            for s, g in zip(sources, found, strict=True)
+        ]
+
+    def unit_cotangents(self) -> list[list[Array]]:
+        """One list of cotangents for each entry of each output."""
+        units = []
+        for k, out in enumerate(self.recorded):
+            for index in np.ndindex(out.shape):
+                unit = [np.zeros(o.shape) for o in self.recorded]
+                unit[k][index] = 1.0
+                units.append(unit)
+        return units
+
+    def is_analytic(self) -> bool:
+        """Whether every recorded operation holds for complex numbers, and the function too."""
+        for node in _nodes(self.recorded):
+            if node.op is not None and node.op is not ITEM and not node.op.analytic:
+                return False
+        values = [
+            a.astype(np.complex128) if i in self.wanted else a for i, a in enumerate(self.arrays)
+        ]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                outs = self.outputs(values, track=False)
+        except Exception:  # whatever complex numbers broke: real steps will do
+            return False
+        return all(
+            np.iscomplexobj(out._data) or not rec.requires_grad
+            for out, rec in zip(outs, self.recorded, strict=True)
+        )
+
+
+def _plain(array: Array) -> Tensor:
+    made = Tensor._wrap(array, None)
+    assert isinstance(made, Tensor)
+    return made
+
+
+def _nodes(outputs: Sequence[Tensor]) -> list[Node]:
+    """Every node behind some outputs."""
+    stack = [out.node for out in outputs if out.node is not None]
+    found = set(stack)
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return list(found)
+
+
+class _Tally:
+    """Runs comparisons, raises at the first real failure, and counts the rest."""
+
+    def __init__(self, subject: _Subject, method: str, tolerance: Tolerance) -> None:
+        self.subject = subject
+        self.method = method
+        self.tolerance = tolerance
+        self.checked = 0
+        self.worst = 0.0
+        self.kinks: list[Kink] = []
+        self.precise = [a.astype(np.float64) if _is_float(a) else a for a in subject.arrays]
+
+    def gradient(self, cotangents: Sequence[Array]) -> None:
+        """Every entry of every input, for one cotangent."""
+        subject = self.subject
+        found = subject.gradients(cotangents, subject.arrays)
+        again = subject.gradients(cotangents, subject.arrays)
+        loss = subject.loss(cotangents)
+        for which, got, repeat in zip(subject.wanted, found, again, strict=True):
+            if not np.array_equal(got, repeat, equal_nan=True):
+                raise GradientError(
+                    f"gradcheck: the gradient to input {which} differs when taken twice",
+                    expected="the same bits each time",
+                )
+            expected = self._reference(loss, which)
+            expected = self._accept_kinks(loss, which, got, expected)
+            self._compare(f"the gradient to input {which}", got, expected, self.tolerance)
+
+    def _reference(self, loss: Callable[[Sequence[Any]], Any], which: int) -> Array:
+        if self.method == "complex":
+            return complex_gradient(loss, self.precise, which)
+        out = np.zeros(self.precise[which].shape)
+        for index in np.ndindex(out.shape):
+            out[index] = central_derivative(perturbed(loss, self.precise, which, index))
+        return out
+
+    def _accept_kinks(
+        self, loss: Callable[[Sequence[Any]], Any], which: int, got: Array, expected: Array
+    ) -> Array:
+        """At a kink, take any value between the one-sided slopes as right, and report it."""
+        top = float(np.max(np.abs(expected), initial=0.0))
+        allowed = self.tolerance.relative * top + self.tolerance.absolute
+        for index in np.argwhere(~(np.abs(got - expected) <= allowed)):
+            place = tuple(int(i) for i in index)
+            slopes = find_kink(perturbed(loss, self.precise, which, place))
+            if slopes is None:
+                continue
+            kink = Kink(which, place, *slopes)
+            if kink.allows(float(got[place]), 1e-4 * max(map(abs, slopes))):
+                self.kinks.append(kink)
+                expected[place] = got[place]
+        return expected
+
+    def directional(self, cotangents: Sequence[Array]) -> None:
+        """One slope along one random direction through all inputs."""
+        subject = self.subject
+        directions = {
+            i: subject.rng.standard_normal(subject.arrays[i].shape) for i in subject.wanted
+        }
+        found = subject.gradients(cotangents, subject.arrays)
+        got = sum(
+            float(np.sum(g * directions[i])) for i, g in zip(subject.wanted, found, strict=True)
+        )
+        loss = subject.loss(cotangents)
+
+        def along(eps: Any) -> Any:
+            moved = list(self.precise)
+            for i, u in directions.items():
+                moved[i] = np.asarray(moved[i] + eps * u)
+            return loss(moved)
+
+        if self.method == "complex":
+            expected = float(np.imag(along(1e-20j)) / 1e-20)
+        else:
+            expected = central_derivative(lambda eps: float(np.real(along(eps))))
+        size = max(float(np.max(np.abs(g), initial=0.0)) for g in found)
+        allowed = Tolerance(self.tolerance.relative, self.tolerance.absolute + 1e-12 * size)
+        self._compare("the slope along a random direction", got, expected, allowed)
+
+    def second(self, tolerance: Tolerance) -> None:
+        """The slope of <gradient, v> along u, from create_graph and from differences."""
+        subject = self.subject
+        shapes = [subject.arrays[i].shape for i in subject.wanted]
+        vs = [subject.rng.uniform(0.5, 1.5, shape) for shape in shapes]
+        us = [subject.rng.uniform(0.5, 1.5, shape) for shape in shapes]
+        got = self._second_slope(vs, us)
+
+        def slope(eps: float) -> float:
+            moved = list(self.precise)
+            for i, u in zip(subject.wanted, us, strict=True):
+                moved[i] = np.asarray(moved[i] + eps * u)
+            found = subject.gradients(subject.cotangents, moved)
+            return sum(float(np.sum(g * v)) for g, v in zip(found, vs, strict=True))
+
+        expected = central_derivative(slope)
+        self._compare("the second derivative along a direction", got, expected, tolerance)
+
+    def _second_slope(self, vs: Sequence[Array], us: Sequence[Array]) -> float:
+        subject = self.subject
+        made = subject.tensors(subject.arrays)
+        result = subject.fn(*made)
+        outs = [result] if isinstance(result, Tensor) else list(result)
+        used = [(o, c) for o, c in zip(outs, subject.cotangents, strict=True) if o.requires_grad]
+        sources = [made[i] for i in subject.wanted]
+        first = grad(
+            [o for o, _ in used],
+            sources,
+            [c for _, c in used],
+            create_graph=True,
+            allow_unused=True,
+        )
+        tracked = [
+            (g, v) for g, v in zip(first, vs, strict=True) if g is not None and g.requires_grad
+        ]
+        if not tracked:
+            return 0.0
+        found = grad([g for g, _ in tracked], sources, [v for _, v in tracked], allow_unused=True)
+        return sum(
+            float(np.sum(g._data * u)) for g, u in zip(found, us, strict=True) if g is not None
+        )
+
+    def _compare(self, what: str, got: Any, expected: Any, tolerance: Tolerance) -> None:
+        bad = worst_mismatch(got, expected, tolerance)
+        self.checked += int(np.size(expected))
+        if bad is not None:
+            raise self._failure(what, bad)
+        top = float(np.max(np.abs(expected), initial=0.0))
+        if top:
+            distance = float(np.max(np.abs(np.asarray(got) - expected)))
+            self.worst = max(self.worst, distance / top)
+
+    def _failure(self, what: str, bad: Mismatch) -> GradientError:
+        name = getattr(self.subject.fn, "__name__", type(self.subject.fn).__name__)
+        return GradientError(
+            f"gradcheck of {name}: {what} is wrong at index {bad.place}",
+            expected=f"{bad.expected!r} ({self.method} step)",
+            got=f"{bad.got!r} (relative error {bad.error:.3g})",
+            hint="compare the rule with the derivative by hand, " + describe(self.subject.arrays),
+        )

@@ -1,0 +1,427 @@
+"""``check_op``: everything that must hold of an operation, in one reusable property."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.engine.backward import _Walk
+from tinygrad_seq.engine.node import Array, Node, Variable
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import ITEM, apply
+from tinygrad_seq.errors import TinygradSeqError
+from tinygrad_seq.tensor import Tensor, tensor
+from tinygrad_seq.testing.numeric import (
+    central_derivative,
+    complex_gradient,
+    perturbed,
+)
+from tinygrad_seq.testing.report import GradientError, Tolerance, describe, worst_mismatch
+from tinygrad_seq.transforms import grad
+
+__all__ = ["check_op", "contributions"]
+
+COMPLEX = Tolerance(1e-10, 1e-13)
+CENTRAL = Tolerance(1e-6, 1e-9)
+EQUAL = Tolerance(1e-10, 1e-13)
+LINEAR = Tolerance(1e-12, 1e-14)
+SINGLE = Tolerance(1e-4, 1e-5)
+
+
+def check_op(op: Op, arrays: Sequence[Any], params: dict[str, Any], *, seed: int = 0) -> None:
+    """Check one operation at one example: value, gradient rules, manners, second order, twin.
+
+    Parameters
+    ----------
+    op : Op
+        Need not be registered.
+    arrays : sequence of arrays
+        float64 operands, away from kinks; integer operands are constants.
+    params : dict
+        Static parameters, as the operation's domain draws them.
+    seed : int
+        Of cotangents and directions.
+
+    Raises
+    ------
+    GradientError
+        Naming the property that fails, with the example.
+
+    Notes
+    -----
+    In order: the forward function writes to no operand, and looks into one only if ``op.view``;
+    every rule agrees with the complex step (1e-10 of the largest entry) or central
+    differences (1e-6); gradients have their input's shape and dtype, in float32 too, and are
+    the same when only one input wants one; each rule is linear, takes strided cotangents,
+    writes to nothing, and returns memory of its own; the recorded gradient
+    (``create_graph=True``) is the same and differentiates once more; the twin agrees.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq.ops import OPS
+    >>> from tinygrad_seq.testing import check_op
+    >>> check_op(OPS["tanh"], [np.array([0.5, -1.0])], {})
+    """
+    example = _Example(op, arrays, params, np.random.default_rng(seed))
+    for part in (
+        _check_forward,
+        _check_gradient,
+        _check_subsets,
+        _check_single_precision,
+        _check_linear,
+        _check_manners,
+        _check_second_order,
+        _check_twin,
+    ):
+        try:
+            part(example)
+        except GradientError:
+            raise
+        except (TinygradSeqError, ValueError, TypeError, IndexError, KeyError) as error:
+            raise example.failure(f"{part.__name__[1:]} stopped: {error}") from error
+
+
+class _Example:
+    """An operation with one set of operands."""
+
+    def __init__(
+        self, op: Op, arrays: Sequence[Any], params: dict[str, Any], rng: np.random.Generator
+    ) -> None:
+        self.op = op
+        self.arrays = [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
+        self.params = params
+        self.rng = rng
+        self.wanted = [i for i in range(len(arrays)) if self._differentiable(i)]
+        self.values = self.forward(self.arrays)
+        self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, v.shape)) for v in self.values]
+        self._reference: list[Array] | None = None
+
+    def _differentiable(self, i: int) -> bool:
+        array = self.arrays[i]
+        if not (isinstance(array, np.ndarray) and array.dtype.kind == "f"):
+            return False
+        return self.op.joint is not None or self.op.rules[i] is not None
+
+    def forward(self, arrays: Sequence[Any], keep: bool = False) -> list[Array]:
+        """Outputs of the record's forward function, as a list."""
+        if self.op.keep:
+            out, _ = self.op.forward(*arrays, keep=keep, **self.params)
+        else:
+            out = self.op.forward(*arrays, **self.params)
+        return [np.asarray(part) for part in out] if self.several else [np.asarray(out)]
+
+    @property
+    def several(self) -> bool:
+        return self.op.outputs != 1
+
+    def loss(self, arrays: Sequence[Any]) -> Any:
+        """The scalar sum(c * forward(arrays))."""
+        outs = self.forward(arrays)
+        return sum(np.sum(c * v) for c, v in zip(self.cotangents, outs, strict=True))
+
+    def record(
+        self, wanted: Sequence[int] | None = None, dtype: Any = np.float64
+    ) -> tuple[list[Any], list[Tensor]]:
+        """Operands (tensors where gradients are wanted) and recorded outputs."""
+        wanted = self.wanted if wanted is None else wanted
+        made = [
+            a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
+            for a in self.arrays
+        ]
+        for i in wanted:
+            made[i] = tensor(made[i], requires_grad=True)
+        out = apply(self.op, tuple(made), self.params)
+        return made, list(out) if self.several else [out]
+
+    def gradients(self, wanted: Sequence[int] | None = None, dtype: Any = np.float64) -> list[Any]:
+        """What the engine returns for the wanted operands, None where nothing arrives."""
+        wanted = self.wanted if wanted is None else wanted
+        made, outs = self.record(wanted, dtype)
+        cots = [c.astype(dtype) for c in self.cotangents]
+        found = grad(outs, [made[i] for i in wanted], cots, allow_unused=True)
+        return [None if g is None else g._data for g in found]
+
+    @property
+    def reference(self) -> list[Array]:
+        """Numerical gradients of the loss to the wanted operands."""
+        if self._reference is None:
+            self._reference = [self._numerical(i) for i in self.wanted]
+        return self._reference
+
+    def _numerical(self, which: int) -> Array:
+        if self.op.analytic:
+            return complex_gradient(self.loss, self.arrays, which)
+        gradient = np.zeros(self.arrays[which].shape)
+        for index in np.ndindex(gradient.shape):
+            at = perturbed(self.loss, self.arrays, which, index)
+            gradient[index] = central_derivative(at)
+        return gradient
+
+    @property
+    def tolerance(self) -> Tolerance:
+        return COMPLEX if self.op.analytic else CENTRAL
+
+    def compare(self, what: str, got: Any, expected: Any, tolerance: Tolerance) -> None:
+        """Raise if two arrays differ in shape or by more than the tolerance."""
+        if np.shape(got) != np.shape(expected):
+            raise self.failure(f"{what}: wrong shape", np.shape(expected), np.shape(got))
+        bad = worst_mismatch(got, expected, tolerance)
+        if bad is not None:
+            raise self.failure(
+                f"{what} is wrong at index {bad.place}",
+                repr(bad.expected),
+                f"{bad.got!r} (relative error {bad.error:.3g})",
+            )
+
+    def failure(self, what: str, expected: Any = None, got: Any = None) -> GradientError:
+        return GradientError(
+            f"{self.op.name}: {what}",
+            expected=expected,
+            got=got,
+            hint="look at its record, " + describe(self.arrays, self.params),
+        )
+
+
+def _check_forward(example: _Example) -> None:
+    op = example.op
+    before = _copies(example.arrays)
+    again = example.forward(example.arrays, keep=True)
+    if not _same(before, example.arrays):
+        raise example.failure("the forward function writes to its operands")
+    _, outs = example.record()
+    for value, kept, out in zip(example.values, again, outs, strict=True):
+        example.compare("the recorded value", out._data, value, LINEAR)
+        example.compare("the value computed with keep=True", kept, value, LINEAR)
+        if not op.view and any(_overlap(kept, a) for a in example.arrays):
+            raise example.failure(
+                "the output looks into an operand",
+                "memory of its own, or view=True in the record",
+            )
+    _, outs32 = example.record(dtype=np.float32)
+    for value, out in zip(example.values, outs32, strict=True):
+        if out.dtype != np.float32:
+            raise example.failure("float32 operands give another dtype", np.float32, out.dtype)
+        example.compare("the float32 value", out._data, value, SINGLE)
+
+
+def _check_gradient(example: _Example) -> None:
+    found = example.gradients()
+    for i, got, expected in zip(example.wanted, found, example.reference, strict=True):
+        value = np.zeros_like(expected) if got is None else got
+        example.compare(f"the gradient to input {i}", value, expected, example.tolerance)
+        if got is not None and got.dtype != np.float64:
+            raise example.failure(f"the gradient to input {i}: wrong dtype", "float64", got.dtype)
+
+
+def _check_subsets(example: _Example) -> None:
+    """The same gradient when only one operand wants one: what is saved depends on that."""
+    if len(example.wanted) < 2:
+        return
+    for i, expected in zip(example.wanted, example.reference, strict=True):
+        (got,) = example.gradients([i])
+        value = np.zeros_like(expected) if got is None else got
+        what = f"the gradient to input {i}, wanted alone,"
+        example.compare(what, value, expected, example.tolerance)
+
+
+def _check_single_precision(example: _Example) -> None:
+    found = example.gradients(dtype=np.float32)
+    for i, got, expected in zip(example.wanted, found, example.reference, strict=True):
+        if got is None:
+            continue
+        if got.dtype != np.float32:
+            raise example.failure(f"the gradient to a float32 input {i}", np.float32, got.dtype)
+        example.compare(f"the float32 gradient to input {i}", got, expected, SINGLE)
+
+
+def contributions(
+    node: Node, wanted: Sequence[int], cotangents: Sequence[Array]
+) -> list[tuple[int, Any]]:
+    """What the rules of a recorded node return, before the engine sums and reshapes it."""
+    op = node.op
+    assert op is not None
+    walk = _Walk({p for p in node.parents if p is not None}, None)
+    inputs, out = walk._saved(node)
+    cotangent: Any = list(cotangents) if op.outputs != 1 else cotangents[0]
+    if op.joint is not None:
+        args = [walk._resolve(name, node, 0, inputs, out) for name in op.joint.wants]
+        found = op.joint.fn(cotangent, *args)
+        return [(i, found[i]) for i in wanted if found[i] is not None]
+    results = []
+    for i in wanted:
+        rule = op.rules[i]
+        assert rule is not None
+        args = [walk._resolve(name, node, i, inputs, out) for name in rule.wants]
+        results.append((i, rule.fn(cotangent, *args)))
+    return results
+
+
+def _node_of(outs: Sequence[Tensor]) -> Node:
+    node = outs[0].node
+    assert node is not None
+    parent = node.parents[0]
+    return parent if node.op is ITEM and parent is not None else node
+
+
+def _check_linear(example: _Example) -> None:
+    """vjp(2 c - 3 d) = 2 vjp(c) - 3 vjp(d), and strides of a cotangent do not matter."""
+    if not example.wanted:
+        return
+    _, outs = example.record()
+    node = _node_of(outs)
+    c = example.cotangents
+    d = [np.asarray(example.rng.uniform(-1, 1, part.shape)) for part in c]
+    mixed = [np.asarray(2 * p - 3 * q) for p, q in zip(c, d, strict=True)]
+    at_c, at_d, at_mixed = (contributions(node, example.wanted, g) for g in (c, d, mixed))
+    strided = contributions(node, example.wanted, [_strided(part) for part in c])
+    for (i, p), (_, q), (_, m), (_, s) in zip(at_c, at_d, at_mixed, strided, strict=True):
+        example.compare(f"linearity of the rule for input {i}", m, 2 * p - 3 * q, LINEAR)
+        example.compare(f"the rule for input {i} on a strided cotangent", s, p, LINEAR)
+
+
+def _strided(array: Array) -> Array:
+    """The same numbers in memory with gaps, read backward along the first axis."""
+    if array.ndim == 0:
+        return array.copy()
+    wide = np.zeros((2 * array.shape[0], *array.shape[1:]), array.dtype)
+    view = wide[::-2]
+    view[...] = array
+    return view
+
+
+def _check_manners(example: _Example) -> None:
+    """Rules write to nothing and return memory of their own, or the cotangent's."""
+    for dtype in (np.float64, np.float32):
+        made, outs = example.record(dtype=dtype)
+        node = _node_of(outs)
+        cots = [c.astype(dtype) for c in example.cotangents]
+        held = [*_arrays(made), *_arrays([o._data for o in outs]), *_arrays([node.residuals])]
+        before, cots_before = _copies(held), _copies(cots)
+        found = contributions(node, example.wanted, cots)
+        if not _same(before, held):
+            raise example.failure("a gradient rule writes to a saved array")
+        if not _same(cots_before, cots):
+            raise example.failure("a gradient rule writes to its cotangent")
+        for k, (i, part) in enumerate(found):
+            if np.asarray(part).dtype != dtype:
+                raise example.failure(
+                    f"the rule for a {np.dtype(dtype)} input {i}: wrong dtype",
+                    np.dtype(dtype),
+                    np.asarray(part).dtype,
+                )
+            if any(_overlap(part, array) for array in held):
+                raise example.failure(
+                    f"the rule for input {i} returns memory of an operand or saved array"
+                )
+            in_cotangent = any(_overlap(part, c) for c in cots)
+            if not in_cotangent and any(_overlap(part, q) for _, q in found[:k]):
+                raise example.failure(f"the rule for input {i} returns another input's memory")
+
+
+def _check_second_order(example: _Example) -> None:
+    """Recorded gradients equal plain ones, and differentiate again, cotangent included."""
+    if not example.wanted:
+        return
+    made, outs = example.record()
+    sources = [made[i] for i in example.wanted]
+    cots = [tensor(c, requires_grad=True) for c in example.cotangents]
+    first = grad(outs, sources, cots, create_graph=True, allow_unused=True)
+    for i, got, expected in zip(example.wanted, first, example.reference, strict=True):
+        value = np.zeros_like(expected) if got is None else got._data
+        example.compare(f"the recorded gradient to input {i}", value, expected, example.tolerance)
+    vs = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
+    us = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
+    tracked = [(g, v) for g, v in zip(first, vs, strict=True) if g is not None and g.requires_grad]
+    if not tracked:
+        raise example.failure("the recorded gradient does not depend on the cotangent")
+    found: Any = grad(
+        [g for g, _ in tracked], [*sources, *cots], [v for _, v in tracked], allow_unused=True
+    )
+    got = sum(float(np.sum(g._data * u)) for g, u in zip(found, us, strict=False) if g is not None)
+    example.compare(
+        "the second derivative along a direction", got, _second_slope(example, vs, us), CENTRAL
+    )
+    _check_transpose(example, vs, found[len(sources) :])
+
+
+def _second_slope(example: _Example, vs: Sequence[Array], us: Sequence[Array]) -> float:
+    def slope(eps: float) -> float:
+        moved = list(example.arrays)
+        for i, u in zip(example.wanted, us, strict=True):
+            moved[i] = np.asarray(moved[i] + eps * u)
+        other = _Example(example.op, moved, example.params, np.random.default_rng(0))
+        other.cotangents = example.cotangents
+        return sum(
+            float(np.sum(g * v))
+            for g, v in zip(other.gradients(), vs, strict=True)
+            if g is not None
+        )
+
+    # Small steps only: a long one could leave the domain on which the operation is smooth.
+    return central_derivative(lambda eps: slope(0.1 * eps)) * 10.0
+
+
+def _check_transpose(example: _Example, vs: Sequence[Array], found: Sequence[Any]) -> None:
+    """The slope of <vjp(c), v> to c is J v: it pairs with a cotangent w as vjp(w) pairs with v."""
+    ws = [np.asarray(example.rng.uniform(-1, 1, c.shape)) for c in example.cotangents]
+    got = sum(float(np.sum(g._data * w)) for g, w in zip(found, ws, strict=True) if g is not None)
+    _, outs = example.record()
+    parts = contributions(_node_of(outs), example.wanted, ws)
+    by_input = dict(zip(example.wanted, vs, strict=True))
+    expected = sum(float(np.sum(part * by_input[i])) for i, part in parts)
+    tolerance = Tolerance(1e-10, 1e-12 * max(1.0, *(np.size(w) for w in ws)))
+    example.compare("the recorded gradient's slope to its cotangent", got, expected, tolerance)
+
+
+def _check_twin(example: _Example) -> None:
+    op = example.op
+    if op.twin is None:
+        return
+    made = list(example.arrays)
+    for i in example.wanted:
+        made[i] = tensor(made[i], requires_grad=True)
+    result = op.twin(*made, **example.params)
+    outs: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
+    for value, out in zip(example.values, outs, strict=True):
+        example.compare("the twin's value", out._data, value, EQUAL)
+    sources = [made[i] for i in example.wanted]
+    found = grad(outs, sources, example.cotangents, allow_unused=True)
+    for i, got, mine in zip(example.wanted, found, example.gradients(), strict=True):
+        zero = np.zeros(np.shape(example.arrays[i]))
+        twin = zero if got is None else got._data
+        example.compare(f"twin and rule, input {i}:", twin, zero if mine is None else mine, EQUAL)
+
+
+def _arrays(values: Sequence[Any]) -> Iterator[Array]:
+    """Every array in nested tuples and lists."""
+    for value in values:
+        if isinstance(value, Variable):
+            yield value._data
+        elif isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from _arrays(value)
+
+
+def _copies(arrays: Sequence[Any]) -> list[Any]:
+    return [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
+
+
+def _same(before: Sequence[Any], after: Sequence[Any]) -> bool:
+    return all(
+        np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind in "fc")
+        for a, b in zip(before, after, strict=True)
+        if isinstance(a, np.ndarray)
+    )
+
+
+def _overlap(a: Any, b: Any) -> bool:
+    return (
+        isinstance(a, np.ndarray)
+        and isinstance(b, np.ndarray)
+        and bool(a.size and b.size)
+        and np.shares_memory(a, b)
+    )
