@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types format parity bench clean distclean
+.PHONY: help demo test lint format types hooks parity bench clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -32,6 +32,9 @@ format: $(VENV)/.installed-dev ## rewrite the files in the house style
 
 types: $(VENV)/.installed-dev ## check the types of the package
 	$(BIN)/mypy $(ARGS)
+
+hooks: $(VENV)/.installed-dev ## check style and types before every commit
+	$(BIN)/pre-commit install
 
 parity: $(PARITY)/.installed-parity ## compare with PyTorch, in an environment of its own (a large download)
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
