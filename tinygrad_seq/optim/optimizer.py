@@ -1,0 +1,398 @@
+"""The bookkeeping every optimiser shares; a rule adds its options and its update equation.
+
+A parameter is updated in blocks that stay in the CPU's second-level cache, with every
+intermediate in preallocated scratch: a rule of a dozen NumPy calls then costs little more
+than reading the gradient and writing the parameter and its state once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.optim.options import Rule, label, tensors
+from tinygrad_seq.tensor import Tensor
+
+Array: TypeAlias = NDArray[Any]
+Group: TypeAlias = dict[str, Any]
+
+_BLOCK = 16384  # elements; four float32 arrays and the scratch of a block fit in 512 KiB
+# Where gradients stay zero (a symbol not seen for long), a moment decays to subnormal numbers,
+# which stick there and slow arithmetic down some fifty times: now and then they become 0.
+_FLUSH_EVERY = 256
+_NOT_OPTIONS = ("params", "initial_lr")  # initial_lr belongs to the schedules
+
+
+@dataclass(slots=True)
+class Block:
+    """A one-dimensional piece of a parameter, with the same piece of all that goes with it."""
+
+    param: Array
+    grad: Array
+    state: dict[str, Array]
+    scratch: Array
+    """Two rows: the first for the decayed gradient, the second to overwrite freely."""
+
+    def decayed(self, weight_decay: float) -> Array:
+        """The gradient of the loss plus ``weight_decay / 2`` times the squared parameter."""
+        if not weight_decay:
+            return self.grad
+        penalty: Array = np.multiply(self.param, weight_decay, out=self.scratch[0])
+        penalty += self.grad
+        return penalty
+
+    def average(self, slot: str, value: Array, keep: float) -> None:
+        """Move a running average: ``slot = keep * slot + (1 - keep) * value``.
+
+        `value` may be the second scratch row, which is overwritten.
+        """
+        running = self.state[slot]
+        running *= keep
+        running += np.multiply(value, 1.0 - keep, out=self.scratch[1])
+
+
+@dataclass(slots=True)
+class _State:
+    step: int = 0
+    slots: dict[str, Array] = field(default_factory=dict)
+
+
+class Optimizer:
+    """Base of the optimisers: parameter groups, ``step``, ``zero_grad`` and exact resume.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or iterable of dict
+        Leaf tensors to update in place, or parameter groups: dicts with a ``"params"``
+        entry and options of their own (``{"params": head.parameters(), "lr": 1e-4}``).
+    defaults : mapping
+        The options of the rule, used by every group that does not set its own.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        One dict per group: ``"params"`` and every option. Writing ``group["lr"]`` between
+        steps is allowed (it is what schedules do); options are checked again at each step.
+
+    Raises
+    ------
+    ConfigError
+        For an empty or duplicated parameter, a tensor that is not a leaf, an unknown option
+        or a value out of range.
+
+    Notes
+    -----
+    A subclass declares ``option_rules`` and ``_update``, which changes one `Block` in place,
+    and names the arrays it keeps in ``_slots``. A parameter whose ``grad`` is None is
+    skipped: neither it nor its state or step count moves. Everything is checked before
+    anything is written, so a refused step changes nothing. Hyperparameters and bias
+    corrections are Python floats; all arrays keep the parameter's dtype.
+    """
+
+    option_rules: ClassVar[Mapping[str, Rule]] = {}
+
+    def __init__(
+        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: Mapping[str, Any]
+    ) -> None:
+        self._kind = type(self).__name__
+        self.defaults = self._checked(dict(defaults))
+        self.param_groups: list[Group] = []
+        self._states: dict[int, _State] = {}
+        self._scratch: dict[np.dtype[Any], Array] = {}
+        for group in self._as_groups(params):
+            self.add_param_group(group)
+
+    # ------------------------------------------------------------------ the rule
+
+    def _slots(self, options: Mapping[str, Any]) -> dict[str, float]:
+        """Names and first values of the arrays this rule keeps per parameter."""
+        return {}
+
+    def _update(self, block: Block, options: Mapping[str, Any], step: int) -> None:
+        """Change ``block.param`` and ``block.state`` in place; `step` counts from 1."""
+        raise NotImplementedError
+
+    def _check_together(self, options: Mapping[str, Any]) -> None:
+        """Refuse options that are valid one by one but not together."""
+
+    # ------------------------------------------------------------------ public
+
+    def step(self) -> None:
+        """Apply the update equation once to every parameter that has a gradient.
+
+        Raises
+        ------
+        ConfigError
+            If an option of a group was set to a value that cannot work; no parameter has
+            moved then.
+        """
+        checked = [self._checked(group) for group in self.param_groups]
+        for options, group in zip(checked, self.param_groups, strict=True):
+            for param in group["params"]:
+                if param.grad is not None:
+                    self._step_one(param, param.grad, options)
+
+    def zero_grad(self) -> None:
+        """Set ``grad`` of every parameter to None (a parameter without gradient is skipped)."""
+        for group in self.param_groups:
+            for param in group["params"]:
+                param.grad = None
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters with options of their own, for instance to unfreeze a layer.
+
+        Parameters
+        ----------
+        group : mapping
+            ``{"params": tensors, **options}``; options left out take the defaults.
+        """
+        if not isinstance(group, Mapping) or "params" not in group:
+            raise ConfigError(
+                f"{self._kind}: a parameter group needs a 'params' entry",
+                expected='{"params": [...], "lr": ...}',
+                got=sorted(group) if isinstance(group, Mapping) else type(group).__name__,
+            )
+        options = self._checked({**self.defaults, **group})
+        params = self._new_params(group["params"])
+        self.param_groups.append({"params": params, **options})
+        self._states.update({id(param): _State() for param in params})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything a resumed run needs, as a flat dict without pickled objects.
+
+        Returns
+        -------
+        dict
+            ``"optimizer"`` (the class name), ``"param_groups"`` (options, and the running
+            numbers of the parameters), ``"steps"`` (updates per parameter), all JSON-able;
+            and one array per slot under ``"state.<parameter number>.<slot>"``, each a copy
+            in C order. Arrays go to safetensors, the rest to JSON.
+        """
+        groups: list[Group] = []
+        steps: list[int] = []
+        arrays: dict[str, Array] = {}
+        for group in self.param_groups:
+            options = self._checked(group)
+            first = len(steps)
+            for number, param in enumerate(group["params"], first):
+                state = self._states[id(param)]
+                steps.append(state.step)
+                for name in self._slots(options) if state.step else ():
+                    arrays[f"state.{number}.{name}"] = self._slot(param, name, options).copy()
+            plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+            groups.append({"params": list(range(first, len(steps))), **plain})
+        return {"optimizer": self._kind, "param_groups": groups, "steps": steps, **arrays}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a `state_dict`; the next steps are bit-identical to the saved run's.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            As `state_dict` returned it, directly or by way of JSON and safetensors. The
+            parameters themselves are the model's to restore.
+
+        Raises
+        ------
+        StateDictError
+            If the kind of optimiser, the groups, or a name, shape or dtype does not match.
+            Nothing has been changed then.
+        """
+        options, states = _StateReader(self, state_dict).read()
+        for group, new in zip(self.param_groups, options, strict=True):
+            params = group["params"]
+            group.clear()
+            group.update(params=params, **new)
+        self._states = {id(p): s for p, s in zip(self._params(), states, strict=True)}
+
+    def __repr__(self) -> str:
+        lines = [f"{self._kind}("]
+        for number, group in enumerate(self.param_groups):
+            options = ", ".join(f"{k}={v!r}" for k, v in group.items() if k != "params")
+            sizes = sum(param.size for param in group["params"])
+            lines.append(
+                f"  group {number}: {len(group['params'])} tensors, {sizes:,} entries, {options}"
+            )
+        return "\n".join([*lines, ")"])
+
+    # ------------------------------------------------------------------ checking
+
+    def _as_groups(
+        self, params: Iterable[Tensor] | Iterable[dict[str, Any]]
+    ) -> list[Mapping[str, Any]]:
+        if isinstance(params, (Tensor, Mapping)):
+            raise ConfigError(
+                f"{self._kind}: the parameters must come in an iterable",
+                expected="tensors or parameter groups",
+                got=type(params).__name__,
+                hint="put it in a list",
+            )
+        items: list[Any] = list(params) if isinstance(params, Iterable) else [params]
+        if items and all(isinstance(item, Mapping) for item in items):
+            return items
+        return [{"params": items}]
+
+    def _new_params(self, params: Tensor | Iterable[Tensor]) -> list[Tensor]:
+        """The tensors of a new group, refused if empty, repeated or computed."""
+        found = tensors(self._kind, params)
+        if not found:
+            raise ConfigError(
+                f"{self._kind}: a parameter group is empty",
+                expected="at least one tensor",
+                got="none",
+                hint="a generator gives its parameters only once: call parameters() again",
+            )
+        seen = set(self._states)
+        for position, param in enumerate(found):
+            if not param.is_leaf:
+                raise ConfigError(
+                    f"{self._kind}: {label(param, position)} is the result of an operation",
+                    expected="a leaf, which keeps its gradient and can be written",
+                    got=f"shape {param.shape} with a graph behind it",
+                    hint="make it with tensor(..., requires_grad=True), or call detach() first",
+                )
+            if id(param) in seen:
+                raise ConfigError(
+                    f"{self._kind}: {label(param, position)} is given twice",
+                    hint="list each tensor once; it would be updated twice in a step",
+                )
+            seen.add(id(param))
+        return found
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a group, each through its check, and where schedules began."""
+        unknown = set(options) - set(self.option_rules) - set(_NOT_OPTIONS)
+        if unknown:
+            raise ConfigError(
+                f"{self._kind}: unknown option {', '.join(map(repr, sorted(unknown)))}",
+                expected=", ".join(self.option_rules),
+            )
+        missing = set(self.option_rules) - set(options)
+        if missing:
+            raise ConfigError(f"{self._kind}: option {', '.join(sorted(missing))} is missing")
+        checked = {
+            name: rule(f"{self._kind}: {name}", options[name])
+            for name, rule in self.option_rules.items()
+        }
+        self._check_together(checked)
+        if "initial_lr" in options:
+            checked["initial_lr"] = self.option_rules["lr"]("initial_lr", options["initial_lr"])
+        return checked
+
+    # ------------------------------------------------------------------ one parameter
+
+    def _params(self) -> list[Tensor]:
+        return [param for group in self.param_groups for param in group["params"]]
+
+    def _step_one(self, param: Tensor, grad: Array, options: Mapping[str, Any]) -> None:
+        state = self._states[id(param)]
+        state.step += 1
+        slots = {name: self._slot(param, name, options) for name in self._slots(options)}
+        for block in self._blocks(param, grad, slots):
+            self._update(block, options, state.step)
+        if state.step % _FLUSH_EVERY == 0:
+            for slot in slots.values():
+                slot[np.abs(slot) < np.finfo(slot.dtype).tiny] = 0.0
+
+    def _slot(self, param: Tensor, name: str, options: Mapping[str, Any]) -> Array:
+        """An array of the rule's for this parameter, made when it is first asked for."""
+        slots = self._states[id(param)].slots
+        if name not in slots:
+            slots[name] = np.full(param.shape, self._slots(options)[name], dtype=param.dtype)
+        return slots[name]
+
+    def _blocks(self, param: Tensor, grad: Array, slots: dict[str, Array]) -> Iterator[Block]:
+        array = param.writable()
+        # A parameter in another memory order is updated in a copy and written back.
+        flat = np.ascontiguousarray(array).reshape(-1)
+        flat_grad = np.ascontiguousarray(grad).reshape(-1)
+        flat_slots = {name: slot.reshape(-1) for name, slot in slots.items()}
+        scratch = self._scratch.get(array.dtype)
+        if scratch is None:
+            scratch = self._scratch[array.dtype] = np.empty((2, _BLOCK), dtype=array.dtype)
+        for start in range(0, flat.size, _BLOCK):
+            piece = slice(start, start + _BLOCK)
+            part = flat[piece]
+            views = {name: slot[piece] for name, slot in flat_slots.items()}
+            yield Block(part, flat_grad[piece], views, scratch[:, : part.size])
+        if not array.flags.c_contiguous:
+            array[...] = flat.reshape(array.shape)
+
+
+class _StateReader:
+    """Reads a state dict against an optimiser, which takes none of it before all is checked."""
+
+    def __init__(self, optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+        self.optimizer = optimizer
+        self.saved = saved
+
+    def read(self) -> tuple[list[dict[str, Any]], list[_State]]:
+        """Options per group and state per parameter."""
+        self._same("the kind of optimiser", self.optimizer._kind, self._entry("optimizer", str))
+        params = self.optimizer._params()
+        steps = self._entry("steps", list)
+        self._same("the number of parameters", len(params), len(steps))
+        states = [_State(self._step(step)) for step in steps]
+        for key in self.saved:
+            if key not in ("optimizer", "param_groups", "steps"):
+                self._take_array(key, params, states)
+        return self._options(states), states
+
+    def _options(self, states: list[_State]) -> list[dict[str, Any]]:
+        own, new = self.optimizer.param_groups, self._entry("param_groups", list)
+        self._same("the number of parameter groups", len(own), len(new))
+        result, first = [], 0
+        for mine, theirs in zip(own, new, strict=True):
+            numbers = list(range(first, first + len(mine["params"])))
+            got = theirs.get("params") if isinstance(theirs, Mapping) else theirs
+            self._same("the parameters of a group", numbers, got)
+            try:
+                options = self.optimizer._checked(theirs)
+            except ConfigError as error:
+                raise StateDictError(f"load_state_dict: {error}") from error
+            names = sorted(self.optimizer._slots(options))
+            for number in numbers:
+                expected = names if states[number].step else []
+                got = sorted(states[number].slots)
+                self._same(f"the arrays under state.{number}", expected, got)
+            first += len(numbers)
+            result.append(options)
+        return result
+
+    def _take_array(self, key: str, params: list[Tensor], states: list[_State]) -> None:
+        prefix, _, rest = key.partition(".")
+        number, _, name = rest.partition(".")
+        if prefix != "state" or not name or not number.isdecimal() or int(number) >= len(params):
+            raise self._error("an entry is unknown", "state.<parameter number>.<slot>", repr(key))
+        param, array = params[int(number)], np.asarray(self.saved[key])
+        self._same(f"the shape of {key}", param.shape, array.shape)
+        self._same(f"the dtype of {key}", param.dtype, array.dtype)
+        states[int(number)].slots[name] = np.array(array, order="C")
+
+    def _entry(self, key: str, kind: type) -> Any:
+        value = self.saved.get(key) if isinstance(self.saved, Mapping) else None
+        if not isinstance(value, kind):
+            raise self._error(f"no {key} in it", f"a {kind.__name__}", type(value).__name__)
+        return value
+
+    def _step(self, value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+        raise self._error("a step count is wrong", "integers >= 0 in steps", repr(value))
+
+    def _same(self, what: str, expected: object, got: object) -> None:
+        if expected != got:
+            raise self._error(f"{what} does not match", expected, got)
+
+    def _error(self, what: str, expected: object, got: object) -> StateDictError:
+        return StateDictError(
+            f"{self.optimizer._kind}.load_state_dict: {what}",
+            expected=expected,
+            got=got,
+            hint="build the optimiser as the saving run did: same class, groups and parameters",
+        )

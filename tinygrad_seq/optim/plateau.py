@@ -1,0 +1,164 @@
+"""A schedule that watches a metric: reduction on a plateau."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+from tinygrad_seq.errors import ConfigError, NonFiniteError
+from tinygrad_seq.optim.optimizer import Optimizer
+from tinygrad_seq.optim.options import Rule, choice, count, non_negative, number
+from tinygrad_seq.optim.schedule import LRScheduler
+
+__all__ = ["ReduceLROnPlateau"]
+
+_metric = number(infinite=True)
+
+
+class ReduceLROnPlateau(LRScheduler):
+    """Multiply the learning rate by `factor` when a metric has stopped improving.
+
+    A metric is better than the best so far if it is below ``best · (1 - threshold)``
+    (``threshold_mode="rel"``) or ``best - threshold`` (``"abs"``); for ``mode="max"`` above
+    ``best · (1 + threshold)`` or ``best + threshold``. After more than `patience` steps in a
+    row without a better one, lr <- max(lr · factor, min_lr), and the next `cooldown` steps
+    do not count.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates to set.
+    mode : {"min", "max"}
+        Whether small or large metrics are good.
+    factor : float
+        In [0, 1).
+    patience : int
+        Steps without improvement that are let pass.
+    threshold : float
+        Smallest improvement that counts.
+    threshold_mode : {"rel", "abs"}
+        Whether `threshold` is a share of the best or a distance from it.
+    cooldown : int
+        Steps to wait after a reduction.
+    min_lr : float
+        No rate is set below it.
+    eps : float
+        A reduction by less than this is left out.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> from tinygrad_seq import optim
+    >>> optimizer = optim.SGD([tgs.tensor([1.0], requires_grad=True)], lr=1.0)
+    >>> schedule = optim.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    >>> for loss in (2.0, 1.5, 1.5, 1.5):
+    ...     schedule.step(loss)
+    >>> schedule.get_last_lr()
+    [0.5]
+    """
+
+    setting_rules: ClassVar[Mapping[str, Rule]] = {
+        "mode": choice("min", "max"),
+        "factor": number(0.0, 1.0, open_high=True),
+        "patience": count(0),
+        "threshold": non_negative,
+        "threshold_mode": choice("rel", "abs"),
+        "cooldown": count(0),
+        "min_lr": non_negative,
+        "eps": non_negative,
+    }
+    progress_rules: ClassVar[Mapping[str, Rule]] = {
+        **LRScheduler.progress_rules,
+        "best": lambda name, value: None if value is None else _metric(name, value),
+        "num_bad_epochs": count(0),
+        "cooldown_counter": count(0),
+    }
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        settings = {
+            "mode": mode,
+            "factor": factor,
+            "patience": patience,
+            "threshold": threshold,
+            "threshold_mode": threshold_mode,
+            "cooldown": cooldown,
+            "min_lr": min_lr,
+            "eps": eps,
+        }
+        self.best: float | None = None
+        self.num_bad_epochs = 0
+        self.cooldown_counter = 0
+        super().__init__(optimizer, settings)
+
+    def step(self, metric: float | None = None) -> None:
+        """Note a metric, and reduce the rates if it is time.
+
+        Parameters
+        ----------
+        metric : float
+            For instance the validation loss.
+
+        Raises
+        ------
+        ConfigError
+            Without a metric.
+        NonFiniteError
+            If it is NaN.
+        """
+        groups = self._groups()
+        value = self._metric(metric)
+        self.last_epoch += 1
+        if self._better(value):
+            self.best = value
+            self.num_bad_epochs = 0
+        else:
+            self.num_bad_epochs += 1
+        if self.cooldown_counter > 0:
+            self.cooldown_counter -= 1
+            self.num_bad_epochs = 0
+        if self.num_bad_epochs > self.settings["patience"]:
+            self.cooldown_counter = self.settings["cooldown"]
+            self.num_bad_epochs = 0
+            for group in groups:
+                reduced = max(group["lr"] * self.settings["factor"], self.settings["min_lr"])
+                if group["lr"] - reduced > self.settings["eps"]:
+                    group["lr"] = reduced
+
+    def _start(self) -> None:
+        """Leave the rates: they go down from where they are."""
+
+    def _metric(self, metric: float | None) -> float:
+        if metric is None:
+            raise ConfigError(
+                "ReduceLROnPlateau.step needs the metric it watches", hint="schedule.step(loss)"
+            )
+        value = float(metric)
+        if math.isnan(value):
+            raise NonFiniteError(
+                "ReduceLROnPlateau.step: the metric is NaN",
+                expected="a number",
+                got="nan",
+                hint="the run has diverged: lower the learning rate, or clip gradients",
+            )
+        return value
+
+    def _better(self, value: float) -> bool:
+        best = self.best
+        if best is None:
+            return True
+        margin = float(self.settings["threshold"])
+        if self.settings["threshold_mode"] == "rel" and math.isfinite(best):
+            margin *= best
+        return value < best - margin if self.settings["mode"] == "min" else value > best + margin

@@ -1,0 +1,358 @@
+"""Learning-rate schedules that are closed forms of the number of steps.
+
+A schedule writes ``group["lr"]`` of its optimiser. Call its ``step`` after the optimiser's,
+once per epoch or once per update: its lengths count in those units. Warm-up goes before any
+other schedule by way of `SequentialLR`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.optim.optimizer import Optimizer
+from tinygrad_seq.optim.options import Rule, count, non_negative, number
+
+__all__ = [
+    "CosineAnnealingLR",
+    "ExponentialLR",
+    "LRScheduler",
+    "LinearLR",
+    "StepLR",
+]
+
+
+class LRScheduler:
+    """Base of the schedules.
+
+    A subclass with a closed form lists its settings in ``setting_rules`` and gives
+    ``lr_at(base_lr, t)``: the learning rate after `t` steps of a group that began with
+    `base_lr`. That is all a schedule of your own needs.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose groups to set; the rate of t = 0 is set at once.
+    settings : mapping
+        The settings of the schedule.
+
+    Attributes
+    ----------
+    last_epoch : int
+        Steps taken so far (PyTorch's name, whatever the unit).
+    base_lrs : list of float
+        Learning rate per group that the schedule starts from. It is remembered in the group
+        as ``"initial_lr"``, so that several schedules of one optimiser start from the same.
+
+    Raises
+    ------
+    ConfigError
+        For a setting out of range.
+    """
+
+    setting_rules: ClassVar[Mapping[str, Rule]] = {}
+    progress_rules: ClassVar[Mapping[str, Rule]] = {"last_epoch": count(0)}
+
+    def __init__(self, optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigError(
+                f"{type(self).__name__}: the first argument is not an optimiser",
+                expected="Optimizer",
+                got=type(optimizer).__name__,
+            )
+        self.settings = self._checked(settings)
+        self.optimizer = optimizer
+        self.last_epoch = 0
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.base_lrs = [float(group["initial_lr"]) for group in optimizer.param_groups]
+        self._start()
+
+    def lr_at(self, base_lr: float, t: int) -> float:
+        """Learning rate after `t` steps, for a group that started with `base_lr`."""
+        raise NotImplementedError
+
+    def step(self, metric: float | None = None) -> None:
+        """Advance by one and set the learning rates.
+
+        Parameters
+        ----------
+        metric : float, optional
+            Only `ReduceLROnPlateau` reads it (and a `SequentialLR` that holds one).
+        """
+        groups = self._groups()
+        self.last_epoch += 1
+        self._apply(groups)
+
+    def get_last_lr(self) -> list[float]:
+        """The learning rate per group, as it stands."""
+        return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Settings and progress as JSON-able values."""
+        return {
+            "schedule": type(self).__name__,
+            "settings": dict(self.settings),
+            **{name: getattr(self, name) for name in self.progress_rules},
+            "base_lrs": list(self.base_lrs),
+            "last_lr": self.get_last_lr(),
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over a `state_dict`, settings included, and set the learning rates it holds.
+
+        Raises
+        ------
+        StateDictError
+            If it is not of this kind of schedule, or for another number of groups.
+            Nothing has been changed then.
+        """
+        for schedule, attributes in self._read(state_dict):
+            vars(schedule).update(attributes)
+        for group, base, last in zip(
+            self.optimizer.param_groups, self.base_lrs, state_dict["last_lr"], strict=True
+        ):
+            group["initial_lr"], group["lr"] = base, float(last)
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
+        return f"{type(self).__name__}(last_epoch={self.last_epoch}{settings})"
+
+    # ------------------------------------------------------------------ for subclasses
+
+    def _start(self) -> None:
+        """Set the learning rates of t = 0."""
+        self._apply(self._groups())
+
+    def _apply(self, groups: Sequence[dict[str, Any]]) -> None:
+        for group, base_lr in zip(groups, self.base_lrs, strict=True):
+            group["lr"] = self.lr_at(base_lr, self.last_epoch)
+
+    def _groups(self) -> Sequence[dict[str, Any]]:
+        """The optimiser's groups, as many as when the schedule was made."""
+        groups = self.optimizer.param_groups
+        if len(groups) != len(self.base_lrs):
+            raise ConfigError(
+                f"{type(self).__name__}: the optimiser has gained parameter groups",
+                expected=len(self.base_lrs),
+                got=len(groups),
+                hint="make the schedule after the last add_param_group",
+            )
+        return groups
+
+    def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        owner = type(self).__name__
+        return {
+            name: rule(f"{owner}: {name}", settings[name])
+            for name, rule in self.setting_rules.items()
+        }
+
+    def _read(self, state: Mapping[str, Any]) -> list[tuple[LRScheduler, dict[str, Any]]]:
+        """Schedules and the attributes to set on them, out of a state that is sound."""
+        owner = f"{type(self).__name__}.load_state_dict"
+        expected = LRScheduler.state_dict(self)
+        if not isinstance(state, Mapping) or set(expected) - set(state):
+            got = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+            raise StateDictError(
+                f"{owner}: entries are missing", expected=sorted(expected), got=got
+            )
+        if state["schedule"] != expected["schedule"]:
+            raise StateDictError(
+                f"{owner}: the state is of another schedule",
+                expected=expected["schedule"],
+                got=state["schedule"],
+            )
+        try:
+            attributes = {
+                name: rule(name, state[name]) for name, rule in self.progress_rules.items()
+            }
+            attributes["settings"] = self._checked(state["settings"])
+            attributes["base_lrs"] = [non_negative("base_lrs", lr) for lr in state["base_lrs"]]
+            rates = [non_negative("last_lr", lr) for lr in state["last_lr"]]
+        except (ConfigError, KeyError, TypeError) as error:
+            raise StateDictError(f"{owner}: {error!r}") from error
+        if not len(attributes["base_lrs"]) == len(rates) == len(self.base_lrs):
+            raise StateDictError(
+                f"{owner}: the state is for another number of parameter groups",
+                expected=len(self.base_lrs),
+                got=len(rates),
+            )
+        return [(self, attributes)]
+
+
+class StepLR(LRScheduler):
+    """Multiply the learning rate by `gamma` every `step_size` steps.
+
+    lr(t) = base · gamma^floor(t / step_size)
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates to set.
+    step_size : int
+        Steps between reductions.
+    gamma : float
+        Factor, at least 0.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> from tinygrad_seq import optim
+    >>> optimizer = optim.SGD([tgs.tensor([1.0], requires_grad=True)], lr=1.0)
+    >>> schedule = optim.StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> for _ in range(4):
+    ...     schedule.step()
+    >>> schedule.get_last_lr()
+    [0.25]
+    """
+
+    setting_rules: ClassVar[Mapping[str, Rule]] = {"step_size": count(1), "gamma": non_negative}
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        super().__init__(optimizer, {"step_size": step_size, "gamma": gamma})
+
+    def lr_at(self, base_lr: float, t: int) -> float:
+        """The closed form above."""
+        return float(base_lr * self.settings["gamma"] ** (t // self.settings["step_size"]))
+
+
+class ExponentialLR(LRScheduler):
+    """Multiply the learning rate by `gamma` at every step, from step `after` on.
+
+    lr(t) = base · gamma^max(0, t - after)
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates to set.
+    gamma : float
+        Factor per step, at least 0.
+    after : int
+        Steps without decay first. char-rnn's "decay 0.97 after epoch 10" multiplies for the
+        first time when epoch 10 ends: stepped once per epoch it is ``gamma=0.97, after=9``.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> from tinygrad_seq import optim
+    >>> optimizer = optim.RMSprop([tgs.tensor([1.0], requires_grad=True)], lr=2.0)
+    >>> schedule = optim.ExponentialLR(optimizer, gamma=0.5, after=1)
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [2.0]
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [1.0]
+    """
+
+    setting_rules: ClassVar[Mapping[str, Rule]] = {"gamma": non_negative, "after": count(0)}
+
+    def __init__(self, optimizer: Optimizer, gamma: float, after: int = 0) -> None:
+        super().__init__(optimizer, {"gamma": gamma, "after": after})
+
+    def lr_at(self, base_lr: float, t: int) -> float:
+        """The closed form above."""
+        return float(base_lr * self.settings["gamma"] ** max(0, t - self.settings["after"]))
+
+
+class CosineAnnealingLR(LRScheduler):
+    """Half a cosine wave from the base rate down to `eta_min` (Loshchilov and Hutter 2017).
+
+    lr(t) = eta_min + (base - eta_min) · (1 + cos(π t / T_max)) / 2
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates to set.
+    T_max : int
+        Steps until the minimum. Beyond it the wave rises again, as PyTorch's does.
+    eta_min : float
+        The minimum.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> from tinygrad_seq import optim
+    >>> optimizer = optim.Adam([tgs.tensor([1.0], requires_grad=True)], lr=1.0)
+    >>> schedule = optim.CosineAnnealingLR(optimizer, T_max=2, eta_min=0.5)
+    >>> schedule.step()
+    >>> schedule.get_last_lr()
+    [0.75]
+    """
+
+    setting_rules: ClassVar[Mapping[str, Rule]] = {"T_max": count(1), "eta_min": non_negative}
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
+        super().__init__(optimizer, {"T_max": T_max, "eta_min": eta_min})
+
+    def lr_at(self, base_lr: float, t: int) -> float:
+        """The closed form above."""
+        t_max, low = self.settings["T_max"], self.settings["eta_min"]
+        # One period is 2 T_max: reducing t first keeps the turning points exact.
+        share = (1.0 + math.cos(math.pi * (t % (2 * t_max)) / t_max)) / 2.0
+        return float(base_lr * share + low * (1.0 - share))
+
+
+class LinearLR(LRScheduler):
+    """Warm-up: a straight line from one multiple of the base rate to another.
+
+    lr(t) = base · (start + (end - start) · min(t, total_iters) / total_iters)
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rates to set.
+    start_factor : float
+        Factor at t = 0, in (0, 1].
+    end_factor : float
+        Factor from t = total_iters on, in [0, 1].
+    total_iters : int
+        Length of the line.
+
+    Examples
+    --------
+    Ten steps of warm-up, then a cosine over ninety:
+
+    >>> import tinygrad_seq as tgs
+    >>> from tinygrad_seq import optim
+    >>> optimizer = optim.Adam([tgs.tensor([1.0], requires_grad=True)], lr=1.0)
+    >>> warm_up = optim.LinearLR(optimizer, start_factor=0.5, total_iters=10)
+    >>> cosine = optim.CosineAnnealingLR(optimizer, T_max=90)
+    >>> schedule = optim.SequentialLR(optimizer, [warm_up, cosine], milestones=[10])
+    >>> schedule.get_last_lr()
+    [0.5]
+    >>> for _ in range(10):
+    ...     schedule.step()
+    >>> schedule.get_last_lr()
+    [1.0]
+    """
+
+    setting_rules: ClassVar[Mapping[str, Rule]] = {
+        "start_factor": number(0.0, 1.0, open_low=True),
+        "end_factor": number(0.0, 1.0),
+        "total_iters": count(1),
+    }
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        start_factor: float = 1.0 / 3.0,
+        end_factor: float = 1.0,
+        total_iters: int = 5,
+    ) -> None:
+        settings = {
+            "start_factor": start_factor,
+            "end_factor": end_factor,
+            "total_iters": total_iters,
+        }
+        super().__init__(optimizer, settings)
+
+    def lr_at(self, base_lr: float, t: int) -> float:
+        """The closed form above."""
+        start, end, total = (
+            self.settings[name] for name in ("start_factor", "end_factor", "total_iters")
+        )
+        share = min(t, total) / total
+        return float(base_lr * (start * (1.0 - share) + end * share))
