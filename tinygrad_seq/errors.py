@@ -36,7 +36,11 @@ class TinygradSeqError(Exception):
 
     Examples
     --------
-    >>> print(ShapeError("matmul: inner sizes differ", expected="(3, n)", got=(4, 2), hint="transpose b"))
+    >>> print(
+    ...     ShapeError(
+    ...         "matmul: inner sizes differ", expected="(3, n)", got=(4, 2), hint="transpose b"
+    ...     )
+    ... )
     matmul: inner sizes differ
       expected: (3, n)
       got: (4, 2)

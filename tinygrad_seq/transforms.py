@@ -71,9 +71,7 @@ def grad(
             )
     nodes = [source._node for source in sources if source._node is not None]
     keep = create_graph if retain_graph is None else retain_graph
-    found = backpropagate(
-        starts, nodes, retain_graph=keep, lift=lift if create_graph else None
-    )
+    found = backpropagate(starts, nodes, retain_graph=keep, lift=lift if create_graph else None)
     results = []
     for i, node in enumerate(nodes):
         value = found.get(node)

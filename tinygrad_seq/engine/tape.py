@@ -154,7 +154,8 @@ def _one_dtype(op: Op, arrays: list[Any]) -> list[Any]:
         return arrays
     (target,) = strong or kinds
     return [
-        a.astype(target) if isinstance(a, np.ndarray) and a.dtype != target and a.dtype.kind != "b"
+        a.astype(target)
+        if isinstance(a, np.ndarray) and a.dtype != target and a.dtype.kind != "b"
         else a
         for a in arrays
     ]
