@@ -1,0 +1,160 @@
+"""What stands at one layer and time step: a box for a whole cell, or its gates in their places."""
+
+from __future__ import annotations
+
+from tinygrad_seq.viz.grid import Block
+from tinygrad_seq.viz.ir import BAR, Item, Place
+from tinygrad_seq.viz.picture import Line, Shape
+from tinygrad_seq.viz.style import HeatScale, Theme, shape_text, subscript
+from tinygrad_seq.viz.words import item_tooltip, span_text
+
+__all__ = ["cell_name", "module_block", "plain_shape"]
+
+
+def cell_name(item: Item) -> str:
+    """What a reader calls a box: ``LSTM 0``, ``RNN``, or the module's own name."""
+    place = item.place
+    if item.roles & {"c"} or item.roles & {"h"}:
+        kind = "LSTM" if "c" in item.roles else "RNN"
+        return kind if place.layer is None else f"{kind} {place.layer}"
+    own = place.path.rpartition(".")[2]
+    if own:
+        return own if place.layer is None else f"{own} {place.layer}"
+    return ", ".join(item.ops) or item.kind
+
+
+def module_block(
+    items: list[Item], place: Place, theme: Theme, heat: HeatScale | None, root: str
+) -> Block:
+    """One shape for everything at a place."""
+    (item,) = items
+    if place.step is None:
+        shape = _spanning(item, theme, root)
+    elif item.kind in {"output", "loss"}:
+        shape = _circle(item, theme)
+    else:
+        shape = _cell(item, theme, heat)
+    half_w, half_h = shape.width / 2, shape.height / 2
+    road = 11.0 if item.roles & {"c"} else 0.0
+    anchors = {
+        "x": (item.id, (0.0, -half_h)),
+        "w": (item.id, (-half_w * 0.55, -half_h * (1.0 if shape.form == "box" else 0.84))),
+        "up": (item.id, (0.0, half_h)),
+        "h": (item.id, (-half_w, -road)),
+        "c": (item.id, (-half_w, road)),
+        "h+": (item.id, (half_w, -road)),
+        "c+": (item.id, (half_w, road)),
+    }
+    return Block(shape.width, shape.height, [shape], anchors=anchors)
+
+
+def _circle(item: Item, theme: Theme) -> Shape:
+    letter, fill = ("y", theme.output_fill) if item.kind == "output" else ("L", theme.loss_fill)
+    return Shape(
+        item.id,
+        0,
+        0,
+        32,
+        32,
+        [Line(letter + subscript(item.place.step), 13)],
+        form="circle",
+        fill=fill,
+        tooltip=item_tooltip(item),
+        classes=item.kind,
+    )
+
+
+def _spanning(item: Item, theme: Theme, root: str) -> Shape:
+    """What happens once, for all time steps together."""
+    ops = ", ".join(name for name in item.ops if name not in {"stack", "item"}) or "stack"
+    label = cell_name(item) if item.place.path else ops
+    if item.id == root and not item.shape:
+        label = f"L = {ops} over t" if "sum" in item.ops or "mean" in item.ops else f"L = {ops}"
+    elif shape_text(item.shape):
+        label += f"   {shape_text(item.shape)}"
+    return Shape(
+        item.id,
+        0,
+        0,
+        7.0 * len(label) + 16,
+        26,
+        [Line(label, 11)],
+        fill=theme.loss_fill,
+        tooltip=item_tooltip(item),
+        classes="spanning",
+    )
+
+
+def _cell(item: Item, theme: Theme, heat: HeatScale | None) -> Shape:
+    bar = item.place.step == BAR
+    lines = [Line("⋯" if bar else cell_name(item), 12, bold=True)]
+    if bar and not item.gradients.keys() & {"h", "c"}:
+        return Shape(
+            item.id,
+            0,
+            0,
+            32,
+            32,
+            lines,
+            form="circle",
+            dashed=True,
+            tooltip=item_tooltip(item),
+            classes="bar",
+        )
+    if not bar and shape_text(item.shape):
+        lines.append(Line(shape_text(item.shape), 10))
+    if bar:
+        lines.append(Line(f"{item.count} nodes", 10))
+    lines += [
+        Line(f"|∂L/∂{role}| {span_text(item.gradients[role])}", 10)
+        for role in ("h", "c")
+        if role in item.gradients
+    ]
+    fill = theme.box
+    span = item.gradients.get("h")
+    if heat is not None and span is not None and span.count == 1:
+        fill = heat.color(span.high)
+        for line in lines:
+            line.color = heat.text(span.high)
+    width = max(80.0, *(line.width + 12 for line in lines))
+    height = sum(line.height for line in lines) + 10
+    return Shape(
+        item.id,
+        0,
+        0,
+        width,
+        height,
+        lines,
+        fill=fill,
+        dashed=bar,
+        tooltip=item_tooltip(item),
+        classes="bar" if bar else "cell",
+    )
+
+
+def plain_shape(item: Item, theme: Theme, root: str) -> Shape:
+    """An item of a graph without time steps."""
+    if item.kind in {"weight", "leaf"}:
+        ((name, shape, *_),) = item.names
+        lines = [Line(name, 10), *([Line(shape_text(shape), 9)] if shape_text(shape) else [])]
+        fill, stroke = theme.weight_fill, theme.weight
+    else:
+        text = ", ".join(sorted(item.roles) or item.ops)
+        lines = [Line(text, 11, bold=True)]
+        if item.place.path:
+            lines.append(Line(cell_name(item), 9, color=theme.faint))
+        if shape_text(item.shape):
+            lines.append(Line(shape_text(item.shape), 9))
+        fill, stroke = (theme.output_fill if item.id == root else theme.box), theme.line
+    return Shape(
+        item.id,
+        0,
+        0,
+        max(line.width for line in lines) + 12,
+        sum(line.height for line in lines) + 8,
+        lines,
+        fill=fill,
+        stroke=stroke,
+        tooltip=item_tooltip(item),
+        classes=item.kind,
+    )

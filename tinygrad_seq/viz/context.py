@@ -1,0 +1,119 @@
+"""What a reader expects to see although no node was recorded for it: inputs, carried states, cuts.
+
+Constants leave no node. That a cell has an input, that its first step starts from a carried
+state, or that a state was detached on the way, follows from what the other steps show.
+"""
+
+from __future__ import annotations
+
+from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, Step
+
+__all__ = ["add_context"]
+
+Row = tuple[str, "int | None"]
+
+
+def add_context(
+    graph: Graph, starts: dict[tuple[str, int | None, Step, str], float | None]
+) -> None:
+    """Add inputs, carried-in states and cuts to a graph of recorded items."""
+    _add_inputs(graph)
+    _add_carried(graph, starts)
+
+
+def _entry_parts(graph: Graph) -> dict[Place, dict[str, str]]:
+    """By cell: the item that takes x and h in, and the one that takes c in."""
+    found: dict[Place, dict[str, str]] = {}
+    for item in graph.items.values():
+        place = item.place
+        if place.step is None or item.kind in {"weight", "leaf", "carried", "input"}:
+            continue
+        parts = found.setdefault(place, {})
+        if graph.level == "module" or item.kind == "bar":
+            if item.roles & {"h"} or item.kind == "bar":
+                parts["h"] = parts["c"] = item.id
+            parts.setdefault("x", item.id)
+        elif item.part == "z":
+            parts["h"] = parts["x"] = item.id
+        elif item.part in {"f*c", "c*f"}:
+            parts["c"] = item.id
+    return found
+
+
+def _add_inputs(graph: Graph) -> None:
+    if graph.level == "op":
+        return
+    fed = set()
+    for edge in graph.edges.values():
+        tail, head = graph.items[edge.tail], graph.items[edge.head]
+        if edge.kind == DEPTH and tail.place != head.place:
+            fed.add(head.place)
+    for place, parts in _entry_parts(graph).items():
+        if place in fed or place.step == BAR or "x" not in parts:
+            continue
+        item = Item(f"x:{place}", "input", place, "x")
+        graph.items[item.id] = item
+        graph.edges[item.id, parts["x"], "input", 0] = Edge(item.id, parts["x"], "input", count=0)
+
+
+def _add_carried(
+    graph: Graph, starts: dict[tuple[str, int | None, Step, str], float | None]
+) -> None:
+    """States that come in from before, as constants: detached ones, or zeros."""
+    if graph.level == "op":
+        return
+    kinds: dict[Row, dict[str, int]] = {}
+    arrived: set[tuple[Place, str]] = set()
+    for edge in graph.edges.values():
+        head = graph.items[edge.head].place
+        if edge.kind in {"h", "c"}:
+            arrived.add((head, edge.kind))
+            if edge.delay:
+                kinds.setdefault(head.row, {}).setdefault(edge.kind, 1 if edge.delay > 0 else -1)
+    for item in list(graph.items.values()):
+        if item.roles & {"h", "c"} and item.place.row not in kinds:
+            kinds[item.place.row] = {}
+    for path, layer, _, kind in starts:
+        if (path, layer) in kinds:
+            kinds[path, layer].setdefault(kind, 1)
+    for place, parts in _entry_parts(graph).items():
+        for kind, sign in kinds.get(place.row, {}).items():
+            if kind not in parts or place.step == BAR:
+                continue
+            if place.step == FOLDED or (place, kind) not in arrived:
+                _carry_in(graph, place, kind, sign, parts[kind], starts)
+
+
+def _carry_in(
+    graph: Graph,
+    place: Place,
+    kind: str,
+    sign: int,
+    entry: str,
+    starts: dict[tuple[str, int | None, Step, str], float | None],
+) -> None:
+    key = (place.path, place.layer, place.step, kind)
+    known = starts.get(key)
+    if place.step == FOLDED and key not in starts:
+        return
+    before = _cell_before(graph, place, kind, sign)
+    if before is not None:
+        edge = Edge(before, entry, kind, sign, cut=True, count=0)
+        graph.edges[before, entry, kind, sign] = edge
+        return
+    name = f"carried:{Place(place.path, place.layer)}:{kind}"
+    note = "unknown" if known is None else "zero" if known == 0 else "cut"
+    graph.items[name] = Item(name, "carried", place, kind, note=note)
+    graph.edges[name, entry, kind, sign] = Edge(name, entry, kind, sign, note == "cut", 0)
+
+
+def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None:
+    """The item that holds a state one column earlier."""
+    if place.step not in graph.steps or not isinstance(place.step, int):
+        return None
+    position = graph.steps.index(place.step) - sign
+    if not 0 <= position < len(graph.steps):
+        return None
+    earlier = place._replace(step=graph.steps[position])
+    name = str(earlier) if graph.level == "module" or earlier.step == BAR else f"{earlier}:{kind}"
+    return name if name in graph.items else None

@@ -1,0 +1,168 @@
+"""What a drawing is made of, apart from where it is put: items, typed edges, and their counts.
+
+A :class:`Graph` is a quotient of the recorded graph: every recorded node belongs to exactly one
+item (or is plumbing, counted apart), every recorded edge to one edge or to the inside of one item.
+Views and levels differ only in which nodes share an item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Union
+
+__all__ = ["BAR", "DEPTH", "FOLDED", "WEIGHT", "Edge", "Graph", "Item", "Place", "Span", "Step"]
+
+BAR = "bar"
+"""The time step of everything that an elided view hides."""
+FOLDED = "t"
+"""The one time step of a rolled view."""
+DEPTH, WEIGHT = "depth", "weight"
+
+Step = Union[int, str, None]  # noqa: UP007  (evaluated at run time on 3.10)
+
+
+class Place(NamedTuple):
+    """Where in the model, and when; ``step`` None is outside time."""
+
+    path: str = ""
+    layer: int | None = None
+    step: Step = None
+
+    @property
+    def row(self) -> tuple[str, int | None]:
+        """Module and layer, whatever the time."""
+        return self.path, self.layer
+
+    def __str__(self) -> str:
+        layer = "" if self.layer is None else f"[{self.layer}]"
+        step = "" if self.step is None else f"@{self.step}"
+        return f"{self.path}{layer}{step}"
+
+
+@dataclass(slots=True)
+class Span:
+    """The range of a norm over the recorded nodes of an item, and how many there were."""
+
+    low: float
+    high: float
+    count: int = 1
+    squares: float = 0.0
+    """Sum of the squared norms."""
+
+    @classmethod
+    def of(cls, norm: float) -> Span:
+        """The span of one norm."""
+        return cls(norm, norm, 1, norm * norm)
+
+    def add(self, other: Span) -> None:
+        """Widen by another span."""
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.count += other.count
+        self.squares += other.squares
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing that is drawn: a cell, an operation, a weight, an input, a carried state.
+
+    Attributes
+    ----------
+    id : str
+        Stable: made from module path, layer, time step and role, never from memory or counters.
+    kind : str
+        ``"cell"``, ``"output"``, ``"loss"``, ``"module"``, ``"op"``, ``"weight"``, ``"leaf"``,
+        ``"input"``, ``"carried"`` or ``"bar"``.
+    count : int
+        Recorded nodes that it stands for.
+    values, gradients : dict
+        Norms by role (``"h"``, ``"c"``, ...; ``""`` for the last node without one).
+    """
+
+    id: str
+    kind: str
+    place: Place
+    part: str = ""
+    count: int = 0
+    ops: dict[str, int] = field(default_factory=dict)
+    roles: set[str] = field(default_factory=set)
+    shape: Any = None
+    dtype: str = ""
+    values: dict[str, Span] = field(default_factory=dict)
+    gradients: dict[str, Span] = field(default_factory=dict)
+    source: str = ""
+    names: list[tuple[Any, ...]] = field(default_factory=list)
+    note: str = ""
+
+    def norm(self, role: str) -> Span | None:
+        """Gradient norm of a role."""
+        return self.gradients.get(role)
+
+
+@dataclass(slots=True)
+class Edge:
+    """A typed edge between two items.
+
+    Attributes
+    ----------
+    kind : str
+        ``"depth"``, ``"weight"``, ``"input"``, or the state that it carries through time:
+        ``"h"``, ``"c"``, ``"state"``.
+    delay : int
+        Time steps between tail and head; 0 within a step.
+    cut : bool
+        Whether values go forward here while no gradient comes back.
+    count : int
+        Recorded edges that it stands for.
+    """
+
+    tail: str
+    head: str
+    kind: str
+    delay: int = 0
+    cut: bool = False
+    count: int = 1
+    contribution: Span | None = None
+
+
+EdgeKey = tuple[str, str, str, int]
+
+
+@dataclass(slots=True)
+class Graph:
+    """Items and edges of one view, with the totals of what was recorded."""
+
+    view: str
+    level: str
+    items: dict[str, Item] = field(default_factory=dict)
+    edges: dict[EdgeKey, Edge] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    """Columns from left to right."""
+    length: int = 0
+    """T: time steps that were recorded."""
+    recorded: int = 0
+    """Nodes that were recorded."""
+    recorded_edges: int = 0
+    plumbing: int = 0
+    """Recorded nodes that only pass entries on (a stack read step by step), not drawn."""
+    inside: int = 0
+    """Recorded edges inside items."""
+    roots: list[str] = field(default_factory=list)
+    traced: bool = False
+
+    def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:
+        """Add `count` recorded edges between two items."""
+        key = (tail, head, kind, delay)
+        found = self.edges.get(key)
+        if found is None:
+            found = self.edges[key] = Edge(tail, head, kind, delay, count=count)
+        else:
+            found.count += count
+        return found
+
+    def into(self, head: str) -> list[Edge]:
+        """Edges that end at an item."""
+        return [edge for edge in self.edges.values() if edge.head == head]
+
+    def out_of(self, tail: str) -> list[Edge]:
+        """Edges that start at an item."""
+        return [edge for edge in self.edges.values() if edge.tail == tail]

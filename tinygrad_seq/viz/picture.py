@@ -1,0 +1,145 @@
+"""A drawing with everything in its place: shapes, wires and panels in points, y upwards."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+__all__ = ["LEADING", "Line", "Panel", "Picture", "Point", "Shape", "Wire", "route"]
+
+Point = tuple[float, float]
+LEADING = 1.45
+"""Distance of lines over font size."""
+
+
+@dataclass(slots=True)
+class Line:
+    """One line of a label."""
+
+    text: str
+    size: float = 10.0
+    bold: bool = False
+    color: str = ""
+
+    @property
+    def width(self) -> float:
+        """Room to leave for it, in points: on the wide side, since fonts differ by viewer."""
+        return len(self.text) * self.size * (0.66 if self.bold else 0.6)
+
+    @property
+    def height(self) -> float:
+        """Distance to the next line."""
+        return round(self.size * LEADING)
+
+
+@dataclass(slots=True)
+class Shape:
+    """A node: a box, a circle or bare text around its centre."""
+
+    id: str
+    x: float
+    y: float
+    width: float
+    height: float
+    lines: list[Line]
+    form: str = "box"
+    fill: str = ""
+    stroke: str = ""
+    pen: float = 1.0
+    dashed: bool = False
+    tooltip: str = ""
+    classes: str = ""
+
+
+@dataclass(slots=True)
+class Wire:
+    """An edge along a chain of cubic Bezier curves (3 n + 1 points, the tip apart)."""
+
+    tail: str
+    head: str
+    points: list[Point]
+    tip: Point | None
+    color: str
+    pen: float = 1.2
+    dashed: bool = False
+    label: Line | None = None
+    label_at: Point | None = None
+    tooltip: str = ""
+    classes: str = ""
+    arrow: float = 0.7
+
+
+@dataclass(slots=True)
+class Panel:
+    """A frame behind a group of shapes: a time step."""
+
+    id: str
+    left: float
+    bottom: float
+    right: float
+    top: float
+    label: str = ""
+    dashed: bool = False
+    members: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Picture:
+    """Everything that a renderer paints, in painting order."""
+
+    panels: list[Panel] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    wires: list[Wire] = field(default_factory=list)
+    title: str = ""
+    free: bool = False
+    """Without positions: Graphviz's own ranks decide (graphs without time steps)."""
+
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right and top of everything."""
+        xs: list[float] = []
+        ys: list[float] = []
+        for shape in self.shapes:
+            xs += [shape.x - shape.width / 2, shape.x + shape.width / 2]
+            ys += [shape.y - shape.height / 2, shape.y + shape.height / 2]
+        for panel in self.panels:
+            xs += [panel.left, panel.right]
+            ys += [panel.bottom, panel.top]
+        for wire in self.wires:
+            xs += [x for x, _ in wire.points]
+            ys += [y for _, y in wire.points]
+        return (
+            min(xs, default=0.0),
+            min(ys, default=0.0),
+            max(xs, default=0.0),
+            max(ys, default=0.0),
+        )
+
+
+ARROW = 10.0  # points, the length of an arrow head of size 1
+
+
+def route(
+    corners: list[Point], arrow: float = 0.7, radius: float = 8.0
+) -> tuple[list[Point], Point]:
+    """Bezier points along straight runs with rounded corners, short of the arrow head; the tip."""
+    tip = corners[-1]
+    if arrow:
+        corners = [*corners[:-1], _towards(tip, corners[-2], ARROW * arrow)]
+    points: list[Point] = [corners[0]]
+    for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
+        reach = min(radius, math.dist(before, corner) / 2, math.dist(corner, after) / 2)
+        start, end = _towards(corner, before, reach), _towards(corner, after, reach)
+        points += _straight(points[-1], start)
+        points += [_towards(start, corner, reach * 0.55), _towards(end, corner, reach * 0.55), end]
+    return points + _straight(points[-1], corners[-1]), tip
+
+
+def _towards(start: Point, goal: Point, length: float) -> Point:
+    whole = math.dist(start, goal)
+    share = min(length / whole, 1.0) if whole else 0.0
+    return start[0] + (goal[0] - start[0]) * share, start[1] + (goal[1] - start[1]) * share
+
+
+def _straight(start: Point, end: Point) -> list[Point]:
+    (x, y), (u, v) = start, end
+    return [(x + (u - x) / 3, y + (v - y) / 3), (x + 2 * (u - x) / 3, y + 2 * (v - y) / 3), end]

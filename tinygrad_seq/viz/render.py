@@ -1,0 +1,182 @@
+"""From DOT text to pictures: the ``dot`` program where present, else pygraphviz."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tinygrad_seq.errors import ConfigError, RenderError
+
+__all__ = ["FORMATS", "Drawing", "render"]
+
+FORMATS = ("svg", "png", "pdf", "gv")
+TIMEOUT = 60.0
+MAX_PIXELS = 32_000  # cairo draws nothing beyond 32,767 pixels a side
+
+_IN_PROCESS = """
+import sys, pygraphviz
+graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog=sys.argv[2]))
+"""
+
+
+class Drawing:
+    """A finished drawing: DOT text, and pictures of it on demand.
+
+    It holds text only: no tensor, node or array.
+
+    Attributes
+    ----------
+    dot : str
+        The drawing as DOT, complete with positions; needs no Graphviz to exist.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> w = tgs.tensor(2.0, requires_grad=True)
+    >>> drawing = (w * w).draw()
+    >>> drawing.dot.startswith("digraph")
+    True
+    """
+
+    def __init__(self, dot: str, title: str = "", timeout: float = TIMEOUT) -> None:
+        self.dot = dot
+        self.title = title
+        self.timeout = timeout
+
+    def svg(self) -> str:
+        """The drawing as a standalone SVG document.
+
+        Raises
+        ------
+        RenderError
+            If no renderer is present or it fails; ``.dot`` is still there.
+        """
+        return _polished(render(self.dot, "svg", self.timeout).decode("utf-8"), self.title)
+
+    def png(self, dpi: float = 144.0) -> bytes:
+        """The drawing as PNG, `dpi` pixels per inch."""
+        return render(_with_dpi(self.dot, dpi), "png", self.timeout)
+
+    def pdf(self) -> bytes:
+        """The drawing as PDF."""
+        return render(self.dot, "pdf", self.timeout)
+
+    def save(self, path: str | Path, dpi: float = 144.0) -> Path:
+        """Write the drawing; the format follows from the suffix.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ending in .svg, .png, .pdf or .gv.
+        dpi : float
+            Pixels per inch of a PNG.
+
+        Raises
+        ------
+        ConfigError
+            If the suffix is another one.
+        RenderError
+            If it cannot be rendered; the DOT text is then saved beside it, as .gv.
+        """
+        target = Path(path)
+        kind = target.suffix.lower().removeprefix(".")
+        if kind not in FORMATS:
+            raise ConfigError(
+                f"Drawing.save: {target.name}",
+                expected="a name ending in " + ", ".join(f".{known}" for known in FORMATS),
+                got=target.suffix or "no suffix",
+            )
+        try:
+            if kind == "gv":
+                content = self.dot.encode("utf-8")
+            elif kind == "svg":
+                content = self.svg().encode("utf-8")
+            else:
+                content = self.png(dpi) if kind == "png" else self.pdf()
+        except RenderError as error:
+            kept = target.with_suffix(".gv")
+            kept.write_text(self.dot, encoding="utf-8")
+            raise RenderError(f"{error}\n  kept: the DOT text is in {kept}") from error
+        target.write_bytes(content)
+        return target
+
+    def _repr_svg_(self) -> str | None:
+        """Inline picture in a notebook; None, and so the plain repr, where nothing can render."""
+        try:
+            return self.svg()
+        except RenderError:
+            return None
+
+    def __repr__(self) -> str:
+        return f"<Drawing {self.title!r}, {len(self.dot):,} characters of DOT>"
+
+
+def render(dot: str, kind: str, timeout: float = TIMEOUT) -> bytes:
+    """Paint DOT text as ``"svg"``, ``"png"`` or ``"pdf"``.
+
+    A renderer runs in a process of its own, so that one that hangs or crashes takes nothing
+    with it.
+    """
+    engine = "nop2" if "layout=nop2" in dot else "dot"
+    program = shutil.which("dot")
+    if program is not None:
+        command = [program, f"-K{engine}", f"-T{kind}"]
+    elif importlib.util.find_spec("pygraphviz") is not None and sys.executable:
+        command = [sys.executable, "-I", "-c", _IN_PROCESS, kind, engine]
+    else:
+        raise RenderError(
+            "no renderer: neither the dot program nor pygraphviz was found",
+            expected="one of the two",
+            hint="pip install pygraphviz (brings its own Graphviz), or install Graphviz from "
+            "your system; the DOT text is complete without them: drawing.save('x.gv')",
+        )
+    try:
+        done = subprocess.run(
+            command, input=dot.encode("utf-8"), capture_output=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RenderError(
+            f"the renderer took longer than {timeout:g} s on {len(dot):,} characters of DOT",
+            hint="draw(view='elided') shows a few time steps of many; or raise timeout=",
+        ) from error
+    except OSError as error:
+        raise RenderError(f"the renderer {command[0]} could not be started", got=error) from error
+    if done.returncode != 0 or not done.stdout:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise RenderError(
+            f"the renderer {Path(command[0]).name} failed",
+            got="; ".join(lines[-3:]) or f"exit status {done.returncode} and no output",
+            hint="the DOT text is in drawing.dot",
+        )
+    return done.stdout
+
+
+def _with_dpi(dot: str, dpi: float) -> str:
+    """Ask for a resolution, lower where the picture would be too large to paint."""
+    found = re.search(r'bb="([-\d.,]+)"', dot)
+    if found is not None:
+        left, bottom, right, top = map(float, found.group(1).split(","))
+        largest = max(right - left, top - bottom) / 72
+        if largest * dpi > MAX_PIXELS:
+            dpi = MAX_PIXELS / largest
+            if dpi < 36:
+                raise RenderError(
+                    f"a PNG of this drawing would be {largest * 72:,.0f} points long",
+                    expected=f"at most {MAX_PIXELS:,} pixels a side",
+                    hint="save it as .svg or .pdf, or draw(view='elided')",
+                )
+    return dot.replace("graph [", f"graph [dpi={dpi:.6g}, ", 1)
+
+
+_HEAD = re.compile(r"<\?xml.*?<svg ", re.DOTALL)
+
+
+def _polished(svg: str, title: str) -> str:
+    """The renderer's SVG without its version, so that equal drawings give equal files."""
+    svg = re.sub(r"<!-- Generated by .*?-->\n?", "", svg, flags=re.DOTALL)
+    return re.sub(r"<!-- Pages: .*?-->\n?", "", svg)

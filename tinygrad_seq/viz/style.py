@@ -1,0 +1,182 @@
+"""Colours, fonts and words of the drawings: one place, two themes.
+
+State h is blue and state c vermilion, a pair that all common kinds of colour blindness keep apart
+(and the pictures name every line besides). Heat is a single hue whose lightness falls steadily,
+so it reads in grey too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tinygrad_seq.errors import ConfigError
+
+__all__ = ["FONT", "THEMES", "HeatScale", "Theme", "number", "shape_text", "subscript", "theme"]
+
+FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours by what they mean."""
+
+    name: str
+    background: str
+    ink: str
+    faint: str
+    panel: str
+    panel_line: str
+    box: str
+    line: str
+    h: str
+    h_fill: str
+    c: str
+    c_fill: str
+    weight: str
+    weight_fill: str
+    output_fill: str
+    loss_fill: str
+    gate_fill: str
+    squash_fill: str
+    gradient: str
+    heat: tuple[str, ...]
+
+
+THEMES = {
+    "light": Theme(
+        name="light",
+        background="#ffffff",
+        ink="#1b1f24",
+        faint="#5d6670",
+        panel="#f6f7f9",
+        panel_line="#d4d9df",
+        box="#ffffff",
+        line="#59626c",
+        h="#1f68b0",
+        h_fill="#dbe9f7",
+        c="#c2410c",
+        c_fill="#fde3d3",
+        weight="#8a6100",
+        weight_fill="#fdf3d6",
+        output_fill="#e3eefb",
+        loss_fill="#eceff2",
+        gate_fill="#dff1e8",
+        squash_fill="#e6e9fa",
+        gradient="#a3195b",
+        heat=("#fff7ec", "#fee2b6", "#fdc38a", "#f99a5b", "#e8663f", "#c5301f", "#8a0f12"),
+    ),
+    "dark": Theme(
+        name="dark",
+        background="#14181d",
+        ink="#f0f3f6",
+        faint="#a3adb8",
+        panel="#1c2229",
+        panel_line="#3a434d",
+        box="#262d35",
+        line="#aab4bf",
+        h="#6db3f2",
+        h_fill="#1d3d5c",
+        c="#ff9966",
+        c_fill="#5c2c16",
+        weight="#e6bd5a",
+        weight_fill="#40351a",
+        output_fill="#22364d",
+        loss_fill="#333b44",
+        gate_fill="#1f4034",
+        squash_fill="#2e3357",
+        gradient="#ff7ab8",
+        heat=("#2a2320", "#46302a", "#6b3a2c", "#97472c", "#c65a2c", "#ef7d3a", "#ffb070"),
+    ),
+}
+
+
+def theme(name: str) -> Theme:
+    """The theme of a name."""
+    if name not in THEMES:
+        raise ConfigError("draw: theme", expected=" or ".join(map(repr, THEMES)), got=repr(name))
+    return THEMES[name]
+
+
+_SUBSCRIPTS = str.maketrans("0123456789-+t", "₀₁₂₃₄₅₆₇₈₉₋₊ₜ")
+
+
+def subscript(step: object) -> str:
+    """A time step as subscript characters."""
+    return str(step).translate(_SUBSCRIPTS)
+
+
+def number(value: float) -> str:
+    """A norm in at most six characters or so: two or three significant digits."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    if 0.01 <= abs(value) < 1000:
+        text = f"{value:.3g}"
+        return text if "e" not in text else f"{value:.0f}"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def shape_text(shape: object) -> str:
+    """A shape as ``2 × 4``; nothing for a scalar."""
+    if not isinstance(shape, tuple) or not shape:
+        return ""
+    if isinstance(shape[0], tuple):
+        shape = shape[0]
+    return " × ".join(str(size) for size in shape)
+
+
+@dataclass(frozen=True)
+class HeatScale:
+    """Colour of a norm on a logarithmic scale from `low` to `high`."""
+
+    low: float
+    high: float
+    colors: tuple[str, ...]
+    ink: str
+    reverse_ink: str
+
+    def position(self, value: float) -> float:
+        """Where a norm lies on the scale, 0 to 1."""
+        if not value > 0 or not math.isfinite(value):
+            return 0.0 if value == 0 else 1.0
+        if self.high <= self.low:
+            return 0.5
+        place = math.log(value / self.low) / math.log(self.high / self.low)
+        return min(max(place, 0.0), 1.0)
+
+    def color(self, value: float) -> str:
+        """Fill for a norm."""
+        place = self.position(value) * (len(self.colors) - 1)
+        index = min(int(place), len(self.colors) - 2)
+        return _mix(self.colors[index], self.colors[index + 1], place - index)
+
+    def text(self, value: float) -> str:
+        """A text colour that is legible on :meth:`color`."""
+        return self.ink if _contrast(self.color(value), self.ink) >= 4.5 else self.reverse_ink
+
+
+def _channels(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+def _mix(first: str, second: str, share: float) -> str:
+    mixed = [
+        round(a + (b - a) * share) for a, b in zip(_channels(first), _channels(second), strict=True)
+    ]
+    return "#{:02x}{:02x}{:02x}".format(*mixed)
+
+
+def _luminance(color: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    linear = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (channel / 255 for channel in _channels(color))
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(first: str, second: str) -> float:
+    """Contrast ratio as WCAG 2 defines it: 1 to 21, 4.5 for small text."""
+    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)

@@ -1,0 +1,146 @@
+"""What a drawing may want to know beyond the structure: norms of values and gradients, sources.
+
+A :class:`Trace` listens to the engine while a model runs. It keeps a few numbers per node and no
+array, so that a traced run holds no more memory than an untraced one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_seq.engine.backward import _Walk, unbroadcast
+from tinygrad_seq.engine.node import Guarded
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Array, Node
+
+__all__ = ["Summary", "Trace", "constant_norms", "leaf_contribution", "norm"]
+
+_PACKAGE = str(Path(__file__).resolve().parent.parent)
+
+
+class Summary(NamedTuple):
+    """What is kept of an array."""
+
+    norm: float
+    """Euclidean norm over all entries."""
+    low: float
+    high: float
+    size: int
+
+
+def norm(array: Array) -> float:
+    """Euclidean norm that neither overflows nor underflows, computed in double precision."""
+    top = float(np.max(np.abs(array), initial=0.0))
+    if not np.isfinite(top) or top == 0.0:
+        return top
+    return top * float(np.sqrt(np.sum(np.square(np.asarray(array, np.float64) / top))))
+
+
+def _summary(array: Array) -> Summary:
+    if not array.size:
+        return Summary(0.0, 0.0, 0.0, 0)
+    return Summary(norm(array), float(array.min()), float(array.max()), int(array.size))
+
+
+def _joined(first: Summary | None, second: Summary) -> Summary:
+    """The summary of two arrays side by side."""
+    if first is None:
+        return second
+    return Summary(
+        float(np.hypot(first.norm, second.norm)),
+        min(first.low, second.low),
+        max(first.high, second.high),
+        first.size + second.size,
+    )
+
+
+class Trace:
+    """Listens to recording and to backward; give it to ``tgs.observe`` and then to ``draw``.
+
+    Attributes
+    ----------
+    values, gradients : dict
+        Summary of the output, and of the complete cotangent, of every node by its ``seq``.
+    contributions : dict
+        Norm of what each use of a leaf adds to the leaf's gradient, by ``(use, leaf)``.
+    constants : dict
+        Norms of the constant operands of a node (None where an operand is not one).
+    sources : dict
+        ``file:line`` outside the package where the node was recorded.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> from tinygrad_seq import viz
+    >>> w, trace = tgs.tensor([3.0, 4.0], requires_grad=True), viz.Trace()
+    >>> with tgs.observe(trace):
+    ...     loss = (w * 2).sum()
+    ...     loss.backward()
+    >>> trace.gradients[w.node.seq].norm
+    2.8284271247461903
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[int, Summary] = {}
+        self.gradients: dict[int, Summary] = {}
+        self.contributions: dict[tuple[int, int], float] = {}
+        self.constants: dict[int, tuple[float | None, ...]] = {}
+        self.sources: dict[int, str] = {}
+
+    def recorded(self, node: Node, value: Array) -> None:
+        """Note a node's value (for several outputs, joined) and where it was written."""
+        self.values[node.seq] = _joined(self.values.get(node.seq), _summary(value))
+        if node.seq not in self.sources:
+            self.sources[node.seq] = _caller()
+            if None in node.parents:
+                self.constants[node.seq] = constant_norms(node)
+
+    def received(self, node: Node, cotangent: Array) -> None:
+        """Note a node's complete cotangent, and what its leaves get from this use of them."""
+        self.gradients[node.seq] = _joined(self.gradients.get(node.seq), _summary(cotangent))
+        for index, parent in enumerate(node.parents):
+            if parent is not None and parent.is_leaf:
+                part = leaf_contribution(node, index, cotangent)
+                if part is not None:
+                    self.contributions[node.seq, parent.seq] = norm(part)
+
+
+def leaf_contribution(node: Node, index: int, cotangent: Array) -> Array | None:
+    """What this use of a leaf adds to the leaf's gradient; None where no rule tells it alone."""
+    op, leaf = node.op, node.parents[index]
+    if op is None or leaf is None or op.joint is not None or op.outputs != 1 or node.freed:
+        return None
+    rule = op.rules[index]
+    if rule is None:
+        return None
+    walk = _Walk({leaf}, None)
+    inputs, out = walk._saved(node)
+    args = [walk._resolve(name, node, index, inputs, out) for name in rule.wants]
+    part: Array = unbroadcast(np.asarray(rule.fn(cotangent, *args)), leaf.shape)
+    return part
+
+
+def constant_norms(node: Node) -> tuple[float | None, ...]:
+    """Norm of each constant operand that the node has saved."""
+    saved: Any = node.inputs or (None,) * len(node.parents)
+    found: list[float | None] = []
+    for parent, operand in zip(node.parents, saved, strict=False):
+        array = operand.array if isinstance(operand, Guarded) else operand
+        known = parent is None and isinstance(array, np.ndarray) and array.dtype.kind in "fc"
+        found.append(norm(array) if known else None)
+    return tuple(found)
+
+
+def _caller() -> str:
+    """``file:line`` of the innermost frame outside the package."""
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
