@@ -182,7 +182,8 @@ def _levels(codes: Codes, order: int) -> Iterator[tuple[Codes, Codes]]:
 
 def _dense(codes: npt.NDArray[Any]) -> Codes:
     _, inverse = np.unique(codes, return_inverse=True)
-    return inverse.astype(np.int64, copy=False)
+    names: Codes = inverse.astype(np.int64, copy=False)
+    return names
 
 
 def _first_uses(codes: Codes) -> npt.NDArray[np.intp]:
