@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.errors import ConfigError, GraphError, RenderError
+from tinygrad_seq.viz.block import Block
 from tinygrad_seq.viz.blocks import module_block, plain_shape
 from tinygrad_seq.viz.bundle import bundle_weights
+from tinygrad_seq.viz.cells import LSTM_ROADS, RNN_ROADS, template_block, template_for
 from tinygrad_seq.viz.dot import dot_text
 from tinygrad_seq.viz.grid import Grid
-from tinygrad_seq.viz.ir import WEIGHT, Graph
+from tinygrad_seq.viz.ir import BAR, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.passes import build, recorded_nodes
 from tinygrad_seq.viz.picture import Picture, Wire
 from tinygrad_seq.viz.render import TIMEOUT, Drawing
@@ -65,15 +67,27 @@ def _picture(graph: Graph, colors: Theme, weights: str) -> Picture:
         return _free_picture(graph, colors, weights)
     graph = bundle_weights(graph)
     heat = _heat(graph, colors)
-    root = graph.roots[0]
-    grid = Grid(
-        graph,
-        lambda items, place: module_block(items, place, colors, heat, root),
-        colors,
-        heat,
-        weights,
-    )
-    return grid.arrange()
+    return Grid(graph, _block_maker(graph, colors, heat), colors, weights).arrange()
+
+
+def _block_maker(graph: Graph, colors: Theme, heat: HeatScale | None) -> Callable[..., Block]:
+    """How the items of one place are laid out at this level."""
+    inside: dict[Place, list[Edge]] = {}
+    for edge in graph.edges.values():
+        tail, head = graph.items[edge.tail].place, graph.items[edge.head].place
+        if tail == head and not edge.delay and graph.items[edge.tail].kind == "op":
+            inside.setdefault(head, []).append(edge)
+
+    def make(items: list[Item], place: Place) -> Block:
+        template = template_for(item.part for item in items)
+        if template is not None:
+            return template_block(template, items, inside.get(place, []), colors, heat)
+        roads = {}
+        if graph.level == "cell" and place.step == BAR and items[0].roles & {"h"}:
+            roads = LSTM_ROADS if "c" in items[0].roles else RNN_ROADS
+        return module_block(items[0], colors, heat, graph.roots[0], roads)
+
+    return make
 
 
 def _free_picture(graph: Graph, colors: Theme, weights: str) -> Picture:

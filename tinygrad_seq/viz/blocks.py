@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.grid import Block
-from tinygrad_seq.viz.ir import BAR, Item, Place
+from tinygrad_seq.viz.block import Block
+from tinygrad_seq.viz.ir import BAR, Item
 from tinygrad_seq.viz.picture import Line, Shape
 from tinygrad_seq.viz.style import HeatScale, Theme, shape_text, subscript
 from tinygrad_seq.viz.words import item_tooltip, span_text
@@ -24,26 +24,34 @@ def cell_name(item: Item) -> str:
 
 
 def module_block(
-    items: list[Item], place: Place, theme: Theme, heat: HeatScale | None, root: str
+    item: Item,
+    theme: Theme,
+    heat: HeatScale | None,
+    root: str,
+    roads: dict[str, float] | None = None,
 ) -> Block:
-    """One shape for everything at a place."""
-    (item,) = items
+    """One shape for everything at a place; `roads` are the heights that states pass at."""
+    roads = roads or {}
+    place = item.place
     if place.step is None:
         shape = _spanning(item, theme, root)
     elif item.kind in {"output", "loss"}:
         shape = _circle(item, theme)
     else:
         shape = _cell(item, theme, heat)
+    if roads:
+        shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 36)
     half_w, half_h = shape.width / 2, shape.height / 2
-    road = 11.0 if item.roles & {"c"} else 0.0
+    c = roads.get("c", 11.0 if item.roles & {"c"} else 0.0)
+    h = roads.get("h", -c)
     anchors = {
-        "x": (item.id, (0.0, -half_h)),
-        "w": (item.id, (-half_w * 0.55, -half_h * (1.0 if shape.form == "box" else 0.84))),
-        "up": (item.id, (0.0, half_h)),
-        "h": (item.id, (-half_w, -road)),
-        "c": (item.id, (-half_w, road)),
-        "h+": (item.id, (half_w, -road)),
-        "c+": (item.id, (half_w, road)),
+        "x": (0.0, -half_h),
+        "w": (-half_w * 0.55, -half_h * (1.0 if shape.form == "box" else 0.84)),
+        "up": (0.0, half_h),
+        "h": (-half_w, h),
+        "c": (-half_w, c),
+        "h+": (half_w, h),
+        "c+": (half_w, c),
     }
     return Block(shape.width, shape.height, [shape], anchors=anchors)
 

@@ -7,45 +7,21 @@ cross. A block knows its anchors: where its states and its inputs enter and leav
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from tinygrad_seq.viz.block import Block
 from tinygrad_seq.viz.ir import BAR, FOLDED, WEIGHT, Edge, Graph, Item, Place, Step
 from tinygrad_seq.viz.picture import Line, Panel, Picture, Point, Shape, Wire, route
-from tinygrad_seq.viz.style import HeatScale, Theme, shape_text, subscript
+from tinygrad_seq.viz.style import Theme, shape_text, subscript
 from tinygrad_seq.viz.words import edge_tooltip, item_tooltip
 
-__all__ = ["Block", "Grid", "RowKey"]
+__all__ = ["Grid", "RowKey"]
 
 RowKey = tuple[str, "int | None", str]
 """Module path, layer, and for what spans all time steps its item."""
 
 
-@dataclass(slots=True)
-class Block:
-    """What stands at one row and column, around its own origin (the centre)."""
-
-    width: float
-    height: float
-    shapes: list[Shape]
-    wires: list[Wire] = field(default_factory=list)
-    anchors: dict[str, tuple[str, Point]] = field(default_factory=dict)
-    """By port (x, h, c, w in; up, h+, c+ out): the item there and the point on its outline."""
-
-    def place(self, x: float, y: float) -> None:
-        """Move everything to a centre."""
-        for shape in self.shapes:
-            shape.x, shape.y = shape.x + x, shape.y + y
-        for wire in self.wires:
-            wire.points = [(u + x, v + y) for u, v in wire.points]
-            wire.tip = None if wire.tip is None else (wire.tip[0] + x, wire.tip[1] + y)
-            if wire.label_at is not None:
-                wire.label_at = (wire.label_at[0] + x, wire.label_at[1] + y)
-        self.anchors = {
-            port: (item, (u + x, v + y)) for port, (item, (u, v)) in self.anchors.items()
-        }
-
-
 BlockMaker = Callable[[list[Item], Place], Block]
+"""Makes the block of a place from its items."""
 
 GAP = 52.0  # between columns: room for the names of the states
 PAD = 11.0  # between a block and the frame of its time step
@@ -62,10 +38,8 @@ class Grid:
         Makes the block of a place from its items.
     """
 
-    def __init__(
-        self, graph: Graph, blocks: BlockMaker, theme: Theme, heat: HeatScale | None, weights: str
-    ) -> None:
-        self.graph, self.theme, self.heat, self.weights = graph, theme, heat, weights
+    def __init__(self, graph: Graph, blocks: BlockMaker, theme: Theme, weights: str) -> None:
+        self.graph, self.theme, self.weights = graph, theme, weights
         self.picture = Picture()
         self.members: dict[tuple[RowKey, Step], list[Item]] = {}
         self.rows: list[RowKey] = []
@@ -194,8 +168,7 @@ class Grid:
             if item.kind != "input":
                 continue
             (edge,) = self.graph.out_of(item.id)
-            block = self.blocks[self.where[edge.head]]
-            x, y = block.anchors["x"][1]
+            x, y = self._anchor(edge.head, "x")
             shape = Shape(
                 item.id,
                 x,
@@ -231,8 +204,7 @@ class Grid:
             self._depth(edge)
 
     def _anchor(self, item: str, port: str) -> Point:
-        block = self.blocks[self.where[item]]
-        return block.anchors[port][1] if port in block.anchors else block.anchors["x"][1]
+        return self.blocks[self.where[item]].anchor(item, port)
 
     def _state_color(self, kind: str) -> str:
         return {"h": self.theme.h, "c": self.theme.c}.get(kind, self.theme.line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-__all__ = ["LEADING", "Line", "Panel", "Picture", "Point", "Shape", "Wire", "route"]
+__all__ = ["LEADING", "Line", "Panel", "Picture", "Point", "Shape", "Wire", "outline", "route"]
 
 Point = tuple[float, float]
 LEADING = 1.45
@@ -143,3 +143,16 @@ def _towards(start: Point, goal: Point, length: float) -> Point:
 def _straight(start: Point, end: Point) -> list[Point]:
     (x, y), (u, v) = start, end
     return [(x + (u - x) / 3, y + (v - y) / 3), (x + 2 * (u - x) / 3, y + 2 * (v - y) / 3), end]
+
+
+def outline(shape: Shape, way: Point) -> Point:
+    """Where a line from the centre of a shape in some direction leaves it."""
+    dx, dy = way
+    if shape.form == "circle":
+        reach = shape.width / 2 / math.hypot(dx, dy)
+    else:
+        reach = min(
+            shape.width / 2 / abs(dx) if dx else math.inf,
+            shape.height / 2 / abs(dy) if dy else math.inf,
+        )
+    return shape.x + dx * reach, shape.y + dy * reach

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_seq.engine.backward import _Walk, unbroadcast
+from tinygrad_seq.engine.backward import arguments, unbroadcast
 from tinygrad_seq.engine.node import Guarded
 
 if TYPE_CHECKING:
@@ -118,10 +118,8 @@ def leaf_contribution(node: Node, index: int, cotangent: Array) -> Array | None:
     rule = op.rules[index]
     if rule is None:
         return None
-    walk = _Walk({leaf}, None)
-    inputs, out = walk._saved(node)
-    args = [walk._resolve(name, node, index, inputs, out) for name in rule.wants]
-    part: Array = unbroadcast(np.asarray(rule.fn(cotangent, *args)), leaf.shape)
+    contribution = rule.fn(cotangent, *arguments(node, rule, index))
+    part: Array = unbroadcast(np.asarray(contribution), leaf.shape)
     return part
 
 

@@ -1,0 +1,45 @@
+"""What stands at one row and one column of a grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tinygrad_seq.viz.picture import Point, Shape, Wire
+
+__all__ = ["Block"]
+
+
+@dataclass(slots=True)
+class Block:
+    """Shapes and the wires between them, around their own centre.
+
+    Attributes
+    ----------
+    anchors : dict
+        Where wires from elsewhere end: ``"x"``, ``"h"``, ``"c"``, ``"w"`` come in, ``"up"``,
+        ``"h+"``, ``"c+"`` go out. ``"port item"`` overrides a port for one item.
+    """
+
+    width: float
+    height: float
+    shapes: list[Shape]
+    wires: list[Wire] = field(default_factory=list)
+    anchors: dict[str, Point] = field(default_factory=dict)
+
+    def place(self, x: float, y: float) -> None:
+        """Move everything from the origin to a centre."""
+        for shape in self.shapes:
+            shape.x, shape.y = shape.x + x, shape.y + y
+        for wire in self.wires:
+            wire.points = [(u + x, v + y) for u, v in wire.points]
+            wire.tip = None if wire.tip is None else (wire.tip[0] + x, wire.tip[1] + y)
+            if wire.label_at is not None:
+                wire.label_at = (wire.label_at[0] + x, wire.label_at[1] + y)
+        self.anchors = {port: (u + x, v + y) for port, (u, v) in self.anchors.items()}
+
+    def anchor(self, item: str, port: str) -> Point:
+        """The point where a wire meets an item."""
+        for key in (f"{port} {item}", port, "x"):
+            if key in self.anchors:
+                return self.anchors[key]
+        return self.shapes[0].x, self.shapes[0].y
