@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -73,12 +74,29 @@ def check_drawing(model):
 
 
 def check_command_line():
-    """The installed command trains, writes a run without plotting libraries, and samples."""
+    """The installed command trains, keeps everything but the plots, and samples."""
     command = Path(sys.executable).with_name("tinygrad-seq")
-    subprocess.run([command, "--help"], check=True, capture_output=True)
-    answer = subprocess.run([command, "--version"], check=True, capture_output=True, text=True)
-    assert tgs.__version__ in answer.stdout
-    print(f"ran: {answer.stdout.strip()}")
+
+    def call(*arguments):
+        answer = subprocess.run(
+            [command, *map(str, arguments)], check=True, capture_output=True, text=True
+        )
+        return answer.stdout
+
+    assert tgs.__version__ in call("--version")
+    with tempfile.TemporaryDirectory() as folder:
+        text, run = Path(folder, "text.txt"), Path(folder, "run")
+        text.write_text(data.pydoc_topics()[:50_000], "utf-8")
+        size = ("--hidden", 16, "--layers", 1, "--batch", 8, "--steps", 30)
+        call("train", "--text", text, "--out", run, "--quiet", *size)
+        made = {path.name for path in run.iterdir()}
+        wanted = {"checkpoint.safetensors", "metrics.csv", "samples.txt", "report.html"}
+        assert wanted <= made, f"missing: {wanted - made}"
+        assert made & {"unrolled.gv", "unrolled.svg"}, "neither a picture nor its DOT text"
+        sample = call("sample", run, "--length", 40, "--seed", 1)
+        assert sample == call("sample", run, "--length", 40, "--seed", 1)
+        assert len(sample) == 40 + 1
+    print(f"ran: tinygrad-seq train and sample, which left {', '.join(sorted(made))}")
 
 
 def main():

@@ -35,7 +35,7 @@ MAY_READ: dict[str, set[str]] = {
     "nn": BELOW_NN,
     "optim": BELOW_NN,
     "data": {"errors"},
-    "viz": {"errors", "engine", "ops", "tensor"},
+    "viz": {"errors", "engine", "ops", "tensor", "transforms"},
     "train": BELOW_TRAIN | {"viz"},
     FACE: BELOW_TRAIN | {"viz", "train"},
     # Leaves: they may read what users see, and nothing else reads them.
