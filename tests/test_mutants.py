@@ -38,7 +38,8 @@ def altered(name: str, **fields: Any) -> Op:
         "rules": [None if rule is None else rule.fn for rule in op.rules],
         "joint": None if op.joint is None else op.joint.fn,
     }
-    for field in ("sample", "twin", "outputs", "keep", "view", "defer", "why", "analytic", "mixes"):
+    given["defer"] = None if op.defer is None else (op.defer[0], op.defer[1].fn)
+    for field in ("sample", "twin", "outputs", "keep", "view", "why", "analytic", "mixes"):
         given[field] = getattr(op, field)
     return Op(name, **{**given, **fields})
 
@@ -196,8 +197,8 @@ RECORDS = [
     record("writes to its operand", "softmax", forward=_writes_operand),
     record("hidden view", "reshape", view=False),
     record("double precision value", "exp", forward=lambda x: np.exp(x) * np.ones(1)[0:1].sum()),
-    record("deferred sum loses a use", "matmul", defer=(1, 0, lambda lefts, gs: 0.0 * (
-        np.swapaxes(lefts[0], -1, -2) @ gs[0]
+    record("deferred sum loses a use", "matmul", defer=(1, lambda gs, a: 0.0 * (
+        np.swapaxes(a[0], -1, -2) @ gs[0]
     ))),
     record("twin of another", "rnn_tanh_sequence", twin=OPS["rnn_relu_sequence"].twin),
 ]  # fmt: skip

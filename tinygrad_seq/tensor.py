@@ -237,9 +237,10 @@ class Tensor(Variable):
         return ops.add(self, 0)
 
     def astype(self, dtype: Any) -> Tensor:
-        """A constant copy of another dtype (gradients do not flow through a conversion)."""
-        self._refuse_if_tracked("astype")
-        return Tensor(self._data, dtype=dtype)
+        """Convert a copy to another dtype; gradients flow between floating dtypes."""
+        if np.dtype(dtype).kind != "f":
+            self._refuse_if_tracked(f"astype({np.dtype(dtype)})")
+        return ops.astype(self, dtype)
 
     def requires_grad_(self, value: bool = True) -> Tensor:
         """Set ``requires_grad`` and return the tensor."""
@@ -541,6 +542,8 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
         gradient = np.asarray(gradient, output.dtype)
     elif not create_graph:
         gradient = gradient._data
+    elif gradient.dtype != output.dtype:
+        raise DtypeError(f"{what}: gradient", expected=output.dtype, got=gradient.dtype)
     if gradient.shape != output.shape:
         raise ShapeError(
             f"{what}: gradient does not fit", expected=output.shape, got=gradient.shape

@@ -15,10 +15,11 @@ import numpy as np
 
 from tinygrad_seq.engine.mode import Observer, current_mode
 from tinygrad_seq.engine.node import Guarded, Node, Variable
+from tinygrad_seq.engine.op import Op, Rule, Want
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.errors import GraphError, ShapeError
 
-__all__ = ["backpropagate", "unbroadcast"]
+__all__ = ["arguments", "backpropagate", "unbroadcast"]
 
 Lift = Callable[[Any, "Node | None"], Any]
 
@@ -56,29 +57,26 @@ def backpropagate(
     targets = None if wanted is None else set(wanted)
     stop = targets if partial and targets is not None else set()
     order = _collect([node for node, _ in starts], stop)
-    useful = _useful(order, targets)
-    _check_alive(order, useful, stop)
+    useful = None if targets is None else _useful(order, targets)
+    passed = _passed(order, useful, stop)
+    _check_alive(passed)
     walk = _Walk(useful, lift)
     for node, cotangent in starts:
         walk.deposit(node, node, cotangent)
-    found: dict[Node, Any] = {}
-    for node in reversed(order):
-        cotangent = walk.arrived(node)
-        if node.op is not None and node not in stop and walk.leads_on(node):
-            if cotangent is not None:
-                walk.propagate(node, cotangent)
-            if not retain_graph:
-                node.free()
-        if cotangent is not None and (
-            node.owner is not None if targets is None else node in targets
-        ):
-            found[node] = None
-        elif node.op is not None:
-            walk.cotangents.pop(node, None)
+    cotangents = walk.cotangents
+    for node in passed:
+        kept = node.owner is not None if targets is None else node in targets
+        cotangent = walk.arrived(node, kept)
+        if cotangent is not None:
+            walk.propagate(node, cotangent)
+        if not retain_graph:
+            node.free()
     walk.finish_deferred()
-    for node in walk.deferred:
-        found.setdefault(node, None)
-    return {node: walk.result(node) for node in found}
+    if walk.observer is not None:
+        told = set(passed)
+        for node in [node for node in cotangents if node not in told]:
+            walk.arrived(node, kept=True)
+    return {node: walk.result(node) for node in cotangents if targets is None or node in targets}
 
 
 def _collect(starts: list[Node], stop: set[Node]) -> list[Node]:
@@ -100,22 +98,31 @@ def _seq(node: Node) -> int:
     return node.seq
 
 
-def _useful(ascending: list[Node], targets: set[Node] | None) -> set[Node]:
+def _useful(ascending: list[Node], targets: set[Node]) -> set[Node]:
     """The nodes through which a target can be reached."""
-    if targets is None:
-        return set(ascending)
     useful: set[Node] = set()
     for node in ascending:
-        if node in targets or any(parent in useful for parent in node.parents):
+        if node in targets or any([parent in useful for parent in node.parents]):
             useful.add(node)
     return useful
 
 
-def _check_alive(order: list[Node], useful: set[Node], stop: set[Node]) -> None:
+def _passed(order: list[Node], useful: set[Node] | None, stop: set[Node]) -> list[Node]:
+    """The operations whose rules will run, by descending ``seq``."""
+    if useful is None:
+        return [node for node in reversed(order) if node.op is not None]
+    return [
+        node
+        for node in reversed(order)
+        if node in useful
+        and node not in stop
+        and any([parent in useful for parent in node.parents])
+    ]
+
+
+def _check_alive(passed: list[Node]) -> None:
     """Refuse freed nodes and saved values that were written since."""
-    for node in reversed(order):
-        if node not in useful or node in stop or not any(p in useful for p in node.parents):
-            continue  # the walk does not pass through it
+    for node in passed:
         if node.freed:
             raise GraphError(
                 f"backward a second time through {node}: its saved values were freed by the "
@@ -125,11 +132,13 @@ def _check_alive(order: list[Node], useful: set[Node], stop: set[Node]) -> None:
                 "you mean to go twice through one graph, call the first backward with "
                 "retain_graph=True",
             )
-        for saved in node.inputs or ():
+        if node.inputs is None:
+            continue
+        for saved in node.inputs:
             if type(saved) is Guarded and saved.pin.stale:
                 raise GraphError(
                     f"backward through {node}: the tensor "
-                    f"{saved.pin.name or '(unnamed)'!s} that it saved was written since",
+                    f"{saved.pin.name or '(unnamed)'} that it saved was written since",
                     expected="saved values unchanged between forward and backward",
                     got=f"an in-place write to a tensor of shape {saved.array.shape}",
                     hint="write after backward(), or write to a copy: t.detach().clone()",
@@ -150,15 +159,54 @@ def unbroadcast(cotangent: Any, shape: tuple[int, ...]) -> Any:
     return np.reshape(cotangent, shape) if extra else cotangent
 
 
+def arguments(
+    node: Node,
+    rule: Rule,
+    index: int = 0,
+    lift: Lift | None = None,
+    useful: set[Node] | None = None,
+) -> list[Any]:
+    """What `rule` of `node` asks for after the cotangent; `index` is the input it is for."""
+    found: list[Any] = []
+    for kind, key in rule.wants:
+        if kind is Want.INPUT:
+            found.append(_input(node, key, lift))
+        elif kind is Want.PARAM:
+            found.append(node.params[key])
+        elif kind is Want.OUT:
+            found.append(node.out if lift is None else lift(node.out, node))
+        elif kind is Want.SHAPE:
+            parent = node.parents[index]
+            found.append(None if parent is None else parent.shape)
+        elif kind is Want.RESIDUALS:
+            found.append(node.residuals)
+        elif kind is Want.NEEDS:
+            found.append(
+                tuple([p is not None and (useful is None or p in useful) for p in node.parents])
+            )
+        else:
+            found.append([_input(node, i, lift) for i in range(len(node.parents))])
+    return found
+
+
+def _input(node: Node, index: int, lift: Lift | None) -> Any:
+    """A saved input: the array, or under `lift` a variable standing for it."""
+    assert node.inputs is not None
+    value = node.inputs[index]
+    if type(value) is Guarded:
+        value = value.array
+    return value if lift is None or value is None else lift(value, node.parents[index])
+
+
 class _Walk:
     """The state of one backward walk: cotangents, who owns them, and deferred products."""
 
-    def __init__(self, useful: set[Node], lift: Lift | None) -> None:
+    def __init__(self, useful: set[Node] | None, lift: Lift | None) -> None:
         self.useful = useful
         self.lift = lift
         self.cotangents: dict[Node, Any] = {}
         self._owned: set[Node] = set()
-        self.deferred: dict[Node, tuple[Node, list[Any], list[Any]]] = {}
+        self._deferred: dict[Node, tuple[Node, list[Any], list[list[Any]]]] = {}
         self.observer: Observer | None = current_mode.get().observer
 
     def deposit(self, node: Node, source: Node, contribution: Any, *, fresh: bool = False) -> None:
@@ -171,21 +219,18 @@ class _Walk:
         if contribution.dtype != node.dtype:
             contribution = contribution.astype(node.dtype)
             fresh = False
-        self._sum(node, contribution, fresh)
-
-    def _sum(self, key: Node, contribution: Any, fresh: bool) -> None:
-        present = self.cotangents.get(key)
+        present = self.cotangents.get(node)
         if present is None:
-            self.cotangents[key] = contribution
+            self.cotangents[node] = contribution
             if fresh:
-                self._owned.add(key)
-        elif self.lift is None and key in self._owned:
+                self._owned.add(node)
+        elif self.lift is None and node in self._owned:
             np.add(present, contribution, out=present)
         else:
             total = present + contribution
             # A sum of 0-d arrays is a scalar, which cannot be added to in place.
-            self.cotangents[key] = np.asarray(total) if self.lift is None else total
-            self._owned.add(key)
+            self.cotangents[node] = np.asarray(total) if self.lift is None else total
+            self._owned.add(node)
 
     def _fit(self, node: Node, source: Node, contribution: Any) -> Any:
         try:
@@ -201,11 +246,6 @@ class _Walk:
             )
         return unbroadcast(contribution, node.shape)
 
-    def leads_on(self, node: Node) -> bool:
-        """Whether a wanted node lies behind this one."""
-        useful = self.useful
-        return any([parent in useful for parent in node.parents])
-
     def result(self, node: Node) -> Any:
         """The final cotangent of a node, in memory that nothing else looks into."""
         cotangent = self.cotangents[node]
@@ -213,9 +253,9 @@ class _Walk:
             return np.array(cotangent)
         return cotangent
 
-    def arrived(self, node: Node) -> Any:
+    def arrived(self, node: Node, kept: bool) -> Any:
         """The complete cotangent of a node (a list for several outputs), None if none came."""
-        cotangent = self.cotangents.get(node)
+        cotangent = self.cotangents.get(node) if kept else self.cotangents.pop(node, None)
         if cotangent is not None and self.observer is not None:
             for part in cotangent if type(cotangent) is list else (cotangent,):
                 if part is not None:
@@ -235,110 +275,87 @@ class _Walk:
                 np.zeros(shape, node.dtype) if part is None else part
                 for part, shape in zip(cotangent, node.shape, strict=True)
             ]
-        inputs, out = self._saved(node)
         if op.joint is not None:
-            self._propagate_jointly(node, cotangent, inputs, out)
+            self._propagate_jointly(node, op, cotangent)
             return
+        useful, lift = self.useful, self.lift
         for i, parent in enumerate(node.parents):
-            if parent is None or parent not in self.useful:
+            if parent is None or (useful is not None and parent not in useful):
                 continue
-            if op.defer is not None and op.defer[0] == i and self._defer(node, cotangent, inputs):
+            if op.defer is not None and op.defer[0] == i and self._defer(node, parent, cotangent):
                 continue
             rule = op.rules[i]
             if rule is None:
                 raise GraphError(f"{node} has no gradient to its input {i}: {op.why}")
-            args = [self._resolve(name, node, i, inputs, out) for name in rule.wants]
-            contribution = rule.fn(cotangent, *args)
+            if rule.wants:
+                contribution = rule.fn(cotangent, *arguments(node, rule, i, lift, useful))
+            else:
+                contribution = rule.fn(cotangent)
             fresh = getattr(contribution, "base", self) is None and contribution is not cotangent
             self.deposit(parent, node, contribution, fresh=fresh)
 
-    def _propagate_jointly(self, node: Node, cotangent: Any, inputs: Any, out: Any) -> None:
-        op = node.op
-        assert op is not None and op.joint is not None
+    def _propagate_jointly(self, node: Node, op: Op, cotangent: Any) -> None:
+        assert op.joint is not None
         if self.lift is not None and op.twin is not None:
-            contributions = self._through_twin(node, cotangent, inputs)
+            contributions = self._through_twin(node, op.twin, cotangent)
         else:
-            args = [self._resolve(name, node, 0, inputs, out) for name in op.joint.wants]
+            args = arguments(node, op.joint, 0, self.lift, self.useful)
             contributions = op.joint.fn(cotangent, *args)
         parts = cotangent if type(cotangent) is list else (cotangent,)
         for parent, contribution in zip(node.parents, contributions, strict=True):
-            if parent is not None and parent in self.useful and contribution is not None:
+            if parent is None or contribution is None:
+                continue
+            if self.useful is None or parent in self.useful:
                 fresh = getattr(contribution, "base", self) is None and not any(
-                    contribution is part for part in parts
+                    [contribution is part for part in parts]
                 )
                 self.deposit(parent, node, contribution, fresh=fresh)
 
-    def _through_twin(self, node: Node, cotangent: Any, inputs: Any) -> list[Any]:
+    def _through_twin(self, node: Node, twin: Callable[..., Any], cotangent: Any) -> list[Any]:
         """Contributions of a fused node as recorded operations: backward through its twin."""
-        op = node.op
-        assert op is not None and op.twin is not None
-        outs = op.twin(*inputs, **node.params)
+        outs = twin(*[_input(node, i, self.lift) for i in range(len(node.parents))], **node.params)
         outs = outs if isinstance(outs, tuple) else (outs,)
         cots = cotangent if type(cotangent) is list else [cotangent]
         starts = [(o._node, c) for o, c in zip(outs, cots, strict=True) if o._node is not None]
-        wanted = [p for p in node.parents if p is not None and p in self.useful]
+        wanted = [
+            p for p in node.parents if p is not None and (self.useful is None or p in self.useful)
+        ]
         found = backpropagate(starts, wanted, retain_graph=True, lift=self.lift, partial=True)
         # An operand given twice gets its cotangent, complete for both places, once.
         return [None if p is None else found.pop(p, None) for p in node.parents]
-
-    def _saved(self, node: Node) -> tuple[Any, Any]:
-        """What the node saved: arrays, or variables standing for them under `lift`."""
-        inputs = node.inputs or ()
-        arrays = [s.array if type(s) is Guarded else s for s in inputs]
-        if self.lift is None:
-            return arrays, node.out
-        lifted = [
-            array if array is None else self.lift(array, parent)
-            for array, parent in zip(arrays, node.parents, strict=False)
-        ]
-        return lifted, None if node.out is None else self.lift(node.out, node)
 
     def _put_item(self, item: Node, cotangent: Any) -> None:
         """Hand a picked output's cotangent to its slot at the node with several outputs."""
         (parent,) = item.parents
         assert parent is not None
-        slots = self.cotangents.setdefault(parent, [None] * len(parent.shape))
+        slots = self.cotangents.get(parent)
+        if slots is None:
+            slots = self.cotangents[parent] = [None] * len(parent.shape)
         index = item.params["index"]
         if slots[index] is not None:
             total = slots[index] + cotangent
             cotangent = np.asarray(total) if self.lift is None else total
         slots[index] = cotangent
 
-    def _defer(self, node: Node, cotangent: Any, inputs: Any) -> bool:
-        """Queue a shared weight's (operand, cotangent) pair; False if it must be done now."""
+    def _defer(self, node: Node, weight: Node, cotangent: Any) -> bool:
+        """Queue one use of a weight; False if its contribution must be made now."""
         assert node.op is not None and node.op.defer is not None
-        index, left, _ = node.op.defer
-        parent = node.parents[index]
-        assert parent is not None
-        lefts = inputs[left]
-        if not (parent.is_leaf and self.lift is None and len(parent.shape) == 2):
+        if weight.op is not None or self.lift is not None or len(weight.shape) != 2:
             return False
-        queue = self.deferred.setdefault(parent, (node, [], []))
-        if queue[0].op is not node.op:
+        rule = node.op.defer[1]
+        queue = self._deferred.get(weight)
+        if queue is None:
+            queue = self._deferred[weight] = (node, [], [[] for _ in rule.wants])
+        elif queue[0].op is not node.op:
             return False
-        queue[1].append(lefts)
-        queue[2].append(cotangent)
+        queue[1].append(cotangent)
+        for values, value in zip(queue[2], arguments(node, rule, node.op.defer[0]), strict=True):
+            values.append(value)
         return True
 
     def finish_deferred(self) -> None:
-        """Multiply what was queued: one product per weight shared through time."""
-        for parent, (node, lefts, cotangents) in self.deferred.items():
+        """Sum what was queued: one product per weight shared through time."""
+        for weight, (node, cotangents, values) in self._deferred.items():
             assert node.op is not None and node.op.defer is not None
-            self.deposit(parent, node, node.op.defer[2](lefts, cotangents), fresh=True)
-
-    def _resolve(self, name: str, node: Node, index: int, inputs: Any, out: Any) -> Any:
-        """The value of what a rule asked for by name."""
-        op = node.op
-        assert op is not None
-        if name in op.inputs:
-            return inputs if op.variadic else inputs[op.inputs.index(name)]
-        if name == "out":
-            return out
-        if name == "shape":
-            parent = node.parents[index]
-            return None if parent is None else parent.shape
-        if name == "residuals":
-            return node.residuals
-        if name == "needs":
-            return tuple(parent in self.useful for parent in node.parents)
-        return node.params[name]
+            contribution = node.op.defer[1].fn(cotangents, *values)
+            self.deposit(weight, node, contribution, fresh=contribution.base is None)

@@ -83,6 +83,9 @@ class Node:
         shape: Any,
         dtype: np.dtype[Any],
         scope: Scope,
+        inputs: tuple[Any, ...] | None = None,
+        out: Any = None,
+        residuals: Any = None,
     ) -> None:
         self.seq = _next_seq()
         self.op = op
@@ -91,9 +94,9 @@ class Node:
         self.shape = shape
         self.dtype = dtype
         self.scope = scope
-        self.inputs: tuple[Any, ...] | None = None
-        self.out: Any = None
-        self.residuals: Any = None
+        self.inputs = inputs
+        self.out = out
+        self.residuals = residuals
         self.role: str | None = None
         self.owner: weakref.ref[Variable] | None = None
         self.freed = False

@@ -13,19 +13,47 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any
 
-__all__ = ["Op", "Rule"]
+__all__ = ["Op", "Rule", "Want"]
+
+
+class Want(IntEnum):
+    """Where a rule's argument comes from; the key says which one."""
+
+    INPUT = 0
+    PARAM = 1
+    OUT = 2
+    SHAPE = 3
+    RESIDUALS = 4
+    NEEDS = 5
+    INPUTS = 6
+
+
+_SPECIAL = {
+    "out": Want.OUT,
+    "shape": Want.SHAPE,
+    "residuals": Want.RESIDUALS,
+    "needs": Want.NEEDS,
+}
 
 
 class Rule:
-    """A gradient rule and the names of what it asks for after the cotangent."""
+    """A gradient rule and, compiled from its parameter names, what it asks for after ``g``."""
 
     __slots__ = ("fn", "wants")
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], inputs: tuple[str, ...], variadic: bool) -> None:
         self.fn = fn
-        self.wants = tuple(inspect.signature(fn).parameters)[1:]
+        self.wants: tuple[tuple[Want, Any], ...] = tuple(
+            (Want.INPUTS, name)
+            if variadic and name in inputs
+            else (Want.INPUT, inputs.index(name))
+            if name in inputs
+            else (_SPECIAL.get(name, Want.PARAM), name)
+            for name in tuple(inspect.signature(fn).parameters)[1:]
+        )
 
 
 class Op:
@@ -56,8 +84,9 @@ class Op:
     view : bool
         Whether the output shares memory with the first input.
     defer : tuple, optional
-        ``(input index, left index, combine)``: contributions to a two-dimensional leaf are
-        queued as (saved left operand, cotangent) pairs and combined once at the end.
+        ``(input index, rule)``: contributions to a matrix that is a leaf (a weight, most often
+        shared through time) are queued, and this rule makes their sum at the end. It is given
+        lists, one entry per use: the cotangents, and whatever else it names.
     why : str
         Reason why an input has no gradient.
     analytic : bool
@@ -99,7 +128,7 @@ class Op:
         outputs: int = 1,
         keep: bool = False,
         view: bool = False,
-        defer: tuple[int, int, Callable[..., Any]] | None = None,
+        defer: tuple[int, Callable[..., Any]] | None = None,
         why: str = "",
         analytic: bool = True,
         mixes: bool = True,
@@ -108,37 +137,40 @@ class Op:
         self.forward = forward
         self.variadic = inputs.startswith("*")
         self.inputs = tuple(inputs.lstrip("*").split())
-        self.rules = tuple(None if rule is None else Rule(rule) for rule in rules)
-        self.joint = None if joint is None else Rule(joint)
+        self.rules = tuple(None if rule is None else self._rule(rule) for rule in rules)
+        self.joint = None if joint is None else self._rule(joint)
         self.sample = sample
         self.twin = twin
         self.outputs = outputs
         self.keep = keep
         self.view = view
-        self.defer = defer
+        self.defer = None if defer is None else (defer[0], self._rule(defer[1]))
         self.why = why
         self.analytic = analytic
         self.mixes = mixes
-        self.plans: dict[tuple[bool, ...], tuple[tuple[int, ...], bool]] = {}
+        self.plans: dict[int, tuple[tuple[int, ...], bool]] = {}
 
-    def plan(self, needs: tuple[bool, ...]) -> tuple[tuple[int, ...], bool]:
-        """Which inputs (by index), and whether the output, must be saved for these needs."""
-        found = self.plans.get(needs)
-        if found is None:
-            if self.joint is not None:
-                wants = set(self.joint.wants)
-            else:
-                wants = set()
-                for rule, need in zip(self.rules, needs, strict=True):
-                    if need and rule is not None:
-                        wants.update(rule.wants)
-            if self.twin is not None:  # the twin runs again on every input
-                keep = tuple(range(len(needs)))
-            elif self.variadic:
-                keep = tuple(range(len(needs))) if self.inputs[0] in wants else ()
-            else:
-                keep = tuple(i for i, name in enumerate(self.inputs) if name in wants)
-            found = self.plans[needs] = (keep, "out" in wants)
+    def _rule(self, fn: Callable[..., Any]) -> Rule:
+        return Rule(fn, self.inputs, self.variadic)
+
+    def plan(self, count: int, needs: int) -> tuple[tuple[int, ...], bool]:
+        """Which of `count` inputs (by index), and whether the output, must be saved.
+
+        Bit i of `needs` says that input i wants a gradient.
+        """
+        rules = [self.joint] if self.joint is not None else list(self.rules)
+        asking = [
+            rule
+            for i, rule in enumerate(rules)
+            if rule is not None and (rule is self.joint or needs >> i & 1)
+        ]
+        wants = {want for rule in asking for want in rule.wants}
+        kinds = {kind for kind, _ in wants}
+        if self.twin is not None or Want.INPUTS in kinds:  # a twin runs again on every input
+            keep = tuple(range(count))
+        else:
+            keep = tuple(sorted(key for kind, key in wants if kind is Want.INPUT))
+        found = self.plans[needs] = (keep, Want.OUT in kinds)
         return found
 
     def __repr__(self) -> str:

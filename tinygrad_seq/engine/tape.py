@@ -42,79 +42,81 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     are refused rather than mixed.
     """
     mode = current_mode.get()
-    arrays: list[Any] = []
-    tracked = mixed = False
-    dtype: Any = None
-    for operand in operands:
-        if isinstance(operand, Variable):
-            array = operand._data
-            if operand._node is not None:
-                tracked = True
-            if array.dtype is not dtype:
-                mixed = dtype is not None or mixed
-                dtype = array.dtype
-            arrays.append(array)
-        else:
-            arrays.append(operand)
-            if type(operand) is not float and type(operand) is not int:
-                mixed = True
-    if mixed and op.mixes:
-        arrays = _one_dtype(op, arrays)
     if mode.composed and op.twin is not None:
         return op.twin(*operands, **params)
-    tracked = tracked and mode.grad
+    arrays: list[Any] = []
+    parents: list[Node | None] = []
+    needs, bit = 0, 1
+    mixed = False
+    dtype: Any = None
+    kind: Any
+    for operand in operands:
+        if isinstance(operand, Variable):
+            array, node = operand._data, operand._node
+            if node is not None:
+                needs |= bit
+            parents.append(node)
+        else:
+            array = operand
+            parents.append(None)
+        arrays.append(array)
+        bit <<= 1
+        kind = type(array)
+        if kind is np.ndarray:
+            if dtype is None:
+                dtype = array.dtype
+            elif array.dtype is not dtype:
+                mixed = True
+        elif kind is not float and kind is not int:
+            mixed = True
+    if mixed and op.mixes:
+        arrays = _one_dtype(op, arrays)
+    tracked = needs != 0 and mode.grad
     residuals = None
     if op.keep:
         out, residuals = op.forward(*arrays, keep=tracked, **params)
     else:
-        out = op.forward(*arrays, **params)
+        out = op.forward(*arrays, **params) if params else op.forward(*arrays)
     if op.outputs == 1 and type(out) is not np.ndarray:
         out = np.asarray(out)
-    node = _record(op, operands, arrays, params, out, residuals, mode) if tracked else None
-    if op.outputs == 1:
-        made = _result._wrap(out, node)
-        if op.view:
-            _share_memory(operands[0], (made,))
-        return made
-    several = _pick(node, out, mode)
+    node = None
+    if tracked:
+        inputs, kept_out = _saved(op, operands, arrays, needs)
+        if op.outputs == 1:
+            shape, kind = out.shape, out.dtype
+        else:
+            shape, kind = tuple([part.shape for part in out]), out[0].dtype
+        kept = out if kept_out else None
+        node = Node(op, tuple(parents), params, shape, kind, mode.scope, inputs, kept, residuals)
+        if mode.observer is not None:
+            for part in (out,) if op.outputs == 1 else out:
+                mode.observer.recorded(node, part)
+    made = (_result._wrap(out, node),) if op.outputs == 1 else _pick(node, out, mode)
     if op.view:
-        _share_memory(operands[0], several)
-    return several
+        _share_memory(operands[0], made)
+    return made[0] if op.outputs == 1 else made
 
 
-def _record(
-    op: Op,
-    operands: tuple[Any, ...],
-    arrays: list[Any],
-    params: dict[str, Any],
-    out: Any,
-    residuals: Any,
-    mode: Mode,
-) -> Node:
-    """Make the node of an operation that was just run, saving what its rules ask for."""
-    parents = tuple(
-        [operand._node if isinstance(operand, Variable) else None for operand in operands]
-    )
-    needs = tuple([parent is not None for parent in parents])
-    plan = op.plans.get(needs) or op.plan(needs)
-    single = op.outputs == 1
-    shape = out.shape if single else tuple([part.shape for part in out])
-    node = Node(op, parents, params, shape, out.dtype if single else out[0].dtype, mode.scope)
-    if plan[0]:
-        saved: list[Any] = [None] * len(arrays)
-        for i in plan[0]:
-            operand, array = operands[i], arrays[i]
-            # A cast operand is saved as cast: the rule must see what the forward saw.
-            same = isinstance(operand, Variable) and operand._data is array
-            saved[i] = guarded(operand) if same else array
-        node.inputs = tuple(saved)
-    if plan[1]:
-        node.out = out
-    node.residuals = residuals
-    if mode.observer is not None:
-        for part in (out,) if single else out:
-            mode.observer.recorded(node, part)
-    return node
+def _saved(
+    op: Op, operands: tuple[Any, ...], arrays: list[Any], needs: int
+) -> tuple[tuple[Any, ...] | None, bool]:
+    """The inputs that the rules of `op` ask for, None in place of others, and whether out is."""
+    plan = op.plans.get(needs)
+    if plan is None or (op.variadic and plan[0] and len(plan[0]) != len(arrays)):
+        plan = op.plan(len(arrays), needs)
+    if not plan[0]:
+        return None, plan[1]
+    saved: list[Any] = [None] * len(arrays)
+    for i in plan[0]:
+        operand, array = operands[i], arrays[i]
+        # A cast operand is saved as cast: the rule must see what the forward saw.
+        if isinstance(operand, Variable) and operand._data is array:
+            node = operand._node
+            plain = operand._base is None and node is not None and node.op is not None
+            saved[i] = array if plain else guarded(operand)
+        else:
+            saved[i] = array
+    return tuple(saved), plan[1]
 
 
 def _pick(node: Node | None, outputs: tuple[Array, ...], mode: Mode) -> tuple[Variable, ...]:

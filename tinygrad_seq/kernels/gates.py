@@ -30,5 +30,8 @@ def gate(name: str, hidden: int) -> slice:
 
 def sigmoid(x: Any) -> Any:
     """Logistic function as (1 + tanh(x / 2)) / 2: no overflow, and analytic."""
-    y = np.tanh(0.5 * x)
-    return 0.5 * y + 0.5
+    y = np.asarray(0.5 * x)
+    np.tanh(y, out=y)
+    y *= 0.5
+    y += 0.5
+    return y

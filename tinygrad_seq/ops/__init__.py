@@ -6,6 +6,7 @@ Each is recorded through one :class:`~tinygrad_seq.engine.op.Op` in :data:`OPS`.
 from tinygrad_seq.ops.elementwise import (
     absolute,
     add,
+    astype,
     clip,
     cos,
     divide,
@@ -48,6 +49,7 @@ __all__ = [
     "OPS",
     "absolute",
     "add",
+    "astype",
     "broadcast_to",
     "clip",
     "concatenate",

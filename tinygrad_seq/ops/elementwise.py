@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "absolute",
     "add",
+    "astype",
     "clip",
     "cos",
     "divide",
@@ -167,6 +168,11 @@ CLIP = register(
 )
 
 
+# Not in the registry, whose operations all keep the dtype: this one is there to change it. The
+# backward walk itself brings a cotangent back to the dtype of x.
+ASTYPE = Op("astype", lambda x, dtype: x.astype(dtype), "x", [lambda g: g], analytic=False)
+
+
 def add(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a + b."""
     return record(ADD, (a, b), {})
@@ -190,6 +196,11 @@ def divide(a: TensorLike, b: TensorLike) -> Tensor:
 def power(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a ** b. A tracked exponent needs a positive base."""
     return record(POWER, (a, b), {})
+
+
+def astype(x: TensorLike, dtype: Any) -> Tensor:
+    """Convert to another floating dtype; the gradient comes back in the dtype of x."""
+    return record(ASTYPE, (x,), {"dtype": np.dtype(dtype)})
 
 
 def negative(x: TensorLike) -> Tensor:

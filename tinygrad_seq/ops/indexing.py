@@ -53,6 +53,13 @@ def _rows_back(g: Any, ids: Any, rows: int) -> Any:
     return add_rows(ids.reshape(-1), flat, rows).reshape(rows, *row)
 
 
+def _queued_rows(cotangents: list[Any], ids: list[Any], shape: list[Any]) -> Any:
+    """All rows picked from a table in several look-ups, added back at once."""
+    flat = np.concatenate([i.reshape(-1) for i in ids])
+    width = shape[0][1]
+    return add_rows(flat, np.concatenate([g.reshape(-1, width) for g in cotangents]), shape[0][0])
+
+
 def _index(draw: Draw, shape: tuple[int, ...]) -> Any:
     """A basic, integer-array or boolean index for an array of this shape."""
     kind = draw.choice(["int", "slice", "array", "mask", "newaxis"])
@@ -130,6 +137,7 @@ TAKE: Op = register(
         "x",
         [lambda g, shape, ids: run(ADD_ROWS, g, ids=ids, rows=shape[0])],
         sample=_take_sample,
+        defer=(0, _queued_rows),
     )
 )
 ADD_ROWS: Op = register(

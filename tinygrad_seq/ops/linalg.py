@@ -42,7 +42,7 @@ def _right_rule(g: Any, a: Any, shape: Any) -> Any:
     return np.matmul(_t(a), g)
 
 
-def _queued_products(lefts: list[Any], cotangents: list[Any]) -> Any:
+def _queued_products(cotangents: list[Any], lefts: list[Any]) -> Any:
     """Sum of ``a.T @ g`` over a weight's uses, as one product over all their rows."""
     if len(lefts) == 1:
         return np.matmul(_t(_rows(lefts[0])), _rows(cotangents[0]))
@@ -106,7 +106,7 @@ MATMUL = register(
         "a b",
         [lambda g, b: _matmul(g, _t(b)), _right_rule],
         sample=_matmul_sample,
-        defer=(1, 0, _queued_products),
+        defer=(1, lambda gs, a: _queued_products(gs, a)),
     )
 )
 LINEAR = register(
@@ -120,7 +120,7 @@ LINEAR = register(
             lambda g: np.sum(_rows(g), axis=0),
         ],
         sample=_linear_sample,
-        defer=(1, 0, _queued_products),
+        defer=(1, lambda gs, x: _queued_products(gs, x)),
     )
 )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.backward import _Walk
+from tinygrad_seq.engine.backward import arguments
 from tinygrad_seq.engine.node import Array, Node, Variable
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import ITEM, apply
@@ -201,8 +201,9 @@ def _check_forward(example: _Example) -> None:
             )
     _, outs32 = example.record(dtype=np.float32)
     for value, out in zip(example.values, outs32, strict=True):
-        if out.dtype != np.float32:
-            raise example.failure("float32 operands give another dtype", np.float32, out.dtype)
+        expected = np.dtype(example.params.get("dtype", np.float32))
+        if out.dtype != expected:
+            raise example.failure("float32 operands give another dtype", expected, out.dtype)
         example.compare("the float32 value", out._data, value, SINGLE)
 
 
@@ -242,19 +243,15 @@ def contributions(
     """What the rules of a recorded node return, before the engine sums and reshapes it."""
     op = node.op
     assert op is not None
-    walk = _Walk({p for p in node.parents if p is not None}, None)
-    inputs, out = walk._saved(node)
     cotangent: Any = list(cotangents) if op.outputs != 1 else cotangents[0]
     if op.joint is not None:
-        args = [walk._resolve(name, node, 0, inputs, out) for name in op.joint.wants]
-        found = op.joint.fn(cotangent, *args)
+        found = op.joint.fn(cotangent, *arguments(node, op.joint))
         return [(i, found[i]) for i in wanted if found[i] is not None]
     results = []
     for i in wanted:
         rule = op.rules[i]
         assert rule is not None
-        args = [walk._resolve(name, node, i, inputs, out) for name in rule.wants]
-        results.append((i, rule.fn(cotangent, *args)))
+        results.append((i, rule.fn(cotangent, *arguments(node, rule, i))))
     return results
 
 
