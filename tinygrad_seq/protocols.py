@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.engine.node import Variable
-from tinygrad_seq.errors import ConfigError, NotDifferentiableError
+from tinygrad_seq.errors import ConfigError, GraphError, NotDifferentiableError
 
 __all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "call_function", "call_ufunc"]
 
@@ -142,12 +142,16 @@ CONSTANT_ONLY: frozenset[Any] = frozenset(
 )
 """NumPy functions evaluated on the values: piecewise constant, or not about values at all."""
 
+_WRITES = frozenset({np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal})
+"""NumPy functions that write into their first argument, as ``ufunc.at`` does."""
+
 
 def call_ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
     """Run a ufunc that met a Tensor."""
     if method == "__call__" and not kwargs and ufunc in DIFFERENTIABLE:
         return DIFFERENTIABLE[ufunc](*inputs)
-    return _on_values(getattr(ufunc, method), ufunc, f"np.{ufunc.__name__}", inputs, kwargs)
+    name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+    return _on_values(getattr(ufunc, method), ufunc, name, inputs, kwargs)
 
 
 def call_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -169,6 +173,12 @@ def call_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """Evaluate on the values, if no gradient can be lost by that."""
+    target = kwargs.get("out", args[0] if table_key in _WRITES or name.endswith(".at") else None)
+    if any(isinstance(t, Variable) for t in (target if isinstance(target, tuple) else (target,))):
+        raise GraphError(
+            f"{name} would write into a Tensor behind the graph's back",
+            hint="write into t.writable(), or build a new tensor",
+        )
     tracked = _first_tracked([args, kwargs])
     if tracked is not None and (table_key not in CONSTANT_ONLY or "out" in kwargs):
         raise NotDifferentiableError(
