@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +22,23 @@ if TYPE_CHECKING:
     from tinygrad_seq.viz import Drawing
 
 __all__ = ["Tensor", "TensorLike", "starting_point", "tensor"]
+
+
+TensorLike: TypeAlias = "Tensor | Array | float | int"
+"""What operations take: tensors, arrays and Python numbers."""
+
+
+def _values(other: Any) -> Any:
+    return other._data if isinstance(other, Variable) else other
+
+
+def _swapped(operation: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    """The operator for a Tensor on the right."""
+    return lambda self, other: operation(other, self)
+
+
+def _comparison(ufunc: Any) -> Any:
+    return lambda self, other: np.asarray(ufunc(self._data, _values(other)))
 
 
 class Tensor(Variable):
@@ -318,47 +335,20 @@ class Tensor(Variable):
 
     # -- operators -------------------------------------------------------------------------------
 
-    def __add__(self, other: TensorLike) -> Tensor:
-        return ops.add(self, other)
-
-    def __radd__(self, other: TensorLike) -> Tensor:
-        return ops.add(other, self)
-
-    def __sub__(self, other: TensorLike) -> Tensor:
-        return ops.subtract(self, other)
-
-    def __rsub__(self, other: TensorLike) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __mul__(self, other: TensorLike) -> Tensor:
-        return ops.multiply(self, other)
-
-    def __rmul__(self, other: TensorLike) -> Tensor:
-        return ops.multiply(other, self)
-
-    def __truediv__(self, other: TensorLike) -> Tensor:
-        return ops.divide(self, other)
-
-    def __rtruediv__(self, other: TensorLike) -> Tensor:
-        return ops.divide(other, self)
-
-    def __pow__(self, other: TensorLike) -> Tensor:
-        return ops.power(self, other)
-
-    def __rpow__(self, other: TensorLike) -> Tensor:
-        return ops.power(other, self)
-
-    def __matmul__(self, other: TensorLike) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: TensorLike) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __neg__(self) -> Tensor:
-        return ops.negative(self)
-
-    def __abs__(self) -> Tensor:
-        return ops.absolute(self)
+    __add__ = ops.add
+    __radd__ = _swapped(ops.add)
+    __sub__ = ops.subtract
+    __rsub__ = _swapped(ops.subtract)
+    __mul__ = ops.multiply
+    __rmul__ = _swapped(ops.multiply)
+    __truediv__ = ops.divide
+    __rtruediv__ = _swapped(ops.divide)
+    __pow__ = ops.power
+    __rpow__ = _swapped(ops.power)
+    __matmul__ = ops.matmul
+    __rmatmul__ = _swapped(ops.matmul)
+    __neg__ = ops.negative
+    __abs__ = ops.absolute
 
     def __getitem__(self, index: Any) -> Tensor:
         return ops.getitem(self, index)
@@ -410,43 +400,15 @@ class Tensor(Variable):
 
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
 
-    def __lt__(self, other: TensorLike) -> Array:
-        return _compare(np.less, self, other)
-
-    def __le__(self, other: TensorLike) -> Array:
-        return _compare(np.less_equal, self, other)
-
-    def __gt__(self, other: TensorLike) -> Array:
-        return _compare(np.greater, self, other)
-
-    def __ge__(self, other: TensorLike) -> Array:
-        return _compare(np.greater_equal, self, other)
-
-    def __eq__(self, other: object) -> Array:  # type: ignore[override]
-        return _compare(np.equal, self, other)
-
-    def __ne__(self, other: object) -> Array:  # type: ignore[override]
-        return _compare(np.not_equal, self, other)
-
+    __lt__ = _comparison(np.less)
+    __le__ = _comparison(np.less_equal)
+    __gt__ = _comparison(np.greater)
+    __ge__ = _comparison(np.greater_equal)
+    __eq__ = _comparison(np.equal)
+    __ne__ = _comparison(np.not_equal)
     __hash__ = object.__hash__
 
-    # -- methods that are short for operations ---------------------------------------------------
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Short for :func:`tinygrad_seq.sum`."""
-        return ops.sum(self, axis, keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Short for :func:`tinygrad_seq.mean`."""
-        return ops.mean(self, axis, keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Short for :func:`tinygrad_seq.max`."""
-        return ops.max(self, axis, keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Short for :func:`tinygrad_seq.min`."""
-        return ops.min(self, axis, keepdims)
+    # -- operations as methods -------------------------------------------------------------------
 
     def reshape(self, *shape: Any) -> Tensor:
         """Short for :func:`tinygrad_seq.reshape`; sizes may be given one by one."""
@@ -457,36 +419,18 @@ class Tensor(Variable):
         order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
         return ops.transpose(self, order or None)
 
-    def squeeze(self, axis: Any = None) -> Tensor:
-        """Short for :func:`tinygrad_seq.squeeze`."""
-        return ops.squeeze(self, axis)
+    sum = ops.sum
+    mean = ops.mean
+    max = ops.max
+    min = ops.min
+    squeeze = ops.squeeze
+    exp = ops.exp
+    log = ops.log
+    sqrt = ops.sqrt
+    tanh = ops.tanh
+    sigmoid = ops.sigmoid
+    relu = ops.relu
 
-    def exp(self) -> Tensor:
-        """Short for :func:`tinygrad_seq.exp`."""
-        return ops.exp(self)
-
-    def log(self) -> Tensor:
-        """Short for :func:`tinygrad_seq.log`."""
-        return ops.log(self)
-
-    def sqrt(self) -> Tensor:
-        """Short for :func:`tinygrad_seq.sqrt`."""
-        return ops.sqrt(self)
-
-    def tanh(self) -> Tensor:
-        """Short for :func:`tinygrad_seq.tanh`."""
-        return ops.tanh(self)
-
-    def sigmoid(self) -> Tensor:
-        """Short for :func:`tinygrad_seq.sigmoid`."""
-        return ops.sigmoid(self)
-
-    def relu(self) -> Tensor:
-        """Short for :func:`tinygrad_seq.relu`."""
-        return ops.relu(self)
-
-
-TensorLike = Union[Tensor, Array, float, int]  # noqa: UP007  (evaluated at run time on 3.10)
 
 bind_result_type(Tensor)
 
@@ -542,21 +486,11 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
         gradient = np.asarray(gradient, output.dtype)
     elif not create_graph:
         gradient = gradient._data
-    elif gradient.dtype != output.dtype:
-        raise DtypeError(f"{what}: gradient", expected=output.dtype, got=gradient.dtype)
     if gradient.shape != output.shape:
         raise ShapeError(
             f"{what}: gradient does not fit", expected=output.shape, got=gradient.shape
         )
     return node, gradient
-
-
-def _compare(ufunc: Any, tensor: Tensor, other: Any) -> Array:
-    return np.asarray(ufunc(tensor._data, _values(other)))
-
-
-def _values(other: Any) -> Any:
-    return other._data if isinstance(other, Variable) else other
 
 
 def _as_array(data: Any, dtype: Any) -> Array:
