@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,21 @@ def test_a_refused_group_is_not_added():
         optimizer.add_param_group({"params": [leaf([1.0])], "lr": -1})
     assert len(optimizer.param_groups) == 1
     assert optimizer.state_dict()["steps"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("make", "interval"),
+    [
+        (lambda p: optim.SGD(p, lr=-1), "[0, inf)"),
+        (lambda p: optim.RMSprop(p, alpha=2), "[0, 1)"),
+        (lambda p: optim.LinearLR(optim.SGD(p), end_factor=2), "[0, 1]"),
+        (lambda p: optim.LinearLR(optim.SGD(p), start_factor=0), "(0, 1]"),
+        (lambda p: optim.clip_grad_norm_(p, 0), "(0, inf]"),
+    ],
+)
+def test_messages_tell_the_interval(make, interval):
+    with pytest.raises(ConfigError, match=re.escape(f"expected: a number in {interval}")):
+        make([leaf([1.0])])
 
 
 def test_messages_name_the_parameter():

@@ -103,10 +103,11 @@ def clip_grad_norm_(
     Notes
     -----
     The norm is accumulated in float64, and the result does not depend on the order of the
-    parameters. The norm after never exceeds `max_norm`; it falls short of it by at most 4
-    units in the last place of float32 (relative 4e-7) where float32 gradients are present, by
-    2.5e-13 otherwise. The direction is kept to rounding, and clipping again changes no bit.
-    PyTorch divides by ``‖g‖ + 1e-6`` instead, and returns the norm alone.
+    parameters. Gradients that are scaled end with a norm of at most `max_norm`, not a bit
+    above; it falls short by at most 4 units in the last place of float32 (relative 4e-7) where
+    float32 gradients are present, by 2.5e-13 otherwise (more only if `max_norm` is below 1e-19,
+    where entries become subnormal). The direction is kept to rounding, and clipping again
+    changes no bit. PyTorch divides by ``‖g‖ + 1e-6`` instead, and returns the norm alone.
 
     Examples
     --------

@@ -27,10 +27,9 @@ def number(
     A plain float matters: a ``np.float64`` hyperparameter would pull float32
     arithmetic up to float64.
     """
-    expected = (
-        f"a number in {'(' if open_low else '['}{low:g}, {high:g}"
-        f"{')' if open_high or not infinite else ']'}"
-    )
+    closed_high = not open_high and (infinite or math.isfinite(high))
+    brackets = ("(" if open_low else "[", "]" if closed_high else ")")
+    expected = f"a number in {brackets[0]}{low:g}, {high:g}{brackets[1]}"
 
     def check(name: str, value: Any) -> float:
         if isinstance(value, Real) and not isinstance(value, bool):
