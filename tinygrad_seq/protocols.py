@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.engine.node import Variable
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, NotDifferentiableError
 
 __all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "call_function", "call_ufunc"]

@@ -14,8 +14,9 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import current_mode
-from tinygrad_seq.engine.node import Array, Node, Variable
+from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import bind_result_type
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, GraphError, NotDifferentiableError, ShapeError
 
 if TYPE_CHECKING:
@@ -67,138 +68,7 @@ class Tensor(Variable):
         if requires_grad:
             self._make_leaf()
 
-    def _make_leaf(self) -> None:
-        if self.dtype.kind != "f":
-            raise DtypeError(
-                "requires_grad on a tensor that is not floating",
-                expected="float32 or float64",
-                got=self.dtype,
-                hint="make it with dtype=np.float32",
-            )
-        node = Node(None, (), {}, self.shape, self.dtype, current_mode.get().scope)
-        node.owner = weakref.ref(self)
-        self._node = node
-
-    # -- what it is ------------------------------------------------------------------------------
-
-    @property
-    def data(self) -> Array:
-        """The array. Read-only for results, and for leaves while a live graph has it saved.
-
-        Assigning replaces the values (same shape and dtype) and bumps ``version``.
-        """
-        node = self._node
-        if (node is not None and node.op is not None) or self._live_pin() is not None:
-            view = self._data.view()
-            view.flags.writeable = False
-            return view
-        return self._data
-
-    @data.setter
-    def data(self, value: Any) -> None:
-        array = np.asarray(value)
-        if array.shape != self.shape or array.dtype != self.dtype:
-            kind = ShapeError if array.shape != self.shape else DtypeError
-            raise kind(
-                "assignment to .data changes the tensor",
-                expected=f"shape {self.shape}, {self.dtype}",
-                got=f"shape {array.shape}, {array.dtype}",
-                hint="make a new tensor, or convert the array first",
-            )
-        self._require_leaf("assign to .data of")
-        if array is not self._data:
-            array = array.copy()
-        if self._base is None:
-            self._written()
-        else:
-            self.version += 1
-        self._replace(array)
-
-    def writable(self) -> Array:
-        """The array itself, for writing in place; bumps ``version``.
-
-        Examples
-        --------
-        >>> import tinygrad_seq as tgs
-        >>> w = tgs.tensor([1.0, 2.0], requires_grad=True)
-        >>> w.writable()[:] -= 1
-        >>> w.numpy(), w.version
-        (array([0., 1.], dtype=float32), 1)
-        """
-        self._require_leaf("write into")
-        if self._data.flags.writeable:
-            self._written()
-        else:
-            self._replace(self._data.copy())
-            self.version += 1
-        return self._data
-
-    def _require_leaf(self, action: str) -> None:
-        if self._node is not None and self._node.op is not None:
-            raise GraphError(
-                f"cannot {action} the result of {self._node}: the graph may need its value",
-                expected="a leaf (a parameter, or a tensor you made)",
-                hint="write to a copy: t.detach().clone()",
-            )
-
-    @property
-    def grad(self) -> Array | None:
-        """Gradient collected by :meth:`backward`: an array of the same shape and dtype."""
-        return self._grad
-
-    @grad.setter
-    def grad(self, value: Any) -> None:
-        if value is not None:
-            value = np.asarray(value)
-            if value.shape != self.shape:
-                raise ShapeError("assignment to .grad", expected=self.shape, got=value.shape)
-            value = value.astype(self.dtype, copy=False)
-        self._grad = value
-
-    @property
-    def node(self) -> Node | None:
-        """The graph node behind this tensor; None for a constant."""
-        return self._node
-
-    @property
-    def requires_grad(self) -> bool:
-        """Whether gradients flow to or through this tensor."""
-        return self._node is not None
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        if value == self.requires_grad:
-            return
-        self._require_leaf("change requires_grad of")
-        if value:
-            self._make_leaf()
-        else:
-            self._node = None
-
-    @property
-    def is_leaf(self) -> bool:
-        """Whether it was made by the user rather than by an operation."""
-        return self._node is None or self._node.op is None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
-        return self._data.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Kind of number."""
-        return self._data.dtype
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        return self._data.size
+    # -- looking at it ---------------------------------------------------------------------------
 
     @property
     def T(self) -> Tensor:  # noqa: N802  (NumPy's name)
@@ -386,16 +256,16 @@ class Tensor(Variable):
         ufunc(array, _values(other), out=array, casting="same_kind")
         return self
 
-    def __iadd__(self, other: TensorLike) -> Tensor:
+    def __iadd__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
         return self._inplace(np.add, ops.add, other)
 
-    def __isub__(self, other: TensorLike) -> Tensor:
+    def __isub__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
         return self._inplace(np.subtract, ops.subtract, other)
 
-    def __imul__(self, other: TensorLike) -> Tensor:
+    def __imul__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
         return self._inplace(np.multiply, ops.multiply, other)
 
-    def __itruediv__(self, other: TensorLike) -> Tensor:
+    def __itruediv__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
         return self._inplace(np.true_divide, ops.divide, other)
 
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tinygrad_seq.engine.backward import backpropagate
-from tinygrad_seq.engine.node import Array, Variable
+from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import lift
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import GraphError
 from tinygrad_seq.tensor import Tensor, starting_point
 

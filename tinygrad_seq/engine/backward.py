@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.mode import Observer, current_mode
-from tinygrad_seq.engine.node import Guarded, Node, Variable
+from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Op, Rule, Want
 from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.engine.variable import Guarded, Variable
 from tinygrad_seq.errors import GraphError, ShapeError
 
 __all__ = ["arguments", "backpropagate", "unbroadcast"]

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Array, Node, Variable, guarded
+from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.variable import Variable, guarded
 from tinygrad_seq.errors import DtypeError
 
 __all__ = ["ITEM", "apply", "bind_result_type", "lift"]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from tinygrad_seq.engine.node import Variable
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.backward import arguments
-from tinygrad_seq.engine.node import Array, Node, Variable
+from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import ITEM, apply
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.numeric import (
     central_derivative,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tinygrad_seq.engine.backward import arguments, unbroadcast
-from tinygrad_seq.engine.node import Guarded
+from tinygrad_seq.engine.variable import Guarded
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
@@ -101,13 +101,22 @@ class Trace:
                 self.constants[node.seq] = constant_norms(node)
 
     def received(self, node: Node, cotangent: Array) -> None:
-        """Note a node's complete cotangent, and what its leaves get from this use of them."""
+        """Note a node's complete cotangent, and what its leaves get from this use of them.
+
+        A leaf's own gradient is complete only at the end of backward: see :meth:`collected`.
+        """
+        if node.is_leaf:
+            return
         self.gradients[node.seq] = _joined(self.gradients.get(node.seq), _summary(cotangent))
         for index, parent in enumerate(node.parents):
             if parent is not None and parent.is_leaf:
                 part = leaf_contribution(node, index, cotangent)
                 if part is not None:
                     self.contributions[node.seq, parent.seq] = norm(part)
+
+    def collected(self, leaf: Node, gradient: Array) -> None:
+        """Note the complete gradient of a leaf."""
+        self.gradients[leaf.seq] = _summary(gradient)
 
 
 def leaf_contribution(node: Node, index: int, cotangent: Array) -> Array | None:

@@ -1,0 +1,236 @@
+"""Variables: an array, its place in the graph, and the pins that guard values a graph has saved."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.engine.mode import current_mode
+from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.errors import DtypeError, GraphError, ShapeError
+
+__all__ = ["Guarded", "Pin", "Variable", "guarded"]
+
+
+class Pin:
+    """Held by every live graph that saved a leaf's array.
+
+    While one does, the leaf hands its array out read-only; a deliberate write marks the pin
+    stale, and backward refuses.
+    """
+
+    __slots__ = ("__weakref__", "name", "stale")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.stale = False
+
+
+class Guarded:
+    """A saved array that lies in a leaf's memory, with the pin that watches over it."""
+
+    __slots__ = ("array", "pin")
+
+    def __init__(self, array: Array, pin: Pin) -> None:
+        self.array = array
+        self.pin = pin
+
+
+class Variable:
+    """An array and its place in the graph: what the engine sees of a Tensor."""
+
+    __slots__ = ("__weakref__", "_base", "_data", "_grad", "_node", "_pin", "name", "version")
+
+    _data: Array
+    _node: Node | None
+    _grad: Array | None
+    _pin: weakref.ref[Pin] | None
+    _base: Variable | None
+    name: str
+    version: int
+
+    @classmethod
+    def _wrap(cls, data: Array, node: Node | None) -> Variable:
+        """Make a variable around an array, without copying or checking."""
+        made = cls.__new__(cls)
+        made._data = data
+        made._node = node
+        made._grad = None
+        made._pin = None
+        made._base = None
+        made.name = ""
+        made.version = 0
+        return made
+
+    @property
+    def data(self) -> Array:
+        """The array. Read-only for results, and for leaves while a live graph has it saved.
+
+        Assigning replaces the values (same shape and dtype) and bumps ``version``.
+        """
+        node = self._node
+        if (node is not None and node.op is not None) or self._live_pin() is not None:
+            view = self._data.view()
+            view.flags.writeable = False
+            return view
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = np.asarray(value)
+        if array.shape != self.shape or array.dtype != self.dtype:
+            kind = ShapeError if array.shape != self.shape else DtypeError
+            raise kind(
+                "assignment to .data changes the tensor",
+                expected=f"shape {self.shape}, {self.dtype}",
+                got=f"shape {array.shape}, {array.dtype}",
+                hint="make a new tensor, or convert the array first",
+            )
+        self._require_leaf("assign to .data of")
+        if array is not self._data:
+            array = array.copy()
+        if self._base is None:
+            self._written()
+        else:
+            self.version += 1
+        self._replace(array)
+
+    def writable(self) -> Array:
+        """The array itself, for writing in place; bumps ``version``.
+
+        Examples
+        --------
+        >>> import tinygrad_seq as tgs
+        >>> w = tgs.tensor([1.0, 2.0], requires_grad=True)
+        >>> w.writable()[:] -= 1
+        >>> w.numpy(), w.version
+        (array([0., 1.], dtype=float32), 1)
+        """
+        self._require_leaf("write into")
+        if self._data.flags.writeable:
+            self._written()
+        else:
+            self._replace(self._data.copy())
+            self.version += 1
+        return self._data
+
+    def _require_leaf(self, action: str) -> None:
+        if self._node is not None and self._node.op is not None:
+            raise GraphError(
+                f"cannot {action} the result of {self._node}: the graph may need its value",
+                expected="a leaf (a parameter, or a tensor you made)",
+                hint="write to a copy: t.detach().clone()",
+            )
+
+    @property
+    def grad(self) -> Array | None:
+        """Gradient collected by :meth:`backward`: an array of the same shape and dtype."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if value is not None:
+            value = np.asarray(value)
+            if value.shape != self.shape:
+                raise ShapeError("assignment to .grad", expected=self.shape, got=value.shape)
+            value = value.astype(self.dtype, copy=False)
+        self._grad = value
+
+    @property
+    def node(self) -> Node | None:
+        """The graph node behind this tensor; None for a constant."""
+        return self._node
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients flow to or through this tensor."""
+        return self._node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value == self.requires_grad:
+            return
+        self._require_leaf("change requires_grad of")
+        if value:
+            self._make_leaf()
+        else:
+            self._node = None
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than by an operation."""
+        return self._node is None or self._node.op is None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes."""
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Kind of number."""
+        return self._data.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self._data.size
+
+    def _make_leaf(self) -> None:
+        if self.dtype.kind != "f":
+            raise DtypeError(
+                "requires_grad on a tensor that is not floating",
+                expected="float32 or float64",
+                got=self.dtype,
+                hint="make it with dtype=np.float32",
+            )
+        node = Node(None, (), {}, self.shape, self.dtype, current_mode.get().scope)
+        node.owner = weakref.ref(self)
+        self._node = node
+
+    def _live_pin(self) -> Pin | None:
+        """The pin that some live graph holds on the memory of this variable, if any."""
+        leaf = self if self._base is None else self._base
+        return None if leaf._pin is None else leaf._pin()
+
+    def _written(self) -> None:
+        """Note that the array has been, or is about to be, written."""
+        pin = self._live_pin()
+        if pin is not None:
+            pin.stale = True
+        self._pin = None
+        self.version += 1
+        if self._base is not None:  # a view of a leaf: the leaf was written too
+            self._base._pin = None
+            self._base.version += 1
+
+    def _replace(self, array: Array) -> None:
+        """Take other memory: whoever looks into the old one keeps it, unchanged."""
+        self._data = array
+        self._pin = None
+        self._base = None
+
+
+def guarded(variable: Variable) -> Guarded | Array:
+    """What a graph saves of a variable: its array, guarded if it lies in a leaf's memory.
+
+    Intermediate results need no guard: nothing hands out a writable view of them.
+    """
+    leaf = variable._base
+    if leaf is None:
+        node = variable._node
+        if node is not None and node.op is not None:
+            return variable._data
+        leaf = variable
+    pin = leaf._live_pin()
+    if pin is None:
+        pin = Pin(leaf.name)
+        leaf._pin = weakref.ref(pin)
+    return Guarded(variable._data, pin)
