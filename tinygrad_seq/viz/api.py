@@ -12,14 +12,18 @@ from tinygrad_seq.viz.blocks import module_block, plain_shape
 from tinygrad_seq.viz.bundle import bundle_weights
 from tinygrad_seq.viz.cells import LSTM_ROADS, RNN_ROADS, template_block, template_for
 from tinygrad_seq.viz.dot import dot_text
+from tinygrad_seq.viz.expand import expand_fused
 from tinygrad_seq.viz.grid import Grid
 from tinygrad_seq.viz.ir import BAR, WEIGHT, Edge, Graph, Item, Place
-from tinygrad_seq.viz.passes import build, recorded_nodes
+from tinygrad_seq.viz.layered import layered_block
+from tinygrad_seq.viz.legend import add_legend
+from tinygrad_seq.viz.passes import build
 from tinygrad_seq.viz.picture import Picture, Wire
 from tinygrad_seq.viz.render import TIMEOUT, Drawing
 from tinygrad_seq.viz.style import HeatScale, Theme
 from tinygrad_seq.viz.style import theme as named_theme
 from tinygrad_seq.viz.trace import Trace
+from tinygrad_seq.viz.wiring import Wiring
 from tinygrad_seq.viz.words import edge_tooltip
 
 if TYPE_CHECKING:
@@ -38,19 +42,79 @@ def draw(
     *,
     view: str = "unrolled",
     level: str = "module",
+    direction: str = "forward",
     trace: Trace | None = None,
-    weights: str = "once",
+    weights: str | None = None,
     theme: str = "light",
     max_items: int = MAX_ITEMS,
     timeout: float = TIMEOUT,
 ) -> Drawing:
-    """Draw the recorded graph behind one or several results."""
+    """Draw the recorded graph behind one or several results.
+
+    Nothing is recorded, computed or changed: what is drawn is what there is. Recurrent layers
+    that ran fused are expanded through their composed twins.
+
+    Parameters
+    ----------
+    outputs : Tensor or iterable of Tensor
+        Results of recorded operations, usually the loss.
+    view : {"unrolled", "elided", "rolled"}
+        One column per time step; the first two, a bar that counts the rest, the last; or one
+        column for every t, with a delay box on each state.
+    level : {"module", "cell", "op"}
+        Layers as boxes; cells gate by gate; or every recorded node.
+    direction : {"forward", "both"}
+        Whether the way of the gradients is drawn too (module level, views with columns).
+    trace : Trace, optional
+        What listened while the graph was made: norms as colour and figures, source lines.
+    weights : {"once", "labels", "hidden"}, optional
+        Shared weights as one box with a line to every use, as a pale label at every use, or not
+        at all. By default once, at op level labels.
+    theme : {"light", "dark"}
+        Colours.
+    max_items : int
+        Refuse to draw more than this.
+    timeout : float
+        Seconds that a renderer may take.
+
+    Returns
+    -------
+    Drawing
+        ``.dot``, ``.svg()``, ``.save("x.svg")``; shows itself in a notebook.
+
+    Raises
+    ------
+    GraphError
+        If nothing was recorded.
+    RenderError
+        If the drawing would be too large to read.
+    ConfigError
+        For an unknown option.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> from tinygrad_seq import nn, viz
+    >>> lstm = nn.LSTM(3, 4, rng=np.random.default_rng(0))
+    >>> y, state = lstm(np.ones((5, 2, 3), np.float32))
+    >>> drawing = viz.draw(y.sum(), view="rolled", level="cell")
+    >>> drawing.title
+    'rolled graph, cell level, 5 time steps'
+    """
     _check("view", view, VIEWS)
     _check("level", level, LEVELS)
-    _check("weights", weights, ("once", "hidden"))
+    _check("direction", direction, ("forward", "both"))
+    weights = weights or ("labels" if level == "op" else "once")
+    _check("weights", weights, ("once", "labels", "hidden"))
+    if direction == "both" and (level != "module" or view == "rolled"):
+        raise ConfigError(
+            "draw: direction='both' needs a place beside every wire",
+            expected="level='module' and view='unrolled' or 'elided'",
+            got=f"level={level!r}, view={view!r}",
+        )
     colors = named_theme(theme)
-    roots = _roots(outputs)
-    graph = build(recorded_nodes(roots), roots, view=view, level=level, trace=trace)
+    nodes, roots = expand_fused(_roots(outputs))
+    graph = build(nodes, roots, view=view, level=level, trace=trace)
     if len(graph.items) > max_items:
         raise RenderError(
             f"draw: {len(graph.items):,} items, more than a reader or a renderer can take",
@@ -58,19 +122,27 @@ def draw(
             got=f"{graph.length:,} time steps at {level} level",
             hint="draw(view='elided') or draw(view='rolled'), or a coarser level",
         )
-    title = f"{view} graph, {level} level, {graph.length} time steps"
-    return Drawing(dot_text(_picture(graph, colors, weights), colors), title, timeout)
+    picture = _picture(graph, colors, weights, direction == "both")
+    picture.title = f"{view} graph, {level} level, {graph.length} time steps"
+    return Drawing(dot_text(picture, colors), picture.title, timeout)
 
 
-def _picture(graph: Graph, colors: Theme, weights: str) -> Picture:
+def _picture(graph: Graph, colors: Theme, weights: str, both: bool) -> Picture:
     if not graph.steps:
         return _free_picture(graph, colors, weights)
-    graph = bundle_weights(graph)
+    if graph.level != "op" or weights == "once":
+        graph = bundle_weights(graph)
     heat = _heat(graph, colors)
-    return Grid(graph, _block_maker(graph, colors, heat), colors, weights).arrange()
+    make = _block_maker(graph, colors, heat, weights)
+    grid = Grid(graph, make, rails=weights == "once", double=both)
+    Wiring(grid, colors, weights, both).connect()
+    add_legend(grid.picture, graph, colors, heat, both)
+    return grid.picture
 
 
-def _block_maker(graph: Graph, colors: Theme, heat: HeatScale | None) -> Callable[..., Block]:
+def _block_maker(
+    graph: Graph, colors: Theme, heat: HeatScale | None, weights: str
+) -> Callable[[list[Item], Place], Block]:
     """How the items of one place are laid out at this level."""
     inside: dict[Place, list[Edge]] = {}
     for edge in graph.edges.values():
@@ -82,10 +154,12 @@ def _block_maker(graph: Graph, colors: Theme, heat: HeatScale | None) -> Callabl
         template = template_for(item.part for item in items)
         if template is not None:
             return template_block(template, items, inside.get(place, []), colors, heat)
+        if len(items) > 1 or (graph.level == "op" and place.step not in {None, BAR}):
+            return layered_block(items, inside.get(place, []), graph, colors, heat, weights)
         roads = {}
         if graph.level == "cell" and place.step == BAR and items[0].roles & {"h"}:
             roads = LSTM_ROADS if "c" in items[0].roles else RNN_ROADS
-        return module_block(items[0], colors, heat, graph.roots[0], roads)
+        return module_block(items[0], graph, colors, heat, roads)
 
     return make
 
@@ -107,10 +181,16 @@ def _free_picture(graph: Graph, colors: Theme, weights: str) -> Picture:
 
 
 def _heat(graph: Graph, colors: Theme) -> HeatScale | None:
-    """The colour scale of all gradient norms of h that were traced."""
-    spans = [item.gradients["h"] for item in graph.items.values() if "h" in item.gradients]
+    """The colour scale of all gradient norms that are shown as colour."""
+    roles = ("h",) if graph.level == "module" else ("h", "c")
+    spans = [
+        item.gradients[role]
+        for item in graph.items.values()
+        for role in roles
+        if role in item.gradients
+    ]
     positive = [norm for span in spans for norm in (span.low, span.high) if norm > 0]
-    if not positive:
+    if not positive or all(span.count > 1 for span in spans):
         return None
     other = "#ffffff" if colors.name == "light" else "#14181d"
     return HeatScale(min(positive), max(positive), colors.heat, colors.ink, other)
@@ -156,7 +236,6 @@ def draw_model(
         Of :func:`draw`.
     """
     from tinygrad_seq.tensor import Tensor
-    from tinygrad_seq.transforms import grad
 
     trace = Trace() if trace is None else trace
     states = {name: rng.bit_generator.state for name, rng in model.generators().items()}
@@ -166,7 +245,7 @@ def draw_model(
             result = outputs if loss is None else loss(outputs)
             roots = [t for t in _tensors(result) if t.node is not None]
             if loss is not None:
-                grad(roots[0], list(model.parameters()), allow_unused=True)
+                _trace_gradients(roots[0], list(model.parameters()), trace)
     finally:
         for name, rng in model.generators().items():
             rng.bit_generator.state = states[name]
@@ -174,6 +253,17 @@ def draw_model(
         roots = roots[:1]
     assert all(isinstance(root, Tensor) for root in roots)
     return draw(roots, trace=trace, **options)
+
+
+def _trace_gradients(loss: Tensor, parameters: list[Any], trace: Trace) -> None:
+    """Send gradients through the graph, leaving every ``.grad`` alone."""
+    from tinygrad_seq.transforms import grad
+
+    for parameter, gradient in zip(
+        parameters, grad(loss, parameters, allow_unused=True), strict=True
+    ):
+        if gradient is not None:
+            trace.collected(parameter.node, gradient.data)
 
 
 def _tensors(value: Any) -> list[Any]:

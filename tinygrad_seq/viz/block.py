@@ -25,6 +25,8 @@ class Block:
     shapes: list[Shape]
     wires: list[Wire] = field(default_factory=list)
     anchors: dict[str, Point] = field(default_factory=dict)
+    narrow: bool = False
+    """Stands right above what feeds it, rather than in the middle of its column."""
 
     def place(self, x: float, y: float) -> None:
         """Move everything from the origin to a centre."""

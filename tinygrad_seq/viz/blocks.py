@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_seq.viz.block import Block
-from tinygrad_seq.viz.ir import BAR, Item
+from tinygrad_seq.viz.ir import BAR, Graph, Item
 from tinygrad_seq.viz.picture import Line, Shape
 from tinygrad_seq.viz.style import HeatScale, Theme, shape_text, subscript
 from tinygrad_seq.viz.words import item_tooltip, span_text
@@ -25,16 +25,16 @@ def cell_name(item: Item) -> str:
 
 def module_block(
     item: Item,
+    graph: Graph,
     theme: Theme,
     heat: HeatScale | None,
-    root: str,
     roads: dict[str, float] | None = None,
 ) -> Block:
     """One shape for everything at a place; `roads` are the heights that states pass at."""
     roads = roads or {}
     place = item.place
     if place.step is None:
-        shape = _spanning(item, theme, root)
+        shape = _spanning(item, graph, theme)
     elif item.kind in {"output", "loss"}:
         shape = _circle(item, theme)
     else:
@@ -53,7 +53,8 @@ def module_block(
         "h+": (half_w, h),
         "c+": (half_w, c),
     }
-    return Block(shape.width, shape.height, [shape], anchors=anchors)
+    narrow = shape.form == "circle"
+    return Block(shape.width, shape.height, [shape], anchors=anchors, narrow=narrow)
 
 
 def _circle(item: Item, theme: Theme) -> Shape:
@@ -72,11 +73,11 @@ def _circle(item: Item, theme: Theme) -> Shape:
     )
 
 
-def _spanning(item: Item, theme: Theme, root: str) -> Shape:
+def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     """What happens once, for all time steps together."""
     ops = ", ".join(name for name in item.ops if name not in {"stack", "item"}) or "stack"
-    label = cell_name(item) if item.place.path else ops
-    if item.id == root and not item.shape:
+    label = cell_name(item) if item.place.path and graph.level != "op" else ops
+    if item.id in graph.roots and not item.shape:
         label = f"L = {ops} over t" if "sum" in item.ops or "mean" in item.ops else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"

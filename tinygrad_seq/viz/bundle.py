@@ -35,8 +35,13 @@ def bundle_weights(graph: Graph) -> Graph:
             home = min(rows[item.id], key=str)
             bundle = items[name] = bundles[name] = Item(name, "weight", home, dtype=item.dtype)
         bundle.count += item.count
+        if "" in item.gradients:
+            _join(bundle, item.gradients[""])
         bundle.names += [(text, shape, uses[item.id]) for text, shape, *_ in item.names]
         into[item.id] = name
+    for bundle in bundles.values():
+        if "W" in bundle.gradients and bundle.gradients["W"].count < bundle.count:
+            del bundle.gradients["W"]  # a sum that misses some would be no sum
     merged = replace(graph, items=items, edges={})
     for edge in graph.edges.values():
         tail = into.get(edge.tail, edge.tail)
@@ -55,3 +60,11 @@ def bundle_weights(graph: Graph) -> Graph:
             if edge.contribution is not None and known.contribution is not None:
                 known.contribution.add(edge.contribution)
     return merged
+
+
+def _join(bundle: Item, span: Span) -> None:
+    """Add one parameter's gradient to the norm of all of them."""
+    known = bundle.gradients.get("W")
+    squares = span.squares + (known.squares if known is not None else 0.0)
+    count = span.count + (known.count if known is not None else 0)
+    bundle.gradients["W"] = Span(squares**0.5, squares**0.5, count, squares)

@@ -14,7 +14,7 @@ from tinygrad_seq.viz.block import Block
 from tinygrad_seq.viz.ir import Edge, Item
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, outline, route
 from tinygrad_seq.viz.style import HeatScale, Theme, subscript
-from tinygrad_seq.viz.words import edge_tooltip, item_tooltip
+from tinygrad_seq.viz.words import edge_tooltip, item_tooltip, span_text
 
 __all__ = ["LSTM_ROADS", "RNN_ROADS", "Template", "template_block", "template_for"]
 
@@ -63,7 +63,7 @@ _LSTM = Template(
         "h": Slot(78, -14, 20, 20, _TIMES, "box", "circle"),
     },
     274,
-    196,
+    208,
     (8, 0),
 )
 _RNN = Template(
@@ -108,6 +108,7 @@ def template_block(
             block.shapes.append(glyph)
             block.wires.append(_out_of_glyph(glyph, shape, part, theme))
         block.shapes.append(shape)
+        _note_norm(block, item, part, shape, theme)
     shapes = {shape.id: shape for shape in block.shapes}
     parts = {shape.id: part for part, shape in of_part.items()}
     for edge in edges:
@@ -115,6 +116,18 @@ def template_block(
         block.wires.append(_inside(edge, tail, head, parts, theme))
     _set_anchors(block, of_part)
     return block
+
+
+def _note_norm(block: Block, item: Item, part: str, shape: Shape, theme: Theme) -> None:
+    """The gradient norm of a state, in figures beside it."""
+    span = item.gradients.get(part)
+    if part not in {"h", "c"} or span is None:
+        return
+    line = Line(span_text(span), 9, color=theme.faint)
+    away = 25.0 if part == "c" else -25.0
+    note = Shape(f"{item.id}#", shape.x, shape.y + away, line.width, 12, [line], "text")
+    note.tooltip, note.classes = f"|∂L/∂{part}| {line.text}", "norm"
+    block.shapes.append(note)
 
 
 def _shape(item: Item, slot: Slot, center: Point, theme: Theme, heat: HeatScale | None) -> Shape:

@@ -171,12 +171,13 @@ class _Grouping:
         scope = node.scope
         if node.op is None:
             return Place(), self._leaves[node.seq]
-        step = None if scope.step is None else self.shown(scope.step)
+        real = scope.step if scope.step is not None else _picked_step(node)
+        step = None if real is None else self.shown(real)
         place = Place(scope.path, scope.layer, step)
         if step == BAR:
             return place, ""
         label = node.role or node.op.name
-        number = self._numbered(place, label, scope.step)
+        number = self._numbered(place, label, real)
         return place, label if node.role and number.endswith(".0") else number
 
     # -- module and cell level ------------------------------------------------------------------
@@ -254,6 +255,12 @@ def _picked(node: Node) -> Node | None:
     if stack is None or stack.op is None or stack.op.name != "stack" or not whole:
         return node
     return stack.parents[index] if stack.params["axis"] == 0 else node
+
+
+def _picked_step(node: Node) -> int | None:
+    """The time step of what a node outside time picks from a stack over time."""
+    picked = _picked(node)
+    return None if picked is None or picked is node else picked.scope.step
 
 
 def _count_items(graph: Graph, nodes: list[Node], grouping: _Grouping, trace: Trace | None) -> None:

@@ -1,0 +1,300 @@
+"""The wires between blocks: states as roads through time, depth upwards, weights along rails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tinygrad_seq.viz.grid import GAP, PAD, Grid, RowKey
+from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item, Step
+from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
+from tinygrad_seq.viz.style import Theme, number, shape_text, subscript
+from tinygrad_seq.viz.words import edge_tooltip, item_tooltip
+
+__all__ = ["Wiring"]
+
+ASIDE = 7.0  # between a forward wire and its gradient
+
+
+class Wiring:
+    """Adds wires, and the shapes that only wires need, to a grid's picture.
+
+    Parameters
+    ----------
+    grid : Grid
+    theme : Theme
+    weights : {"once", "labels", "hidden"}
+        Shared weights as one box each, as pale labels at every use, or not at all.
+    both : bool
+        Draw the gradient beside every wire that one comes back along.
+    """
+
+    def __init__(self, grid: Grid, theme: Theme, weights: str, both: bool) -> None:
+        self.grid, self.theme, self.weights, self.both = grid, theme, weights, both
+        self.graph, self.picture = grid.graph, grid.picture
+
+    @property
+    def _room_beside_carried(self) -> bool:
+        """Whether boxes of weights and carried states fit under one another."""
+        if self.both or not any(i.kind == "carried" for i in self.graph.items.values()):
+            return not self.both
+        return all(self.grid.y[row][1] >= 62 for row in self.grid.weighted if not row[2])
+
+    def connect(self) -> None:
+        """Draw every edge between blocks."""
+        for edge in self.graph.edges.values():
+            if edge.kind != WEIGHT:
+                self._connect(edge)
+        if self.weights == "once":
+            for item in [i for i in self.graph.items.values() if i.kind == "weight"]:
+                self._weights(item)
+        elif self.weights == "labels" and self.graph.level != "op":
+            self._weight_labels()
+
+    def _connect(self, edge: Edge) -> None:
+        head, tail = self.graph.items[edge.head], self.graph.items[edge.tail]
+        if tail.kind == "carried":
+            self._carried(edge, tail)
+        elif tail.kind == "input":
+            shape = next(s for s in self.picture.shapes if s.id == tail.id)
+            self._wire(edge, [(shape.x, shape.y + 9), self.grid.anchor(edge.head, "x")])
+        elif edge.delay and head.place.step == FOLDED:
+            self._loop(edge)
+        elif edge.delay and self.graph.level == "op":
+            self._state_by_lanes(edge)
+        elif edge.delay:
+            self._state(edge)
+        elif self.grid.where[edge.tail] != self.grid.where[edge.head]:
+            self._depth(edge)
+
+    # -- helpers --------------------------------------------------------------------------------
+
+    def _wire(self, edge: Edge, corners: list[Point], **options: Any) -> Wire:
+        points, tip = route(corners)
+        options.setdefault("color", self.theme.line)
+        wire = Wire(edge.tail, edge.head, points, tip, **options)
+        wire.tooltip, wire.classes = edge_tooltip(edge), f"edge-{edge.kind}"
+        self.picture.wires.append(wire)
+        return wire
+
+    def _gradient(self, edge: Edge, corners: list[Point], side: float = 1.0) -> None:
+        """The way back along a wire, a little aside; none where the gradient is cut."""
+        if not self.both or edge.cut:
+            return
+        (x, _), (u, v) = corners[0], corners[-1]
+        if len(corners) == 2 and abs(corners[0][1] - v) < 1:
+            moved = [(a, b + side * ASIDE) for a, b in corners]
+        else:
+            turn = ASIDE if u <= x else -ASIDE
+            inner = [(a + ASIDE, b + turn) for a, b in corners[1:-1]]
+            moved = [(x + ASIDE, corners[0][1]), *inner, (u + ASIDE, v)]
+        points, tip = route(moved[::-1], arrow=0.6)
+        wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
+        wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
+        self.picture.wires.append(wire)
+
+    def _color(self, kind: str) -> str:
+        return {"h": self.theme.h, "c": self.theme.c}.get(kind, self.theme.line)
+
+    def _frame(self, step: Step) -> Point:
+        """Left and right of a column's frame."""
+        x, width = self.grid.x[step]
+        return x - width / 2 - PAD, x + width / 2 + PAD
+
+    # -- states ---------------------------------------------------------------------------------
+
+    def _ends(self, edge: Edge) -> tuple[Point, Point, int]:
+        """Where a state leaves and arrives, and on which side its name goes."""
+        kind = "c" if edge.kind == "c" else "h"
+        start = self.grid.anchor(edge.tail, kind + "+")
+        return start, self.grid.anchor(edge.head, kind), 1 if kind == "c" else -1
+
+    def _state(self, edge: Edge) -> None:
+        """A state on its straight road to the next column."""
+        start, end, above = self._ends(edge)
+        label = Line("✂ gradient cut" if edge.cut else edge.kind, 9 if edge.cut else 11)
+        middle = self._frame(self.grid.where[edge.head][1])[0] + PAD - GAP / 2
+        color = self._color(edge.kind)
+        aside = ASIDE if self.both else 0
+        self._wire(
+            edge,
+            [start, end],
+            color=color,
+            pen=2.2,
+            dashed=edge.cut,
+            label=label,
+            label_at=(middle, end[1] + above * (8 + aside)),
+        )
+        self._gradient(edge, [start, end], above)
+
+    def _state_by_lanes(self, edge: Edge) -> None:
+        """A state between blocks whose nodes stand at any height: along the gap between them."""
+        start, end, _ = self._ends(edge)
+        left = self._frame(self.grid.where[edge.head][1])[0] + PAD - GAP
+        lane = left + GAP * {"c": 0.36, "h": 0.64}.get(edge.kind, 0.5)
+        corners = [start, (lane, start[1]), (lane, end[1]), end]
+        straight = abs(start[1] - end[1]) < 1
+        self._wire(
+            edge,
+            [start, end] if straight else corners,
+            color=self._color(edge.kind),
+            pen=2.0,
+            dashed=edge.cut,
+            label=Line(edge.kind, 11),
+            label_at=(lane + 7, (start[1] + end[1]) / 2),
+        )
+
+    def _carried(self, edge: Edge, item: Item) -> None:
+        """A state that comes in from before the first step."""
+        end = self.grid.anchor(edge.head, edge.kind)
+        left = self._frame(item.place.step)[0]
+        color = self._color(edge.kind)
+        text = edge.kind + subscript(-1) + (" = 0" if item.note == "zero" else "")
+        width = 9.0 * len(text)
+        x = left - (44 if item.place.step == FOLDED else 24) - width / 2
+        line = Line(text, 11, color=color)
+        self.picture.shapes.append(
+            Shape(item.id, x, end[1], width, 16, [line], "text", tooltip=item_tooltip(item))
+        )
+        self.picture.shapes[-1].classes = "carried"
+        wire = self._wire(edge, [(x + width / 2, end[1]), end], color=color, pen=1.8, dashed=True)
+        if item.note != "zero":
+            wire.label = Line("✂", 13)
+            wire.label_at = (left - 12, end[1] + (9 if edge.kind == "c" else -9))
+
+    def _loop(self, edge: Edge) -> None:
+        """A state that comes round again through a delay of one step."""
+        start, end, above = self._ends(edge)
+        row, step = self.grid.where[edge.head]
+        y, height = self.grid.y[row]
+        lane = y + above * (height / 2 + 15)
+        left, right = self._frame(step)
+        wide = 45 if self.graph.level == "op" and edge.kind == "h" else 19  # outside c's loop
+        left, right = left - wide, right + wide
+        color, classes = self._color(edge.kind), f"edge-{edge.kind}"
+        delay = f"delay:{edge.tail}:{edge.kind}:{edge.head}"
+        text = Line("z" + {1: "⁻¹", -1: "⁺¹"}.get(edge.delay, f"^{-edge.delay}"), 11, color=color)
+        box = Shape(delay, right, lane, 30, 19, [text], "square", stroke=color, pen=1.4)
+        box.tooltip, box.classes = f"delay of {edge.delay} time step", "delay"
+        self.picture.shapes.append(box)
+        points, tip = route([start, (right, start[1]), (right, lane - above * 9.5)])
+        first = Wire(edge.tail, delay, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
+        first.label, first.label_at = Line(edge.kind, 11), (right - 13, start[1] + above * 8)
+        points, tip = route([(right - 15, lane), (left, lane), (left, end[1]), end])
+        second = Wire(delay, edge.head, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
+        first.classes = second.classes = classes
+        self.picture.wires += [first, second]
+
+    # -- depth ----------------------------------------------------------------------------------
+
+    def _depth(self, edge: Edge) -> None:
+        """Up to the next row; along the gap below it where the two are not above one another."""
+        head_row, head_step = self.grid.where[edge.head]
+        tail_row, tail_step = self.grid.where[edge.tail]
+        start, end = self.grid.anchor(edge.tail, "up"), self.grid.anchor(edge.head, "x")
+        y, height = self.grid.y[tail_row]
+        corners = [start, end]
+        if head_step is None and tail_step is None:
+            pass
+        elif head_step is None:
+            above, tall = self.grid.y[head_row]
+            corners = [start, (start[0], above - tall / 2)]
+        elif tail_step is None:
+            corners = [(end[0], y + height / 2), end]
+        elif abs(start[0] - end[0]) >= 1:
+            lane = y + height / 2 + (27 if self.graph.view == "rolled" else 12)
+            corners = [start, (start[0], lane), (end[0], lane), end]
+        self._wire(edge, corners)
+        self._gradient(edge, corners)
+
+    # -- weights --------------------------------------------------------------------------------
+
+    def _weights(self, item: Item) -> None:
+        """A box for a bundle of weights, and a line from it to every use."""
+        edges = [edge for edge in self.graph.out_of(item.id) if edge.head in self.grid.where]
+        if not edges:
+            return
+        left = self._frame(self.graph.steps[0])[0]
+        lines = self._weight_lines(item)
+        width = max(line.width for line in lines) + 10
+        height = sum(line.height for line in lines) + 8
+        rail = self.grid.rail(self.grid.where[edges[0].head][0])
+        x = left - (34 if self._room_beside_carried else 108) - width / 2
+        box = Shape(item.id, x, rail, width, height, lines, fill=self.theme.weight_fill)
+        box.stroke, box.tooltip, box.classes = self.theme.weight, item_tooltip(item), "weight"
+        self.picture.shapes.append(box)
+        for edge in edges:
+            self._weight_wire(edge, (x + width / 2, rail), left)
+
+    def _weight_wire(self, edge: Edge, start: Point, left: float) -> None:
+        row, step = self.grid.where[edge.head]
+        rail = self.grid.rail(row)
+        if step is None:
+            y, height = self.grid.y[row]
+            end: Point = (self.grid.extent()[0] + 18, y - height / 2)
+        else:
+            end = self.grid.anchor(edge.head, "w")
+        corners = [start]
+        if abs(rail - start[1]) > 1:
+            corners += [(left - 20, start[1]), (left - 20, rail)]
+        self._wire(edge, [*corners, (end[0], rail), end], color=self.theme.weight, pen=1.3)
+        if self.both:
+            self._contribution(edge, start, end, rail)
+
+    def _contribution(self, edge: Edge, start: Point, end: Point, rail: float) -> None:
+        """What a time step adds to the gradient of the shared weights, flowing back to them."""
+        lower = rail - 9
+        x = end[0] - 8
+        corners = [(x, end[1]), (x, lower), (start[0], lower)]
+        points, tip = route(corners, arrow=0.6)
+        wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
+        wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
+        if edge.contribution is not None and edge.contribution.count:
+            share = edge.contribution.squares**0.5
+            wire.label = Line(f"+{number(share)}", 9)
+            wire.label_at = (x + 8, lower - 8)
+        self.picture.wires.append(wire)
+
+    def _weight_lines(self, item: Item) -> list[Line]:
+        """Whose weights they are, which, and how often each is used."""
+        place = item.place
+        owner = place.path + ("" if place.layer is None else f", layer {place.layer}")
+        lines = [Line(owner or "weights", 10, bold=True, color=self.theme.weight)]
+        for name, shape, *_ in item.names:
+            short = name.removeprefix(place.path + ".")
+            lines.append(Line(f"{short}  {shape_text(shape)}", 9))
+        counts = sorted({uses for _, _, uses in item.names})
+        often = " or ".join(map(str, counts)) + (" time" if counts == [1] else " times")
+        lines.append(Line(f"used {often}", 9, color=self.theme.faint))
+        if self.both:
+            total = item.gradients.get("W")
+            text = "dL/dW: their sum" if total is None else f"|dL/dW| {number(total.high)}"
+            lines.append(Line(text, 9, color=self.theme.gradient))
+        return lines
+
+    def _weight_labels(self) -> None:
+        """A pale name of the weights at every use."""
+        names: dict[str, str] = {}
+        uses: dict[str, list[Edge]] = {}
+        for edge in self.graph.edges.values():
+            if edge.kind == WEIGHT and edge.head in self.grid.where:
+                uses.setdefault(edge.tail, []).append(edge)
+        for index, (weight, edges) in enumerate(uses.items()):
+            names[weight] = "W" + subscript(index)
+            for edge in edges:
+                row, step = self.grid.where[edge.head]
+                if step is None:
+                    continue
+                self._weight_label(edge, names[weight], row)
+
+    def _weight_label(self, edge: Edge, name: str, row: RowKey) -> None:
+        end = self.grid.anchor(edge.head, "w")
+        low = end[1] - 24
+        line = Line(name, 10, color=self.theme.faint)
+        shape = Shape(f"{edge.tail}>{edge.head}", end[0], low, 22, 14, [line], "text")
+        shape.tooltip = item_tooltip(self.graph.items[edge.tail])
+        shape.classes = "weight"
+        self.picture.shapes.append(shape)
+        points, tip = route([(end[0], low + 7), end], arrow=0.5)
+        wire = Wire(shape.id, edge.head, points, tip, self.theme.faint, 0.9, arrow=0.5)
+        wire.tooltip, wire.classes = edge_tooltip(edge), "edge-weight"
+        self.picture.wires.append(wire)
