@@ -1,0 +1,8 @@
+"""``python -m tinygrad_seq``."""
+
+import sys
+
+from tinygrad_seq.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,306 @@
+"""The command line: ``python -m tinygrad_seq train | sample``.
+
+Exit status: 0 done; 2 something is wrong with what was asked for (a message says what, nothing
+was changed); 128 + N stopped by signal N, so 130 for Ctrl-C, with a checkpoint to resume from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tinygrad_seq as tgs
+from tinygrad_seq import train
+from tinygrad_seq.errors import ConfigError, TinygradSeqError
+from tinygrad_seq.train.loop import SAMPLES
+from tinygrad_seq.train.run import LAST
+
+__all__ = ["announce", "finish", "folder_of", "guarded", "main", "open_run", "train_parser"]
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tinygrad_seq",
+        description="Train a character model on a text, and let it write.",
+    )
+    parser.add_argument("--version", action="version", version=f"tinygrad_seq {tgs.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, add in COMMANDS.items():
+        add(commands, name)
+    options = parser.parse_args(arguments)
+    return guarded(options.command, options)
+
+
+def guarded(command: Command, options: argparse.Namespace) -> int:
+    """Run a command; a mistake of the user ends in a message and status 2, never a traceback."""
+    try:
+        return command(options)
+    except TinygradSeqError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stdout = None
+        return 141
+
+
+# -- train ----------------------------------------------------------------------------------------
+
+
+def train_parser(description: str) -> argparse.ArgumentParser:
+    """A parser for the options of a training run, for scripts that run one."""
+    parser = argparse.ArgumentParser(description=description)
+    _train_options(parser)
+    return parser
+
+
+def _add_train(commands: Any, name: str) -> None:
+    help_text = "train a character model; results go to runs/NAME"
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    _train_options(parser)
+    parser.set_defaults(command=_train)
+
+
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    """All options; one that is not given is absent, so that a preset or a checkpoint decides."""
+    defaults = train.CharOptions()
+
+    def add(group: Any, flag: str, text: str, **how: Any) -> None:
+        default = getattr(defaults, flag.lstrip("-").replace("-", "_"), None)
+        if default not in (None, ""):
+            text += f" (default: {default})"
+        group.add_argument(flag, default=argparse.SUPPRESS, help=text, **how)
+
+    group = parser.add_argument_group("text")
+    add(
+        group,
+        "--text",
+        "UTF-8 file to learn; default: the language reference in Python",
+        metavar="FILE",
+    )
+    add(
+        group,
+        "--validation",
+        "fraction, or exact count, held out at the end",
+        type=_count_or_fraction,
+    )
+
+    group = parser.add_argument_group("model")
+    add(group, "--model", "recurrent layers", choices=("lstm", "rnn"))
+    add(group, "--hidden", "width of a layer", type=int, metavar="H")
+    add(group, "--layers", "stacked layers", type=int)
+    add(group, "--dropout", "probability of dropping a layer's output", type=float, metavar="P")
+
+    group = parser.add_argument_group("training")
+    add(group, "--preset", f"start from other defaults: {', '.join(train.PRESETS)}", metavar="NAME")
+    add(
+        group, "--seq-length", "steps per update that gradients go back over", type=int, metavar="T"
+    )
+    add(group, "--batch", "parallel streams of text", type=int, metavar="N")
+    add(group, "--optimizer", "update rule", choices=("adam", "adamw", "rmsprop", "adagrad", "sgd"))
+    add(group, "--lr", "learning rate", type=float)
+    add(group, "--weight-decay", "decay of the weights", type=float)
+    add(group, "--schedule", "course of the learning rate", choices=("cosine", "decay", "constant"))
+    add(group, "--warmup", "fraction of the run with a rising rate", type=float, metavar="FRACTION")
+    add(group, "--lr-decay", "factor per epoch, with --schedule decay", type=float)
+    add(group, "--lr-decay-after", "first epoch that ends with a decay", type=int, metavar="EPOCH")
+    add(group, "--clip", "bound of the gradients, 0 for none", type=float, metavar="BOUND")
+    add(group, "--clip-by", "bound their global norm, or each entry", choices=("norm", "value"))
+    add(
+        group,
+        "--nonfinite",
+        "at a NaN or infinity: stop, or leave the update out",
+        choices=("raise", "skip"),
+    )
+    add(group, "--seed", "of initial weights, dropout and samples", type=int)
+
+    group = parser.add_argument_group("length of the run (whichever ends first)")
+    add(
+        group, "--minutes", "time, validations included; the schedule follows the clock", type=float
+    )
+    add(group, "--epochs", "passes over the training text", type=float)
+    add(group, "--steps", "updates", type=int)
+
+    group = parser.add_argument_group("watching")
+    add(
+        group,
+        "--evals",
+        "validations, samples and checkpoints in the run",
+        type=int,
+        metavar="COUNT",
+    )
+    add(group, "--eval-every", "updates between them instead", type=int, metavar="STEPS")
+    add(group, "--temperature", "of the samples", type=float)
+    add(group, "--prime", "text that samples begin with", metavar="TEXT")
+    add(group, "--sample-length", "characters in a sample", type=int, metavar="LENGTH")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    group = parser.add_argument_group("files")
+    group.add_argument("--run-name", metavar="NAME", help="results go to runs/NAME")
+    group.add_argument("--out", metavar="FOLDER", help="results go to FOLDER")
+    group.add_argument("--resume", metavar="RUN", help="continue a run: its folder or checkpoint")
+
+
+def _count_or_fraction(text: str) -> float:
+    """``0.1`` is a fraction, ``111540`` a count."""
+    return int(text) if text.strip().isdecimal() else float(text)
+
+
+_NOT_OPTIONS = {"command", "preset", "quiet", "run_name", "out", "resume"}
+
+
+def open_run(options: argparse.Namespace) -> train.CharRun:
+    """The run that parsed options ask for, new or resumed; nothing is written."""
+    given = {name: value for name, value in vars(options).items() if name not in _NOT_OPTIONS}
+    if options.resume is None:
+        preset = getattr(options, "preset", "default")
+        return train.CharRun(train.CharOptions.preset(preset, **given))
+    if hasattr(options, "preset"):
+        raise ConfigError(
+            "--preset with --resume", hint="a resumed run keeps its options: leave the preset out"
+        )
+    return train.CharRun.resume(options.resume, **given)
+
+
+def folder_of(options: argparse.Namespace, run: train.CharRun) -> Path:
+    """Where the results of a run go; a name that nobody chose never meets an older run."""
+    if options.out is not None and options.run_name is not None:
+        raise ConfigError("--out and --run-name", hint="give one of them")
+    if options.out is not None:
+        return Path(options.out)
+    if options.run_name is not None:
+        name = options.run_name
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ConfigError(
+                "--run-name", expected="a plain name", got=repr(name), hint="--out takes a path"
+            )
+        return Path("runs", name)
+    if options.resume is not None:
+        given = Path(options.resume)
+        return given if given.is_dir() else given.parent
+    source = Path(run.options.text).stem if run.options.text is not None else "pydoc"
+    base = f"{source}-{run.options.model}-{run.options.layers}x{run.options.hidden}"
+    number = 1
+    while (folder := Path("runs", base if number == 1 else f"{base}-{number}")).exists():
+        number += 1
+    return folder
+
+
+def _train(options: argparse.Namespace) -> int:
+    run = open_run(options)
+    folder = folder_of(options, run)
+    announce(run, folder)
+    outcome = train.fit(run, folder, bar=False if options.quiet else None)
+    return finish(run, folder, outcome)
+
+
+def announce(run: train.CharRun, folder: Path) -> None:
+    """Say what is about to happen, on what machine."""
+    options = run.options
+    source = options.text or "the language reference in Python (pydoc_data.topics)"
+    print(
+        f"text     {source}: {len(run.train_text):,} characters to learn, "
+        f"{len(run.held_out_text):,} held out, {len(run.vocabulary)} symbols"
+    )
+    print(
+        f"model    {options.model.upper()}, {options.layers} x {options.hidden}, "
+        f"{run.model.num_parameters():,} parameters"
+    )
+    budget = {"steps": options.steps, "epochs": options.epochs, "minutes": options.minutes}
+    length = ", ".join(f"{value:g} {name}" for name, value in budget.items() if value is not None)
+    begun = f", resumed after {run.step} updates" if run.step else ""
+    print(
+        f"run      {length}{begun}; {options.batch} streams, windows of {options.seq_length}, "
+        f"{run.windows_per_epoch} windows to an epoch"
+    )
+    found = train.machine()
+    print(f"machine  {found}")
+    if hint := found.hint(options.hidden):
+        print(hint)
+    print(f"results  {folder}", flush=True)
+
+
+def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
+    """Write the report of a run and say how it went; returns the exit status."""
+    if outcome.held_out is None:
+        print(f"stopped after {run.step} updates; saved to {folder / LAST}")
+        print(f"continue with: python -m tinygrad_seq train --resume {folder}")
+        return 128 + outcome.stopped_by
+    summary, problems = train.write_report(run, folder, outcome.held_out)
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    rows = [("all symbols equally likely", summary["uniform_bits"])]
+    rows += [(f"order-{n} n-gram model", bits) for n, bits in summary["ngram_bits"].items()]
+    rows += [
+        ("this model, state reset every 64", summary["held_out_reset_every_64_bits"]),
+        ("this model, state carried", summary["held_out_bits"]),
+    ]
+    print("\nheld-out text                        bits/char")
+    for name, bits in rows:
+        print(f"  {name:<34} {bits:9.3f}")
+    print(
+        f"  ({summary['held_out_nats']:.4f} nats carried, "
+        f"{summary['held_out_reset_every_64_nats']:.4f} reset; {run.step} updates, "
+        f"{run.epoch:.2f} epochs, {run.seconds:.0f} s)"
+    )
+    made = [
+        name
+        for name in ("report.html", "loss.png", "unrolled.svg", "metrics.csv", SAMPLES, LAST)
+        if (folder / name).exists()
+    ]
+    print(f"\nresults in {folder}: {', '.join(made)}")
+    print(f"let it write: python -m tinygrad_seq sample {folder}")
+    return 0
+
+
+# -- sample ---------------------------------------------------------------------------------------
+
+
+def _add_sample(commands: Any, name: str) -> None:
+    help_text = "let a trained model write"
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+    parser.add_argument("--length", type=int, default=500, help="characters (default: 500)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="lower is safer, 0 always takes the likeliest (default: 0.8)",
+    )
+    parser.add_argument("--prime", default="", metavar="TEXT", help="text to continue")
+    parser.add_argument("--seed", type=int, help="for the same text again")
+    parser.set_defaults(command=_sample)
+
+
+def _sample(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    if options.seed is not None and options.seed < 0:
+        raise ConfigError("option seed", expected="an integer of at least 0", got=options.seed)
+    model, vocabulary, _ = train.load_char_lm(options.run)
+    characters = train.generate(
+        model,
+        vocabulary,
+        options.length,
+        prime=options.prime,
+        temperature=options.temperature,
+        rng=np.random.default_rng(options.seed),
+    )
+    print(options.prime, end="")
+    for character in characters:
+        print(character, end="", flush=character == "\n")
+    print()
+    return 0
+
+
+# Each command adds its own parser and sets `command`: a function of the parsed options that
+# returns the exit status.
+COMMANDS: dict[str, Callable[[Any, str], None]] = {"train": _add_train, "sample": _add_sample}

@@ -1,0 +1,39 @@
+"""Training: truncated backpropagation through time, character models, checkpoints, reports."""
+
+from tinygrad_seq.train.char_lm import CharLM
+from tinygrad_seq.train.checkpoint import load_checkpoint, save_checkpoint
+from tinygrad_seq.train.loop import Monitor, Outcome, fit
+from tinygrad_seq.train.machine import Machine, machine
+from tinygrad_seq.train.metrics import Evaluation, MetricsTable, evaluate, evaluating
+from tinygrad_seq.train.options import PRESETS, CharOptions, learning_rate
+from tinygrad_seq.train.report import write_report
+from tinygrad_seq.train.run import CharRun, HeldOut, load_char_lm
+from tinygrad_seq.train.sample import generate, sample
+from tinygrad_seq.train.tbptt import TBPTT, StepReport, tbptt
+
+__all__ = [
+    "PRESETS",
+    "TBPTT",
+    "CharLM",
+    "CharOptions",
+    "CharRun",
+    "Evaluation",
+    "HeldOut",
+    "Machine",
+    "MetricsTable",
+    "Monitor",
+    "Outcome",
+    "StepReport",
+    "evaluate",
+    "evaluating",
+    "fit",
+    "generate",
+    "learning_rate",
+    "load_char_lm",
+    "load_checkpoint",
+    "machine",
+    "sample",
+    "save_checkpoint",
+    "tbptt",
+    "write_report",
+]

@@ -1,0 +1,378 @@
+"""Truncated backpropagation through time, as an iterator over windows.
+
+The state of a recurrent model is carried from one piece of the sequence to the next by value; its
+history is cut off. So each update costs the memory of `k2` steps, however long the sequence is
+(Williams and Peng 1990; Sutskever 2013).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.errors import ConfigError, NonFiniteError, ShapeError
+from tinygrad_seq.nn.state import detach, reset_rows
+from tinygrad_seq.optim import ClipReport, LRScheduler, Optimizer, clip_grad_norm_, clip_grad_value_
+from tinygrad_seq.tensor import Tensor
+
+__all__ = ["TBPTT", "StepReport", "tbptt"]
+
+Model = Callable[[Any, Any], tuple[Any, Any]]
+Loss = Callable[[Any, Any], Tensor]
+_POLICIES = ("raise", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What one update of :func:`tbptt` did.
+
+    Attributes
+    ----------
+    step : int
+        Updates so far, this one included (skipped ones too).
+    loss : float
+        Of this piece, before the update: nats per token with the default loss.
+    grad_norm, grad_norm_after : float
+        Global 2-norm of the gradients before and after clipping.
+    clip_factor : float
+        ``grad_norm_after / grad_norm``; 1 where nothing was clipped.
+    tokens : int
+        T * N of this piece.
+    tokens_per_second : float
+        Of the update alone: time that the caller spends between two updates is not counted.
+    lr : float
+        Learning rate of the optimiser's first group in this update.
+    skipped : bool
+        Whether the update was left out because the loss or a gradient was not finite.
+    problem : str
+        What was not finite; empty otherwise.
+    """
+
+    step: int
+    loss: float
+    grad_norm: float
+    grad_norm_after: float
+    clip_factor: float
+    tokens: int
+    tokens_per_second: float
+    lr: float
+    skipped: bool = False
+    problem: str = ""
+
+    @property
+    def bits_per_character(self) -> float:
+        """The loss in bits: nats divided by ln 2."""
+        return self.loss / math.log(2)
+
+
+class _Piece(NamedTuple):
+    """At most k steps of a window, and the state before them (None: the model's zeros)."""
+
+    inputs: Any
+    targets: Any
+    reset: Any
+    before: Any
+
+
+def tbptt(
+    model: Model,
+    windows: Iterable[Any],
+    optimizer: Optimizer,
+    *,
+    k: int = 100,
+    k2: int | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    nonfinite: Literal["raise", "skip"] = "raise",
+    state: Any = None,
+    loss: Loss = ops.cross_entropy,
+    schedule: LRScheduler | None = None,
+    step: int = 0,
+) -> TBPTT:
+    r"""Train by truncated backpropagation through time; iterate to run it, one update at a time.
+
+    For each piece of `k` steps: run the model from the carried state, differentiate the piece's
+    loss, clip, update, and carry the new state on, detached. The carried state makes the loss of
+    a piece depend on all pieces before it; the cut keeps its gradient from going there.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(inputs, state) -> (outputs, state)``; state None means the start. Any nest of
+        tensors is a state (tuples, named tuples, lists, dicts).
+    windows : iterable
+        Of ``(inputs, targets)`` or ``(inputs, targets, reset)``, time first: (T, N, ...), where
+        successive windows continue one another. Windows longer than `k` are cut into pieces,
+        one update each. They are read one at a time. ``reset`` (N,) booleans marks the rows
+        whose state starts anew with this window (None: no row).
+    optimizer : Optimizer
+        Its parameters are those that are clipped and updated.
+    k : int, default 100
+        Steps from one update to the next (k1), and, by default, as far as gradients go back.
+    k2 : int, optional
+        Steps that gradients go back: a multiple of `k`. Beyond `k`, the ``k2 - k`` steps
+        before a piece are run again with the present parameters, from the state carried up to
+        there, to give the piece's loss a longer way back; it costs ``k2 / k`` forwards.
+    clip_norm, clip_value : float, optional
+        Clip gradients by global norm (:func:`~tinygrad_seq.optim.clip_grad_norm_`) or by value
+        (:func:`~tinygrad_seq.optim.clip_grad_value_`); at most one of the two.
+    nonfinite : {"raise", "skip"}
+        What to do if a loss or gradient is NaN or infinite: raise, or leave the update out and
+        go on (from the state before the piece, if the one after it is not finite either).
+        Parameters and optimiser are untouched either way.
+    state : optional
+        Where to start; its history is cut off.
+    loss : callable
+        ``loss(outputs, targets)`` gives a scalar tensor. Default
+        :func:`~tinygrad_seq.cross_entropy`, the mean over the piece in nats.
+    schedule : LRScheduler, optional
+        Stepped after every update.
+    step : int
+        Updates made before, for the count in the reports of a resumed run.
+
+    Returns
+    -------
+    TBPTT
+        An iterator over :class:`StepReport`. Gradients of an update stay on the parameters
+        until the next one begins, and ``.state`` holds the carried state.
+
+    Raises
+    ------
+    ConfigError
+        For an option out of range: at the call, before anything runs.
+    ShapeError
+        For a window that is no pair or triple, or whose parts do not fit, when it is read.
+    NonFiniteError
+        Under ``nonfinite="raise"``, naming the update and what was not finite.
+
+    Notes
+    -----
+    With ``k >= T`` this is full backpropagation through time of each window.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import data, optim, train
+    >>> model = train.CharLM(5, hidden=8, layers=1, rng=np.random.default_rng(0))
+    >>> optimizer = optim.Adam(model.parameters(), lr=0.02)
+    >>> streams = data.Streams(np.arange(1000) % 5, streams=4)
+    >>> steps = train.tbptt(model, streams.windows(5), optimizer, k=5, clip_norm=1.0)
+    >>> losses = [report.loss for report in steps]
+    >>> len(losses), losses[-1] < 0.2 < losses[0]
+    (50, True)
+    """
+    if schedule is not None and schedule.optimizer is not optimizer:
+        raise ConfigError("tbptt: the schedule belongs to another optimiser")
+    _check_options(k, k2, clip_norm, clip_value, nonfinite)
+    if not callable(model) or not callable(loss):
+        raise ConfigError("tbptt: the model and the loss are callables")
+    return TBPTT(
+        _Update(model, optimizer, loss, clip_norm, clip_value, nonfinite),
+        windows,
+        k,
+        k if k2 is None else k2,
+        state,
+        schedule,
+        step,
+    )
+
+
+class TBPTT(Iterator[StepReport]):
+    """The iterator that :func:`tbptt` returns.
+
+    Attributes
+    ----------
+    state
+        The carried state, detached; None before the first window unless one was given.
+    step : int
+        Updates so far.
+    """
+
+    def __init__(
+        self,
+        update: _Update,
+        windows: Iterable[Any],
+        k: int,
+        k2: int,
+        state: Any,
+        schedule: LRScheduler | None,
+        step: int,
+    ) -> None:
+        self.state = detach(state)
+        self.step = step
+        self._update = update
+        self._pieces = _pieces(windows, k)
+        self._schedule = schedule
+        # The pieces that gradients go back over; the last is the one whose loss counts.
+        self._span: deque[_Piece] = deque(maxlen=k2 // k)
+
+    def __next__(self) -> StepReport:
+        inputs, targets, reset = next(self._pieces)
+        began = time.perf_counter()
+        self._span.append(_Piece(inputs, targets, reset, self.state))
+        try:
+            after, loss, clip, problem = self._update(self._span, self.step + 1)
+        except BaseException:
+            self._span.pop()  # the state stays what it was, and so do the parameters
+            raise
+        self.step += 1
+        if problem and not _finite(after):
+            self._span.clear()  # the way back leads through what overflowed
+        else:
+            self.state = after
+        lr = self._update.lr
+        if self._schedule is not None:
+            self._schedule.step()
+        tokens = math.prod(np.shape(inputs)[:2])
+        seconds = max(time.perf_counter() - began, 1e-9)
+        return StepReport(
+            self.step,
+            loss,
+            clip.norm,
+            clip.norm_after,
+            clip.factor,
+            tokens,
+            tokens / seconds,
+            lr,
+            bool(problem),
+            problem,
+        )
+
+
+@dataclass(slots=True)
+class _Update:
+    """One update from a span of pieces."""
+
+    model: Model
+    optimizer: Optimizer
+    loss: Loss
+    clip_norm: float | None
+    clip_value: float | None
+    nonfinite: Literal["raise", "skip"]
+
+    def __call__(self, span: deque[_Piece], step: int) -> tuple[Any, float, ClipReport, str]:
+        """The detached state after the span, the loss, what clipping did, and what failed."""
+        self.optimizer.zero_grad()
+        state, outputs = span[0].before, None
+        for piece in span:
+            if piece.reset is not None and state is not None:
+                state = reset_rows(state, piece.reset)
+            outputs, state = self._run(piece.inputs, state)
+        loss = self.loss(outputs, span[-1].targets)
+        value = float(loss.item())
+        after = detach(state)
+        del state, outputs
+        if not math.isfinite(value):
+            problem = f"the loss is {value}"
+            if self.nonfinite == "raise":
+                raise NonFiniteError(
+                    f"tbptt: the loss of update {step} is not finite",
+                    expected="a finite loss",
+                    got=value,
+                    hint='lower the learning rate, clip gradients, or pass nonfinite="skip"',
+                )
+            return after, value, ClipReport(math.nan, math.nan, 1.0, False), problem
+        loss.backward()
+        clip = self._clip()
+        if clip.finite:
+            self.optimizer.step()
+        return after, value, clip, clip.problem
+
+    @property
+    def lr(self) -> float:
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _run(self, inputs: Any, state: Any) -> tuple[Any, Any]:
+        result = self.model(inputs, state)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise ConfigError(
+                "tbptt: the model does not return a pair",
+                expected="model(inputs, state) -> (outputs, state)",
+                got=type(result).__name__,
+                hint="return the new state beside the outputs; None is a state too",
+            )
+        return result
+
+    def _clip(self) -> ClipReport:
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        if self.clip_value is not None:
+            return clip_grad_value_(parameters, self.clip_value, nonfinite=self.nonfinite)
+        bound = math.inf if self.clip_norm is None else self.clip_norm
+        return clip_grad_norm_(parameters, bound, nonfinite=self.nonfinite)
+
+
+def _pieces(windows: Iterable[Any], k: int) -> Iterator[tuple[Any, Any, Any]]:
+    """Windows cut into pieces of at most k steps; rows are reset at the first of a window."""
+    for window in windows:
+        if not isinstance(window, (tuple, list)) or len(window) not in (2, 3):
+            raise ShapeError(
+                "tbptt: a window is a pair or a triple",
+                expected="(inputs, targets) or (inputs, targets, reset)",
+                got=f"{type(window).__name__}"
+                + (f" of {len(window)}" if hasattr(window, "__len__") else ""),
+            )
+        inputs, targets = window[:2]
+        reset = window[2] if len(window) == 3 else None
+        steps = _steps(inputs)
+        if steps <= k:
+            yield inputs, targets, reset
+            continue
+        if np.shape(targets)[:1] != (steps,):
+            raise ShapeError(
+                f"tbptt: a window of {steps} steps is to be cut every {k}, and its targets cannot",
+                expected=f"targets with a first axis of {steps} steps",
+                got=np.shape(targets),
+                hint=f"targets for a whole window need k >= {steps}",
+            )
+        for start in range(0, steps, k):
+            piece = slice(start, start + k)
+            yield inputs[piece], targets[piece], None if start else reset
+
+
+def _steps(inputs: Any) -> int:
+    shape = np.shape(inputs)
+    if not shape or shape[0] == 0:
+        raise ShapeError(
+            "tbptt: a window has no time steps", expected="(T, N, ...), T >= 1", got=shape
+        )
+    return int(shape[0])
+
+
+def _finite(state: Any) -> bool:
+    if isinstance(state, Tensor):
+        return bool(np.isfinite(state.data).all())
+    if isinstance(state, dict):
+        return all(map(_finite, state.values()))
+    if isinstance(state, (list, tuple)):
+        return all(map(_finite, state))
+    return True
+
+
+def _check_options(k: Any, k2: Any, clip_norm: Any, clip_value: Any, nonfinite: Any) -> None:
+    for name, value in (("k", k), ("k2", k if k2 is None else k2)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+            raise ConfigError(
+                f"tbptt: {name} is a number of steps", expected="an integer >= 1", got=repr(value)
+            )
+    if k2 is not None and k2 % k:
+        raise ConfigError("tbptt: k2 is no multiple of k", expected=f"{k}, {2 * k}, ...", got=k2)
+    if clip_norm is not None and clip_value is not None:
+        raise ConfigError(
+            "tbptt: two ways of clipping at once",
+            expected="clip_norm or clip_value",
+            got=f"clip_norm={clip_norm}, clip_value={clip_value}",
+            hint="clipping by norm keeps the direction of the gradient",
+        )
+    for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+        if bound is not None and not (isinstance(bound, Real) and float(bound) > 0):
+            raise ConfigError(f"tbptt: {name}", expected="a number above 0", got=repr(bound))
+    if nonfinite not in _POLICIES:
+        raise ConfigError("tbptt: nonfinite", expected=_POLICIES, got=repr(nonfinite))
