@@ -17,7 +17,7 @@ from tinygrad_seq.engine.node import Array
 __all__ = ["Kink", "central_derivative", "complex_gradient", "find_kink", "perturbed"]
 
 COMPLEX_STEP = 1e-20
-LADDER = (2e-3, 2e-4, 2e-5, 2e-2)
+LADDER = (2e-3, 2e-4, 2e-5, 2e-6, 5e-7, 2e-2)
 """Steps tried in turn until the extrapolation agrees with itself."""
 
 Loss = Callable[[Sequence[Any]], Any]

@@ -1,0 +1,101 @@
+"""Manners of the engine that every model may rely on, as assertions to reuse."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.errors import GraphError
+from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.testing.report import GradientError
+
+__all__ = [
+    "assert_deterministic",
+    "assert_freed",
+    "assert_gradients_own_their_memory",
+    "live_nodes",
+    "nodes_behind",
+    "unchanged",
+]
+
+
+def nodes_behind(*tensors: Tensor) -> list[Node]:
+    """Every node of the graphs that end in `tensors`, the oldest first.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> w = tgs.tensor(0.5, requires_grad=True)
+    >>> [str(node) for node in nodes_behind(tgs.tanh(w * w))]
+    ['leaf', 'multiply', 'tanh']
+    """
+    stack = [t.node for t in tensors if t.node is not None]
+    found = set(stack)
+    while stack:
+        for parent in stack.pop().parents:
+            if parent is not None and parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return sorted(found, key=lambda node: node.seq)
+
+
+def live_nodes() -> int:
+    """How many graph nodes exist in the process: must stay flat over training steps."""
+    return sum(type(thing) is Node for thing in gc.get_objects())
+
+
+def assert_gradients_own_their_memory(tensors: Sequence[Tensor]) -> None:
+    """No ``.grad`` looks into a value, or into another ``.grad``."""
+    gradients = [t.grad for t in tensors if t.grad is not None]
+    for k, gradient in enumerate(gradients):
+        for t in tensors:
+            if np.shares_memory(gradient, t._data):
+                raise GradientError(f"gradient {k} looks into the values of {t.name or 'a leaf'}")
+        for other in gradients[:k]:
+            if np.shares_memory(gradient, other):
+                raise GradientError(f"gradient {k} looks into another gradient")
+
+
+def assert_freed(output: Tensor) -> None:
+    """After a backward nothing is saved any more, and a second one is refused."""
+    for node in nodes_behind(output):
+        if node.op is not None and (node.inputs or node.out is not None or node.residuals):
+            raise GradientError(f"{node} still holds saved values after backward")
+    try:
+        output.backward(np.ones(output.shape))
+    except GraphError:
+        return
+    if output.node is not None and not output.node.is_leaf:
+        raise GradientError("a second backward through a freed graph was not refused")
+
+
+def assert_deterministic(run: Callable[[], Sequence[Array]], times: int = 3) -> None:
+    """`run` returns the same bits each time."""
+    first = [np.array(array) for array in run()]
+    for _ in range(times - 1):
+        for k, (a, b) in enumerate(zip(first, run(), strict=True)):
+            if a.tobytes() != np.asarray(b).tobytes():
+                raise GradientError(f"array {k} differs between two runs of the same computation")
+
+
+@contextmanager
+def unchanged(*arrays: Any) -> Iterator[None]:
+    """Nothing in the ``with`` block may write to these arrays or tensors.
+
+    Examples
+    --------
+    >>> x = np.ones(3)
+    >>> with unchanged(x):
+    ...     y = x + 1
+    """
+    values = [a._data if isinstance(a, Tensor) else a for a in arrays]
+    before = [np.array(value) for value in values]
+    yield
+    for k, (old, new) in enumerate(zip(before, values, strict=True)):
+        if not np.array_equal(old, new, equal_nan=old.dtype.kind in "fc"):
+            raise GradientError(f"array {k} was written to")
