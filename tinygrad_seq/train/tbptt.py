@@ -125,9 +125,8 @@ def tbptt(
         Clip gradients by global norm (:func:`~tinygrad_seq.optim.clip_grad_norm_`) or by value
         (:func:`~tinygrad_seq.optim.clip_grad_value_`); at most one of the two.
     nonfinite : {"raise", "skip"}
-        What to do if a loss or gradient is NaN or infinite: raise, or leave the update out and
-        go on (from the state before the piece, if the one after it is not finite either).
-        Parameters and optimiser are untouched either way.
+        What to do if a loss or gradient is NaN or infinite: raise, or leave the piece out and
+        go on. Parameters, optimiser and carried state are untouched either way.
     state : optional
         Where to start; its history is cut off.
     loss : callable
@@ -224,8 +223,8 @@ class TBPTT(Iterator[StepReport]):
             self._span.pop()  # the state stays what it was, and so do the parameters
             raise
         self.step += 1
-        if problem and not _finite(after):
-            self._span.clear()  # the way back leads through what overflowed
+        if problem:
+            self._span.pop()  # as if this piece had not been there
         else:
             self.state = after
         lr = self._update.lr
@@ -344,16 +343,6 @@ def _steps(inputs: Any) -> int:
             "tbptt: a window has no time steps", expected="(T, N, ...), T >= 1", got=shape
         )
     return int(shape[0])
-
-
-def _finite(state: Any) -> bool:
-    if isinstance(state, Tensor):
-        return bool(np.isfinite(state.data).all())
-    if isinstance(state, dict):
-        return all(map(_finite, state.values()))
-    if isinstance(state, (list, tuple)):
-        return all(map(_finite, state))
-    return True
 
 
 def _check_options(k: Any, k2: Any, clip_norm: Any, clip_value: Any, nonfinite: Any) -> None:
