@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,8 @@ from tinygrad_seq.engine.backward import arguments
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import ITEM, apply
-from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.tensor import Tensor, tensor
+from tinygrad_seq.testing.memory import arrays_in, copies, overlap, same, strided
 from tinygrad_seq.testing.numeric import (
     central_derivative,
     complex_gradient,
@@ -95,7 +95,7 @@ class _Example:
         self.params = params
         self.rng = rng
         self.wanted = [i for i in range(len(arrays)) if self._differentiable(i)]
-        self.values = self.forward(_copies(self.arrays))
+        self.values = self.forward(copies(self.arrays))
         self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, v.shape)) for v in self.values]
         self._reference: list[Array] | None = None
 
@@ -187,15 +187,15 @@ class _Example:
 
 def _check_forward(example: _Example) -> None:
     op = example.op
-    operands = _copies(example.arrays)
+    operands = copies(example.arrays)
     again = example.forward(operands, keep=True)
-    if not _same(example.arrays, operands):
+    if not same(example.arrays, operands):
         raise example.failure("the forward function writes to its operands")
     _, outs = example.record()
     for value, kept, out in zip(example.values, again, outs, strict=True):
         example.compare("the recorded value", out._data, value, LINEAR)
         example.compare("the value computed with keep=True", kept, value, LINEAR)
-        if not op.view and any(_overlap(kept, a) for a in operands):
+        if not op.view and any(overlap(kept, a) for a in operands):
             raise example.failure(
                 "the output looks into an operand",
                 "memory of its own, or view=True in the record",
@@ -273,20 +273,10 @@ def _check_linear(example: _Example) -> None:
     d = [np.asarray(example.rng.uniform(-1, 1, part.shape)) for part in c]
     mixed = [np.asarray(2 * p - 3 * q) for p, q in zip(c, d, strict=True)]
     at_c, at_d, at_mixed = (contributions(node, example.wanted, g) for g in (c, d, mixed))
-    strided = contributions(node, example.wanted, [_strided(part) for part in c])
-    for (i, p), (_, q), (_, m), (_, s) in zip(at_c, at_d, at_mixed, strided, strict=True):
+    at_strided = contributions(node, example.wanted, [strided(part) for part in c])
+    for (i, p), (_, q), (_, m), (_, s) in zip(at_c, at_d, at_mixed, at_strided, strict=True):
         example.compare(f"linearity of the rule for input {i}", m, 2 * p - 3 * q, LINEAR)
         example.compare(f"the rule for input {i} on a strided cotangent", s, p, LINEAR)
-
-
-def _strided(array: Array) -> Array:
-    """The same numbers in memory with gaps, read backward along the first axis."""
-    if array.ndim == 0:
-        return array.copy()
-    wide = np.zeros((2 * array.shape[0], *array.shape[1:]), array.dtype)
-    view = wide[::-2]
-    view[...] = array
-    return view
 
 
 def _check_manners(example: _Example) -> None:
@@ -295,12 +285,12 @@ def _check_manners(example: _Example) -> None:
         made, outs = example.record(dtype=dtype)
         node = _node_of(outs)
         cots = [c.astype(dtype) for c in example.cotangents]
-        held = [*_arrays(made), *_arrays([o._data for o in outs]), *_arrays([node.residuals])]
-        before, cots_before = _copies(held), _copies(cots)
+        held = [*arrays_in(made), *arrays_in([o._data for o in outs]), *arrays_in([node.residuals])]
+        before, cots_before = copies(held), copies(cots)
         found = contributions(node, example.wanted, cots)
-        if not _same(before, held):
+        if not same(before, held):
             raise example.failure("a gradient rule writes to a saved array")
-        if not _same(cots_before, cots):
+        if not same(cots_before, cots):
             raise example.failure("a gradient rule writes to its cotangent")
         for k, (i, part) in enumerate(found):
             if np.asarray(part).dtype != dtype:
@@ -309,12 +299,12 @@ def _check_manners(example: _Example) -> None:
                     np.dtype(dtype),
                     np.asarray(part).dtype,
                 )
-            if any(_overlap(part, array) for array in held):
+            if any(overlap(part, array) for array in held):
                 raise example.failure(
                     f"the rule for input {i} returns memory of an operand or saved array"
                 )
-            in_cotangent = any(_overlap(part, c) for c in cots)
-            if not in_cotangent and any(_overlap(part, q) for _, q in found[:k]):
+            in_cotangent = any(overlap(part, c) for c in cots)
+            if not in_cotangent and any(overlap(part, q) for _, q in found[:k]):
                 raise example.failure(f"the rule for input {i} returns another input's memory")
 
 
@@ -390,35 +380,3 @@ def _check_twin(example: _Example) -> None:
         zero = np.zeros(np.shape(example.arrays[i]))
         twin = zero if got is None else got._data
         example.compare(f"twin and rule, input {i}:", twin, zero if mine is None else mine, EQUAL)
-
-
-def _arrays(values: Sequence[Any]) -> Iterator[Array]:
-    """Every array in nested tuples and lists."""
-    for value in values:
-        if isinstance(value, Variable):
-            yield value._data
-        elif isinstance(value, np.ndarray):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from _arrays(value)
-
-
-def _copies(arrays: Sequence[Any]) -> list[Any]:
-    return [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
-
-
-def _same(before: Sequence[Any], after: Sequence[Any]) -> bool:
-    return all(
-        np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind in "fc")
-        for a, b in zip(before, after, strict=True)
-        if isinstance(a, np.ndarray)
-    )
-
-
-def _overlap(a: Any, b: Any) -> bool:
-    return (
-        isinstance(a, np.ndarray)
-        and isinstance(b, np.ndarray)
-        and bool(a.size and b.size)
-        and np.shares_memory(a, b)
-    )
