@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.node import Array, Variable
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.engine.variable import Variable
 
 __all__ = ["arrays_in", "copies", "overlap", "same", "strided"]
 

@@ -22,6 +22,7 @@ Function = Callable[..., Any]
 
 
 def is_float(value: Any) -> bool:
+    """Whether a value is an array of real numbers that can be differentiated to."""
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
