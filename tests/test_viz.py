@@ -9,38 +9,9 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, viz
+from tests.viz_models import Model, composed_loss, tokens
+from tinygrad_seq import viz
 from tinygrad_seq.errors import ConfigError, GraphError, RenderError
-
-
-class Model(nn.Module):
-    """Tokens to logits through a recurrent layer and a readout."""
-
-    def __init__(self, kind: str = "LSTM", layers: int = 1, vocab: int = 5, hidden: int = 3):
-        super().__init__()
-        rng = np.random.default_rng(0)
-        self.rnn = getattr(nn, kind)(vocab, hidden, num_layers=layers, rng=rng)
-        self.head = nn.Linear(hidden, vocab, rng=rng)
-
-    def forward(self, tokens, state=None):
-        y, state = self.rnn(tokens, state)
-        return self.head(y), state
-
-
-def tokens(steps: int, batch: int = 2, vocab: int = 5) -> np.ndarray:
-    return np.random.default_rng(1).integers(0, vocab, (steps, batch))
-
-
-def composed_loss(model: Model, steps: int, state=None, trace=None):
-    with tgs.composed():
-        if trace is None:
-            logits, last = model(tokens(steps), state)
-            return tgs.cross_entropy(logits, tokens(steps)), last
-        with tgs.observe(trace):
-            logits, last = model(tokens(steps), state)
-            loss = tgs.cross_entropy(logits, tokens(steps))
-            loss.backward()
-            return loss, last
 
 
 def test_an_unrolled_lstm_has_a_column_per_step_and_each_cell_once():
@@ -121,3 +92,83 @@ def test_importing_viz_loads_no_renderer():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_renderer_that_hangs_is_stopped(tmp_path, monkeypatch):
+    slow = tmp_path / "dot"
+    slow.write_text("#!/bin/sh\nexec sleep 30\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(slow))
+    loss, _ = composed_loss(Model(), 2)
+    drawing = viz.draw(loss, timeout=0.2)
+    with pytest.raises(RenderError, match=r"longer than 0\.2 s(.|\n)*elided"):
+        drawing.svg()
+
+
+def test_a_renderer_that_fails_says_what_it_said(tmp_path, monkeypatch):
+    broken = tmp_path / "dot"
+    broken.write_text("#!/bin/sh\necho 'no such plugin' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda name: str(broken))
+    loss, _ = composed_loss(Model(), 2)
+    with pytest.raises(RenderError, match="no such plugin"):
+        loss.draw().svg()
+
+
+def test_too_many_items_are_refused_with_advice():
+    loss, _ = composed_loss(Model(), 40)
+    with pytest.raises(RenderError, match=r"items(.|\n)*max_items=100(.|\n)*view='elided'"):
+        viz.draw(loss, max_items=100)
+    assert viz.draw(loss, view="elided", max_items=100).dot
+
+
+def test_a_png_too_large_to_paint_is_made_smaller_or_refused():
+    drawing = viz.Drawing('digraph { graph [layout=nop2, bb="0,0,30000,10"]; }')
+    from tinygrad_seq.viz.render import MAX_PIXELS, _with_dpi
+
+    dpi = float(_with_dpi(drawing.dot, 144).partition("dpi=")[2].partition(",")[0])
+    assert dpi * 30000 / 72 == pytest.approx(MAX_PIXELS)
+    with pytest.raises(RenderError, match="elided"):
+        _with_dpi(drawing.dot.replace("30000", "90000"), 144)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("view", "spiral"), ("level", "atom"), ("theme", "pink"), ("weights", "all")],
+)
+def test_unknown_options_name_the_known_ones(option, value):
+    loss, _ = composed_loss(Model(), 2)
+    with pytest.raises(ConfigError, match=f"draw: {option}(.|\n)*expected: '"):
+        viz.draw(loss, **{option: value})
+
+
+def test_gradients_beside_need_room():
+    loss, _ = composed_loss(Model(), 2)
+    with pytest.raises(ConfigError, match="level='module'"):
+        viz.draw(loss, direction="both", level="cell")
+
+
+def test_model_without_a_loss_is_drawn_from_its_outputs():
+    drawing = viz.draw_model(Model("RNN", 2), tokens(3), view="rolled")
+    assert drawing.dot.count('class="delay"') == 2
+    assert "∂L" not in drawing.dot
+
+
+def test_model_with_a_loss_shows_gradient_norms():
+    x = tokens(3)
+    model = Model("LSTM", 1)
+    text = viz.draw_model(model, x, loss=lambda out: tgs.cross_entropy(out[0], x)).dot
+    assert text.count("|∂L/∂c|") >= 3
+    assert "gradient norm, log scale" in text
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_on_heat_is_legible_everywhere_on_the_scale(theme):
+    from tinygrad_seq.viz.style import THEMES, HeatScale, _contrast
+
+    colors = THEMES[theme]
+    heat = HeatScale(1e-4, 1.0, colors.heat)
+    steps = np.logspace(-4, 0, 50)
+    assert min(_contrast(heat.color(v), heat.text(v)) for v in steps) >= 4.5
+    for ink in (colors.h, colors.c, colors.weight, colors.gradient, colors.ink, colors.faint):
+        assert _contrast(ink, colors.background) >= 4.5

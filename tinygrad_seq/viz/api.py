@@ -192,8 +192,7 @@ def _heat(graph: Graph, colors: Theme) -> HeatScale | None:
     positive = [norm for span in spans for norm in (span.low, span.high) if norm > 0]
     if not positive or all(span.count > 1 for span in spans):
         return None
-    other = "#ffffff" if colors.name == "light" else "#14181d"
-    return HeatScale(min(positive), max(positive), colors.heat, colors.ink, other)
+    return HeatScale(min(positive), max(positive), colors.heat)
 
 
 def _roots(outputs: Any) -> list[Any]:

@@ -25,6 +25,11 @@ def quoted(text: str) -> str:
     return '"' + plain.replace('"', '\\"') + '"'
 
 
+def tip(text: str) -> str:
+    """The same for a tooltip, whose backslash escapes Graphviz reads twice."""
+    return quoted(text.replace("\\", "\\\\"))
+
+
 def name(text: str) -> str:
     """A DOT identifier; unlike labels, names know no entities."""
     return '"' + text.translate(_CONTROL).replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -34,7 +39,7 @@ def _html(lines: list[Line], color: str) -> str:
     """Lines of several fonts: a table, so that their distance is ours and not the renderer's."""
     rows = []
     for line in lines:
-        text = escape(line.text.translate(_CONTROL)) or " "
+        text = escape(line.text.translate(_CONTROL)).replace("\\", "\\\\") or " "
         text = f"<b>{text}</b>" if line.bold else text
         font = f'point-size="{_num(line.size)}" color="{line.color or color}"'
         height = _num(line.height)
@@ -77,7 +82,7 @@ def _shape(shape: Shape, theme: Theme, free: bool = False) -> str:
         form = "circle" if shape.form == "circle" else "box"
         parts.append(f'shape={form}, style="{style}", penwidth={_num(shape.pen)}')
         parts.append(f'fillcolor="{shape.fill or theme.box}", color="{shape.stroke or theme.line}"')
-    parts.append(f"id={quoted('n:' + shape.id)}, tooltip={quoted(shape.tooltip or shape.id)}")
+    parts.append(f"id={quoted('n:' + shape.id)}, tooltip={tip(shape.tooltip or shape.id)}")
     if shape.classes:
         parts.append(f"class={quoted(shape.classes)}")
     return f"{name(shape.id)} [{', '.join(parts)}];"
@@ -100,8 +105,7 @@ def _wire(wire: Wire, index: int, free: bool = False) -> str:
         parts.append(_label([wire.label], wire.color))
         if wire.label_at is not None:
             parts.append(f'lp="{_num(wire.label_at[0])},{_num(wire.label_at[1])}"')
-    parts.append(f"id={quoted(f'e:{index}')}, tooltip={quoted(wire.tooltip)}")
-    parts.append(f"edgetooltip={quoted(wire.tooltip)}, labeltooltip={quoted(wire.tooltip)}")
+    parts.append(f"id={quoted(f'e:{index}')}, tooltip={tip(wire.tooltip)}")
     if wire.classes:
         parts.append(f"class={quoted(wire.classes)}")
     return f"{name(wire.tail)} -> {name(wire.head)} [{', '.join(parts)}];"
@@ -117,7 +121,7 @@ def _panel(panel: Panel, picture: dict[str, Shape], theme: Theme) -> list[str]:
         f'    label={quoted(panel.label)}, fontsize=12, fontname="{FONT}",',
         f'    fontcolor="{theme.faint}", style="{style}", fillcolor="{theme.panel}",',
         f'    color="{theme.panel_line}", id={quoted("p:" + panel.id)},',
-        f"    tooltip={quoted(panel.label)}];",
+        f"    tooltip={tip(panel.label)}];",
     ]
     lines += [f"  {_shape(picture[member], theme)}" for member in panel.members]
     return [*lines, "}"]
@@ -134,7 +138,7 @@ def dot_text(picture: Picture, theme: Theme) -> str:
     lines = [
         "digraph {",
         f'graph [{layout}, bgcolor="{theme.background}", outputorder=nodesfirst,',
-        f'  pad=0.2, charset="UTF-8", tooltip={quoted(picture.title)}];',
+        f'  pad=0.2, charset="UTF-8", tooltip={tip(picture.title)}];',
         f'node [fontname="{FONT}", fixedsize=true, margin=0];',
         f'edge [fontname="{FONT}"];',
     ]

@@ -39,10 +39,13 @@ def layered_block(
     weights: str,
 ) -> Block:
     """Lay out the items of one place by the recorded edges between them."""
-    fed = _fed_by_states(graph)
+    fed, leaving = _state_parts(graph)
     shapes = {item.id: _shape(item, graph, theme, heat, weights) for item in items}
     layout = _Layers(list(shapes), edges, {name: s.width for name, s in shapes.items()})
-    layout.pin(left=[i.id for i in items if i.id in fed], right=_states(items, graph))
+    layout.pin(
+        left=[item.id for item in items if (item.place.row, item.part) in fed],
+        right=[item.id for item in items if (item.place.row, item.part) in leaving],
+    )
     layout.settle()
     heights = [
         max([shapes[name].height for name in layer if name in shapes], default=0.0)
@@ -73,13 +76,18 @@ def layered_block(
     return Block(layout.width(), total, list(shapes.values()), wires, anchors)
 
 
-def _fed_by_states(graph: Graph) -> set[str]:
-    return {edge.head for edge in graph.edges.values() if edge.delay}
+Part = tuple[tuple[str, "int | None"], str]
 
 
-def _states(items: list[Item], graph: Graph) -> list[str]:
-    leaving = {edge.tail for edge in graph.edges.values() if edge.delay}
-    return [item.id for item in items if item.id in leaving]
+def _state_parts(graph: Graph) -> tuple[set[Part], set[Part]]:
+    """Parts that states enter and leave at some step: they stand alike at every step."""
+    fed, leaving = set(), set()
+    for edge in graph.edges.values():
+        if edge.delay:
+            tail, head = graph.items[edge.tail], graph.items[edge.head]
+            fed.add((head.place.row, head.part))
+            leaving.add((tail.place.row, tail.part))
+    return fed, leaving
 
 
 def _shape(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None, weights: str) -> Shape:

@@ -133,8 +133,6 @@ class HeatScale:
     low: float
     high: float
     colors: tuple[str, ...]
-    ink: str
-    reverse_ink: str
 
     def position(self, value: float) -> float:
         """Where a norm lies on the scale, 0 to 1."""
@@ -152,8 +150,8 @@ class HeatScale:
         return _mix(self.colors[index], self.colors[index + 1], place - index)
 
     def text(self, value: float) -> str:
-        """A text colour that is legible on :meth:`color`."""
-        return self.ink if _contrast(self.color(value), self.ink) >= 4.5 else self.reverse_ink
+        """Black or white, whichever is legible on :meth:`color`: one always is."""
+        return max("#000000", "#ffffff", key=lambda ink: _contrast(self.color(value), ink))
 
 
 def _channels(color: str) -> tuple[int, int, int]:

@@ -79,9 +79,11 @@ class Trace:
     >>> from tinygrad_seq import viz
     >>> w, trace = tgs.tensor([3.0, 4.0], requires_grad=True), viz.Trace()
     >>> with tgs.observe(trace):
-    ...     loss = (w * 2).sum()
-    ...     loss.backward()
-    >>> trace.gradients[w.node.seq].norm
+    ...     doubled = w * 2
+    ...     doubled.sum().backward()
+    >>> trace.values[doubled.node.seq].norm
+    10.0
+    >>> trace.contributions[doubled.node.seq, w.node.seq]
     2.8284271247461903
     """
 
