@@ -67,8 +67,10 @@ def backpropagate(
     cotangents = walk.cotangents
     for node in passed:
         kept = node.owner is not None if targets is None else node in targets
-        cotangent = walk.arrived(node, kept)
+        cotangent = cotangents.get(node) if kept else cotangents.pop(node, None)
         if cotangent is not None:
+            if walk.observer is not None:
+                walk.tell(node, cotangent)
             walk.propagate(node, cotangent)
         if not retain_graph:
             node.free()
@@ -76,7 +78,7 @@ def backpropagate(
     if walk.observer is not None:
         told = set(passed)
         for node in [node for node in cotangents if node not in told]:
-            walk.arrived(node, kept=True)
+            walk.tell(node, cotangents[node])
     return {node: walk.result(node) for node in cotangents if targets is None or node in targets}
 
 
@@ -151,12 +153,15 @@ def unbroadcast(cotangent: Any, shape: tuple[int, ...]) -> Any:
 
     Works on arrays and, through NumPy's protocols, on variables.
     """
-    extra = len(cotangent.shape) - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        extra + i for i, size in enumerate(shape) if size == 1 and cotangent.shape[extra + i] != 1
-    )
-    if axes:
-        cotangent = np.sum(cotangent, axis=axes, keepdims=True)
+    wide = cotangent.shape
+    extra = len(wide) - len(shape)
+    axes = [
+        *range(extra),
+        *[extra + i for i, size in enumerate(shape) if size == 1 and wide[extra + i] != 1],
+    ]
+    summed = tuple([axis for axis in axes if wide[axis] != 1])
+    if summed:
+        cotangent = np.sum(cotangent, axis=summed, keepdims=True)
     return np.reshape(cotangent, shape) if extra else cotangent
 
 
@@ -217,7 +222,7 @@ class _Walk:
         if contribution.shape != node.shape:
             contribution = self._fit(node, source, contribution)
             fresh = False
-        if contribution.dtype != node.dtype:
+        if contribution.dtype is not node.dtype and contribution.dtype != node.dtype:
             contribution = contribution.astype(node.dtype)
             fresh = False
         present = self.cotangents.get(node)
@@ -254,15 +259,13 @@ class _Walk:
             return np.array(cotangent)
         return cotangent
 
-    def arrived(self, node: Node, kept: bool) -> Any:
-        """The complete cotangent of a node (a list for several outputs), None if none came."""
-        cotangent = self.cotangents.get(node) if kept else self.cotangents.pop(node, None)
-        if cotangent is not None and self.observer is not None:
-            for part in cotangent if type(cotangent) is list else (cotangent,):
-                if part is not None:
-                    value = part._data if isinstance(part, Variable) else part
-                    self.observer.received(node, value)
-        return cotangent
+    def tell(self, node: Node, cotangent: Any) -> None:
+        """Show the observer the complete cotangent of a node."""
+        assert self.observer is not None
+        for part in cotangent if type(cotangent) is list else (cotangent,):
+            if part is not None:
+                value = part._data if isinstance(part, Variable) else part
+                self.observer.received(node, value)
 
     def propagate(self, node: Node, cotangent: Any) -> None:
         """Run the rules of one node and deposit what they return."""
@@ -279,21 +282,25 @@ class _Walk:
         if op.joint is not None:
             self._propagate_jointly(node, op, cotangent)
             return
-        useful, lift = self.useful, self.lift
-        for i, parent in enumerate(node.parents):
+        useful, lift, defer = self.useful, self.lift, op.defer
+        for i, (parent, rule) in enumerate(zip(node.parents, op.rules, strict=True)):
             if parent is None or (useful is not None and parent not in useful):
                 continue
-            if op.defer is not None and op.defer[0] == i and self._defer(node, parent, cotangent):
+            if defer is not None and defer[0] == i and self._defer(node, parent, cotangent):
                 continue
-            rule = op.rules[i]
             if rule is None:
                 raise GraphError(f"{node} has no gradient to its input {i}: {op.why}")
-            if rule.wants:
-                contribution = rule.fn(cotangent, *arguments(node, rule, i, lift, useful))
-            else:
+            if not rule.wants:
                 contribution = rule.fn(cotangent)
-            fresh = getattr(contribution, "base", self) is None and contribution is not cotangent
-            self.deposit(parent, node, contribution, fresh=fresh)
+            elif rule.only_out and lift is None:
+                contribution = rule.fn(cotangent, node.out)
+            else:
+                contribution = rule.fn(cotangent, *arguments(node, rule, i, lift, useful))
+            if type(contribution) is np.ndarray:
+                fresh = contribution.base is None and contribution is not cotangent
+                self.deposit(parent, node, contribution, fresh=fresh)
+            else:
+                self.deposit(parent, node, contribution)
 
     def _propagate_jointly(self, node: Node, op: Op, cotangent: Any) -> None:
         assert op.joint is not None

@@ -42,7 +42,7 @@ _SPECIAL = {
 class Rule:
     """A gradient rule and, compiled from its parameter names, what it asks for after ``g``."""
 
-    __slots__ = ("fn", "wants")
+    __slots__ = ("fn", "only_out", "wants")
 
     def __init__(self, fn: Callable[..., Any], inputs: tuple[str, ...], variadic: bool) -> None:
         self.fn = fn
@@ -54,6 +54,7 @@ class Rule:
             else (_SPECIAL.get(name, Want.PARAM), name)
             for name in tuple(inspect.signature(fn).parameters)[1:]
         )
+        self.only_out = [kind for kind, _ in self.wants] == [Want.OUT]
 
 
 class Op:

@@ -78,24 +78,30 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         out, residuals = op.forward(*arrays, keep=tracked, **params)
     else:
         out = op.forward(*arrays, **params) if params else op.forward(*arrays)
-    if op.outputs == 1 and type(out) is not np.ndarray:
+    single = op.outputs == 1
+    if single and type(out) is not np.ndarray:
         out = np.asarray(out)
     node = None
     if tracked:
         inputs, kept_out = _saved(op, operands, arrays, needs)
-        if op.outputs == 1:
+        if single:
             shape, kind = out.shape, out.dtype
         else:
             shape, kind = tuple([part.shape for part in out]), out[0].dtype
         kept = out if kept_out else None
         node = Node(op, tuple(parents), params, shape, kind, mode.scope, inputs, kept, residuals)
         if mode.observer is not None:
-            for part in (out,) if op.outputs == 1 else out:
+            for part in (out,) if single else out:
                 mode.observer.recorded(node, part)
-    made = (_result._wrap(out, node),) if op.outputs == 1 else _pick(node, out, mode)
+    if single:
+        made = _result._wrap(out, node)
+        if op.view:
+            _share_memory(operands[0], (made,))
+        return made
+    several = _pick(node, out, mode)
     if op.view:
-        _share_memory(operands[0], made)
-    return made[0] if op.outputs == 1 else made
+        _share_memory(operands[0], several)
+    return several
 
 
 def _saved(
