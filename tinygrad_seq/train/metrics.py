@@ -102,7 +102,10 @@ def evaluate(
     (4.174, 499)
     """
     text = np.asarray(ids)
-    for name, value in (("streams", streams), ("reset_every", reset_every or 1)):
+    for name, value in (
+        ("streams", streams),
+        ("reset_every", 1 if reset_every is None else reset_every),
+    ):
         if value < 1:
             raise ConfigError(f"evaluate: {name}", expected="an integer >= 1", got=value)
     if text.ndim != 1 or len(text) < 2:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_seq import optim
 from tinygrad_seq.data import Streams, Vocabulary, pydoc_topics, read_text, split_text
-from tinygrad_seq.errors import CheckpointError, TinygradSeqError
+from tinygrad_seq.errors import CheckpointError, DataError, TinygradSeqError
 from tinygrad_seq.train.char_lm import CharLM
 from tinygrad_seq.train.checkpoint import load_checkpoint, save_checkpoint
 from tinygrad_seq.train.metrics import Evaluation, evaluate
@@ -225,6 +225,8 @@ class CharRun:
         return run
 
     def _restore(self, saved: dict[str, Any]) -> None:
+        if Vocabulary.from_json(saved["vocabulary"]) != self.vocabulary:
+            raise DataError("the vocabulary is not that of the text")
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         for name, rng in self.model.generators().items():
