@@ -5,19 +5,35 @@ from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, sc
 from tinygrad_seq.ops import *  # noqa: F403
 from tinygrad_seq.ops import __all__ as _op_names
 from tinygrad_seq.tensor import Tensor, tensor
-from tinygrad_seq.transforms import grad
+from tinygrad_seq.transforms import (
+    checkpoint,
+    grad,
+    hessian,
+    hvp,
+    jacobian,
+    jvp,
+    value_and_grad,
+    vjp,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Tensor",
+    "checkpoint",
     "composed",
     "enable_grad",
     "errors",
     "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
     "no_grad",
     "observe",
     "scope",
     "tensor",
+    "value_and_grad",
+    "vjp",
 ]
 __all__ += _op_names

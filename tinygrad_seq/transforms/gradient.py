@@ -1,11 +1,13 @@
-"""Transformations of functions and graphs: gradients without side effects."""
+"""Gradients of recorded tensors, without touching any ``.grad``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.mode import enable_grad
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import lift
 from tinygrad_seq.engine.variable import Variable
@@ -72,7 +74,9 @@ def grad(
             )
     nodes = [source._node for source in sources if source._node is not None]
     keep = create_graph if retain_graph is None else retain_graph
-    found = backpropagate(starts, nodes, retain_graph=keep, lift=lift if create_graph else None)
+    # Asked for explicitly, a recorded gradient is recorded under no_grad too.
+    with enable_grad() if create_graph else nullcontext():
+        found = backpropagate(starts, nodes, retain_graph=keep, lift=lift if create_graph else None)
     results = []
     for i, node in enumerate(nodes):
         value = found.get(node)

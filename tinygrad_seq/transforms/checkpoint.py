@@ -1,0 +1,253 @@
+"""``checkpoint``: keep the inputs of a stretch of computation, and run it again in backward."""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.mode import Mode, current_mode
+from tinygrad_seq.engine.node import Node, next_seq
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.engine.variable import Guarded, Pin, guarded
+from tinygrad_seq.errors import ConfigError, GraphError
+from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.transforms.nest import leaves, rebuild
+
+__all__ = ["checkpoint"]
+
+
+def checkpoint(
+    fn: Callable[..., Any],
+    *args: Any,
+    generators: Iterable[np.random.Generator] = (),
+    **kwargs: Any,
+) -> Any:
+    """``fn(*args, **kwargs)``, with nothing saved for backward but the arguments.
+
+    Backward runs `fn` again, in the same mode and with the same random numbers, and takes its
+    gradients then (Chen et al. 2016): memory for one stretch at a time, for one more forward.
+    Cutting T steps into stretches of sqrt(T) keeps of the order of sqrt(T) of them.
+
+    Parameters
+    ----------
+    fn : callable
+        A module or function; what it returns may be a nest of tensors. Tensors that it uses
+        without being given (weights) receive their gradients too.
+    *args, **kwargs
+        Passed on.
+    generators : iterable of numpy.random.Generator
+        Sources of random numbers to set back for the second run, besides those found in
+        modules, arguments and closures that `fn` holds.
+
+    Returns
+    -------
+    What `fn` returns.
+
+    Raises
+    ------
+    GraphError
+        In backward, if the second run gives other values than the first, or if a tensor that
+        it reads was written since.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> w = tgs.tensor(np.full((2, 2), 0.5), requires_grad=True)
+    >>> def steps(h):
+    ...     for _ in range(10):
+    ...         h = tgs.tanh(h @ w)
+    ...     return h
+    >>> h = tgs.checkpoint(steps, np.ones((1, 2)))
+    >>> str(h.node.parents[0])
+    'checkpoint'
+    >>> h.sum().backward()
+    >>> w.grad.shape
+    (2, 2)
+    """
+    mode = current_mode.get()
+    if not mode.grad:
+        return fn(*args, **kwargs)
+    sources = list({id(g): g for g in [*generators, *_generators([fn, args, kwargs])]}.values())
+    run = functools.partial(_run, fn, args, kwargs, mode, sources, [_state(g) for g in sources])
+    first = next_seq()
+    result = fn(*args, **kwargs)
+    outputs = leaves(result)
+    for out in outputs:
+        if not isinstance(out, Tensor):
+            raise ConfigError(
+                "checkpoint: the function must return tensors, or nests of them",
+                got=type(out).__name__,
+            )
+    inner, outer = _split(outputs, first)
+    if not inner:
+        return result
+    given = [x for x in leaves([args, kwargs]) if isinstance(x, Tensor)]
+    again = _Again(run, outer, [out._data for out in outputs])
+    node = Node(
+        CHECKPOINT,
+        tuple(outer),
+        {"again": weakref.ref(again)},
+        tuple(out.shape for out in outputs),
+        outputs[0].dtype,
+        mode.scope,
+        # Guards stand in for inputs: backward refuses if one was written. None fills up.
+        inputs=(*_guards(inner, outer, given), *[None] * len(outer)),
+        residuals=again,
+    )
+    made = []
+    for index, out in enumerate(outputs):
+        item = Node(ITEM, (node,), {"index": index}, out.shape, out.dtype, mode.scope)
+        made.append(Tensor._wrap(out._data, item) if out.requires_grad else out)
+    return rebuild(result, made)
+
+
+CHECKPOINT = Op(
+    "checkpoint",
+    lambda *xs: xs,
+    "*xs",
+    joint=lambda g, residuals: residuals.gradients(g),
+    # Under create_graph the engine walks through the second run as through any twin.
+    twin=lambda *xs, again: again().outputs(),
+    outputs=-1,
+)
+"""The second run lives in the residuals, so that it goes when the node is freed."""
+
+
+class _Again:
+    """The second run: what it needs, and a sketch of the first to hold it against."""
+
+    def __init__(self, run: Callable[[], Any], outer: list[Node], values: list[Any]) -> None:
+        self.run = run
+        self.outer = outer
+        self.sketches = [_sketch(value) for value in values]
+
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The outputs once more, as parts of a graph that hangs on the outer nodes."""
+        outputs = tuple(leaves(self.run()))
+        for k, (sketch, out) in enumerate(zip(self.sketches, outputs, strict=True)):
+            if not np.allclose(sketch, _sketch(out._data), rtol=1e-4, atol=0, equal_nan=True):
+                raise GraphError(
+                    f"checkpoint: output {k} of the second run differs from the first",
+                    expected="a function that gives the same values for the same arguments",
+                    hint="if it draws random numbers, pass their source: generators=[rng]",
+                )
+        return outputs
+
+    def gradients(self, cotangents: Sequence[Any]) -> list[Any]:
+        """Cotangents of the outer nodes."""
+        pairs = zip(self.outputs(), cotangents, strict=True)
+        starts = [(out._node, c) for out, c in pairs if out._node is not None]
+        found = backpropagate(starts, self.outer, partial=True)
+        return [found.get(node) for node in self.outer]
+
+
+def _sketch(value: Any) -> tuple[float, float]:
+    """Two numbers that tell one array from another."""
+    flat = value.reshape(-1).astype(np.float64)
+    with np.errstate(all="ignore"):
+        return float(np.abs(flat).sum()), float(np.abs(flat * np.cos(np.arange(flat.size))).sum())
+
+
+def _run(
+    fn: Callable[..., Any],
+    args: Any,
+    kwargs: Any,
+    mode: Mode,
+    sources: list[np.random.Generator],
+    states: list[Any],
+) -> Any:
+    """Call `fn` in the mode, and with the random numbers, of the first run."""
+    now = [_state(g) for g in sources]
+    token = current_mode.set(mode._replace(observer=current_mode.get().observer))
+    try:
+        for generator, state in zip(sources, states, strict=True):
+            generator.bit_generator.state = state
+        return fn(*args, **kwargs)
+    finally:
+        for generator, state in zip(sources, now, strict=True):
+            generator.bit_generator.state = state
+        current_mode.reset(token)
+
+
+def _state(generator: np.random.Generator) -> Any:
+    return generator.bit_generator.state
+
+
+def _split(outputs: list[Tensor], first: int) -> tuple[list[Node], list[Node]]:
+    """Nodes behind the outputs: made by the run, and (by age) those it found in place."""
+    stack = [out._node for out in outputs if out._node is not None]
+    seen = set(stack)
+    inner, outer = [], []
+    while stack:
+        node = stack.pop()
+        if node.seq < first:
+            outer.append(node)
+            continue
+        inner.append(node)
+        for parent in node.parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return inner, sorted(outer, key=lambda node: node.seq)
+
+
+def _guards(inner: list[Node], outer: list[Node], given: list[Tensor]) -> tuple[Any, ...]:
+    """Pins on everything in a leaf's memory that the second run will read."""
+    pins: dict[Pin, Guarded] = {}
+    for node in inner:
+        for saved in node.inputs or ():
+            if type(saved) is Guarded:
+                pins[saved.pin] = saved
+    owners = [node.owner() if node.owner is not None else None for node in outer]
+    for variable in [*owners, *given]:
+        held = None if variable is None else guarded(variable)
+        if isinstance(held, Guarded):
+            pins[held.pin] = held
+    return tuple(pins.values())
+
+
+def _generators(things: Any) -> list[np.random.Generator]:
+    """Random generators within reach of a function: in modules, arguments and closures."""
+    found: list[np.random.Generator] = []
+    stack, seen = [things], set()
+    while stack:
+        thing = stack.pop()
+        if (
+            id(thing) in seen
+            or thing is None
+            or isinstance(thing, (str, bytes, np.ndarray, Tensor))
+        ):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, np.random.Generator):
+            found.append(thing)
+        elif isinstance(thing, dict):
+            stack.extend(thing.values())
+        elif isinstance(thing, (list, tuple)):
+            stack.extend(thing)
+        elif isinstance(thing, functools.partial):
+            stack.extend([thing.func, thing.args, thing.keywords])
+        elif callable(thing) and not isinstance(thing, type):
+            stack.append(getattr(thing, "__self__", None))
+            stack.extend(_cells(thing))
+            if hasattr(thing, "named_parameters"):
+                stack.append(vars(thing))
+    return found
+
+
+def _cells(function: Any) -> list[Any]:
+    """What a function's closure holds."""
+    function = getattr(function, "__func__", function)
+    found = []
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            found.append(cell.cell_contents)
+        except ValueError:  # not filled yet
+            continue
+    return found
