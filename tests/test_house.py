@@ -35,6 +35,7 @@ MAY_READ: dict[str, set[str]] = {
     "nn": BELOW_NN,
     "optim": BELOW_NN,
     "data": {"errors"},
+    "flow": BELOW_NN,
     "viz": {"errors", "engine", "ops", "tensor", "transforms"},
     "train": BELOW_TRAIN | {"viz"},
     FACE: BELOW_TRAIN | {"viz", "train"},

@@ -1,0 +1,174 @@
+"""Finding the recurrence in a recorded graph: which state came from which.
+
+States are the nodes tagged ``h`` (and, beside them, ``c``). Their order is read from the graph
+itself: the state before h_t is the state of the same layer from which h_t was computed. So both
+directions of a bidirectional layer, windows run one after another, and loops of one's own are
+each found as what they are.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_seq.engine.backward import arguments, unbroadcast
+from tinygrad_seq.engine.node import Array, Node
+
+__all__ = ["Chain", "Recorder", "Step", "Use", "find_chains"]
+
+STATE_ROLES = ("h", "c")
+
+
+class Recorder:
+    """Listens to a run: keeps every node's value while it is not yet known which are states."""
+
+    def __init__(self) -> None:
+        self.values: dict[Node, Array] = {}
+        self.cotangents: dict[Node, Array] = {}
+        self.wanted: set[Node] = set()
+
+    def recorded(self, node: Node, value: Array) -> None:
+        """Keep a node and its value (the tag of a node is put on after it is recorded)."""
+        if node.op is not None and node.op.outputs == 1:
+            self.values[node] = value
+
+    def received(self, node: Node, cotangent: Array) -> None:
+        """Keep the complete cotangent of a node that was asked for."""
+        if node in self.wanted:
+            self.cotangents[node] = np.array(cotangent)
+
+
+class Use(NamedTuple):
+    """One use of a recurrent weight: it is operand `operand` of `node`."""
+
+    node: Node
+    operand: int
+    weight: Node
+
+    def contribution(self, cotangent: Array) -> Array:
+        """What this use adds to the gradient of the weight."""
+        assert self.node.op is not None
+        rule = self.node.op.rules[self.operand]
+        assert rule is not None
+        part = rule.fn(cotangent, *arguments(self.node, rule, self.operand))
+        return unbroadcast(np.asarray(part), self.weight.shape)  # type: ignore[no-any-return]
+
+
+@dataclass(slots=True)
+class Step:
+    """One time step: its state, the states it was computed from, and the nodes in between."""
+
+    states: tuple[Node, ...]  # h, or h and c
+    border: set[Node]
+    inside: list[Node]
+    uses: list[Use] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Chain:
+    """The steps of one layer in one direction, first step first."""
+
+    name: str
+    steps: list[Step]
+
+
+def find_chains(recorded: Iterable[Node]) -> list[Chain]:
+    """Follow every tagged state back to the one before it; chains come in recording order."""
+    states = sorted((n for n in recorded if n.role in STATE_ROLES), key=lambda node: node.seq)
+    known = set(states)
+    chains: list[Chain] = []
+    ends: dict[Node, Chain] = {}  # last h of each chain so far
+    for node in states:
+        if node.role != "h":
+            continue
+        step = _step(node, known)
+        before = [n for n in step.border if n in ends and _place(n) == _place(node)]
+        if before:
+            chain = ends.pop(max(before, key=lambda n: n.seq))
+        else:
+            chain = Chain(_name(node, chains), [])
+            chains.append(chain)
+        chain.steps.append(step)
+        ends[node] = chain
+    for chain in chains:
+        _find_uses(chain)
+    return chains
+
+
+def _place(node: Node) -> tuple[str, int | None]:
+    return node.scope.path, node.scope.layer
+
+
+def _name(node: Node, chains: list[Chain]) -> str:
+    path, layer = _place(node)
+    name = ".".join(part for part in (path, "" if layer is None else f"l{layer}") if part) or "h"
+    others = sum(chain.name.split(" ")[0] == name for chain in chains)
+    return f"{name} ({others + 1})" if others else name
+
+
+def _step(h: Node, known: set[Node]) -> Step:
+    """Walk back from h (and from the c it reads in the same step) to the states before."""
+    border, inside, cells = set[Node](), {h}, list[Node]()
+    heap = [(-h.seq, h)]  # latest first: of two cells, the own one is met before the older one
+    while heap:
+        for parent in heapq.heappop(heap)[1].parents:
+            if parent is None or parent in inside or parent in border:
+                continue
+            if parent in known:
+                if not _is_own_cell(parent, h, cells):
+                    border.add(parent)
+                    continue
+                cells.append(parent)
+            inside.add(parent)
+            heapq.heappush(heap, (-parent.seq, parent))
+    return Step((h, *cells), border, sorted(inside, key=lambda node: node.seq))
+
+
+def _is_own_cell(c: Node, h: Node, cells: list[Node]) -> bool:
+    """Whether c is the cell of h's own step: steps that are tagged tell, else it is the latest."""
+    if c.role != "c" or cells or _place(c) != _place(h):
+        return False
+    return h.scope.step is None or c.scope.step == h.scope.step
+
+
+def _find_uses(chain: Chain) -> None:
+    """Note where a leaf is multiplied with what was made of the state before."""
+    candidates: list[list[tuple[Use, bool]]] = []
+    recurrent: set[Node] = set()
+    for t, step in enumerate(chain.steps):
+        reached = set(chain.steps[t - 1].states) if t else set[Node]()
+        found = []
+        for node in step.inside:
+            from_state = [parent in reached for parent in node.parents]
+            if any(from_state):
+                reached.add(node)
+            for index, parent in enumerate(node.parents):
+                if _is_weight_use(node, index, parent):
+                    assert parent is not None
+                    found.append((Use(node, index, parent), any(from_state)))
+                    if any(from_state):
+                        recurrent.add(parent)
+        candidates.append(found)
+    for step, found in zip(chain.steps, candidates, strict=True):
+        step.uses = [use for use, _ in found if use.weight in recurrent]
+
+
+def _is_weight_use(node: Node, index: int, parent: Node | None) -> bool:
+    """Whether `parent` is a leaf that this node multiplies with something that is not a leaf."""
+    return (
+        parent is not None
+        and parent.is_leaf
+        and node.op is not None
+        and node.op.name in ("matmul", "linear", "multiply")
+        and (node.op.name != "linear" or index == 1)
+    )
+
+
+def rows_of(array: Any, *, owner: Node) -> Array:
+    """A state-shaped array as (N, H) in float64: no batch is one row, a scalar one unit."""
+    values = np.asarray(array, np.float64)
+    return values.reshape(-1, owner.shape[-1]) if owner.shape else values.reshape(1, 1)

@@ -1,0 +1,165 @@
+"""Measuring the gradient flow of a model, and saying in words what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.mode import composed, observe
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.errors import GraphError, ShapeError
+from tinygrad_seq.flow.chains import Recorder, find_chains
+from tinygrad_seq.flow.track import FADED, Track, make_track
+from tinygrad_seq.tensor import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["GradientFlow", "gradient_flow"]
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    """What :func:`gradient_flow` found.
+
+    Attributes
+    ----------
+    loss : float
+    tracks : dict
+        A :class:`Track` per recurrent layer (and direction), in the order they ran.
+    gradients : dict
+        dL/dW of every named parameter that was reached.
+    """
+
+    loss: float
+    tracks: dict[str, Track]
+    gradients: dict[str, Array]
+
+    def __getitem__(self, name: str) -> Track:
+        return self.tracks[name]
+
+    def __str__(self) -> str:
+        return "\n".join([f"loss {self.loss:.4g}", *map(_in_words, self.tracks.values())])
+
+    def plot(self) -> Figure:
+        """Draw norms per step, decay, Pascanu's ratio and eigenvalues (needs matplotlib)."""
+        from tinygrad_seq.flow.plot import plot_flow
+
+        return plot_flow(self.tracks.values())
+
+
+def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
+    """Run a model once, and measure how the gradient of its loss flows back through time.
+
+    Parameters
+    ----------
+    run : callable
+        Runs the model and returns a scalar loss. The layers of :mod:`tinygrad_seq.nn` are
+        recognised; in a loop of your own, tag each state: ``h = tgs.tanh(...).tag("h")``
+        (and its cell, if any, ``c.tag("c")``).
+
+    Returns
+    -------
+    GradientFlow
+        Print it for a summary in words.
+
+    Raises
+    ------
+    GraphError
+        If no state was tagged, or the loss depends on none of them.
+    ShapeError
+        If the loss is no scalar.
+
+    Notes
+    -----
+    Layers run composed of single operations, and all steps are kept: a microscope, not a part
+    of training. No ``.grad`` is touched. What the numbers mean: Bengio, Simard and Frasconi
+    1994; Pascanu, Mikolov and Bengio 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import flow, nn
+    >>> rnn = nn.RNN(3, 8, rng=np.random.default_rng(0))
+    >>> rnn.weight_hh_l0.writable()[:] *= 0.5
+    >>> x = np.random.default_rng(1).normal(size=(30, 2, 3)).astype(np.float32)
+    >>> found = flow.gradient_flow(lambda: rnn(x)[0][-1].sum())
+    >>> found["l0"].verdict, found["l0"].horizon < 7
+    ('vanishes', True)
+    """
+    recorder = Recorder()
+    with composed(), observe(recorder):
+        loss = run()
+    if not isinstance(loss, Tensor) or loss.size != 1:
+        raise ShapeError(
+            "gradient_flow: run() returns a scalar loss",
+            expected="a Tensor with one entry",
+            got=getattr(loss, "shape", type(loss).__name__),
+        )
+    chains = find_chains(recorder.values)
+    if not chains or loss.node is None:
+        raise GraphError(
+            "gradient_flow: no recurrent state was recorded",
+            expected="a loss that depends on a recurrent layer, recorded with gradients",
+            got="a loss without a graph" if loss.node is None else "no node tagged 'h'",
+            hint="in a loop of your own, tag each state: h = tgs.tanh(z).tag('h')",
+        )
+    states = {node for chain in chains for step in chain.steps for node in step.states}
+    recorder.values = {node: value for node, value in recorder.values.items() if node in states}
+    uses = {use.node for chain in chains for step in chain.steps for use in step.uses}
+    recorder.wanted = states | uses
+    with observe(recorder):
+        one = np.ones(loss.shape, loss.dtype)
+        gradients = backpropagate([(loss.node, one)], retain_graph=True)
+    if not states & set(recorder.cotangents):
+        raise GraphError(
+            "gradient_flow: the loss depends on no recurrent state",
+            hint="was the state detached before the loss was computed?",
+        )
+    names = {leaf: leaf.name for leaf in gradients}
+    for leaf in gradients:  # unnamed or equally named leaves are told apart by a number
+        same = [other for other in gradients if leaf.name == other.name]
+        if len(same) > 1:
+            names[leaf] = f"{leaf.name} ({same.index(leaf) + 1})"
+    tracks = {chain.name: make_track(chain, recorder, gradients, names) for chain in chains}
+    return GradientFlow(
+        float(loss.item()), tracks, {names[leaf]: array for leaf, array in gradients.items()}
+    )
+
+
+def _in_words(track: Track) -> str:
+    """A short paragraph about one layer."""
+    lags = len(track.decay) - 1
+    if not lags:
+        return f"{track.name}: one step only; nothing flows through time"
+    sentence = f"{track.name}: the gradient {track.verdict}"
+    left = f"{track.decay[-1]:.3g} of it is left after {lags} steps"
+    limit = f"{FADED:.0%}" if track.rate < 1 else f"{1 / FADED:.0f} times"
+    if track.verdict == "is carried":
+        reach = (
+            f"at this rate it would come to {limit} after about {track.horizon:.0f} steps"
+            if np.isfinite(track.horizon)
+            else "neither growing nor shrinking"
+        )
+    else:
+        verb = "falls below" if track.verdict == "vanishes" else "passes"
+        reach = f"it {verb} {limit} after {track.horizon:.0f} steps"
+    lines = [f"{sentence}: {left} ({track.rate:.4g} per step); {reach}"]
+    ratios = track.ratios[np.isfinite(track.ratios)]
+    if ratios.size:
+        lines.append(
+            f"  Pascanu's ratio: median {np.median(ratios):.3g}, "
+            f"from {ratios.min():.3g} to {ratios.max():.3g}"
+        )
+    for name in track.weights:
+        blocks = [
+            f"{gate + ': ' if gate else ''}radius {s.radius:.3g}, sigma_max {s.largest:.3g}"
+            for gate, s in track.spectra(name).items()
+        ]
+        if blocks:
+            lines.append(f"  {name}: {'; '.join(blocks)}")
+    return "\n".join(lines)

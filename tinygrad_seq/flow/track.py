@@ -1,0 +1,278 @@
+"""One layer's gradient through time: per step, over lags, and exactly (Jacobians)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.errors import ConfigError, IndexRangeError
+from tinygrad_seq.flow.chains import Chain, Recorder, rows_of
+from tinygrad_seq.flow.spectrum import Spectrum, recurrent_spectra
+
+__all__ = ["FADED", "Track", "make_track"]
+
+FADED = 0.01
+"""What is left when a gradient counts as vanished; its inverse, when it counts as exploded."""
+
+
+@dataclass(frozen=True)
+class Track:
+    r"""How the gradient flows back through one recurrent layer (in one direction).
+
+    The state of a step is s_t = h_t, or (h_t, c_t) where there is a cell. T steps, N sequences,
+    H units; S is H or 2H.
+
+    Attributes
+    ----------
+    name : str
+        Module path and layer: ``"rnn.l0"``.
+    h, c : ndarray (T, N, H)
+        The states; c is None without a cell.
+    dh, dc : ndarray (T, N, H)
+        dL/dh_t and dL/dc_t, complete: by every way from the state to the loss.
+    decay : ndarray (K + 1,)
+        Entry k: norm of the gradient of the last state that the loss depends on, carried k
+        steps back (``|| J^T ... J^T u ||``), over its norm ``|| u ||``. 1 at k = 0; K = T - 1
+        where the loss reads the last step.
+    ratios : ndarray (T - 1,)
+        Pascanu's ratio of each step, ``|| u_{t+1} J_{t+1} || / || u_{t+1} ||`` with u_t = dL/ds_t
+        and J_{t+1} = ds_{t+1}/ds_t (Pascanu, Mikolov and Bengio 2013, eq. 10): below 1 the step
+        shrinks the gradient that is there. NaN where none is.
+    weights : dict
+        The recurrent weights by name: what multiplies h_{t-1}.
+    weight_gradients : dict
+        dL/dW of each, complete.
+    """
+
+    name: str
+    h: Array
+    c: Array | None
+    dh: Array
+    dc: Array | None
+    decay: Array
+    ratios: Array
+    weights: dict[str, Array]
+    weight_gradients: dict[str, Array]
+    _chain: Chain = field(repr=False)
+    _cotangents: dict[Node, Array] = field(repr=False)
+    _names: dict[Node, str] = field(repr=False)
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.dh)
+
+    @property
+    def dh_norm(self) -> Array:
+        """Norm of dL/dh_t over batch and units, (T,)."""
+        return _norms(self.dh)
+
+    @property
+    def dc_norm(self) -> Array | None:
+        """Norm of dL/dc_t over batch and units, (T,); None without a cell."""
+        return None if self.dc is None else _norms(self.dc)
+
+    @property
+    def rate(self) -> float:
+        """Growth of the carried gradient per step, the geometric mean; 0 if it is cut off."""
+        lags = len(self.decay) - 1
+        return float(self.decay[-1] ** (1 / lags)) if lags else 1.0
+
+    @property
+    def verdict(self) -> str:
+        """``"vanishes"``, ``"explodes"`` or ``"is carried"`` over this sequence.
+
+        Vanishes: 1% or less is left of the last gradient at the start; explodes: it has grown
+        a hundredfold.
+        """
+        last = self.decay[-1]
+        if not np.isfinite(last) or last >= 1 / FADED:
+            return "explodes"
+        return "vanishes" if last <= FADED else "is carried"
+
+    @property
+    def horizon(self) -> float:
+        """Steps back until 1%, or a hundredfold, of the gradient is left.
+
+        Read off `decay` where it gets there for good, else extrapolated at `rate`; infinite
+        at rate 1.
+        """
+        outside = (self.decay <= FADED) | (self.decay >= 1 / FADED) | ~np.isfinite(self.decay)
+        if outside[-1]:
+            return float(np.flatnonzero(~outside)[-1] + 1)
+        growth = abs(np.log(self.rate))
+        return float(-np.log(FADED) / growth) if growth > 0 else float("inf")
+
+    def spectra(self, weight: str | None = None) -> dict[str, Spectrum]:
+        """Spectrum of each (H, H) block of the recurrent weight, by gate (``""`` without gates).
+
+        Parameters
+        ----------
+        weight : str, optional
+            Which one, where a cell has several.
+        """
+        name = self._weight(weight)
+        return recurrent_spectra(self.weights[name])
+
+    def contribution(self, t: int, weight: str | None = None) -> Array:
+        """What step t adds to dL/dW of a recurrent weight: ``h_{t-1}^T dL/dz_t``.
+
+        Over all steps they sum to ``weight_gradients``: the notes' "each block's gradient adds
+        up in W".
+        """
+        name = self._weight(weight)
+        if not -self.steps <= t < self.steps:
+            raise IndexRangeError("contribution: t", expected=f"0 to {self.steps - 1}", got=repr(t))
+        total = np.zeros_like(self.weight_gradients[name])
+        for use in self._chain.steps[t].uses:
+            cotangent = self._cotangents.get(use.node)
+            if self._names[use.weight] == name and cotangent is not None:
+                total += use.contribution(cotangent)
+        return total
+
+    def contribution_norms(self, weight: str | None = None) -> Array:
+        """Norm of :meth:`contribution` of every step, (T,)."""
+        parts = (self.contribution(t, weight) for t in range(self.steps))
+        return np.array([float(np.linalg.norm(part.astype(np.float64))) for part in parts])
+
+    def jacobians(self) -> Array:
+        """Exact step Jacobians ds_t/ds_{t-1}, (T - 1, N, S, S), by S backward walks per step.
+
+        Entry t - 1 belongs to step t; rows are outputs: ``J[i, j] = ds_t[i] / ds_{t-1}[j]``. With
+        a cell, h comes before c, and the c-c block is what passes along the cell path alone
+        (for the LSTM the diagonal of the forget gate). The sequences of a batch must not read
+        one another.
+        """
+        return self._jacobians
+
+    @cached_property
+    def _jacobians(self) -> Array:
+        batch, units = self.h.shape[1:]
+        parts = len(self._chain.steps[0].states)
+        found = np.zeros((self.steps - 1, batch, parts * units, parts * units))
+        for t in range(1, self.steps):
+            before = self._chain.steps[t - 1].states
+            for p, node in enumerate(self._chain.steps[t].states):
+                for i in range(units):
+                    seed = np.zeros((batch, units), node.dtype)
+                    seed[:, i] = 1.0
+                    rows = _back([(node, seed.reshape(node.shape))], before)
+                    for q, source in enumerate(before):
+                        if source in rows:
+                            columns = slice(q * units, (q + 1) * units)
+                            row = rows_of(rows[source], owner=source)
+                            found[t - 1, :, p * units + i, columns] = row
+        return found
+
+    def _weight(self, name: str | None) -> str:
+        if name is None and len(self.weights) == 1:
+            return next(iter(self.weights))
+        if name not in self.weights:
+            raise ConfigError(
+                f"{self.name}: which recurrent weight?",
+                expected=" or ".join(map(repr, self.weights)) or "a layer with one",
+                got=repr(name),
+            )
+        return name
+
+
+def make_track(
+    chain: Chain, recorder: Recorder, gradients: dict[Node, Array], names: dict[Node, str]
+) -> Track:
+    """Measure one chain; the graph must be kept (it is walked again for Jacobians)."""
+    found = recorder.cotangents
+    states = [step.states for step in chain.steps]
+
+    def gathered(part: int, source: dict[Node, Array]) -> Array:
+        zero = np.zeros(states[0][part].shape)
+        return np.stack([rows_of(source.get(s[part], zero), owner=s[part]) for s in states])
+
+    cell = all(len(step) > 1 for step in states)
+    uses = [use for step in chain.steps for use in step.uses]
+    weights = {names[use.weight]: use.weight for use in uses}
+    direct = [_direct(step, found) for step in states]
+    return Track(
+        chain.name,
+        gathered(0, recorder.values),
+        gathered(1, recorder.values) if cell else None,
+        gathered(0, found),
+        gathered(1, found) if cell else None,
+        _decay(states, direct),
+        _ratios(states, direct),
+        {name: _value(weight) for name, weight in weights.items()},
+        {name: gradients[weight] for name, weight in weights.items()},
+        chain,
+        {use.node: found[use.node] for use in uses if use.node in found},
+        names,
+    )
+
+
+def _value(leaf: Node) -> Array:
+    tensor = leaf.owner() if leaf.owner is not None else None
+    assert tensor is not None  # the model is alive while its gradient is measured
+    return np.array(tensor.data)
+
+
+def _back(starts: list[tuple[Node, Array]], before: tuple[Node, ...]) -> dict[Node, Array]:
+    """Cotangents of the states before, taken as independent of one another."""
+    return backpropagate(starts, before, retain_graph=True, partial=True)
+
+
+def _direct(states: tuple[Node, ...], found: dict[Node, Array]) -> list[Array]:
+    """dL/dh_t, and of dL/dc_t the part that does not come through h_t.
+
+    Together they are the gradient with respect to (h_t, c_t) as the two halves of one state.
+    """
+    zeros = [np.zeros(node.shape, node.dtype) for node in states]
+    direct = [found.get(node, zero) for node, zero in zip(states, zeros, strict=True)]
+    if len(states) > 1 and states[0] in found:
+        through_h = _back([(states[0], direct[0])], states[1:])
+        direct[1] = direct[1] - through_h.get(states[1], zeros[1])
+    return direct
+
+
+def _size(parts: list[Array]) -> float:
+    joined = np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
+    top = float(np.max(np.abs(joined), initial=0.0))
+    if top == 0.0 or not np.isfinite(top):
+        return top
+    return top * float(np.linalg.norm(joined / top))
+
+
+def _carried(states: tuple[Node, ...], before: tuple[Node, ...], u: list[Array]) -> list[Array]:
+    """``J^T u``: the gradient u of a state, carried one step back."""
+    found = _back(list(zip(states, u, strict=True)), before)
+    return [found.get(node, np.zeros(node.shape, node.dtype)) for node in before]
+
+
+def _decay(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
+    last = max((t for t, u in enumerate(direct) if _size(u) > 0), default=-1)
+    if last < 0:
+        return np.zeros(1)
+    u, found = direct[last], [1.0]
+    for t in range(last, 0, -1):
+        size = _size(u)
+        if size == 0.0:
+            found.append(0.0)
+            continue
+        # Rescaled at every step: what vanishes must not vanish for want of digits.
+        u = _carried(states[t], states[t - 1], [(part / size).astype(part.dtype) for part in u])
+        found.append(found[-1] * _size(u))
+    return np.array(found)
+
+
+def _ratios(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
+    found = []
+    for t in range(1, len(states)):
+        size = _size(direct[t])
+        carried = _size(_carried(states[t], states[t - 1], direct[t])) if size > 0 else np.nan
+        found.append(carried / size if size > 0 else np.nan)
+    return np.array(found)
+
+
+def _norms(array: Array) -> Array:
+    return np.array([_size([step]) for step in array])
