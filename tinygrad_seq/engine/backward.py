@@ -282,12 +282,15 @@ class _Walk:
         if op.joint is not None:
             self._propagate_jointly(node, op, cotangent)
             return
-        useful, lift, defer = self.useful, self.lift, op.defer
-        for i, (parent, rule) in enumerate(zip(node.parents, op.rules, strict=True)):
+        useful, lift, cotangents = self.useful, self.lift, self.cotangents
+        i = -1
+        for parent in node.parents:
+            i += 1
             if parent is None or (useful is not None and parent not in useful):
                 continue
-            if defer is not None and defer[0] == i and self._defer(node, parent, cotangent):
+            if op.defer is not None and op.defer[0] == i and self._defer(node, parent, cotangent):
                 continue
+            rule = op.rules[i]
             if rule is None:
                 raise GraphError(f"{node} has no gradient to its input {i}: {op.why}")
             if not rule.wants:
@@ -296,11 +299,20 @@ class _Walk:
                 contribution = rule.fn(cotangent, node.out)
             else:
                 contribution = rule.fn(cotangent, *arguments(node, rule, i, lift, useful))
-            if type(contribution) is np.ndarray:
-                fresh = contribution.base is None and contribution is not cotangent
-                self.deposit(parent, node, contribution, fresh=fresh)
-            else:
+            if type(contribution) is not np.ndarray:
                 self.deposit(parent, node, contribution)
+                continue
+            fresh = contribution.base is None and contribution is not cotangent
+            if (
+                parent in cotangents
+                or contribution.shape != parent.shape
+                or contribution.dtype is not parent.dtype
+            ):
+                self.deposit(parent, node, contribution, fresh=fresh)
+            else:  # the first and mostly the only one: kept as it is
+                cotangents[parent] = contribution
+                if fresh:
+                    self._owned.add(parent)
 
     def _propagate_jointly(self, node: Node, op: Op, cotangent: Any) -> None:
         assert op.joint is not None

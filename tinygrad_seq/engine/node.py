@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.op import Op
     from tinygrad_seq.engine.variable import Variable
 
-__all__ = ["Array", "Node"]
+__all__ = ["Array", "Node", "next_seq"]
 
 Array = NDArray[Any]
 
-_next_seq = itertools.count().__next__
+next_seq = itertools.count().__next__
 
 
 class Node:
@@ -64,7 +64,7 @@ class Node:
         out: Any = None,
         residuals: Any = None,
     ) -> None:
-        self.seq = _next_seq()
+        self.seq = next_seq()
         self.op = op
         self.parents = parents
         self.params = params

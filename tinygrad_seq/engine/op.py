@@ -107,6 +107,7 @@ class Op:
         "mixes",
         "name",
         "outputs",
+        "plain",
         "plans",
         "rules",
         "sample",
@@ -149,6 +150,9 @@ class Op:
         self.why = why
         self.analytic = analytic
         self.mixes = mixes
+        self.plain = (
+            len(self.inputs) <= 2 and outputs == 1 and twin is None and mixes and not (keep or view)
+        ) and not self.variadic
         self.plans: dict[int, tuple[tuple[int, ...], bool]] = {}
 
     def _rule(self, fn: Callable[..., Any]) -> Rule:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.node import Array, Node, next_seq
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable, guarded
 from tinygrad_seq.errors import DtypeError
@@ -18,6 +18,7 @@ from tinygrad_seq.errors import DtypeError
 __all__ = ["ITEM", "apply", "bind_result_type", "lift"]
 
 _result: type[Variable] = Variable
+_new: Any = object.__new__
 
 
 def bind_result_type(kind: type[Variable]) -> None:
@@ -43,6 +44,10 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     are refused rather than mixed.
     """
     mode = current_mode.get()
+    if op.plain:
+        made = _apply_plain(op, operands, params, mode)
+        if made is not None:
+            return made
     if mode.composed and op.twin is not None:
         return op.twin(*operands, **params)
     arrays: list[Any] = []
@@ -104,6 +109,83 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     return several
 
 
+def _apply_plain(
+    op: Op, operands: tuple[Any, ...], params: dict[str, Any], mode: Mode
+) -> Variable | None:
+    """:func:`apply` for one or two operands of one dtype and one output; None if it is not so.
+
+    Most operations are of this kind, and on the short rows of a recurrent step the engine costs
+    more than the arithmetic. So what the general path does in loops and calls is written out:
+    that halves its cost.
+    """
+    a = operands[0]
+    x, p = (a._data, a._node) if isinstance(a, Variable) else (a, None)
+    if len(operands) == 1:
+        if type(x) is not np.ndarray:
+            return None
+        y = b = q = None
+        out = op.forward(x, **params) if params else op.forward(x)
+    else:
+        b = operands[1]
+        y, q = (b._data, b._node) if isinstance(b, Variable) else (b, None)
+        if type(x) is np.ndarray:
+            if type(y) is np.ndarray:
+                if x.dtype is not y.dtype:
+                    return None
+            elif type(y) is not float and type(y) is not int:
+                return None
+        elif type(y) is not np.ndarray or (type(x) is not float and type(x) is not int):
+            return None
+        out = op.forward(x, y, **params) if params else op.forward(x, y)
+    if type(out) is not np.ndarray:
+        out = np.asarray(out)
+    made: Variable = _new(_result)
+    made._data = out
+    made._node = None
+    made._grad = None
+    made._pin = None
+    made._base = None
+    made.name = ""
+    made.version = 0
+    needs = (p is not None) | (q is not None) << 1
+    if needs == 0 or not mode.grad:
+        return made
+    plan = op.plans.get(needs) or op.plan(len(operands), needs)
+    made._node = node = _new(Node)
+    node.seq = next_seq()
+    node.op = op
+    node.parents = (p,) if len(operands) == 1 else (p, q)
+    node.params = params
+    node.shape = out.shape
+    node.dtype = out.dtype
+    node.scope = mode.scope
+    if plan[0]:
+        keep = plan[0]
+        first = _kept(a, x) if 0 in keep else None
+        node.inputs = (
+            (first,) if len(operands) == 1 else (first, _kept(b, y) if 1 in keep else None)
+        )
+    else:
+        node.inputs = None
+    node.out = out if plan[1] else None
+    node.residuals = None
+    node.role = None
+    node.owner = None
+    node.freed = False
+    if mode.observer is not None:
+        mode.observer.recorded(node, out)
+    return made
+
+
+def _kept(operand: Any, array: Any) -> Any:
+    """What to save of an operand: guarded if it is a variable in a leaf's memory."""
+    if isinstance(operand, Variable):
+        node = operand._node
+        if operand._base is not None or node is None or node.op is None:
+            return guarded(operand)
+    return array
+
+
 def _saved(
     op: Op, operands: tuple[Any, ...], arrays: list[Any], needs: int
 ) -> tuple[tuple[Any, ...] | None, bool]:
@@ -117,12 +199,8 @@ def _saved(
     for i in plan[0]:
         operand, array = operands[i], arrays[i]
         # A cast operand is saved as cast: the rule must see what the forward saw.
-        if isinstance(operand, Variable) and operand._data is array:
-            node = operand._node
-            plain = operand._base is None and node is not None and node.op is not None
-            saved[i] = array if plain else guarded(operand)
-        else:
-            saved[i] = array
+        same = isinstance(operand, Variable) and operand._data is array
+        saved[i] = _kept(operand, array) if same else array
     return tuple(saved), plan[1]
 
 
