@@ -1,6 +1,7 @@
 """A from-scratch autograd micro-framework for sequence models, on NumPy."""
 
 from tinygrad_seq import errors
+from tinygrad_seq.engine.anomaly import anomaly
 from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope
 from tinygrad_seq.ops import *  # noqa: F403
 from tinygrad_seq.ops import __all__ as _op_names
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Tensor",
+    "anomaly",
     "checkpoint",
     "composed",
     "enable_grad",
