@@ -38,7 +38,7 @@ def module_block(
     elif item.kind in {"output", "loss"}:
         shape = _circle(item, theme)
     else:
-        shape = _cell(item, theme, heat)
+        shape = _cell(item, graph, theme, heat)
     if roads:
         shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 36)
     half_w, half_h = shape.width / 2, shape.height / 2
@@ -94,7 +94,7 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     )
 
 
-def _cell(item: Item, theme: Theme, heat: HeatScale | None) -> Shape:
+def _cell(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None) -> Shape:
     bar = item.place.step == BAR
     lines = [Line("⋯" if bar else cell_name(item), 12, bold=True)]
     if bar and not item.gradients.keys() & {"h", "c"}:
@@ -113,7 +113,8 @@ def _cell(item: Item, theme: Theme, heat: HeatScale | None) -> Shape:
     if not bar and shape_text(item.shape):
         lines.append(Line(shape_text(item.shape), 10))
     if bar:
-        lines.append(Line(f"{item.count} nodes", 10))
+        hidden = graph.length - sum(isinstance(step, int) for step in graph.steps)
+        lines.append(Line(f"{hidden:,} steps, {item.count:,} nodes", 10))
     lines += [
         Line(f"|∂L/∂{role}| {span_text(item.gradients[role])}", 10)
         for role in ("h", "c")

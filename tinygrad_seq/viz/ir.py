@@ -21,6 +21,9 @@ DEPTH, WEIGHT = "depth", "weight"
 Step = Union[int, str, None]  # noqa: UP007  (evaluated at run time on 3.10)
 
 
+_SAFE = {character: f"%{ord(character):02x}" for character in "%[]@:"}
+
+
 class Place(NamedTuple):
     """Where in the model, and when; ``step`` None is outside time."""
 
@@ -36,7 +39,10 @@ class Place(NamedTuple):
     def __str__(self) -> str:
         layer = "" if self.layer is None else f"[{self.layer}]"
         step = "" if self.step is None else f"@{self.step}"
-        return f"{self.path}{layer}{step}"
+        path = self.path
+        if not path.replace(".", "").replace("_", "").isalnum():
+            path = "".join(_SAFE.get(character, character) for character in path)
+        return f"{path}{layer}{step}"
 
 
 @dataclass(slots=True)
@@ -147,7 +153,6 @@ class Graph:
     inside: int = 0
     """Recorded edges inside items."""
     roots: list[str] = field(default_factory=list)
-    traced: bool = False
 
     def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:
         """Add `count` recorded edges between two items."""

@@ -1,31 +1,30 @@
 """From recorded nodes to a graph of items: which nodes share an item decides view and level.
 
-Everything here is a quotient: :class:`_Grouping` gives every recorded node the id of its item,
-:func:`build` counts nodes and edges into items. Views map time steps (unrolled: themselves,
+Everything here is one quotient: :class:`~tinygrad_seq.viz.keys.Keys` gives every recorded node its
+item, :func:`build` counts nodes and edges into items. Views map time steps (unrolled: themselves,
 elided: a bar, rolled: one ``t``), levels map nodes within a step (module, cell, op).
+
+Nodes are visited once, from the newest to the oldest. Beside the drawing itself, only the edges
+into nodes not yet visited are held, so memory grows with the drawing and hardly with T.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.viz.context import add_context
-from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, Graph, Item, Place, Span, Step
+from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, Graph, Item, Span, Step
+from tinygrad_seq.viz.keys import Key, Keys, User, item_id
 from tinygrad_seq.viz.trace import constant_norms
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
-    from tinygrad_seq.viz.trace import Trace
+    from tinygrad_seq.viz.trace import Summary, Trace
 
 __all__ = ["build", "recorded_nodes"]
 
 STATES = ("h", "c")
-_ABSORBING = {"z", "logits", "loss"}  # roles that stand for the untagged nodes leading up to them
-_PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
 
 
 def recorded_nodes(roots: Iterable[Node]) -> list[Node]:
@@ -47,7 +46,6 @@ def build(
     view: str = "unrolled",
     level: str = "module",
     trace: Trace | None = None,
-    shown: Callable[[int], Step] | None = None,
 ) -> Graph:
     """Count recorded nodes and edges into the items and edges of one view.
 
@@ -61,20 +59,16 @@ def build(
         What becomes of the nodes within a step.
     trace : Trace, optional
         Norms of values and gradients, and source lines.
-    shown : callable, optional
-        Maps a time step to the one it is drawn at; by default it follows from `view`.
     """
     taken = {node.scope.step for node in nodes if node.op is not None}
     steps = sorted(step for step in taken if step is not None)
-    length = steps[-1] + 1 if steps else 0
-    shown = shown or _time_map(view, steps)
-    grouping = _Grouping(nodes, roots, level, shown)
-    graph = Graph(view, level, length=length, recorded=len(nodes), traced=trace is not None)
+    shown = _time_map(view, steps)
+    keys = Keys(level, shown, [node for node in nodes if node.op is None])
+    graph = Graph(view, level, length=steps[-1] + 1 if steps else 0, recorded=len(nodes))
     graph.steps = list(dict.fromkeys(shown(step) for step in steps))
-    _count_items(graph, nodes, grouping, trace)
-    starts = _count_edges(graph, nodes, grouping, trace)
-    graph.roots = list(dict.fromkeys(grouping.item[seq] for seq in grouping.roots))
-    add_context(graph, starts)
+    folding = _Folding(graph, keys, trace)
+    folding.fold(nodes, roots)
+    add_context(graph, folding.starts)
     return graph
 
 
@@ -87,220 +81,169 @@ def _time_map(view: str, steps: list[int]) -> Callable[[int], Step]:
     return lambda step: step
 
 
-class _Grouping:
-    """The item id of every node that is drawn; nodes without one are plumbing."""
+class _Pending:
+    """What is known of a node before it is visited: the edges out of it."""
 
-    def __init__(
-        self, nodes: list[Node], roots: list[Node], level: str, shown: Callable[[int], Step]
-    ) -> None:
-        self.shown = shown
-        self.item: dict[int, str] = {}
-        self.kinds: dict[str, tuple[Place, str]] = {}
-        self.exits: set[int] = set()
-        self._users: dict[int, set[tuple[str, int | None]]] = {}
-        self.level = level
-        self.roots = [origin.seq for root in roots if (origin := self.origin(root)) is not None]
-        self._roots = set(self.roots)
-        self._late: set[int] = set()
-        self._counters: dict[tuple[Any, ...], int] = {}
-        self._leaves: dict[int, str] = {}
-        self._name_leaves(nodes)
-        if level == "op":
-            for node in nodes:
-                self._assign(node, self._op_key(node))
-        else:
-            self._mark_late(nodes)
-            for node in reversed(nodes):
-                if node.seq in self._roots or node.seq in self._users:
-                    self._assign(node, self._coarse_key(node))
+    __slots__ = ("edges", "feeds_steps", "single", "users")
 
-    # -- what every level shares ----------------------------------------------------------------
+    def __init__(self) -> None:
+        self.edges: dict[tuple[str, str, int], tuple[int, Span | None]] = {}
+        self.single: User | None = None
+        self.users = 0
+        """Different users: 0, 1, or 2 for more."""
+        self.feeds_steps = False
 
-    def _name_leaves(self, nodes: list[Node]) -> None:
-        used: set[str] = set()
-        unnamed = 0
-        for node in nodes:
-            if node.op is not None:
+    def add(self, user: User, edge: tuple[str, str, int], share: Span | None) -> None:
+        count, span = self.edges.get(edge, (0, None))
+        if share is not None:
+            if span is None:
+                span = share
+            else:
+                span.add(share)
+        self.edges[edge] = (count + 1, span)
+        if self.users == 0:
+            self.single, self.users = user, 1
+        elif self.users == 1 and user != self.single:
+            self.single, self.users = None, 2
+
+
+class _Folding:
+    """Visits nodes from the newest to the oldest and fills a graph."""
+
+    def __init__(self, graph: Graph, keys: Keys, trace: Trace | None) -> None:
+        self.graph, self.keys, self.trace = graph, keys, trace
+        self.pending: dict[int, _Pending] = {}
+        self.starts: dict[tuple[str, int | None, Step, str], float | None] = {}
+        self._oldest: dict[str, int] = {}
+
+    def fold(self, nodes: list[Node], roots: list[Node]) -> None:
+        """Count everything, then put items in the order they were first recorded in."""
+        drawn = [origin.seq for root in roots if (origin := self.keys.origin(root)) is not None]
+        tops = dict.fromkeys(drawn, "")
+        for node in reversed(nodes):
+            pending = self.pending.pop(node.seq, None)
+            if pending is None and node.seq not in tops:
+                self._plumbing(node)
                 continue
-            owner = node.owner() if node.owner is not None else None
-            name = owner.name if owner is not None else ""
-            if name:
-                wanted, again = f"weight:{name}", 2
-                while wanted in used:
-                    wanted, again = f"weight:{name}~{again}", again + 1
-                used.add(wanted)
-                self._leaves[node.seq] = wanted
-            else:
-                self._leaves[node.seq] = f"leaf:{unnamed}"
-                unnamed += 1
+            name = self._visit(node, pending or _Pending(), node.seq in tops)
+            if node.seq in tops:
+                tops[node.seq] = name
+        graph = self.graph
+        graph.roots = list(dict.fromkeys(tops.values()))
+        order = sorted(graph.items, key=self._oldest.__getitem__)
+        graph.items = {name: graph.items[name] for name in order}
+        place = {name: index for index, name in enumerate(order)}
+        graph.edges = dict(
+            sorted(graph.edges.items(), key=lambda e: (place[e[0][1]], place[e[0][0]], e[0][2:]))
+        )
 
-    def _assign(self, node: Node, key: tuple[Place, str]) -> None:
-        place, part = key
-        item = part if node.op is None else f"{place}:{part}" if part else str(place)
-        self.item[node.seq] = item
-        self.kinds.setdefault(item, key)
-        users = self._users.get(node.seq, ())
-        if node.seq in self._roots or any(user != item for user, _ in users):
-            self.exits.add(node.seq)
-        for parent in node.parents:
-            origin = self.origin(parent)
-            if origin is not None:
-                known = self._users.setdefault(origin.seq, set())
-                if len(known) < 2:
-                    known.add((item, node.scope.step))
+    def _plumbing(self, node: Node) -> None:
+        """A node that only passes on what was stacked: nothing that is drawn leads to it."""
+        edges = sum(parent is not None for parent in node.parents)
+        self.graph.plumbing += 1
+        self.graph.recorded_edges += edges
+        self.graph.inside += edges
 
-    def origin(self, parent: Node | None) -> Node | None:
-        """Where an operand comes from: an entry picked from a stack is what was stacked."""
-        while parent is not None and self.level != "op":
-            picked = _picked(parent)
-            if picked is parent:
-                break
-            parent = picked
-        return parent
-
-    def _numbered(self, place: Place, label: str, step: int | None) -> str:
-        """A label with its number among equal ones at one place and real step."""
-        key = (place.path, place.layer, step, label)
-        count = self._counters.get(key, 0)
-        self._counters[key] = count + 1
-        return f"{label}.{count}"
-
-    # -- op level: every node is an item --------------------------------------------------------
-
-    def _op_key(self, node: Node) -> tuple[Place, str]:
-        scope = node.scope
-        if node.op is None:
-            return Place(), self._leaves[node.seq]
-        real = scope.step if scope.step is not None else _picked_step(node)
-        step = None if real is None else self.shown(real)
-        place = Place(scope.path, scope.layer, step)
-        if step == BAR:
-            return place, ""
-        label = node.role or node.op.name
-        number = self._numbered(place, label, real)
-        return place, label if node.role and number.endswith(".0") else number
-
-    # -- module and cell level ------------------------------------------------------------------
-
-    def _mark_late(self, nodes: list[Node]) -> None:
-        """Nodes outside time that come after some time step."""
-        for node in nodes:
-            if node.scope.step is None:
-                for parent in node.parents:
-                    if parent is not None and (
-                        parent.scope.step is not None or parent.seq in self._late
-                    ):
-                        self._late.add(node.seq)
-                        break
-
-    def _coarse_key(self, node: Node) -> tuple[Place, str]:
-        scope = node.scope
-        if node.op is None:
-            return Place(), self._leaves[node.seq]
-        users = self._users.get(node.seq, set())
-        single = next(iter(users)) if len(users) == 1 and node.seq not in self._roots else None
-        if scope.step is None:
-            return self._timeless_key(node, single)
-        step = self.shown(scope.step)
-        place = Place(scope.path, scope.layer, step)
-        if self.level == "module" or step == BAR:
-            return place, ""
-        return place, self._part(node, place, single)
-
-    def _timeless_key(self, node: Node, single: Any) -> tuple[Place, str]:
-        assert node.op is not None
-        late = node.seq in self._late
-        if single is not None and single[1] is None:
-            place, part = self.kinds[single[0]]
-            unnamed = not node.scope.path and not place.path
-            if place.step is None and (node.op.name in _PASSING or unnamed):
-                return place, part
-        place = Place(node.scope.path, node.scope.layer, None)
-        if place.path or place.layer is not None:
-            return place, "" if late else "before"
-        return place, self._numbered(place, node.op.name, None)
-
-    def _part(self, node: Node, place: Place, single: Any) -> str:
-        """The part of a cell that a node belongs to."""
-        assert node.op is not None
-        if node.role:
-            return node.role
-        parent = node.parents[0] if node.parents else None
-        if node.op.name == "split" and parent is not None and parent.role == "z":
-            return "z"
-        if single is not None and single[1] == node.scope.step:
-            there, part = self.kinds[single[0]]
-            if there == place and (part in _ABSORBING or node.op is ITEM):
-                return part
-        roles = [self._operand_role(operand) for operand in node.parents]
-        if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
-            # Named by what is multiplied; a constant beside the forget gate is the carried c.
-            return "*".join(role or "c" for role in roles)
-        return self._numbered(place, node.op.name, node.scope.step)
-
-    @staticmethod
-    def _operand_role(operand: Node | None) -> str:
-        return (operand.role or "") if operand is not None else ""
-
-
-def _picked(node: Node) -> Node | None:
-    """What ``stack(parts)[t]`` picks: part t (None for a constant); otherwise the node itself."""
-    if node.op is None or node.op.name != "getitem":
-        return node
-    (stack,) = node.parents
-    index = node.params["index"]
-    if isinstance(index, np.ndarray) and index.ndim == 0 and index.dtype.kind in "iu":
-        index = int(index)
-    whole = isinstance(index, int) and not isinstance(index, bool)
-    if stack is None or stack.op is None or stack.op.name != "stack" or not whole:
-        return node
-    return stack.parents[index] if stack.params["axis"] == 0 else node
-
-
-def _picked_step(node: Node) -> int | None:
-    """The time step of what a node outside time picks from a stack over time."""
-    picked = _picked(node)
-    return None if picked is None or picked is node else picked.scope.step
-
-
-def _count_items(graph: Graph, nodes: list[Node], grouping: _Grouping, trace: Trace | None) -> None:
-    for node in nodes:
-        name = grouping.item.get(node.seq)
-        if name is None:
-            graph.plumbing += 1
-            continue
-        item = graph.items.get(name)
+    def _visit(self, node: Node, pending: _Pending, is_root: bool) -> str:
+        single = None if is_root else pending.single
+        key = self.keys.key(node, single, pending.feeds_steps)
+        name = item_id(key)
+        self._oldest[name] = node.seq
+        item = self.graph.items.get(name)
         if item is None:
-            place, part = grouping.kinds[name]
-            item = graph.items[name] = Item(name, "", place, part)
-        item.count += 1
-        operation = node.op.name if node.op is not None else "leaf"
-        item.ops[operation] = item.ops.get(operation, 0) + 1
-        if node.role:
-            item.roles.add(node.role)
-        leads_out = node.seq in grouping.exits or node.role in STATES
-        if item.shape is None or (leads_out and not (item.roles and node.role is None)):
-            item.shape, item.dtype = node.shape, str(node.dtype)
-        if node.op is None:
-            owner = node.owner() if node.owner is not None else None
-            item.names = [((owner.name if owner is not None else "") or "leaf", node.shape)]
-        if trace is not None and (node.role or (leads_out and not item.roles)):
-            _note_trace(item, node, trace)
-    for item in graph.items.values():
-        item.kind = _kind(item, graph.level)
+            item = self.graph.items[name] = Item(name, "", key[0], key[1])
+        leads_out = is_root or any(head != name for head, _, _ in pending.edges)
+        _count_node(item, node, leads_out, self.trace)
+        item.kind = _kind(item, self.graph.level)
+        self._flush(item, node, pending)
+        self._look_back(node, key, name, pending)
+        return name
+
+    def _flush(self, item: Item, node: Node, pending: _Pending) -> None:
+        """Count the edges out of a node, now that its own item is known."""
+        graph = self.graph
+        for (head, kind, delay), (count, share) in pending.edges.items():
+            graph.recorded_edges += count
+            if item.id == head and (delay == 0 or item.kind == "bar"):
+                graph.inside += count
+                continue
+            edge = graph.edge(
+                item.id, head, WEIGHT if item.kind == "weight" else kind, delay, count
+            )
+            if share is not None:
+                if edge.contribution is None:
+                    edge.contribution = share
+                else:
+                    edge.contribution.add(share)
+
+    def _look_back(self, node: Node, key: Key, name: str, pending: _Pending) -> None:
+        """Tell the operands of a node who uses them."""
+        user = (key, node.scope.step)
+        stepped = node.scope.step is not None or pending.feeds_steps
+        for parent in node.parents:
+            origin = self.keys.origin(parent)
+            if origin is None:
+                if parent is not None:
+                    self.graph.recorded_edges += 1
+                    self.graph.inside += 1
+                continue
+            known = self.pending.get(origin.seq)
+            if known is None:
+                known = self.pending[origin.seq] = _Pending()
+            known.feeds_steps = known.feeds_steps or stepped
+            known.add(user, (name, *_edge_type(node, origin)), self._share(node, origin))
+        if None in node.parents and node.scope.step is not None:
+            self._note_start(node)
+
+    def _share(self, node: Node, origin: Node) -> Span | None:
+        """What this use of a leaf adds to its gradient."""
+        if self.trace is None or origin.op is not None:
+            return None
+        share = self.trace.contributions.get((node.seq, origin.seq))
+        return None if share is None else Span.of(share)
+
+    def _note_start(self, node: Node) -> None:
+        """Whether the constant that a cell carries in is zero, where that is known."""
+        op, scope = node.op, node.scope
+        assert op is not None and scope.step is not None
+        if node.role or op.name not in {"matmul", "multiply"}:
+            return
+        step = self.keys.shown(scope.step)
+        if step == BAR:
+            return
+        known = self.trace.constants.get(node.seq) if self.trace is not None else None
+        norms = known if known is not None else constant_norms(node)
+        found = [norm for norm in norms if norm is not None]
+        self.starts[scope.path, scope.layer, step, _slot(node)] = found[0] if found else None
 
 
-def _note_trace(item: Item, node: Node, trace: Trace) -> None:
-    role = node.role or ""
-    for found, spans in ((trace.values, item.values), (trace.gradients, item.gradients)):
-        summary = found.get(node.seq)
-        if summary is not None:
-            span = Span.of(summary.norm)
-            if role in spans:
-                spans[role].add(span)
-            else:
-                spans[role] = span
-    item.source = trace.sources.get(node.seq, item.source)
+def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
+    """Add a node to its item; the newest that leads out of it gives the item its shape."""
+    item.count += 1
+    operation = node.op.name if node.op is not None else "leaf"
+    item.ops[operation] = item.ops.get(operation, 0) + 1
+    tells = node.role in STATES or (leads_out and not item.roles)
+    if item.shape is None or (tells and not item.roles & {"h"}):
+        item.shape, item.dtype = node.shape, str(node.dtype)
+    if node.op is None:
+        owner = node.owner() if node.owner is not None else None
+        item.names = [((owner.name if owner is not None else "") or "leaf", node.shape)]
+    if trace is not None and (node.role or (leads_out and not item.roles)):
+        _add_summary(item.values, node, trace.values)
+        _add_summary(item.gradients, node, trace.gradients)
+        item.source = item.source or trace.sources.get(node.seq, "")
+    if node.role:
+        item.roles.add(node.role)
+
+
+def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) -> None:
+    summary = found.get(node.seq)
+    if summary is not None:
+        span, role = Span.of(summary.norm), node.role or ""
+        if role in spans:
+            spans[role].add(span)
+        else:
+            spans[role] = span
 
 
 def _kind(item: Item, level: str) -> str:
@@ -321,79 +264,21 @@ def _kind(item: Item, level: str) -> str:
     return "output" if "logits" in item.roles else "module"
 
 
-Starts = dict[tuple[str, "int | None", Step, str], "float | None"]
-"""Norm of the constant that a cell carries in, by path, layer, step and kind; None if unknown."""
-
-
-def _count_edges(
-    graph: Graph, nodes: list[Node], grouping: _Grouping, trace: Trace | None
-) -> Starts:
-    starts: Starts = {}
-    for node in nodes:
-        head = grouping.item.get(node.seq)
-        if head is None:
-            graph.recorded_edges += sum(parent is not None for parent in node.parents)
-            graph.inside += sum(parent is not None for parent in node.parents)
-            continue
-        for parent in node.parents:
-            graph.recorded_edges += parent is not None
-            origin = grouping.origin(parent)
-            if origin is None:
-                graph.inside += parent is not None
-                continue
-            _count_edge(graph, node, origin, grouping, head, trace)
-        if None in node.parents and node.scope.step is not None:
-            _note_start(starts, node, grouping, trace)
-    return starts
-
-
-def _count_edge(
-    graph: Graph, node: Node, origin: Node, grouping: _Grouping, head: str, trace: Trace | None
-) -> None:
-    tail = grouping.item[origin.seq]
+def _edge_type(node: Node, origin: Node) -> tuple[str, int]:
+    """Kind and delay of the edge from `origin` to `node`."""
     here, there = node.scope.step, origin.scope.step
-    delay = 0 if here is None or there is None or origin.op is None else here - there
-    if tail == head and (delay == 0 or graph.items[tail].kind == "bar"):
-        graph.inside += 1
-        return
-    edge = graph.edge(tail, head, _edge_kind(graph, node, origin, tail, delay), delay)
-    if trace is not None and origin.op is None:
-        share = trace.contributions.get((node.seq, origin.seq))
-        if share is not None:
-            if edge.contribution is None:
-                edge.contribution = Span.of(share)
-            else:
-                edge.contribution.add(Span.of(share))
-
-
-def _edge_kind(graph: Graph, node: Node, origin: Node, tail: str, delay: int) -> str:
-    if graph.items[tail].kind == "weight":
-        return WEIGHT
-    if delay:
-        return origin.role if origin.role in STATES else "state"
-    carried = origin.scope.step is None and node.scope.step is not None and node.role is None
-    if carried and node.op is not None and graph.items[tail].place.row == (node.scope.path, None):
-        return _slot(node)  # an initial state that was computed or is trained
-    return DEPTH
+    if here is None or origin.op is None:
+        return DEPTH, 0
+    if there is None:
+        # A start that was computed or is trained comes from the layer itself, outside time.
+        is_start = node.role is None and origin.scope.path == node.scope.path
+        own = is_start and origin.scope.layer is None and node.scope.layer is not None
+        return (_slot(node) if own else DEPTH), 0
+    if here == there:
+        return DEPTH, 0
+    return (origin.role if origin.role in STATES else "state"), here - there
 
 
 def _slot(node: Node) -> str:
     """Which state an operand of a cell's first operation is: c is multiplied, h is projected."""
     return "c" if node.op is not None and node.op.name == "multiply" else "h"
-
-
-def _note_start(starts: Starts, node: Node, grouping: _Grouping, trace: Trace | None) -> None:
-    """Whether the constant that a cell carries in is zero, where that is known."""
-    op = node.op
-    assert op is not None and node.scope.step is not None
-    if node.role or op.name not in {"matmul", "multiply"}:
-        return
-    step = grouping.shown(node.scope.step)
-    known = trace.constants.get(node.seq) if trace is not None else None
-    norms = known if known is not None else constant_norms(node)
-    found = [norm for norm in norms if norm is not None]
-    key = (node.scope.path, node.scope.layer, step, _slot(node))
-    if step != BAR and step != FOLDED:
-        starts[key] = found[0] if found else None
-    elif step == FOLDED:
-        starts.setdefault(key, found[0] if found else None)

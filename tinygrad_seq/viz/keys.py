@@ -1,0 +1,169 @@
+"""Which item a recorded node belongs to, at each level of detail.
+
+Nodes are asked about from the newest to the oldest, so that what uses a node is known before the
+node itself: untagged nodes that only serve one thing become part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.viz.ir import BAR, Place, Step
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Node
+
+__all__ = ["Key", "Keys", "User", "item_id", "picked"]
+
+Key = tuple[Place, str]
+"""Where an item is, and which part of what is there."""
+User = tuple[Key, "int | None"]
+"""What uses a node, and at which real time step."""
+
+_ABSORBING = {"z", "logits", "loss"}  # roles that stand for the untagged nodes leading up to them
+_PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
+_LEAVES = ("weight:", "leaf:")
+
+
+def item_id(key: Key) -> str:
+    """The stable name of an item."""
+    place, part = key
+    if part.startswith(_LEAVES):
+        return part
+    return f"{place}:{part}" if part else str(place)
+
+
+def picked(node: Node) -> Node | None:
+    """What ``stack(parts)[t]`` picks: part t (None for a constant); otherwise the node itself."""
+    if node.op is None or node.op.name != "getitem":
+        return node
+    (stack,) = node.parents
+    index = node.params["index"]
+    if isinstance(index, np.ndarray) and index.ndim == 0 and index.dtype.kind in "iu":
+        index = int(index)
+    whole = isinstance(index, int) and not isinstance(index, bool)
+    if stack is None or stack.op is None or stack.op.name != "stack" or not whole:
+        return node
+    return stack.parents[index] if stack.params["axis"] == 0 else node
+
+
+class Keys:
+    """Answers for the nodes of one graph.
+
+    Parameters
+    ----------
+    level : {"module", "cell", "op"}
+    shown : callable
+        Maps a time step to the one it is drawn at.
+    leaves : list of Node
+        Oldest first.
+    """
+
+    def __init__(self, level: str, shown: Callable[[int], Step], leaves: list[Node]) -> None:
+        self.level = level
+        self.shown = shown
+        self._counters: dict[tuple[Place, int | None, str], int] = {}
+        self._leaves = _leaf_names(leaves)
+
+    def origin(self, parent: Node | None) -> Node | None:
+        """Where an operand comes from: an entry picked from a stack is what was stacked."""
+        while parent is not None and self.level != "op":
+            found = picked(parent)
+            if found is parent:
+                break
+            parent = found
+        return parent
+
+    def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
+        """The key of a node.
+
+        Parameters
+        ----------
+        node : Node
+        single : (key, real step), optional
+            Its only user, if it has only one.
+        feeds_steps : bool
+            Whether a node with a time step comes after it.
+        """
+        if node.op is None:
+            return Place(), self._leaves[node.seq]
+        scope = node.scope
+        real = scope.step
+        if real is None and self.level == "op":
+            found = picked(node)  # one entry of a stack over time belongs to that time
+            real = None if found is None or found is node else found.scope.step
+        if real is None:
+            return self._timeless(node, single, feeds_steps)
+        step = self.shown(real)
+        place = Place(scope.path, scope.layer, step)
+        if self.level == "module" or step == BAR:
+            return place, ""
+        if self.level == "cell":
+            return place, self._part(node, place, single)
+        label = node.role or node.op.name
+        number = self._numbered(place, real, label)
+        return place, label if node.role and number.endswith(".0") else number
+
+    def _numbered(self, place: Place, step: int | None, label: str) -> str:
+        """A label with its number, from the newest, among equal ones at one real step."""
+        slot = (place, step, label)
+        count = self._counters.get(slot, 0)
+        self._counters[slot] = count + 1
+        return f"{label}.{count}"
+
+    def _timeless(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
+        assert node.op is not None
+        scope = node.scope
+        if self.level == "op":
+            place = Place(scope.path, scope.layer, None)
+            return place, self._numbered(place, None, node.op.name)
+        if single is not None and single[1] is None:
+            place, part = single[0]
+            unnamed = not scope.path and not place.path
+            if place.step is None and (node.op.name in _PASSING or unnamed):
+                return place, part
+        place = Place(scope.path, scope.layer, None)
+        if place.path or place.layer is not None:
+            return place, "before" if feeds_steps else ""
+        return place, self._numbered(place, None, node.op.name)
+
+    def _part(self, node: Node, place: Place, single: User | None) -> str:
+        """The part of a cell that a node belongs to."""
+        assert node.op is not None
+        if node.role:
+            return node.role
+        parent = node.parents[0] if node.parents else None
+        if node.op.name == "split" and parent is not None and parent.role == "z":
+            return "z"
+        if single is not None and single[1] == node.scope.step:
+            there, part = single[0]
+            if there == place and (part in _ABSORBING or node.op is ITEM):
+                return part
+        roles = [(operand.role or "") if operand else "" for operand in node.parents]
+        if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
+            # Named by what is multiplied; a constant beside the forget gate is the carried c.
+            return "*".join(role or "c" for role in roles)
+        return self._numbered(place, node.scope.step, node.op.name)
+
+
+def _leaf_names(leaves: list[Node]) -> dict[int, str]:
+    """Names of leaves by seq: unique, and the same in every run of one program."""
+    names: dict[int, str] = {}
+    used: set[str] = set()
+    unnamed = 0
+    for node in leaves:
+        owner = node.owner() if node.owner is not None else None
+        if owner is None or not owner.name:
+            names[node.seq] = f"leaf:{unnamed}"
+            unnamed += 1
+            continue
+        wanted, again = f"weight:{owner.name}", 2
+        while wanted in used:
+            wanted, again = f"weight:{owner.name}~{again}", again + 1
+        used.add(wanted)
+        names[node.seq] = wanted
+    return names
