@@ -174,7 +174,9 @@ def check_indices(ids: Any, size: int, what: str) -> Array:
     array = np.asarray(ids)
     if array.dtype.kind not in "iu":
         raise DtypeError(f"{what}: ids", expected="an integer dtype", got=array.dtype)
-    if array.size and (array.min() < 0 or array.max() >= size):
+    # Seen as unsigned, a negative id is a huge one: one pass finds both ends.
+    unsigned = array.view(f"u{array.itemsize}")
+    if array.size and unsigned.max() >= size:
         bad = np.argwhere((array < 0) | (array >= size))[0]
         raise IndexRangeError(
             f"{what}: id out of range at position {tuple(int(i) for i in bad)}",

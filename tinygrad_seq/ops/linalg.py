@@ -150,6 +150,8 @@ def matmul(a: TensorLike, b: TensorLike) -> Tensor:
         If an operand is a scalar or the inner sizes differ.
     """
     shape_a, shape_b = shape_of(a), shape_of(b)
+    if len(shape_a) == len(shape_b) == 2 and shape_a[1] == shape_b[0]:
+        return record(MATMUL, (a, b), {})
     inner_b = shape_b[-2] if len(shape_b) > 1 else shape_b[0] if shape_b else None
     if not shape_a or shape_a[-1] != inner_b:
         raise ShapeError(
