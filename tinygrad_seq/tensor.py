@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import bind_result_type
@@ -138,6 +139,37 @@ class Tensor(Variable):
         """Ask :meth:`backward` to fill ``.grad`` of this intermediate result too."""
         if self._node is not None:
             self._node.owner = weakref.ref(self)
+
+    def register_hook(self, hook: Hook) -> Handle:
+        """Have `hook` called with the complete gradient of this tensor in every backward.
+
+        Parameters
+        ----------
+        hook : callable
+            Of the gradient: a read-only array, or a Tensor under ``create_graph=True``. What it
+            returns takes the gradient's place; None leaves it.
+
+        Returns
+        -------
+        Handle
+            ``handle.remove()`` ends it.
+
+        Examples
+        --------
+        >>> import tinygrad_seq as tgs
+        >>> x = tgs.tensor(3.0, requires_grad=True)
+        >>> h = x * 2
+        >>> handle = h.register_hook(lambda g: g.clip(-1, 1))
+        >>> (h * 10).backward()
+        >>> x.grad.item()
+        2.0
+        """
+        if self._node is None:
+            raise GraphError(
+                "register_hook: this tensor does not require gradients",
+                hint="make it with requires_grad=True, or register on a result of such a tensor",
+            )
+        return add_hook(self._node, hook)
 
     def tag(self, role: str) -> Tensor:
         """Say what the tensor is (h, c, logits, loss, ...): drawings place nodes by role."""

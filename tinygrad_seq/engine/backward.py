@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.engine.hooks import any_hooks, run_hooks
 from tinygrad_seq.engine.mode import Observer, current_mode
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Op, Rule, Want
@@ -65,20 +66,25 @@ def backpropagate(
     for node, cotangent in starts:
         walk.deposit(node, node, cotangent)
     cotangents = walk.cotangents
+    hooked = any_hooks()
     for node in passed:
         kept = node.owner is not None if targets is None else node in targets
         cotangent = cotangents.get(node) if kept else cotangents.pop(node, None)
         if cotangent is not None:
+            if hooked:
+                cotangent = walk.hook(node, cotangent)
             if walk.observer is not None:
                 walk.tell(node, cotangent)
             walk.propagate(node, cotangent)
         if not retain_graph:
             node.free()
     walk.finish_deferred()
-    if walk.observer is not None:
-        told = set(passed)
-        for node in [node for node in cotangents if node not in told]:
-            walk.tell(node, cotangents[node])
+    if hooked or walk.observer is not None:
+        done = stop.union(passed)
+        for node in [node for node in cotangents if node not in done]:
+            cotangent = walk.hook(node, cotangents[node])
+            if walk.observer is not None:
+                walk.tell(node, cotangent)
     return {node: walk.result(node) for node in cotangents if targets is None or node in targets}
 
 
@@ -258,6 +264,14 @@ class _Walk:
         if self.lift is None and node not in self._owned:
             return np.array(cotangent)
         return cotangent
+
+    def hook(self, node: Node, cotangent: Any) -> Any:
+        """The complete cotangent of a node after the hooks on it."""
+        changed = run_hooks(node, cotangent)
+        if changed is not cotangent and node in self.cotangents:
+            self.cotangents[node] = changed
+            self._owned.discard(node)
+        return changed
 
     def tell(self, node: Node, cotangent: Any) -> None:
         """Show the observer the complete cotangent of a node."""

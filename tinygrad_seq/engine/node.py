@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,13 +33,14 @@ class Node:
 
     ``seq`` grows with every node made, so descending ``seq`` is a valid backward order.
     ``inputs``, ``out`` and ``residuals`` are what the rules asked to be saved. ``parents`` has
-    one entry per operand, None for a constant.
+    one entry per operand, None for a constant. ``hooks`` is not set before one is registered.
     """
 
     __slots__ = (
         "__weakref__",
         "dtype",
         "freed",
+        "hooks",
         "inputs",
         "op",
         "out",
@@ -51,6 +53,8 @@ class Node:
         "seq",
         "shape",
     )
+
+    hooks: dict[int, Callable[[Any], Any]]
 
     def __init__(
         self,
