@@ -35,7 +35,7 @@ def test_drawing_renders_to_every_format(tmp_path):
 
 def test_unknown_suffix_names_the_known_ones(tmp_path):
     loss, _ = composed_loss(Model(), 2)
-    with pytest.raises(ConfigError, match=r"\.svg, \.png, \.pdf, \.gv"):
+    with pytest.raises(ConfigError, match=r"\.svg, \.png, \.pdf, \.html, \.gv"):
         loss.draw().save(tmp_path / "a.jpeg")
 
 

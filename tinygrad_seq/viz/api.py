@@ -14,6 +14,7 @@ from tinygrad_seq.viz.cells import LSTM_ROADS, RNN_ROADS, template_block, templa
 from tinygrad_seq.viz.dot import dot_text
 from tinygrad_seq.viz.expand import expand_fused
 from tinygrad_seq.viz.grid import Grid
+from tinygrad_seq.viz.html import page_data
 from tinygrad_seq.viz.ir import BAR, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.layered import layered_block
 from tinygrad_seq.viz.legend import add_legend
@@ -124,7 +125,8 @@ def draw(
         )
     picture = _picture(graph, colors, weights, direction == "both")
     picture.title = f"{view} graph, {level} level, {graph.length} time steps"
-    return Drawing(dot_text(picture, colors), picture.title, timeout)
+    data = page_data(graph, colors)
+    return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data)
 
 
 def _picture(graph: Graph, colors: Theme, weights: str, both: bool) -> Picture:

@@ -153,6 +153,10 @@ class Graph:
     inside: int = 0
     """Recorded edges inside items."""
     roots: list[str] = field(default_factory=list)
+    series: dict[tuple[str, str], dict[int, tuple[float | None, float | None]]] = field(
+        default_factory=dict
+    )
+    """Traced norms of value and gradient by (row, role) and time step, hidden steps included."""
 
     def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:
         """Add `count` recorded edges between two items."""

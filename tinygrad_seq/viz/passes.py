@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["build", "recorded_nodes"]
 
 STATES = ("h", "c")
+SERIES = {"h", "c", "logits", "loss"}
 
 
 def recorded_nodes(roots: Iterable[Node]) -> list[Node]:
@@ -155,6 +156,8 @@ class _Folding:
         leads_out = is_root or any(head != name for head, _, _ in pending.edges)
         _count_node(item, node, leads_out, self.trace)
         item.kind = _kind(item, self.graph.level)
+        if self.trace is not None and node.role in SERIES and node.scope.step is not None:
+            self._note_series(node, self.trace)
         self._flush(item, node, pending)
         self._look_back(node, key, name, pending)
         return name
@@ -194,6 +197,15 @@ class _Folding:
             known.add(user, (name, *_edge_type(node, origin)), self._share(node, origin))
         if None in node.parents and node.scope.step is not None:
             self._note_start(node)
+
+    def _note_series(self, node: Node, trace: Trace) -> None:
+        """Keep the norms of a state, of logits or of a loss over time."""
+        scope = node.scope
+        assert node.role is not None and scope.step is not None
+        row = scope.path + ("" if scope.layer is None else f" {scope.layer}")
+        value, gradient = trace.values.get(node.seq), trace.gradients.get(node.seq)
+        steps = self.graph.series.setdefault((row, node.role), {})
+        steps[scope.step] = (value and value.norm, gradient and gradient.norm)
 
     def _share(self, node: Node, origin: Node) -> Span | None:
         """What this use of a leaf adds to its gradient."""

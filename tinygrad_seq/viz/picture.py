@@ -67,6 +67,8 @@ class Wire:
     tooltip: str = ""
     classes: str = ""
     arrow: float = 0.7
+    road: str = ""
+    """The edge it stands for, among those that follow one state or weight."""
 
 
 @dataclass(slots=True)

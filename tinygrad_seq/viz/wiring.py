@@ -31,6 +31,7 @@ class Wiring:
     def __init__(self, grid: Grid, theme: Theme, weights: str, both: bool) -> None:
         self.grid, self.theme, self.weights, self.both = grid, theme, weights, both
         self.graph, self.picture = grid.graph, grid.picture
+        self._roads: dict[str, int] = {}
 
     @property
     def _room_beside_carried(self) -> bool:
@@ -49,6 +50,28 @@ class Wiring:
                 self._weights(item)
         elif self.weights == "labels" and self.graph.level != "op":
             self._weight_labels()
+        self._name_roads()
+
+    def _name_roads(self) -> None:
+        """Give everything along one state or one weight a common class, for pages to follow."""
+        on: dict[str, set[str]] = {}
+        for edge in self.graph.edges.values():
+            if edge.kind == WEIGHT:
+                road = edge.tail
+            elif edge.delay:
+                place = self.graph.items[edge.head].place
+                road = f"{edge.kind} of {place.path} {place.layer}"
+            else:
+                continue
+            number_ = self._roads.setdefault(road, len(self._roads))
+            for name in (edge.tail, edge.head, road_of(edge)):
+                on.setdefault(name, set()).add(f"road-{number_}")
+        for shape in self.picture.shapes:
+            names = on.get(shape.id.removesuffix("·").removesuffix("#"), set())
+            shape.classes = " ".join([shape.classes, *sorted(names)]).strip()
+        for wire in self.picture.wires:
+            names = on.get(wire.road, set())
+            wire.classes = " ".join([wire.classes, *sorted(names)]).strip()
 
     def _connect(self, edge: Edge) -> None:
         head, tail = self.graph.items[edge.head], self.graph.items[edge.tail]
@@ -72,6 +95,7 @@ class Wiring:
         points, tip = route(corners)
         options.setdefault("color", self.theme.line)
         wire = Wire(edge.tail, edge.head, points, tip, **options)
+        wire.road = road_of(edge)
         wire.tooltip, wire.classes = edge_tooltip(edge), f"edge-{edge.kind}"
         self.picture.wires.append(wire)
         return wire
@@ -90,6 +114,7 @@ class Wiring:
         points, tip = route(moved[::-1], arrow=0.6)
         wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
         wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
+        wire.road = road_of(edge)
         self.picture.wires.append(wire)
 
     def _color(self, kind: str) -> str:
@@ -182,6 +207,7 @@ class Wiring:
         points, tip = route([(right - 15, lane), (left, lane), (left, end[1]), end])
         second = Wire(delay, edge.head, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
         first.classes = second.classes = classes
+        first.road = second.road = road_of(edge)
         self.picture.wires += [first, second]
 
     # -- depth ----------------------------------------------------------------------------------
@@ -248,6 +274,7 @@ class Wiring:
         points, tip = route(corners, arrow=0.6)
         wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
         wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
+        wire.road = road_of(edge)
         if edge.contribution is not None and edge.contribution.count:
             share = edge.contribution.squares**0.5
             wire.label = Line(f"+{number(share)}", 9)
@@ -298,3 +325,8 @@ class Wiring:
         wire = Wire(shape.id, edge.head, points, tip, self.theme.faint, 0.9, arrow=0.5)
         wire.tooltip, wire.classes = edge_tooltip(edge), "edge-weight"
         self.picture.wires.append(wire)
+
+
+def road_of(edge: Edge) -> str:
+    """Names an edge among the things that lie along one state or weight."""
+    return f"{edge.tail}>{edge.head}:{edge.kind}"

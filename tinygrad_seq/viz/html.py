@@ -1,0 +1,73 @@
+"""One self-contained HTML file: the drawing to walk around in, with a slider through time."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+from importlib import resources
+from typing import Any
+
+from tinygrad_seq.viz.ir import BAR, FOLDED, Graph, Step
+from tinygrad_seq.viz.style import Theme
+
+__all__ = ["page", "page_data"]
+
+
+def page_data(graph: Graph, theme: Theme) -> dict[str, Any]:
+    """What the page's script needs: norms over time, and which panel shows which steps."""
+    series = []
+    for (row, role), steps in sorted(graph.series.items()):
+        values: list[float | None] = [None] * graph.length
+        gradients: list[float | None] = [None] * graph.length
+        for step, (value, gradient) in steps.items():
+            values[step], gradients[step] = _finite(value), _finite(gradient)
+        series.append({"row": row, "role": role, "values": values, "gradients": gradients})
+    return {
+        "length": graph.length if series else 0,
+        "series": series,
+        "panels": {f"p:t{step}": _extent(graph, step) for step in graph.steps},
+        "colors": {"value": theme.h, "gradient": theme.gradient},
+    }
+
+
+def _finite(norm: float | None) -> float | None:
+    """JSON knows no infinities."""
+    return norm if norm is not None and math.isfinite(norm) else None
+
+
+def _extent(graph: Graph, step: Step) -> tuple[int, int]:
+    """First and last time step that a column stands for."""
+    if isinstance(step, int):
+        return step, step
+    if step == FOLDED:
+        return 0, graph.length - 1
+    place = graph.steps.index(BAR)
+    before, after = graph.steps[place - 1], graph.steps[place + 1]
+    assert isinstance(before, int) and isinstance(after, int)
+    return before + 1, after - 1
+
+
+def page(svg: str, title: str, data: dict[str, Any], theme: Theme) -> str:
+    """The page around an SVG. Loads nothing, and its policy forbids that it ever would."""
+    inline = svg[svg.index("<svg") :]
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    filled = {
+        "title": html.escape(title),
+        "theme": theme.name,
+        "background": theme.background,
+        "ink": theme.ink,
+        "line": theme.panel_line,
+        "panel": theme.panel,
+        "faint": theme.faint,
+        "gradient": theme.gradient,
+        "svg": inline,
+        "data": text.replace("<", "\\u003c"),
+    }
+    template = resources.files("tinygrad_seq.viz").joinpath("page.html").read_text("utf-8")
+    pieces = template.split("{{")
+    made = [pieces[0]]
+    for piece in pieces[1:]:
+        name, _, rest = piece.partition("}}")
+        made += [filled[name], rest]
+    return "".join(made)
