@@ -193,6 +193,7 @@ pre { background: #f6f7f8; border-left: 3px solid #c9d3dc; padding: .8rem 1rem;
       margin: .4rem 0 1rem; white-space: pre-wrap; overflow-wrap: anywhere;
       font-size: .84rem; line-height: 1.4 }
 .wide { overflow-x: auto; border: 1px solid #e6e9ec; padding: .5rem }
+.wide svg { max-width: 100%; height: auto; display: block; margin: auto }
 .problem { background: #fff4e5; border-left: 3px solid #b45f06; padding: .5rem 1rem }
 details { margin-top: 2rem } code { font-size: .88em }
 """
