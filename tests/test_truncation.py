@@ -292,7 +292,7 @@ def rtrl(model, inputs, targets):
         jacobian = slope(lambda s, token=token: step(token, s, weights), state)
         for k, w in enumerate(weights):
 
-            def moved(value, k=k, token=token):
+            def moved(value, k=k, token=token, state=state):
                 return step(token, state, [*weights[:k], value, *weights[k + 1 :]])
 
             influence[k] = jacobian @ influence[k] + slope(moved, w)
