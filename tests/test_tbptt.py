@@ -57,18 +57,15 @@ def test_scalar_recurrence_in_full():
 
 
 @pytest.mark.parametrize(
-    ("k", "k2", "expected"),
+    ("k", "expected"),
     [
-        (1, 1, [0.9, 0.18, 0.036]),
-        (1, 2, [0.9, 0.36, 0.072]),
-        (1, 3, [0.9, 0.36, 0.108]),
-        (1, 50, [0.9, 0.36, 0.108]),
-        (2, 2, [0.36, 0.036]),  # chunk and detach: x_3 = w x_2 with x_2 = 0.036 held fixed
-        (2, 4, [0.36, 0.108]),
+        (1, [0.9, 0.18, 0.036]),
+        (2, [0.36, 0.036]),  # x_3 = w x_2 with x_2 = 0.036 held fixed
+        (3, [0.108]),
     ],
 )
-def test_scalar_recurrence_truncated(k, k2, expected):
-    np.testing.assert_allclose(scalar_gradients(3, k=k, k2=k2), expected, rtol=1e-15)
+def test_scalar_recurrence_truncated(k, expected):
+    np.testing.assert_allclose(scalar_gradients(3, k=k), expected, rtol=1e-15)
 
 
 # -- recurrent models ------------------------------------------------------------------------------
@@ -147,19 +144,6 @@ def test_k_beyond_the_window_is_full_bptt(steps, beyond):
         np.testing.assert_allclose(mine.grad, theirs.grad, rtol=1e-12, atol=1e-15)
 
 
-def test_a_longer_way_back_is_the_gradient_of_the_last_piece_alone():
-    """With k2 = T: the gradient of the last k losses through all T steps."""
-    ((tokens, targets),) = random_windows(1, 6, 2)
-    model, reference = char_model(), char_model()
-    optimizer = optim.SGD(model.parameters(), lr=0.0)
-    reports = list(train.tbptt(model, [(tokens, targets)], optimizer, k=2, k2=6))
-    logits, _ = reference(tokens)
-    tgs.cross_entropy(logits[4:], targets[4:]).backward()
-    assert len(reports) == 3
-    for mine, theirs in zip(model.parameters(), reference.parameters(), strict=True):
-        np.testing.assert_allclose(mine.grad, theirs.grad, rtol=1e-10, atol=1e-14)
-
-
 def losses_of(windows, **options):
     model = char_model()
     updates = train.tbptt(model, windows, optim.SGD(model.parameters(), lr=0.0), **options)
@@ -206,21 +190,20 @@ class Echo(nn.Module):
         return self.rnn(x, state)
 
 
-@pytest.mark.parametrize(("k2", "reaches"), [(None, False), (8, True)])
-def test_no_gradient_crosses_the_cut(k2, reaches):
+def test_no_gradient_crosses_the_cut():
     rng = np.random.default_rng(0)
     first = tgs.tensor(rng.normal(size=(4, 2, 3)), requires_grad=True)
     second = tgs.tensor(rng.normal(size=(4, 2, 3)), requires_grad=True)
     model = Echo()
     windows = [(first, np.zeros((4, 2, 4))), (second, np.zeros((4, 2, 4)))]
     updates = train.tbptt(
-        model, windows, optim.SGD(model.parameters(), lr=0.0), k=4, k2=k2, loss=tgs.mse_loss
+        model, windows, optim.SGD(model.parameters(), lr=0.0), k=4, loss=tgs.mse_loss
     )
     next(updates)
     first.grad = None
     next(updates)
     assert np.abs(second.grad).max() > 0
-    assert (first.grad is not None and bool(np.abs(first.grad).max() > 0)) is reaches
+    assert first.grad is None  # nothing arrived, which is 0 exactly
 
 
 def test_the_state_may_be_any_nest():
@@ -424,8 +407,6 @@ def test_nonfinite_may_be_skipped(where, clip):
         ({"k": 0}, "k is a number of steps"),
         ({"k": 2.0}, "k is a number of steps"),
         ({"k": True}, "k is a number of steps"),
-        ({"k": 4, "k2": 6}, "no multiple"),
-        ({"k": 4, "k2": 2}, "no multiple"),
         ({"clip_norm": 1.0, "clip_value": 1.0}, "two ways"),
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"clip_value": -1}, "clip_value"),

@@ -134,6 +134,31 @@ def test_a_time_budget_ends_the_run_and_takes_the_rate_to_zero(text_file, tmp_pa
     assert 0 < rates[-1] < 0.01 * rates[0]
 
 
+def test_slow_validations_leave_the_time_to_training(text_file, tmp_path, monkeypatch):
+    """On a machine where a validation takes 25 s and an update 1 s, ten in five minutes would
+    be most of the run."""
+    now = [0.0]
+    real = train.CharRun.evaluate
+
+    def slow(self):
+        now[0] += 25
+        return real(self)
+
+    def clock():
+        return now[0]
+
+    monkeypatch.setattr(train.CharRun, "evaluate", slow)
+    run = new_run(text_file, steps=None, minutes=5.0, evals=10)
+    updates, said = run.updates(), []
+    with train.Monitor(run, tmp_path / "run", say=said.append, bar=False, clock=clock) as monitor:
+        while monitor.goes_on():
+            now[0] += 1
+            monitor.record(next(updates), updates.state)
+    assert run.seconds == 300
+    assert run.step == 250  # one after 30 s, one after 250 s of training, the last after the end
+    assert sum("held out" in line for line in said) == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_with_a_checkpoint(text_file, tmp_path, number):
     run = new_run(text_file, eval_every=4)

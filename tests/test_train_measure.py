@@ -183,6 +183,12 @@ def test_presets_and_changes():
         assert hasattr(changed, name)
 
 
+def test_each_optimizer_has_a_rate_of_its_own():
+    found = {train.CharOptions(optimizer=name).lr for name in ("adam", "rmsprop", "sgd")}
+    assert len(found) == 3
+    assert train.CharOptions(optimizer="sgd", lr=0.0).lr == 0.0
+
+
 def test_learning_rates():
     cosine = train.CharOptions(lr=1.0, warmup=0.1)
     rates = [train.learning_rate(cosine, p, 0) for p in np.linspace(0, 1, 101)]

@@ -16,6 +16,7 @@ import tinygrad_seq as tgs
 from tinygrad_seq import train
 from tinygrad_seq.errors import ConfigError, TinygradSeqError
 from tinygrad_seq.train.loop import SAMPLES
+from tinygrad_seq.train.options import RATES
 from tinygrad_seq.train.run import LAST
 
 __all__ = ["announce", "finish", "folder_of", "guarded", "main", "open_run", "train_parser"]
@@ -106,7 +107,10 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     )
     add(group, "--batch", "parallel streams of text", type=int, metavar="N")
     add(group, "--optimizer", "update rule", choices=("adam", "adamw", "rmsprop", "adagrad", "sgd"))
-    add(group, "--lr", "learning rate", type=float)
+    rates = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
+    group.add_argument(
+        "--lr", type=float, default=argparse.SUPPRESS, help=f"learning rate (default: {rates})"
+    )
     add(group, "--weight-decay", "decay of the weights", type=float)
     add(group, "--schedule", "course of the learning rate", choices=("cosine", "decay", "constant"))
     add(group, "--warmup", "fraction of the run with a rising rate", type=float, metavar="FRACTION")

@@ -38,6 +38,7 @@ COLUMNS = (
 )
 METRICS, SAMPLES = "metrics.csv", "samples.txt"
 _ROW_EVERY = 10  # updates
+_SHARE_OF_CHECKS = 0.1  # of a time budget, at most, that validations and samples may take
 
 
 class Outcome(NamedTuple):
@@ -125,6 +126,7 @@ class Monitor:
         self._recent: list[StepReport] = []
         self._seconds_before = run.seconds
         self._last_check = run.progress
+        self._checking = 0.0  # seconds
         _require_startable(self.folder, run)
 
     # -- the with block ---------------------------------------------------------------------------
@@ -190,8 +192,10 @@ class Monitor:
         self._show(report)
         if run.step % _ROW_EVERY == 0:
             self._write_row()
-        if self._time_to_check() and run.progress < 1:
+        if run.progress < 1 and self._time_to_check():
+            began = self._clock()
             self._check()
+            self._checking += self._clock() - began
             run.seconds = self._seconds_before + self._clock() - self._began
 
     def say(self, line: str) -> None:
@@ -210,10 +214,13 @@ class Monitor:
         if options.eval_every is not None:
             return self.run.step % options.eval_every == 0
         before, now = self._last_check, self.run.progress
-        if int(now * options.evals) > int(before * options.evals):
-            self._last_check = now
-            return True
-        return False
+        if int(now * options.evals) == int(before * options.evals):
+            return False
+        trained = self._clock() - self._began - self._checking
+        if options.minutes is not None and self._checking > _SHARE_OF_CHECKS * trained:
+            return False  # a slow machine: let training catch up before the next
+        self._last_check = now
+        return True
 
     def _check(self, final: bool = False) -> HeldOut:
         """Validate, sample, save: none of it touches what training goes on from."""

@@ -20,6 +20,7 @@ _CHOICES = {
 }
 _COUNTS = ("hidden", "layers", "seq_length", "batch", "evals")
 _BUDGETS = ("steps", "epochs", "minutes")
+RATES = {"adam": 1e-2, "adamw": 1e-2, "rmsprop": 2e-3, "adagrad": 0.1, "sgd": 0.5}
 # How a run is watched and how long it goes on may change when it is resumed; the rest may not.
 CHANGEABLE = frozenset(
     {*_BUDGETS, "evals", "eval_every", "temperature", "prime", "sample_length", "text"}
@@ -32,7 +33,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "layers": 1,
         "seq_length": 64,
         "batch": 32,
-        "lr": 4e-3,
+        "lr": 1e-2,
         "validation": 111_540,
         "minutes": 3.0,
         "evals": 6,
@@ -88,8 +89,10 @@ class CharOptions:
         Of initial weights, dropout and samples.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
         RMSprop with alpha 0.95 and SGD with momentum 0.9; otherwise the usual options.
-    lr, weight_decay : float
-        Base learning rate, and decay of the weights.
+    lr : float or None
+        Base learning rate; None is what suits the optimiser (1e-2 for Adam).
+    weight_decay : float
+        Decay of the weights.
     schedule : {"cosine", "decay", "constant"}
         ``cosine`` goes from lr to 0 over the whole run. ``decay`` multiplies by `lr_decay` after
         each epoch, from epoch `lr_decay_after` on (char-rnn).
@@ -134,7 +137,7 @@ class CharOptions:
     batch: int = 32
     seed: int = 0
     optimizer: str = "adam"
-    lr: float = 4e-3
+    lr: float | None = None
     weight_decay: float = 0.0
     schedule: str = "cosine"
     lr_decay: float = 0.97
@@ -156,6 +159,8 @@ class CharOptions:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 _refuse(name, " or ".join(map(repr, allowed)), getattr(self, name))
+        if self.lr is None:
+            object.__setattr__(self, "lr", RATES[self.optimizer])
         for name in _COUNTS:
             _number(name, getattr(self, name), low=1, integer=True)
         for name in ("sample_length", "lr_decay_after", "seed"):
@@ -235,14 +240,14 @@ def learning_rate(options: CharOptions, progress: float, epochs: float) -> float
     [0.004, 0.002, 0.0]
     """
     progress = min(max(progress, 0.0), 1.0)
-    rate = options.lr
+    rate = float(options.lr or 0.0)
     if options.schedule == "cosine":
         rate *= (1.0 + math.cos(math.pi * progress)) / 2.0
     elif options.schedule == "decay":
         rate *= options.lr_decay ** max(0, int(epochs) - options.lr_decay_after + 1)
     if options.warmup:
         rate *= min(1.0, max(progress / options.warmup, 0.01))
-    return float(rate)
+    return rate
 
 
 def _number(

@@ -70,7 +70,7 @@ class CharRun:
     >>> from tinygrad_seq import train
     >>> run = train.CharRun(train.CharOptions(hidden=8, layers=1, steps=2, minutes=None))
     >>> run.set_learning_rate(), run.progress
-    (0.004, 0.0)
+    (0.01, 0.0)
     >>> next(run.updates()).tokens  # one window of 50 steps, 32 streams
     1600
     """

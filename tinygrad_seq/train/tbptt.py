@@ -1,7 +1,7 @@
 """Truncated backpropagation through time, as an iterator over windows.
 
 The state of a recurrent model is carried from one piece of the sequence to the next by value; its
-history is cut off. So each update costs the memory of `k2` steps, however long the sequence is
+history is cut off. So each update costs the memory of `k` steps, however long the sequence is
 (Williams and Peng 1990; Sutskever 2013).
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -74,12 +73,11 @@ class StepReport:
 
 
 class _Piece(NamedTuple):
-    """At most k steps of a window, and the state before them (None: the model's zeros)."""
+    """At most k steps of a window, and the rows whose state starts anew with it."""
 
     inputs: Any
     targets: Any
     reset: Any
-    before: Any
 
 
 def tbptt(
@@ -88,7 +86,6 @@ def tbptt(
     optimizer: Optimizer,
     *,
     k: int = 100,
-    k2: int | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
     nonfinite: Literal["raise", "skip"] = "raise",
@@ -116,11 +113,7 @@ def tbptt(
     optimizer : Optimizer
         Its parameters are those that are clipped and updated.
     k : int, default 100
-        Steps from one update to the next (k1), and, by default, as far as gradients go back.
-    k2 : int, optional
-        Steps that gradients go back: a multiple of `k`. Beyond `k`, the ``k2 - k`` steps
-        before a piece are run again with the present parameters, from the state carried up to
-        there, to give the piece's loss a longer way back; it costs ``k2 / k`` forwards.
+        Steps from one update to the next, and as far as gradients go back.
     clip_norm, clip_value : float, optional
         Clip gradients by global norm (:func:`~tinygrad_seq.optim.clip_grad_norm_`) or by value
         (:func:`~tinygrad_seq.optim.clip_grad_value_`); at most one of the two.
@@ -154,7 +147,9 @@ def tbptt(
 
     Notes
     -----
-    With ``k >= T`` this is full backpropagation through time of each window.
+    With ``k >= T`` this is full backpropagation through time of each window. For gradients that
+    go back further than one update (k2 > k1) there is
+    :func:`~tinygrad_seq.train.truncation.truncated_bptt`.
 
     Examples
     --------
@@ -170,14 +165,13 @@ def tbptt(
     """
     if schedule is not None and schedule.optimizer is not optimizer:
         raise ConfigError("tbptt: the schedule belongs to another optimiser")
-    _check_options(k, k2, clip_norm, clip_value, nonfinite)
+    _check_options(k, clip_norm, clip_value, nonfinite)
     if not callable(model) or not callable(loss):
         raise ConfigError("tbptt: the model and the loss are callables")
     return TBPTT(
         _Update(model, optimizer, loss, clip_norm, clip_value, nonfinite),
         windows,
         k,
-        k if k2 is None else k2,
         state,
         schedule,
         step,
@@ -200,7 +194,6 @@ class TBPTT(Iterator[StepReport]):
         update: _Update,
         windows: Iterable[Any],
         k: int,
-        k2: int,
         state: Any,
         schedule: LRScheduler | None,
         step: int,
@@ -210,27 +203,18 @@ class TBPTT(Iterator[StepReport]):
         self._update = update
         self._pieces = _pieces(windows, k)
         self._schedule = schedule
-        # The pieces that gradients go back over; the last is the one whose loss counts.
-        self._span: deque[_Piece] = deque(maxlen=k2 // k)
 
     def __next__(self) -> StepReport:
-        inputs, targets, reset = next(self._pieces)
+        piece = next(self._pieces)
         began = time.perf_counter()
-        self._span.append(_Piece(inputs, targets, reset, self.state))
-        try:
-            after, loss, clip, problem = self._update(self._span, self.step + 1)
-        except BaseException:
-            self._span.pop()  # the state stays what it was, and so do the parameters
-            raise
+        after, loss, clip, problem = self._update(piece, self.state, self.step + 1)
         self.step += 1
-        if problem:
-            self._span.pop()  # as if this piece had not been there
-        else:
+        if not problem:  # else as if this piece had not been there
             self.state = after
         lr = self._update.lr
         if self._schedule is not None:
             self._schedule.step()
-        tokens = math.prod(np.shape(inputs)[:2])
+        tokens = math.prod(np.shape(piece.inputs)[:2])
         seconds = max(time.perf_counter() - began, 1e-9)
         return StepReport(
             self.step,
@@ -248,7 +232,7 @@ class TBPTT(Iterator[StepReport]):
 
 @dataclass(slots=True)
 class _Update:
-    """One update from a span of pieces."""
+    """One update from a piece and the state before it."""
 
     model: Model
     optimizer: Optimizer
@@ -257,15 +241,13 @@ class _Update:
     clip_value: float | None
     nonfinite: Literal["raise", "skip"]
 
-    def __call__(self, span: deque[_Piece], step: int) -> tuple[Any, float, ClipReport, str]:
-        """The detached state after the span, the loss, what clipping did, and what failed."""
+    def __call__(self, piece: _Piece, state: Any, step: int) -> tuple[Any, float, ClipReport, str]:
+        """The detached state after the piece, its loss, what clipping did, and what failed."""
         self.optimizer.zero_grad()
-        state, outputs = span[0].before, None
-        for piece in span:
-            if piece.reset is not None and state is not None:
-                state = reset_rows(state, piece.reset)
-            outputs, state = self._run(piece.inputs, state)
-        loss = self.loss(outputs, span[-1].targets)
+        if piece.reset is not None and state is not None:
+            state = reset_rows(state, piece.reset)
+        outputs, state = self._run(piece.inputs, state)
+        loss = self.loss(outputs, piece.targets)
         value = float(loss.item())
         after = detach(state)
         del state, outputs
@@ -308,7 +290,7 @@ class _Update:
         return clip_grad_norm_(parameters, bound, nonfinite=self.nonfinite)
 
 
-def _pieces(windows: Iterable[Any], k: int) -> Iterator[tuple[Any, Any, Any]]:
+def _pieces(windows: Iterable[Any], k: int) -> Iterator[_Piece]:
     """Windows cut into pieces of at most k steps; rows are reset at the first of a window."""
     for window in windows:
         if not isinstance(window, (tuple, list)) or len(window) not in (2, 3):
@@ -322,7 +304,7 @@ def _pieces(windows: Iterable[Any], k: int) -> Iterator[tuple[Any, Any, Any]]:
         reset = window[2] if len(window) == 3 else None
         steps = _steps(inputs)
         if steps <= k:
-            yield inputs, targets, reset
+            yield _Piece(inputs, targets, reset)
             continue
         if np.shape(targets)[:1] != (steps,):
             raise ShapeError(
@@ -333,7 +315,7 @@ def _pieces(windows: Iterable[Any], k: int) -> Iterator[tuple[Any, Any, Any]]:
             )
         for start in range(0, steps, k):
             piece = slice(start, start + k)
-            yield inputs[piece], targets[piece], None if start else reset
+            yield _Piece(inputs[piece], targets[piece], None if start else reset)
 
 
 def _steps(inputs: Any) -> int:
@@ -345,14 +327,9 @@ def _steps(inputs: Any) -> int:
     return int(shape[0])
 
 
-def _check_options(k: Any, k2: Any, clip_norm: Any, clip_value: Any, nonfinite: Any) -> None:
-    for name, value in (("k", k), ("k2", k if k2 is None else k2)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ConfigError(
-                f"tbptt: {name} is a number of steps", expected="an integer >= 1", got=repr(value)
-            )
-    if k2 is not None and k2 % k:
-        raise ConfigError("tbptt: k2 is no multiple of k", expected=f"{k}, {2 * k}, ...", got=k2)
+def _check_options(k: Any, clip_norm: Any, clip_value: Any, nonfinite: Any) -> None:
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
+        raise ConfigError("tbptt: k is a number of steps", expected="an integer >= 1", got=repr(k))
     if clip_norm is not None and clip_value is not None:
         raise ConfigError(
             "tbptt: two ways of clipping at once",
