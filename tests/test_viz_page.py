@@ -28,7 +28,7 @@ window.addEventListener("error", event => report.errors.push(String(event.messag
 const report = { errors: [] };
 function count(selector) { return document.querySelectorAll(selector).length; }
 function enter(element) { element.dispatchEvent(new MouseEvent("mouseenter")); }
-requestAnimationFrame(() => {
+{
   const svg = document.querySelector("#stage svg");
   const box = () => svg.getAttribute("viewBox").split(" ").map(Number);
   const before = box();
@@ -68,7 +68,7 @@ requestAnimationFrame(() => {
   out.id = "report";
   out.textContent = "REPORT" + JSON.stringify(report) + "END";
   document.body.append(out);
-});
+}
 </script>
 </body>"""
 

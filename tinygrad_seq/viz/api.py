@@ -116,6 +116,8 @@ def draw(
     colors = named_theme(theme)
     nodes, roots = expand_fused(_roots(outputs))
     graph = build(nodes, roots, view=view, level=level, trace=trace)
+    if not graph.steps and level == "module" and _lumped(graph):
+        graph = build(nodes, roots, level="op", trace=trace)
     if len(graph.items) > max_items:
         raise RenderError(
             f"draw: {len(graph.items):,} items, more than a reader or a renderer can take",
@@ -180,6 +182,11 @@ def _free_picture(graph: Graph, colors: Theme, weights: str) -> Picture:
             wire.classes = f"edge-{edge.kind}"
             picture.wires.append(wire)
     return picture
+
+
+def _lumped(graph: Graph) -> bool:
+    """Whether no module and no time step tells nodes apart, so that all fell into one item."""
+    return sum(item.kind not in {"weight", "leaf"} for item in graph.items.values()) <= 1
 
 
 def _heat(graph: Graph, colors: Theme) -> HeatScale | None:

@@ -75,10 +75,12 @@ def _circle(item: Item, theme: Theme) -> Shape:
 
 def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     """What happens once, for all time steps together."""
-    ops = ", ".join(name for name in item.ops if name not in {"stack", "item"}) or "stack"
+    chain = [name for name in item.ops if name not in {"stack", "item"}]
+    ops = ", ".join(chain[:3]) + (", …" if len(chain) > 3 else "") or "stack"
     label = cell_name(item) if item.place.path and graph.level != "op" else ops
     if item.id in graph.roots and not item.shape:
-        label = f"L = {ops} over t" if "sum" in item.ops or "mean" in item.ops else f"L = {ops}"
+        over = len(graph.into(item.id)) > 1 and set(chain) <= {"sum", "mean"}
+        label = f"L = {ops} over t" if over else "L" if len(chain) > 2 else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"
     return Shape(

@@ -19,6 +19,7 @@ def add_context(
     """Add inputs, carried-in states and cuts to a graph of recorded items."""
     _add_inputs(graph)
     _add_carried(graph, starts)
+    _mark_starts(graph)
 
 
 def _entry_parts(graph: Graph) -> dict[Place, dict[str, str]]:
@@ -68,7 +69,7 @@ def _add_carried(
         head = graph.items[edge.head].place
         if edge.kind in {"h", "c"}:
             arrived.add((head, edge.kind))
-            if edge.delay:
+            if edge.delay and graph.items[edge.tail].place.row == head.row:
                 kinds.setdefault(head.row, {}).setdefault(edge.kind, 1 if edge.delay > 0 else -1)
     for item in list(graph.items.values()):
         if item.roles & {"h", "c"} and item.place.row not in kinds:
@@ -117,3 +118,16 @@ def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None
     earlier = place._replace(step=graph.steps[position])
     name = str(earlier) if graph.level == "module" or earlier.step == BAR else f"{earlier}:{kind}"
     return name if name in graph.items else None
+
+
+def _mark_starts(graph: Graph) -> None:
+    """Initial states that are trained or computed stand before the first step, as zeros do."""
+    for item in graph.items.values():
+        edges = graph.out_of(item.id)
+        feeds_states = edges and all(e.kind in {"h", "c"} and e.delay == 0 for e in edges)
+        if item.place.step is None and feeds_states and graph.level != "op":
+            tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
+            names = [name for tail in tails for name, *_ in tail.names]
+            if all(tail.kind in {"weight", "leaf"} for tail in tails):
+                item.kind = "start"
+                item.note = ", ".join(names) or "trained"

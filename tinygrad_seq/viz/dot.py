@@ -114,7 +114,7 @@ def _wire(wire: Wire, index: int, free: bool = False) -> str:
 def _panel(panel: Panel, picture: dict[str, Shape], theme: Theme) -> list[str]:
     box = ",".join(_num(v) for v in (panel.left, panel.bottom, panel.right, panel.top))
     style = "rounded,filled,dashed" if panel.dashed else "rounded,filled"
-    middle = (panel.left + panel.right) / 2
+    middle = (panel.left + panel.right) / 2 + panel.aside
     lines = [
         f"subgraph {name('cluster_' + panel.id)} {{",
         f'  graph [bb="{box}", lp="{_num(middle)},{_num(panel.bottom + 13)}",',

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinygrad_seq.viz.block import Block
+from tinygrad_seq.viz.columns import Column, RowKey, segments, spanned
 from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, Edge, Graph, Item, Place, Step
 from tinygrad_seq.viz.picture import Line, Panel, Picture, Point, Shape
 from tinygrad_seq.viz.style import subscript
 from tinygrad_seq.viz.words import item_tooltip
 
-__all__ = ["GAP", "PAD", "Grid", "RowKey"]
+__all__ = ["GAP", "PAD", "Grid"]
 
-RowKey = tuple[str, "int | None", str]
-"""Module path, layer, and for what spans all time steps its item."""
 BlockMaker = Callable[[list[Item], Place], Block]
 """Makes the block of a place from its items."""
 
 GAP = 52.0  # between columns: room for the names of the states
+AXIS_GAP = 150.0  # more between two time axes: room for the second one's weights
 PAD = 11.0  # between a block and the frame of its time step
 
 
@@ -60,7 +60,15 @@ class Grid:
         self.where: dict[str, tuple[RowKey, Step]] = {
             item.id: key for key, items in self.members.items() for item in items
         }
-        self.x: dict[Step, tuple[float, float]] = {}
+        self.segment = segments(graph, self.where)
+        self.columns: list[Column] = [
+            (number, step)
+            for number in sorted(set(self.segment.values()))
+            for step in graph.steps
+            if any(s == step and self.segment[row] == number for row, s in self.blocks)
+        ]
+        self.spans = spanned(graph, self.where, self.columns, self.segment)
+        self.x: dict[Column, tuple[float, float]] = {}
         self.y: dict[RowKey, tuple[float, float]] = {}
         self.weighted = {
             self.where[edge.head][0]
@@ -72,7 +80,7 @@ class Grid:
     def _sort_items(self) -> None:
         rows: dict[RowKey, None] = {}
         for item in self.graph.items.values():
-            if item.kind not in {"weight", "carried", "input"}:
+            if item.kind not in {"weight", "carried", "input", "start"}:
                 spanning = item.place.step is None
                 row = (item.place.path, item.place.layer, item.id if spanning else "")
                 rows[row] = None
@@ -83,18 +91,27 @@ class Grid:
         """Where a wire meets an item."""
         return self.blocks[self.where[item]].anchor(item, port)
 
-    def extent(self) -> Point:
-        """Left and right of all columns, without their frames."""
-        first, last = self.graph.steps[0], self.graph.steps[-1]
-        return (
-            self.x[first][0] - self.x[first][1] / 2,
-            self.x[last][0] + self.x[last][1] / 2,
-        )
+    def column(self, item: str) -> Column:
+        """The column of an item that has a time step."""
+        row, step = self.where[item]
+        return self.segment[row], step
+
+    def extent(self, row: RowKey) -> Point:
+        """Left and right of what a row spans, without frames."""
+        columns = self.spans[row]
+        (left, first), (right, last) = self.x[columns[0]], self.x[columns[-1]]
+        return left - first / 2, right + last / 2
+
+    def start(self, row: RowKey) -> float:
+        """Left of the frame of the first column on a row's time axis."""
+        first = next((c for c in self.columns if c[0] == self.segment[row]), self.columns[0])
+        x, width = self.x[first]
+        return x - width / 2 - PAD
 
     def rail(self, row: RowKey) -> float:
         """Height of the line that a row's weights run along."""
         y, height = self.y[row]
-        return y - height / 2 - (40 if self.graph.view == "rolled" else 27)
+        return y - height / 2 - self._drop
 
     # -- positions ------------------------------------------------------------------------------
 
@@ -106,15 +123,15 @@ class Grid:
             for (r, step), block in self.blocks.items():
                 if r != row:
                     continue
+                y = self.y[row][0]
                 if step is None:
-                    left, right = self.extent()
+                    left, right = self.extent(row)
                     self._stretch(block, right - left)
-                    block.place((left + right) / 2, self.y[row][0])
-                    continue
-                x = self.x[step][0]
-                if block.narrow and (row, step) in below:
-                    x = self.anchor(below[row, step], "up")[0]
-                block.place(x, self.y[row][0])
+                    block.place((left + right) / 2, y)
+                elif block.narrow and (row, step) in below:
+                    block.place(self.anchor(below[row, step], "up")[0], y)
+                else:
+                    block.place(self.x[self.segment[row], step][0], y)
         self._add_panels()
         for block in self.blocks.values():
             self.picture.shapes += block.shapes
@@ -133,31 +150,46 @@ class Grid:
         return found
 
     def _place_columns(self) -> None:
-        widths: dict[Step, float] = {}
-        for (_, step), block in self.blocks.items():
-            widths[step] = max(widths.get(step, 40.0), block.width)
+        widths: dict[Column, float] = {}
+        for (row, step), block in self.blocks.items():
+            if step is not None:
+                column: Column = (self.segment[row], step)
+                widths[column] = max(widths.get(column, 40.0), block.width)
         x = 0.0
-        for step in self.graph.steps:
-            self.x[step] = (x + widths[step] / 2, widths[step])
-            x += widths[step] + GAP
+        for index, (number, step) in enumerate(self.columns):
+            column = (number, step)
+            if index and number != self.columns[index - 1][0]:
+                x += AXIS_GAP if self.rails else GAP
+            self.x[column] = (x + widths[column] / 2, widths[column])
+            x += widths[column] + GAP
 
     def _place_rows(self) -> None:
         heights: dict[RowKey, float] = {}
         for (row, _), block in self.blocks.items():
             heights[row] = max(heights.get(row, 0.0), block.height)
-        y = 0.0
+        tops: dict[int, float] = {}
         for row in self.rows:
-            if self.y:
-                y += self._gap_below(row)
+            number = self.segment[row]
+            y = tops[number] + self._gap_below(row) if number in tops else 0.0
             self.y[row] = (y + heights[row] / 2, heights[row])
-            y += heights[row]
+            tops[number] = y + heights[row]
+
+    @property
+    def _drop(self) -> float:
+        """How far below a row its weights run: lower where other wires pass beside the box."""
+        return 40.0 if self.graph.view == "rolled" or len(set(self.segment.values())) > 1 else 27.0
 
     def _gap_below(self, row: RowKey) -> float:
         """Room under a row: more where its weights come in, and where states loop."""
         gap = 34.0
         if self.rails and row in self.weighted:
-            gap = 68.0 if self.double else 52.0
-        return gap + (26.0 if self.graph.view == "rolled" and not row[2] else 0.0)
+            gap = self._drop + (41.0 if self.double else 25.0)
+        lowest = next((r for r in self.rows if not r[2]), None)
+        if row == lowest:  # what spans all steps stands below the frames
+            return self._under() + 20.0
+        if self.graph.view == "rolled" and not row[2]:  # two delays fit between two rows
+            return max(gap + 13.0, 62.0)
+        return gap
 
     @staticmethod
     def _stretch(block: Block, width: float) -> None:
@@ -171,18 +203,38 @@ class Grid:
         stepped = [row for row in self.rows if not row[2]]
         self.low = min(self.y[row][0] - self.y[row][1] / 2 for row in stepped)
         high = max(self.y[row][0] + self.y[row][1] / 2 for row in stepped)
-        under = 84 if self.graph.level != "op" else 74 if self.rails else 44
-        under += 10 if self.double else 0
-        self.floor = self.low - under
-        for step in self.graph.steps:
-            x, width = self.x[step]
+        self.floor = self.low - self._under()
+        for column in self.columns:
+            x, width = self.x[column]
             left, right = x - width / 2 - PAD, x + width / 2 + PAD
-            label = self._step_label(step)
-            panel = Panel(f"t{step}", left, self.floor, right, high + 14, label, step == BAR)
-            for (_, s), block in self.blocks.items():
-                if s == step:
+            number, step = column
+            name = f"t{step}" if number == 0 else f"axis{number}-t{step}"
+            panel = Panel(name, left, self.floor, right, high + 14, "", step == BAR)
+            panel.label = self._axis_name(number) + self._step_label(step)
+            if self._crossed():
+                panel.aside = 3.4 * len(panel.label) + 8
+            for (row, s), block in self.blocks.items():
+                if self.segment[row] == number and s == step:
                     panel.members += [shape.id for shape in block.shapes]
             self.picture.panels.append(panel)
+
+    def _crossed(self) -> bool:
+        """Whether wires come up through the frames from what spans all steps below them."""
+        return bool(self.rows[0][2]) and self.graph.level != "op"
+
+    def _under(self) -> float:
+        """Room within the frames under the lowest row: weights, inputs and the time."""
+        if self.graph.level == "op":
+            return 74.0 if self.rails else 44.0
+        inputs = any(item.kind == "input" for item in self.graph.items.values())
+        return (84.0 if inputs else self._drop + 35.0) + (10.0 if self.double else 0.0)
+
+    def _axis_name(self, number: int) -> str:
+        """Whose time it is, where there are several."""
+        if len(set(self.segment.values())) == 1:
+            return ""
+        paths = [row[0] for row in self.rows if self.segment[row] == number and not row[2]]
+        return f"{paths[0]}: " if paths and paths[0] else ""
 
     def _step_label(self, step: Step) -> str:
         steps = self.graph.steps
@@ -199,14 +251,15 @@ class Grid:
         for item in self.graph.items.values():
             if item.kind != "input":
                 continue
-            x, y = self.anchor(self._fed_by(item).head, "x")
+            head = self._fed_by(item).head
+            x, y = self.anchor(head, "x")
             line = Line("x" + subscript(item.place.step), 13)
             low = min(self.floor + 34, y - 40)
             self.picture.shapes.append(
                 Shape(item.id, x, low, 24, 20, [line], "text", tooltip=item_tooltip(item))
             )
             self.picture.shapes[-1].classes = "input"
-            panel = self.picture.panels[self.graph.steps.index(item.place.step)]
+            panel = self.picture.panels[self.columns.index(self.column(head))]
             panel.members.append(item.id)
 
     def _fed_by(self, item: Item) -> Edge:

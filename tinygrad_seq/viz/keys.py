@@ -123,7 +123,7 @@ class Keys:
             return place, self._numbered(place, None, node.op.name)
         if single is not None and single[1] is None:
             place, part = single[0]
-            unnamed = not scope.path and not place.path
+            unnamed = not scope.path and (not place.path or part == "before")
             if place.step is None and (node.op.name in _PASSING or unnamed):
                 return place, part
         place = Place(scope.path, scope.layer, None)

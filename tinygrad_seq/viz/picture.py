@@ -83,6 +83,8 @@ class Panel:
     label: str = ""
     dashed: bool = False
     members: list[str] = field(default_factory=list)
+    aside: float = 0.0
+    """How far right of the middle the label stands."""
 
 
 @dataclass(slots=True)

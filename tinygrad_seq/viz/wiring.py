@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_seq.viz.grid import GAP, PAD, Grid, RowKey
-from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item, Step
+from tinygrad_seq.viz.columns import Column, RowKey
+from tinygrad_seq.viz.grid import GAP, PAD, Grid
+from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
 from tinygrad_seq.viz.style import Theme, number, shape_text, subscript
 from tinygrad_seq.viz.words import edge_tooltip, item_tooltip
@@ -33,12 +34,17 @@ class Wiring:
         self.graph, self.picture = grid.graph, grid.picture
         self._roads: dict[str, int] = {}
 
-    @property
-    def _room_beside_carried(self) -> bool:
-        """Whether boxes of weights and carried states fit under one another."""
-        if self.both or not any(i.kind == "carried" for i in self.graph.items.values()):
-            return not self.both
-        return all(self.grid.y[row][1] >= 62 for row in self.grid.weighted if not row[2])
+    def _clear_of_carried(self, row: RowKey) -> float:
+        """Room to leave between a box of weights and its row, beside carried-in states."""
+        number = self.grid.segment[row]
+        beside = any(
+            self.graph.items[edge.tail].kind in {"carried", "start"}
+            and self.grid.column(edge.head)[0] == number
+            for edge in self.graph.edges.values()
+        )
+        rows = [r for r in self.grid.weighted if not r[2] and self.grid.segment[r] == number]
+        tall = all(self.grid.y[r][1] >= 62 for r in rows)
+        return 108 if beside and (self.both or not tall) else 34
 
     def connect(self) -> None:
         """Draw every edge between blocks."""
@@ -75,12 +81,14 @@ class Wiring:
 
     def _connect(self, edge: Edge) -> None:
         head, tail = self.graph.items[edge.head], self.graph.items[edge.tail]
-        if tail.kind == "carried":
+        if tail.kind in {"carried", "start"}:
             self._carried(edge, tail)
+        elif head.kind == "start":
+            return  # named in the label of the start
         elif tail.kind == "input":
             shape = next(s for s in self.picture.shapes if s.id == tail.id)
             self._wire(edge, [(shape.x, shape.y + 9), self.grid.anchor(edge.head, "x")])
-        elif edge.delay and head.place.step == FOLDED:
+        elif edge.delay and head.place.step == FOLDED and head.place.row == tail.place.row:
             self._loop(edge)
         elif edge.delay and self.graph.level == "op":
             self._state_by_lanes(edge)
@@ -120,9 +128,9 @@ class Wiring:
     def _color(self, kind: str) -> str:
         return {"h": self.theme.h, "c": self.theme.c}.get(kind, self.theme.line)
 
-    def _frame(self, step: Step) -> Point:
+    def _frame(self, column: Column) -> Point:
         """Left and right of a column's frame."""
-        x, width = self.grid.x[step]
+        x, width = self.grid.x[column]
         return x - width / 2 - PAD, x + width / 2 + PAD
 
     # -- states ---------------------------------------------------------------------------------
@@ -136,8 +144,13 @@ class Wiring:
     def _state(self, edge: Edge) -> None:
         """A state on its straight road to the next column."""
         start, end, above = self._ends(edge)
+        tail, head = self.grid.column(edge.tail), self.grid.column(edge.head)
+        place = {column: index for index, column in enumerate(self.grid.columns)}
+        if place[head] - place[tail] != 1 or abs(start[1] - end[1]) >= 1:
+            self._far_state(edge, place[head] > place[tail])
+            return
         label = Line("✂ gradient cut" if edge.cut else edge.kind, 9 if edge.cut else 11)
-        middle = self._frame(self.grid.where[edge.head][1])[0] + PAD - GAP / 2
+        middle = (self._frame(head)[0] + self._frame(tail)[1]) / 2
         color = self._color(edge.kind)
         aside = ASIDE if self.both else 0
         self._wire(
@@ -151,10 +164,37 @@ class Wiring:
         )
         self._gradient(edge, [start, end], above)
 
+    def _far_state(self, edge: Edge, onwards: bool) -> None:
+        """A state that goes back in time, skips steps or changes rows: round the blocks."""
+        start, end, above = self._ends(edge)
+        kind, color = edge.kind if edge.kind in {"h", "c"} else "h", self._color(edge.kind)
+        tail, head = (
+            self._frame(self.grid.column(edge.tail)),
+            self._frame(self.grid.column(edge.head)),
+        )
+        out, back = tail[1] + 9 + 5 * above, head[0] - 9 - 5 * above
+        if not onwards:  # towards the past: out on the left, in on the right
+            half = self.grid.blocks[self.grid.where[edge.tail]].width
+            start = (start[0] - half, start[1])
+            end = (end[0] + self.grid.blocks[self.grid.where[edge.head]].width, end[1])
+            out, back = tail[0] - 9 - 5 * above, head[1] + 9 + 5 * above
+        near = abs(out - back) < GAP
+        if near and abs(start[1] - end[1]) < 1:
+            corners = [start, end]
+        elif near:
+            corners = [start, (out, start[1]), (out, end[1]), end]
+        else:
+            y, height = self.grid.y[self.grid.where[edge.head][0]]
+            lane = y + above * (height / 2 + 8)
+            corners = [start, (out, start[1]), (out, lane), (back, lane), (back, end[1]), end]
+        label = Line(kind if edge.kind == kind else edge.kind, 11)
+        at = (corners[1][0] + 8, (corners[0][1] + corners[-1][1]) / 2 + 8 * above)
+        self._wire(edge, corners, color=color, pen=2.0, dashed=edge.cut, label=label, label_at=at)
+
     def _state_by_lanes(self, edge: Edge) -> None:
         """A state between blocks whose nodes stand at any height: along the gap between them."""
         start, end, _ = self._ends(edge)
-        left = self._frame(self.grid.where[edge.head][1])[0] + PAD - GAP
+        left = self._frame(self.grid.column(edge.head))[0] + PAD - GAP
         lane = left + GAP * {"c": 0.36, "h": 0.64}.get(edge.kind, 0.5)
         corners = [start, (lane, start[1]), (lane, end[1]), end]
         straight = abs(start[1] - end[1]) < 1
@@ -171,28 +211,34 @@ class Wiring:
     def _carried(self, edge: Edge, item: Item) -> None:
         """A state that comes in from before the first step."""
         end = self.grid.anchor(edge.head, edge.kind)
-        left = self._frame(item.place.step)[0]
+        left = self._frame(self.grid.column(edge.head))[0]
         color = self._color(edge.kind)
-        text = edge.kind + subscript(-1) + (" = 0" if item.note == "zero" else "")
-        width = 9.0 * len(text)
-        x = left - (44 if item.place.step == FOLDED else 24) - width / 2
+        text = edge.kind + subscript(-1)
+        if item.kind == "start":
+            text += f" = {item.note}"
+        elif item.note == "zero":
+            text += " = 0"
         line = Line(text, 11, color=color)
+        width = line.width + 6
+        x = left - (44 if item.place.step == FOLDED else 24) - width / 2
+        name = item.id if item.kind == "carried" else f"{item.id}·{edge.kind}"
         self.picture.shapes.append(
-            Shape(item.id, x, end[1], width, 16, [line], "text", tooltip=item_tooltip(item))
+            Shape(name, x, end[1], width, 16, [line], "text", tooltip=item_tooltip(item))
         )
         self.picture.shapes[-1].classes = "carried"
-        wire = self._wire(edge, [(x + width / 2, end[1]), end], color=color, pen=1.8, dashed=True)
-        if item.note != "zero":
+        wire = self._wire(edge, [(x + width / 2, end[1]), end], color=color, pen=1.8)
+        wire.tail, wire.dashed = name, item.kind == "carried"
+        if item.kind == "carried" and item.note != "zero":
             wire.label = Line("✂", 13)
             wire.label_at = (left - 12, end[1] + (9 if edge.kind == "c" else -9))
 
     def _loop(self, edge: Edge) -> None:
         """A state that comes round again through a delay of one step."""
         start, end, above = self._ends(edge)
-        row, step = self.grid.where[edge.head]
+        row, _ = self.grid.where[edge.head]
         y, height = self.grid.y[row]
         lane = y + above * (height / 2 + 15)
-        left, right = self._frame(step)
+        left, right = self._frame(self.grid.column(edge.head))
         wide = 45 if self.graph.level == "op" and edge.kind == "h" else 19  # outside c's loop
         left, right = left - wide, right + wide
         color, classes = self._color(edge.kind), f"edge-{edge.kind}"
@@ -225,7 +271,14 @@ class Wiring:
             above, tall = self.grid.y[head_row]
             corners = [start, (start[0], above - tall / 2)]
         elif tail_step is None:
-            corners = [(end[0], y + height / 2), end]
+            left, right = self.grid.extent(tail_row)
+            if left <= end[0] <= right:
+                corners = [(end[0], y + height / 2), end]
+            else:  # a memory that a later time axis reads: along the gap below the reader
+                end = self.grid.anchor(edge.head, "w")
+                lane = self.grid.y[head_row][0] - self.grid.y[head_row][1] / 2 - 14
+                out = right + PAD + 12
+                corners = [(right, y), (out, y), (out, lane), (end[0], lane), end]
         elif abs(start[0] - end[0]) >= 1:
             lane = y + height / 2 + (27 if self.graph.view == "rolled" else 12)
             corners = [start, (start[0], lane), (end[0], lane), end]
@@ -239,12 +292,13 @@ class Wiring:
         edges = [edge for edge in self.graph.out_of(item.id) if edge.head in self.grid.where]
         if not edges:
             return
-        left = self._frame(self.graph.steps[0])[0]
+        row = self.grid.where[edges[0].head][0]
+        left = self.grid.start(row)
         lines = self._weight_lines(item)
         width = max(line.width for line in lines) + 10
         height = sum(line.height for line in lines) + 8
-        rail = self.grid.rail(self.grid.where[edges[0].head][0])
-        x = left - (34 if self._room_beside_carried else 108) - width / 2
+        rail = self.grid.rail(row)
+        x = left - self._clear_of_carried(row) - width / 2
         box = Shape(item.id, x, rail, width, height, lines, fill=self.theme.weight_fill)
         box.stroke, box.tooltip, box.classes = self.theme.weight, item_tooltip(item), "weight"
         self.picture.shapes.append(box)
@@ -256,7 +310,7 @@ class Wiring:
         rail = self.grid.rail(row)
         if step is None:
             y, height = self.grid.y[row]
-            end: Point = (self.grid.extent()[0] + 18, y - height / 2)
+            end: Point = (self.grid.extent(row)[0] + 18, y - height / 2)
         else:
             end = self.grid.anchor(edge.head, "w")
         corners = [start]
@@ -308,12 +362,10 @@ class Wiring:
         for index, (weight, edges) in enumerate(uses.items()):
             names[weight] = "W" + subscript(index)
             for edge in edges:
-                row, step = self.grid.where[edge.head]
-                if step is None:
-                    continue
-                self._weight_label(edge, names[weight], row)
+                if self.grid.where[edge.head][1] is not None:
+                    self._weight_label(edge, names[weight])
 
-    def _weight_label(self, edge: Edge, name: str, row: RowKey) -> None:
+    def _weight_label(self, edge: Edge, name: str) -> None:
         end = self.grid.anchor(edge.head, "w")
         low = end[1] - 24
         line = Line(name, 10, color=self.theme.faint)

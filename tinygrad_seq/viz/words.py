@@ -30,6 +30,8 @@ def item_tooltip(item: Item) -> str:
         return ", ".join(
             [f"state {item.part}", said.get(item.note, "carried in as a constant"), *where]
         )
+    if item.kind == "start":
+        return ", ".join([f"state at the start: {item.note}", *where])
     if item.kind == "weight":
         names = [f"{name} ({shape_text(shape)})" for name, shape, *_ in item.names]
         return "; ".join(names)

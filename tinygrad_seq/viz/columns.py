@@ -1,0 +1,69 @@
+"""Which rows share a time axis: an encoder's steps come before its decoder's."""
+
+from __future__ import annotations
+
+from tinygrad_seq.viz.ir import WEIGHT, Graph, Step
+
+__all__ = ["Column", "RowKey", "segments", "spanned"]
+
+RowKey = tuple[str, "int | None", str]
+"""Module path, layer, and for what spans all time steps its item."""
+Column = tuple[int, Step]
+"""Time axis and time step."""
+Where = dict[str, tuple[RowKey, Step]]
+
+
+def segments(graph: Graph, where: Where) -> dict[RowKey, int]:
+    """Number of the time axis of every row.
+
+    A row whose early steps need late steps of another row (a decoder that starts from an
+    encoder's last state) lives on a later axis; everything else shares one.
+    """
+    found = {row: 0 for row, _ in where.values()}
+    links: dict[tuple[RowKey, RowKey], int] = {}
+    for edge in graph.edges.values():
+        if edge.kind == WEIGHT or edge.tail not in where or edge.head not in where:
+            continue
+        (tail, before), (head, after) = where[edge.tail], where[edge.head]
+        if tail != head:
+            later = int(before is not None and after is not None and edge.delay < 0)
+            links[tail, head] = max(links.get((tail, head), 0), later)
+    for _ in found:  # as many rounds as rows settle any chain; a cycle stops there
+        for (tail, head), step in links.items():
+            found[head] = max(found[head], min(found[tail] + step, len(found)))
+    fed = {head for _, head in links}
+    for row in found:
+        heads = [found[head] for tail, head in links if tail == row]
+        if row not in fed and row[2] and heads:
+            found[row] = min(heads)
+    return found
+
+
+def spanned(
+    graph: Graph, where: Where, columns: list[Column], segment: dict[RowKey, int]
+) -> dict[RowKey, list[Column]]:
+    """Columns that a row outside time has to do with, directly or through others like it."""
+    near: dict[RowKey, set[RowKey | Column]] = {}
+    for edge in graph.edges.values():
+        if edge.kind == WEIGHT or edge.tail not in where or edge.head not in where:
+            continue
+        (tail, before), (head, after) = where[edge.tail], where[edge.head]
+        ends = [(tail, before, segment[tail]), (head, after, segment[head])]
+        for (row, step, number), (other, their_step, theirs) in (ends, ends[::-1]):
+            if step is None and number == theirs:
+                own: RowKey | Column = other if their_step is None else (theirs, their_step)
+                near.setdefault(row, set()).add(own)
+    found: dict[RowKey, list[Column]] = {}
+    for row in segment:
+        reached: set[Column] = set()
+        seen, stack = {row}, [row]
+        while stack:
+            for link in near.get(stack.pop(), ()):
+                if len(link) == 2:
+                    reached.add(link)
+                elif link not in seen:
+                    seen.add(link)
+                    stack.append(link)
+        own_columns = [column for column in columns if column[0] == segment[row]]
+        found[row] = [c for c in own_columns if c in reached] or own_columns or columns
+    return found
