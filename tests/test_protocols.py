@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq.errors import ConfigError, GraphError, NotDifferentiableError
+from tinygrad_seq.ops.numpy_names import REFUSED as REFUSED_WITH_REASON
 from tinygrad_seq.protocols import CONSTANT_ONLY, DIFFERENTIABLE
 
 A = np.array([[0.5, 1.5, 2.5], [1.0, 0.25, 3.0]])
@@ -46,6 +47,58 @@ CALLS = {
     "take_along_axis": lambda x: np.take_along_axis(x, IDS, axis=1),
     "einsum": lambda x: np.einsum("ij,kj->ik", x, B),
     "einsum implicit": lambda x: np.einsum("ij->ji", x),
+    "float_power": lambda x: np.float_power(x, 1.5), "fabs": lambda x: np.fabs(x),
+    "expm1": lambda x: np.expm1(x), "exp2": lambda x: np.exp2(x), "log2": lambda x: np.log2(x),
+    "log10": lambda x: np.log10(x), "sinh": lambda x: np.sinh(x), "cosh": lambda x: np.cosh(x),
+    "tan": lambda x: np.tan(0.4 * x), "arctan": lambda x: np.arctan(x),
+    "reciprocal": lambda x: np.reciprocal(x), "logaddexp": lambda x: np.logaddexp(x, B),
+    "real": lambda x: np.real(x), "conjugate": lambda x: np.conjugate(x),
+    "select": lambda x: np.select([B > 2, B > 1], [x, x * x], 0.5), "copy": lambda x: np.copy(x),
+    "outer": lambda x: np.outer(x[0], B), "inner": lambda x: np.inner(x, B),
+    "inner vectors": lambda x: np.inner(x[0], x[1]), "vdot": lambda x: np.vdot(x, B),
+    "tensordot": lambda x: np.tensordot(x, B.T, 1), "tensordot 2": lambda x: np.tensordot(x, B),
+    "tensordot axes": lambda x: np.tensordot(B, x, axes=([1, 0], [1, 0])),
+    "average": lambda x: np.average(x),
+    "average weights": lambda x: np.average(x, 0, weights=x + B),
+    "average vector": lambda x: np.average(x, axis=1, weights=[1.0, 2.0, 3.0]),
+    "ptp": lambda x: np.ptp(x, axis=1), "prod": lambda x: np.prod(x),
+    "prod axis": lambda x: np.prod(x, 1),
+    "prod keepdims": lambda x: np.prod(x, axis=(0, 1), keepdims=True),
+    "cumprod": lambda x: np.cumprod(x), "cumprod axis": lambda x: np.cumprod(x, axis=1),
+    "diff": lambda x: np.diff(x), "diff twice": lambda x: np.diff(x, n=2, axis=1),
+    "trace": lambda x: np.trace(x), "trace offset": lambda x: np.trace(x, offset=1),
+    "norm": lambda x: np.linalg.norm(x), "norm axis": lambda x: np.linalg.norm(x, axis=1),
+    "norm fro": lambda x: np.linalg.norm(x, "fro"),
+    "norm 1": lambda x: np.linalg.norm(x, 1, axis=0),
+    "norm 3": lambda x: np.linalg.norm(x, 3, axis=1, keepdims=True),
+    "norm inf": lambda x: np.linalg.norm(x[0], np.inf),
+    "norm -inf": lambda x: np.linalg.norm(x[1], -np.inf),
+    "ravel": lambda x: np.ravel(x), "atleast_1d": lambda x: np.atleast_1d(x[0, 0]),
+    "atleast_2d": lambda x: np.atleast_2d(x[0]), "hstack": lambda x: np.hstack([x, B]),
+    "hstack vectors": lambda x: np.hstack([x[0], x[1, 1], x[1]]),
+    "vstack": lambda x: np.vstack([x, x[0]]),
+    "column_stack": lambda x: np.column_stack([x, x[:, 0]]),
+    "append": lambda x: np.append(x, B), "append axis": lambda x: np.append(x, x, axis=1),
+    "array_split": lambda x: np.array_split(x, 2, axis=1)[0],
+    "compress": lambda x: np.compress([True, False, True], x, axis=1),
+    "delete": lambda x: np.delete(x, 1, axis=1), "diagonal": lambda x: np.diagonal(x),
+    "diag": lambda x: np.diag(x, 1), "diag vector": lambda x: np.diag(x[0]),
+    "diag above": lambda x: np.diag(x[0], 2), "diag below": lambda x: np.diag(x[0], -1),
+    "flip all": lambda x: np.flip(x), "flip axes": lambda x: np.flip(x, (0, 1)),
+    "fliplr": lambda x: np.fliplr(x), "flipud": lambda x: np.flipud(x),
+    "rot90": lambda x: np.rot90(x, 3), "roll": lambda x: np.roll(x, 2),
+    "roll axis": lambda x: np.roll(x, -1, axis=1),
+    "roll axes": lambda x: np.roll(x, (1, 1), (0, 1)),
+    "repeat": lambda x: np.repeat(x, 2), "repeat axis": lambda x: np.repeat(x, [1, 0, 2], axis=1),
+    "tile": lambda x: np.tile(x, (2, 2)), "pad": lambda x: np.pad(x, 1),
+    "pad values": lambda x: np.pad(x, ((0, 1), (2, 0)), constant_values=5.0),
+    "pad edge": lambda x: np.pad(x, 2, mode="edge"),
+    "pad wrap": lambda x: np.pad(x, (0, 2), "wrap"),
+    "pad reflect": lambda x: np.pad(x, ((1, 0), (1, 1)), mode="reflect"),
+    "sort": lambda x: np.sort(x), "sort axis": lambda x: np.sort(x, axis=0),
+    "sort flat": lambda x: np.sort(x, axis=None), "tril": lambda x: np.tril(x),
+    "tril vector": lambda x: np.tril(x[0]), "triu": lambda x: np.triu(x, 1),
+    "sum by name": lambda x: np.sum(axis=1, a=x), "sum None": lambda x: np.sum(x, 0, dtype=None),
 }  # fmt: skip
 
 
@@ -96,7 +149,7 @@ def test_constant_only_functions_give_plain_values(func, args, tracked) -> None:
 
 REFUSED = [
     np.arctan2, np.floor_divide, np.remainder, np.fmod, np.hypot, np.arcsin, np.heaviside,
-    np.copysign, np.gcd, np.bitwise_and,
+    np.copysign, np.gcd, np.bitwise_and, np.nextafter,
 ]  # fmt: skip
 
 
@@ -235,3 +288,72 @@ def test_comparing_array_and_tensor_gives_a_mask() -> None:
 def test_where_with_one_argument_gives_positions() -> None:
     x = tgs.tensor(A, requires_grad=True)
     assert np.array_equal(np.where(x > 1)[0], np.where(A > 1)[0])
+
+
+@pytest.mark.parametrize("func", REFUSED_WITH_REASON, ids=lambda f: f.__name__)
+def test_every_refusal_gives_its_reason(func) -> None:
+    x = tgs.tensor(np.eye(2), requires_grad=True)
+    count = getattr(func, "nin", 1)
+    more = {
+        np.linalg.solve: (x,), np.linalg.lstsq: (x,), np.linalg.matrix_power: (2,), np.isin: (x,),
+        np.percentile: (50,), np.quantile: (0.5,), np.partition: (1,), np.argpartition: (1,),
+        np.convolve: (x,), np.correlate: (x,), np.cross: (x,), np.kron: (x,), np.insert: (0, x),
+        np.interp: (x, x), np.piecewise: ([True], [1.0]), np.choose: ([x, x],),
+    }  # fmt: skip
+    args = (x,) * count + more.get(func, ())
+    writes = {
+        np.copyto: (1.0,), np.putmask: ([[True]], 1.0), np.place: ([[True]], [1.0]),
+        np.put: (0, 1.0), np.put_along_axis: (np.array([[0]]), 1.0, 0), np.fill_diagonal: (1.0,),
+    }  # fmt: skip
+    args += writes.get(func, ())
+    with pytest.raises((NotDifferentiableError, GraphError)) as caught:
+        func(*args)
+    assert func in writes or REFUSED_WITH_REASON[func] in str(caught.value)
+    assert np.array_equal(x.data, np.eye(2))
+
+
+def test_no_function_stands_in_two_tables() -> None:
+    assert not set(DIFFERENTIABLE) & set(REFUSED_WITH_REASON)
+    assert not CONSTANT_ONLY & set(REFUSED_WITH_REASON)
+
+
+@pytest.mark.parametrize("zeros", [1, 2, 3])
+@pytest.mark.parametrize("fn", [np.prod, np.cumprod])
+def test_products_differentiate_twice_at_zeros(fn, zeros: int) -> None:
+    from tinygrad_seq.testing import gradcheck
+
+    x = np.array([1.5, -2.0, 0.5, 3.0, 2.5])
+    x[:zeros] = 0.0
+    gradcheck(fn, x, order=2)
+
+
+def test_norm_at_the_origin_and_of_huge_entries() -> None:
+    x = tgs.tensor([0.0, 0.0], requires_grad=True)
+    np.linalg.norm(x).backward()
+    assert x.grad.tolist() == [0.0, 0.0]
+    big = tgs.tensor([3e30, 4e30], requires_grad=True)
+    size = np.linalg.norm(big)
+    size.backward()
+    assert size.item() == pytest.approx(5e30)
+    np.testing.assert_allclose(big.grad, [0.6, 0.8], rtol=1e-6)
+
+
+def test_orders_of_norms_that_need_a_decomposition_are_refused() -> None:
+    x = tgs.tensor(A, requires_grad=True)
+    for order in (2, "nuc", 1):
+        with pytest.raises(ConfigError, match="ord"):
+            np.linalg.norm(x, order)
+
+
+def test_a_mode_of_padding_that_computes_is_refused() -> None:
+    x = tgs.tensor(A, requires_grad=True)
+    with pytest.raises(ConfigError, match=r"pad: mode[\s\S]*'mean'"):
+        np.pad(x, 1, mode="mean")
+    assert np.pad(tgs.tensor(np.zeros((0, 2))), 1).shape == (2, 4)
+
+
+def test_products_of_nothing_are_one() -> None:
+    x = tgs.tensor(np.zeros((0, 3)), requires_grad=True)
+    assert np.prod(x).item() == 1.0
+    assert np.prod(x, axis=0).tolist() == [1.0, 1.0, 1.0]
+    assert np.prod(tgs.tensor(3.0)).item() == 3.0

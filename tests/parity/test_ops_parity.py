@@ -101,6 +101,10 @@ PEERS: dict[str, Any] = {
     "put_along_axis": lambda g, indices, axis, into: torch.zeros(into, dtype=g.dtype)
     .scatter_add(axis, ids(indices), g),
     "cross_entropy": cross_entropy,
+    "expm1": torch.expm1, "exp2": torch.exp2, "log2": torch.log2, "log10": torch.log10,
+    "sinh": torch.sinh, "cosh": torch.cosh, "tan": torch.tan, "arctan": torch.atan,
+    "reciprocal": torch.reciprocal, "logaddexp": torch.logaddexp,
+    "norm": lambda x, axis, keepdims: reduced(torch.linalg.vector_norm, x, axis, keepdims),
 }  # fmt: skip
 
 
@@ -181,6 +185,21 @@ FUNCTIONS = {
     "swapaxes": (lambda x: tgs.swapaxes(x, 0, -1), lambda x: torch.swapaxes(x, 0, -1)),
     "moveaxis": (lambda x: tgs.moveaxis(x, 0, 1), lambda x: torch.moveaxis(x, 0, 1)),
     "astype": (lambda x: x.astype(np.float32) * 2, lambda x: x.to(torch.float32) * 2),
+    "prod": (lambda x: tgs.prod(x, 1), lambda x: torch.prod(x, 1)),
+    "prod of all": (lambda x: tgs.prod(x), torch.prod),
+    "cumprod": (lambda x: tgs.cumprod(x, 1), lambda x: torch.cumprod(x, 1)),
+    "sort": (lambda x: tgs.sort(x, 1), lambda x: torch.sort(x, 1).values),
+    "roll": (lambda x: tgs.roll(x, 1, 1), lambda x: torch.roll(x, 1, 1)),
+    "repeat": (lambda x: tgs.repeat(x, 2, 0), lambda x: torch.repeat_interleave(x, 2, 0)),
+    "tile": (lambda x: tgs.tile(x, (2, 1)), lambda x: torch.tile(x, (2, 1))),
+    "tril": (tgs.tril, torch.tril), "triu": (lambda x: tgs.triu(x, 1), lambda x: torch.triu(x, 1)),
+    "pad": (lambda x: tgs.pad(x, ((0, 0), (1, 2)), constant_values=3.0),
+            lambda x: F.pad(x, (1, 2), value=3.0)),
+    "diff": (tgs.diff, torch.diff), "diagonal": (tgs.diagonal, torch.diagonal),
+    "trace": (lambda x: tgs.trace(x[:, :2]), lambda x: torch.trace(x[:, :2])),
+    "outer": (lambda x: tgs.outer(x[0], x[1]), lambda x: torch.outer(x[0], x[1])),
+    "tensordot": (lambda x: tgs.tensordot(x, x, (1, 1)),
+                  lambda x: torch.tensordot(x, x, dims=([1], [1]))),
     "one index": (lambda x: x[1, -1], lambda x: x[1, -1]),
     "linear without bias": (lambda x: tgs.linear(x, x.T), lambda x: F.linear(x, x)),
 }  # fmt: skip
@@ -194,6 +213,9 @@ def test_function(name: str, dtype: type) -> None:
 
 
 KINKS = {
+    "norm": (lambda x: tgs.norm(0 * x, 1), lambda x: torch.linalg.vector_norm(0 * x, dim=1)),
+    "prod": (lambda x: tgs.prod(x, 1), lambda x: torch.prod(x, 1)),
+    "cumprod": (lambda x: tgs.cumprod(x, 1), lambda x: torch.cumprod(x, 1)),
     "relu": (tgs.relu, torch.relu), "absolute": (tgs.absolute, torch.abs),
     "clip": (lambda x: tgs.clip(x, 0.0, 1.0), lambda x: torch.clamp(x, 0.0, 1.0)),
     "maximum": (lambda x: tgs.maximum(x, 0 * x), lambda x: torch.maximum(x, 0 * x)),

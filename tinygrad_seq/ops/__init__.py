@@ -3,6 +3,22 @@
 Each is recorded through one :class:`~tinygrad_seq.engine.op.Op` in :data:`OPS`.
 """
 
+from tinygrad_seq.ops.arrange import (
+    cumprod,
+    diagonal,
+    diff,
+    outer,
+    pad,
+    prod,
+    repeat,
+    roll,
+    sort,
+    tensordot,
+    tile,
+    trace,
+    tril,
+    triu,
+)
 from tinygrad_seq.ops.elementwise import (
     absolute,
     add,
@@ -29,7 +45,7 @@ from tinygrad_seq.ops.linalg import einsum, linear, matmul
 from tinygrad_seq.ops.loss import cross_entropy, mse_loss
 from tinygrad_seq.ops.nonlinear import log_softmax, logsumexp, relu, sigmoid, softmax, tanh
 from tinygrad_seq.ops.recurrent import lstm_sequence, lstm_step, rnn_sequence, rnn_step
-from tinygrad_seq.ops.reduce import cumsum, max, mean, min, std, sum, var
+from tinygrad_seq.ops.reduce import cumsum, max, mean, min, norm, std, sum, var
 from tinygrad_seq.ops.registry import OPS
 from tinygrad_seq.ops.shape import (
     broadcast_to,
@@ -44,29 +60,51 @@ from tinygrad_seq.ops.shape import (
     swapaxes,
     transpose,
 )
+from tinygrad_seq.ops.transcendental import (
+    arctan,
+    cosh,
+    exp2,
+    expm1,
+    log2,
+    log10,
+    logaddexp,
+    reciprocal,
+    sinh,
+    tan,
+)
 
 __all__ = [
     "OPS",
     "absolute",
     "add",
+    "arctan",
     "astype",
     "broadcast_to",
     "clip",
     "concatenate",
     "cos",
+    "cosh",
     "cross_entropy",
+    "cumprod",
     "cumsum",
+    "diagonal",
+    "diff",
     "divide",
     "einsum",
     "exp",
+    "exp2",
     "expand_dims",
+    "expm1",
     "flip",
     "gather",
     "getitem",
     "linear",
     "log",
     "log1p",
+    "log2",
+    "log10",
     "log_softmax",
+    "logaddexp",
     "logsumexp",
     "lstm_sequence",
     "lstm_step",
@@ -80,15 +118,24 @@ __all__ = [
     "mse_loss",
     "multiply",
     "negative",
+    "norm",
     "one_hot",
+    "outer",
+    "pad",
     "power",
+    "prod",
+    "reciprocal",
     "relu",
+    "repeat",
     "reshape",
     "rnn_sequence",
     "rnn_step",
+    "roll",
     "sigmoid",
     "sin",
+    "sinh",
     "softmax",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -100,8 +147,14 @@ __all__ = [
     "swapaxes",
     "take",
     "take_along_axis",
+    "tan",
     "tanh",
+    "tensordot",
+    "tile",
+    "trace",
     "transpose",
+    "tril",
+    "triu",
     "var",
     "where",
 ]

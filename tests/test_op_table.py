@@ -1,0 +1,51 @@
+"""The page of operations is the one that the records give, and names every one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tinygrad_seq.ops import OPS
+from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED
+from tinygrad_seq.ops.table import operation_table
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
+
+
+def test_the_page_is_up_to_date() -> None:
+    rewrite = f"python -c 'from {operation_table.__module__} import *; print(operation_table())'"
+    assert PAGE.read_text("utf-8") == operation_table(), f"write it anew: {rewrite}"
+
+
+def test_every_operation_has_a_row() -> None:
+    rows = [line for line in operation_table().splitlines() if line.startswith("| `")]
+    first = {row.split("|")[1].strip().strip("`") for row in rows}
+    assert set(OPS) <= first
+    assert {"np.tanh", "np.linalg.norm", "np.linalg.inv", "np.argmax", "np.pad"} <= first
+
+
+def test_every_numpy_function_has_one_row_with_a_status_and_a_reason() -> None:
+    text = operation_table()
+    lines = [line for line in text[text.index("## NumPy") :].splitlines() if line.startswith("| `")]
+    names = [line.split("|")[1] for line in lines]
+    assert len(names) == len(set(names))
+    for line in lines:
+        _, _, status, reason, _ = line.split("|")
+        assert status.strip() in {"differentiable", "constant only", "refused"}
+        assert len(reason.strip()) > 5
+    statuses = [line.split("|")[2].strip() for line in lines]
+    aliases = len({f.__name__ for f in DIFFERENTIABLE if f not in (np.amax, np.amin)})
+    assert statuses.count("differentiable") >= aliases
+    assert statuses.count("constant only") == len({f.__name__ for f in CONSTANT_ONLY})
+    assert statuses.count("refused") == len(REFUSED)
+
+
+def test_the_table_shows_how_to_call_the_function() -> None:
+    text = operation_table()
+    assert (
+        "| `np.pad` | differentiable | `tgs.pad(x, pad_width, mode='constant', **options)` |"
+        in text
+    )
+    assert "| `np.floor_divide` | refused | it jumps at every multiple" in text
+    assert "| `lstm_sequence` |" in text

@@ -1,0 +1,232 @@
+"""Rearranging, padding, sorting and multiplying up: composed from other operations.
+
+What only moves entries is done once on their positions, by NumPy itself, and then taken: so
+every such function has NumPy's own meaning, and the gradient of ``getitem``.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.ops.elementwise import where
+from tinygrad_seq.ops.indexing import getitem, take_along_axis
+from tinygrad_seq.ops.linalg import matmul
+from tinygrad_seq.ops.registry import constant, shape_of
+from tinygrad_seq.ops.shape import concatenate, moveaxis, reshape, transpose
+
+if TYPE_CHECKING:
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = [
+    "cumprod",
+    "diagonal",
+    "diff",
+    "outer",
+    "pad",
+    "prod",
+    "rearranged",
+    "repeat",
+    "roll",
+    "sort",
+    "tensordot",
+    "tile",
+    "trace",
+    "tril",
+    "triu",
+]
+
+Axis = int | tuple[int, ...] | None
+
+
+def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
+    """A differentiable version of a NumPy function that only moves, drops or repeats entries."""
+
+    def on_tensor(x: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
+        shape = shape_of(x)
+        positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
+        return getitem(reshape(x, (-1,)), function(positions, *args, **kwargs))
+
+    on_tensor.__name__ = function.__name__
+    return on_tensor
+
+
+def roll(x: TensorLike, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
+    """Shift entries along axes (of the flattened tensor without `axis`), around the end."""
+    return rearranged(np.roll)(x, shift, axis)
+
+
+def repeat(x: TensorLike, repeats: Any, axis: int | None = None) -> Tensor:
+    """Repeat entries along an axis (of the flattened tensor without `axis`)."""
+    return rearranged(np.repeat)(x, repeats, axis)
+
+
+def tile(x: TensorLike, reps: int | Sequence[int]) -> Tensor:
+    """Repeat the whole tensor along each axis."""
+    return rearranged(np.tile)(x, reps)
+
+
+def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """Entries on a diagonal of two axes, as a new last axis."""
+    return rearranged(np.diagonal)(x, offset, axis1, axis2)
+
+
+def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+    """Sum over a diagonal of two axes."""
+    return diagonal(x, offset, axis1, axis2).sum(-1)
+
+
+def _triangle(x: TensorLike, k: int) -> Any:
+    """True on and below the k-th diagonal of the last two axes (a vector is a row of them)."""
+    shape = shape_of(x)
+    if not shape:
+        raise ShapeError("tril and triu", expected="at least one axis", got="a scalar")
+    return np.tri(shape[max(len(shape) - 2, 0)], shape[-1], k, bool)
+
+
+def tril(x: TensorLike, k: int = 0) -> Tensor:
+    """The lower triangle of the last two axes; 0 above the k-th diagonal."""
+    return where(_triangle(x, k), x, 0.0)
+
+
+def triu(x: TensorLike, k: int = 0) -> Tensor:
+    """The upper triangle of the last two axes; 0 below the k-th diagonal."""
+    return where(_triangle(x, k - 1), 0.0, x)
+
+
+def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -> Tensor:
+    """Widen the axes at both ends, as :func:`numpy.pad` does.
+
+    Parameters
+    ----------
+    pad_width : int or nested sequence of int
+        ``(before, after)`` for each axis, one pair for all, or one number.
+    mode : str
+        ``"constant"`` (with ``constant_values``, 0 by default), or any mode of NumPy that copies
+        entries: ``"edge"``, ``"reflect"``, ``"symmetric"``, ``"wrap"``.
+
+    Raises
+    ------
+    ConfigError
+        For modes that compute new values (``"mean"``, ``"linear_ramp"``, ...).
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> tgs.pad(tgs.tensor([1.0, 2.0]), (1, 2)).tolist()
+    [0.0, 1.0, 2.0, 0.0, 0.0]
+    """
+    if mode in ("edge", "reflect", "symmetric", "wrap"):
+        return rearranged(np.pad)(x, pad_width, mode, **options)
+    if mode != "constant":
+        raise ConfigError(
+            "pad: mode",
+            expected="constant, edge, reflect, symmetric or wrap",
+            got=repr(mode),
+            hint="compute the new entries and join them with tgs.concatenate",
+        )
+    shape = shape_of(x)
+    inside = np.pad(np.ones(shape, bool), pad_width)
+    values = np.pad(np.zeros(shape), pad_width, **options)
+    if 0 in shape:
+        return reshape(values.astype(constant(x).dtype), values.shape)
+    nearest = rearranged(np.pad)(x, pad_width, "edge")  # anything will do where not inside
+    filling = values.astype(nearest.dtype) if values.any() else 0.0
+    return where(inside, nearest, filling)
+
+
+def sort(x: TensorLike, axis: int | None = -1) -> Tensor:
+    """Entries in ascending order along an axis (of the flattened tensor for None).
+
+    The gradient goes back to where each entry came from; equal entries keep their order.
+    """
+    if axis is None:
+        x, axis = reshape(x, (-1,)), -1
+    order = np.argsort(constant(x), axis=axis, kind="stable")
+    return take_along_axis(x, order, axis)
+
+
+def diff(x: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
+    """Differences of neighbours along an axis, n times."""
+    found: Any = moveaxis(x, axis, 0)
+    for _ in range(n):
+        found = getitem(found, slice(1, None)) - getitem(found, slice(None, -1))
+    return moveaxis(found, 0, axis)
+
+
+def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Product over one, several or all axes; its gradient is right at zeros too.
+
+    Multiplied up in halves: log2 n operations, and no division by an entry.
+    """
+    shape = shape_of(x)
+    ndim = len(shape)
+    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    gone = sorted({operator.index(a) % ndim for a in axes}) if ndim else []
+    rest = [a for a in range(ndim) if a not in gone]
+    count = int(np.prod([shape[a] for a in gone], dtype=int))
+    factors: Any = transpose(x, (*gone, *rest))
+    factors = reshape(factors, (count, *[shape[a] for a in rest]))
+    if count == 0:
+        factors = concatenate([factors, np.ones((1, *factors.shape[1:]), factors.dtype)])
+    while len(factors) > 1:
+        half = len(factors) // 2
+        pairs = factors[:half] * factors[half : 2 * half]
+        factors = concatenate([pairs, factors[2 * half :]]) if len(factors) % 2 else pairs
+    kept = tuple(1 if a in gone else shape[a] for a in range(ndim))
+    return reshape(factors, kept if keepdims else tuple(shape[a] for a in rest))
+
+
+def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
+    """Running product along an axis (of the flattened tensor without one), right at zeros too.
+
+    By doubling: log2 n operations, and no division by an entry.
+    """
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    found: Any = moveaxis(x, axis, 0)
+    step = 1
+    while step < len(found):
+        found = concatenate([found[:step], found[step:] * found[:-step]])
+        step *= 2
+    return moveaxis(found, 0, axis)
+
+
+def outer(a: TensorLike, b: TensorLike) -> Tensor:
+    """Products of every entry of `a` with every entry of `b`, both flattened."""
+    return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+
+
+def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
+    """Sum of products over pairs of axes: the last `axes` with the first, or as listed.
+
+    Raises
+    ------
+    ShapeError
+        If paired axes differ in size.
+    """
+    shape_a, shape_b = shape_of(a), shape_of(b)
+    if isinstance(axes, int):
+        left: Any = list(range(len(shape_a) - axes, len(shape_a)))
+        right: Any = list(range(axes))
+    else:
+        left, right = ([p] if isinstance(p, int) else list(p) for p in axes)
+    left = [p % len(shape_a) for p in left]
+    right = [p % len(shape_b) for p in right]
+    if [shape_a[p] for p in left] != [shape_b[p] for p in right]:
+        raise ShapeError(
+            "tensordot: axes to sum over differ",
+            expected="pairs of axes of equal size",
+            got=f"{[shape_a[p] for p in left]} with {[shape_b[p] for p in right]}",
+        )
+    rows = [p for p in range(len(shape_a)) if p not in left]
+    columns = [p for p in range(len(shape_b)) if p not in right]
+    count = int(np.prod([shape_a[p] for p in left], dtype=int))
+    matrix_a = reshape(transpose(a, (*rows, *left)), (-1, count))
+    matrix_b = reshape(transpose(b, (*right, *columns)), (count, -1))
+    out = (*[shape_a[p] for p in rows], *[shape_b[p] for p in columns])
+    return reshape(matmul(matrix_a, matrix_b), out)
