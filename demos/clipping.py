@@ -1,0 +1,142 @@
+"""A cliff, and five ways of going down it: what gradient clipping does to the step.
+
+    python demos/clipping.py            # a few seconds; the picture goes to runs/clipping.png
+    python demos/clipping.py --fast
+
+A recurrent network of a single unit, x_t = w sigmoid(x_{t-1}) + b with x_0 = 1/2, is to end at
+sigmoid(x_50) = 0.7 (after Pascanu, Mikolov and Bengio, 2013). Its error surface over (w, b) has a
+wall: there the network tips from one fixed point to another, and fifty steps multiply the slope.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tinygrad_seq as tgs
+from tinygrad_seq import optim
+from tinygrad_seq.optim import clip_rules
+
+STEPS, TARGET, START = 50, 0.7, (6.2, -2.8)
+RULES: dict[str, tuple[Callable[[Any, float], Any], float, str]] = {
+    "no clipping": (optim.clip_grad_norm_, np.inf, "#c0392b"),
+    "by norm, 0.1": (optim.clip_grad_norm_, 0.1, "#1f5fa8"),
+    "by value, 0.1": (optim.clip_grad_value_, 0.1, "#2e8b57"),
+    "squared norm, 0.01": (clip_rules.clip_grad_squared_norm_, 0.01, "#8e44ad"),
+    "adaptive, 0.02": (clip_rules.clip_grad_adaptive_, 0.02, "#d68910"),
+}
+
+
+def error(w: Any, b: Any) -> tgs.Tensor:
+    """The squared error of one or many networks (w and b of any shape)."""
+    x = tgs.tensor(np.full(np.shape(w), 0.5))
+    for _ in range(STEPS):
+        x = w * tgs.sigmoid(x) + b
+    return tgs.square(tgs.sigmoid(x) - TARGET)
+
+
+def descend(clip: Callable[[Any, float], Any], bound: float, updates: int) -> dict[str, Any]:
+    """Plain gradient descent; the path, the errors and the norms of the gradients."""
+    w, b = (tgs.tensor(np.array(value), requires_grad=True) for value in START)
+    optimizer = optim.SGD([w, b], lr=1.0)
+    path, errors, norms = [START], [], []
+    for _ in range(updates):
+        loss = error(w, b)
+        loss.backward()
+        norms.append(clip([w, b], bound).norm)
+        errors.append(loss.item())
+        optimizer.step()
+        optimizer.zero_grad()
+        path.append((w.item(), b.item()))
+    return {"path": np.array(path), "errors": np.array(errors), "norms": np.array(norms)}
+
+
+def sizes(clip: Callable[[Any, float], Any], bound: float, before: Any) -> list[float]:
+    """Norm after clipping, for gradients of growing norm."""
+    after = []
+    for size in before:
+        p = tgs.tensor(np.zeros(2), requires_grad=True)
+        p.grad = size * np.array([0.6, 0.8])
+        after.append(clip(p, bound).norm_after)
+    return after
+
+
+def draw(runs: dict[str, dict[str, Any]], resolution: int, path: Path) -> None:
+    """The surface with the paths on it; the errors; and what each rule makes of a norm."""
+    from matplotlib.colors import LightSource
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.5, 1])
+    places = [(slice(None), 0), (0, 1), (1, 1)]
+    surface, curves, rules = (figure.add_subplot(grid[place]) for place in places)
+    low, high = (3.5, -3.7), (6.6, -1.4)
+    w, b = np.meshgrid(*(np.linspace(a, z, resolution) for a, z in zip(low, high, strict=True)))
+    with tgs.no_grad():
+        height = error(w, b).numpy()
+    shade = LightSource(315, 50).hillshade(height, vert_exag=0.4 * resolution, fraction=1.0)
+    extent = (low[0], high[0], low[1], high[1])
+    surface.imshow(height, origin="lower", extent=extent, cmap="YlGnBu_r", aspect="auto", alpha=0.9)
+    surface.imshow(shade, origin="lower", extent=extent, cmap="gray", aspect="auto", alpha=0.18)
+    for name, run in runs.items():
+        colour = RULES[name][2]
+        surface.plot(*run["path"].T, "-", color=colour, lw=1.4, label=name)
+        surface.plot(*run["path"][-1], "o", color=colour, ms=7, mec="white", clip_on=True)
+        curves.semilogy(np.minimum.accumulate(run["errors"]), color=colour, lw=1.8)
+    surface.plot(*START, "w*", ms=15, mec="k")
+    surface.set(xlim=extent[:2], ylim=extent[2:], xlabel="w", ylabel="b")
+    surface.set_title("error surface: a plateau, a wall, and the path of each rule", loc="left")
+    surface.legend(loc="upper right", framealpha=0.95)
+    curves.set(xlabel="update", ylabel="error")
+    curves.set_title("the least error so far", loc="left")
+    before = np.geomspace(0.5, 60, 120)
+    for name, clip, colour in [
+        ("by norm", optim.clip_grad_norm_, "#1f5fa8"),
+        ("by value", optim.clip_grad_value_, "#2e8b57"),
+        ("squared norm (the snippet)", clip_rules.clip_grad_squared_norm_, "#8e44ad"),
+    ]:
+        rules.loglog(before, sizes(clip, 5.0, before), color=colour, lw=1.8, label=name)
+    rules.axhline(5.0, color="0.6", ls=":", lw=1)
+    rules.set(xlabel="norm of the gradient", ylabel="norm after clipping")
+    rules.set_title("threshold 5: the snippet inverts instead of bounding", loc="left")
+    rules.legend(frameon=False, fontsize=9)
+    for axes in (curves, rules):
+        axes.spines[["top", "right"]].set_visible(False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fast", action="store_true", help="fewer updates, a coarser surface")
+    parser.add_argument("--out", type=Path, default=Path("runs/clipping.png"))
+    options = parser.parse_args(arguments)
+    updates, resolution = (80, 80) if options.fast else (200, 400)
+
+    runs = {name: descend(*rule[:2], updates) for name, rule in RULES.items()}
+    print(f"{'rule':20} {'largest norm':>13} {'largest jump':>13} {'last error':>11}")
+    for name, run in runs.items():
+        jump = np.linalg.norm(np.diff(run["path"], axis=0), axis=1).max()
+        print(f"{name:20} {run['norms'].max():13.3g} {jump:13.3g} {run['errors'][-1]:11.2g}")
+    print("\nnorm before   3       5      10      50    (threshold 5)")
+    for name, rule in (
+        ("by norm", optim.clip_grad_norm_),
+        ("snippet", clip_rules.clip_grad_squared_norm_),
+    ):
+        print(f"{name:9}" + "".join(f"{n:8.4g}" for n in sizes(rule, 5.0, (3, 5, 10, 50))))
+    draw(runs, resolution, options.out)
+    print(
+        "\nLook for: one step at the wall throws the unclipped run out of the picture. Clipped\n"
+        "runs turn there and follow the valley; the snippet takes its smallest steps where the\n"
+        f"others are held at the bound. -> {options.out}"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
