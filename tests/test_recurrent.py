@@ -14,12 +14,21 @@ from tinygrad_seq.kernels import lstm as lstm_kernels
 from tinygrad_seq.kernels.gates import GATE_ORDER, gate
 from tinygrad_seq.ops.recurrent import LSTM as LSTM_OP
 
-KINDS = ("tanh", "relu", "lstm")
+KINDS = ("tanh", "relu", "lstm", "gru", "gru_before")
 
 
 def build(kind, size, hidden, layers, rng, **options):
     if kind == "lstm":
         return nn.LSTM(size, hidden, layers, rng=rng, dtype=np.float64, **options)
+    if kind.startswith("gru"):
+        after = kind == "gru"
+        layer = nn.GRU(
+            size, hidden, layers, reset_after=after, rng=rng, dtype=np.float64, **options
+        )
+        for name, parameter in layer.named_parameters():
+            if name.startswith("bias"):
+                parameter.data = rng.standard_normal(parameter.shape)
+        return layer
     return nn.RNN(size, hidden, layers, kind, rng=rng, dtype=np.float64, **options)
 
 
@@ -44,6 +53,8 @@ def naive(layer, kind, x, parts):
                     c = f * parts[1][k, n] + i * np.tanh(pre["g"])
                     h = o * np.tanh(c)
                     parts[1][k, n] = c
+                elif kind.startswith("gru"):
+                    h = naive_gru(layer, k, rows[t], h)
                 else:
                     h = rows[t] @ w_xh + h @ w_hh + b
                     h = np.maximum(h, 0) if kind == "relu" else np.tanh(h)
@@ -52,6 +63,23 @@ def naive(layer, kind, x, parts):
         for t in range(steps):
             out[t, n] = rows[t]
     return out, parts
+
+
+def naive_gru(layer, k, x, h):
+    """One row, one step, each gate from its own weights."""
+    size = layer.hidden_size
+    w_xh, w_hh, b = (w.numpy() for w in layer.layer_weights(k))
+    (xr, hr, br), (xz, hz, bz), (xn, hn, bn) = (
+        (w_xh[:, cut], w_hh[:, cut], b[cut])
+        for cut in (slice(j * size, (j + 1) * size) for j in range(3))
+    )
+    r = 1 / (1 + np.exp(-(x @ xr + h @ hr + br)))
+    z = 1 / (1 + np.exp(-(x @ xz + h @ hz + bz)))
+    if layer.reset_after:
+        inner = r * (h @ hn + getattr(layer, f"bias_hn_l{k}").numpy())
+    else:
+        inner = (r * h) @ hn
+    return (1 - z) * np.tanh(x @ xn + bn + inner) + z * h
 
 
 @st.composite
@@ -193,6 +221,11 @@ def test_cells_are_one_step_of_the_layers():
     for cell, layer in (
         (nn.RNNCell(3, 4, "relu", rng=rng, dtype=np.float64), nn.RNN(3, 4, 1, "relu")),
         (nn.LSTMCell(3, 4, rng=rng, dtype=np.float64), nn.LSTM(3, 4)),
+        (nn.GRUCell(3, 4, rng=rng, dtype=np.float64), nn.GRU(3, 4)),
+        (
+            nn.GRUCell(3, 4, reset_after=False, rng=rng, dtype=np.float64),
+            nn.GRU(3, 4, reset_after=False),
+        ),
     ):
         layer.astype(np.float64)
         layer.load_state_dict({f"{k}_l0": v for k, v in cell.state_dict().items()})
@@ -236,6 +269,24 @@ def test_open_forget_gate_is_the_error_carousel():
     c0 = tgs.tensor(np.ones((1, 2, 3)), requires_grad=True)
     _, state = layer(np.ones((50, 2, 1)), nn.LSTMState(c0 * 0, c0))
     np.testing.assert_array_equal(tgs.grad(state.c.sum(), c0).numpy(), np.ones((1, 2, 3)))
+
+
+def test_trainable_initial_state():
+    layer = build("lstm", 3, 4, 2, np.random.default_rng(0), trainable_state=True)
+    assert layer.initial_h.shape == layer.initial_c.shape == (2, 4)
+    rng = np.random.default_rng(1)
+    for part in (layer.initial_h, layer.initial_c):
+        part.data = rng.standard_normal(part.shape)
+    x = rng.standard_normal((5, 3, 3))
+    y, _ = layer(x)
+    rows = [np.repeat(p.numpy()[:, None], 3, axis=1) for p in (layer.initial_h, layer.initial_c)]
+    given_y, _ = layer(x, nn.LSTMState(*(tgs.tensor(r, requires_grad=True) for r in rows)))
+    np.testing.assert_array_equal(y.numpy(), given_y.numpy())
+    starts = [tgs.tensor(r, requires_grad=True) for r in rows]
+    by_hand = tgs.grad(layer(x, nn.LSTMState(*starts))[0].sum(), starts)
+    trained = tgs.grad(y.sum(), [layer.initial_h, layer.initial_c])
+    for a, b in zip(trained, by_hand, strict=True):  # one state for all rows of the batch
+        np.testing.assert_allclose(a.numpy(), b.numpy().sum(axis=1), rtol=1e-12)
 
 
 def test_dropout_sits_between_layers_only():
@@ -309,13 +360,8 @@ def test_state_walkers():
 def planted(name, wrong):
     """A mistake in one quantity of the backward kernel."""
 
-    def backward(cotangents, x, h0, c0, weight_xh, weight_hh, residuals, need_x):
-        found = list(
-            lstm_kernels.lstm_backward(
-                cotangents, x, h0, c0, weight_xh, weight_hh, residuals, need_x
-            )
-        )
-        return wrong(found)
+    def backward(*operands):
+        return wrong(list(lstm_kernels.lstm_backward(*operands)))
 
     return pytest.param(backward, id=name)
 
@@ -347,8 +393,8 @@ MISTAKES = [
 
 @pytest.mark.parametrize("backward", MISTAKES)
 def test_planted_mistakes_are_caught(backward, monkeypatch):
-    def rule(g, x, h0, c0, weight_xh, weight_hh, residuals, needs):
-        return backward(g, x, h0, c0, weight_xh, weight_hh, residuals, needs[0])
+    def rule(g, x, weight_xh, weight_hh, bias, residuals, needs):
+        return backward(g, x, weight_xh, weight_hh, bias, residuals, needs[0])
 
     monkeypatch.setattr(LSTM_OP.joint, "fn", rule)
     layer, x, parts, rng = prepare(

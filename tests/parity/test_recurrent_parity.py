@@ -15,66 +15,123 @@ TOLERANCE = {np.float64: 1e-11, np.float32: 2e-5}
 
 
 def torch_order(array: np.ndarray, hidden: int) -> np.ndarray:
-    """Columns i, f, o, g (ours) as i, f, g, o (PyTorch's); an RNN's as they are."""
-    if array.shape[-1] == hidden:
+    """Columns i, f, o, g (ours) as i, f, g, o (PyTorch's); an RNN's and a GRU's as they are."""
+    if array.shape[-1] != 4 * hidden:
         return array
     return np.concatenate([array[..., gate(name, hidden)] for name in "ifgo"], axis=-1)
 
 
-def twins(kind: str, size: int, hidden: int, layers: int, dtype: type):
+def places(layer):
+    """(suffix in our names and PyTorch's, layer, direction) of every layer."""
+    for k in range(layer.num_layers):
+        yield f"_l{k}", k, False
+        if layer.bidirectional:
+            yield f"_l{k}_reverse", k, True
+
+
+def recurrent_bias(layer, suffix: str, get) -> np.ndarray:
+    """PyTorch's second bias: 0 but for the GRU's inside the reset gate."""
+    hidden = layer.hidden_size
+    bias = np.zeros(layer.gates * hidden)
+    if layer.gates == 3:
+        bias[2 * hidden :] = get(getattr(layer, f"bias_hn{suffix}"))
+    return bias
+
+
+def twins(kind: str, size: int, hidden: int, layers: int, dtype: type, both: bool = False):
     """The same layer in both libraries, with equal weights (PyTorch's second bias at 0)."""
     rng = np.random.default_rng(0)
+    options = {"bidirectional": both}
     if kind == "lstm":
-        ours = nn.LSTM(size, hidden, layers, rng=rng, dtype=dtype)
-        theirs = torch.nn.LSTM(size, hidden, layers)
+        ours = nn.LSTM(size, hidden, layers, rng=rng, dtype=dtype, **options)
+        theirs = torch.nn.LSTM(size, hidden, layers, **options)
+    elif kind == "gru":
+        ours = nn.GRU(size, hidden, layers, rng=rng, dtype=dtype, **options)
+        theirs = torch.nn.GRU(size, hidden, layers, **options)
     else:
-        ours = nn.RNN(size, hidden, layers, kind, rng=rng, dtype=dtype)
-        theirs = torch.nn.RNN(size, hidden, layers, nonlinearity=kind)
+        ours = nn.RNN(size, hidden, layers, kind, rng=rng, dtype=dtype, **options)
+        theirs = torch.nn.RNN(size, hidden, layers, nonlinearity=kind, **options)
+    for name, parameter in ours.named_parameters():
+        if name.startswith("bias"):
+            parameter.data = rng.standard_normal(parameter.shape).astype(dtype)
     theirs = theirs.to(torch.float64 if dtype is np.float64 else torch.float32)
     with torch.no_grad():
-        for k in range(layers):
-            w_xh, w_hh, b = (torch_order(w.numpy(), hidden) for w in ours.layer_weights(k))
-            for name, value in (("weight_ih", w_xh.T), ("weight_hh", w_hh.T), ("bias_ih", b)):
-                getattr(theirs, f"{name}_l{k}").copy_(torch.from_numpy(value.copy()))
-            getattr(theirs, f"bias_hh_l{k}").zero_()
+        for suffix, k, reverse in places(ours):
+            weights = ours.layer_weights(k, reverse)
+            w_xh, w_hh, b = (torch_order(w.numpy(), hidden) for w in weights)
+            second = recurrent_bias(ours, suffix, lambda p: p.numpy())
+            for name, value in (
+                ("weight_ih", w_xh.T),
+                ("weight_hh", w_hh.T),
+                ("bias_ih", b),
+                ("bias_hh", second),
+            ):
+                getattr(theirs, f"{name}{suffix}").copy_(torch.from_numpy(value.copy()))
     return ours, theirs
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("kind", ["tanh", "relu", "lstm"])
-def test_values_and_every_gradient(kind, layers, dtype):
-    ours, theirs = twins(kind, 5, 7, layers, dtype)
+def run_both(ours, theirs, dtype, lengths=None):
+    """Pairs (ours, PyTorch's) of every output and every gradient, from one random loss."""
     rng = np.random.default_rng(1)
-    values = rng.standard_normal((11, 3, 5)).astype(dtype)
-    starts = [rng.standard_normal((layers, 3, 7)).astype(dtype) for _ in ours.state_type._fields]
+    hidden, directions = ours.hidden_size, ours.directions
+    values = rng.standard_normal((11, 4, ours.input_size)).astype(dtype)
+    shape = (ours.num_layers * directions, 4, hidden)
+    starts = [rng.standard_normal(shape).astype(dtype) for _ in ours.state_type._fields]
     x = tgs.tensor(values, requires_grad=True)
     parts = [tgs.tensor(part, requires_grad=True) for part in starts]
-    y, state = ours(x, ours.state_type(*parts))
+    y, state = ours(x, ours.state_type(*parts), lengths=lengths)
     weights = [rng.standard_normal(p.shape).astype(dtype) for p in (y, *state)]
     sum((p * w).sum() for p, w in zip((y, *state), weights, strict=True)).backward()
 
     tx = torch.from_numpy(values).requires_grad_()
     tparts = [torch.from_numpy(part).requires_grad_() for part in starts]
-    ty, tstate = theirs(tx, tuple(tparts) if kind == "lstm" else tparts[0])
-    outs = [ty, *(tstate if kind == "lstm" else [tstate])]
+    fed = tx
+    if lengths is not None:
+        fed = torch.nn.utils.rnn.pack_padded_sequence(
+            tx, torch.tensor(lengths), enforce_sorted=False
+        )
+    ty, tstate = theirs(fed, tuple(tparts) if len(tparts) == 2 else tparts[0])
+    if lengths is not None:
+        ty, _ = torch.nn.utils.rnn.pad_packed_sequence(ty, total_length=11)
+    outs = [ty, *(tstate if len(tparts) == 2 else [tstate])]
     sum((p * torch.from_numpy(w)).sum() for p, w in zip(outs, weights, strict=True)).backward()
 
     pairs = [(y.numpy(), ty), *((a.numpy(), b) for a, b in zip(state, outs[1:], strict=True))]
     pairs += [(x.grad, tx.grad), *((a.grad, b.grad) for a, b in zip(parts, tparts, strict=True))]
-    for k in range(layers):
-        w_xh, w_hh, b = (torch_order(w.grad, 7) for w in ours.layer_weights(k))
-        for name, value in (
-            ("weight_ih", w_xh.T),
-            ("weight_hh", w_hh.T),
-            ("bias_ih", b),
-            ("bias_hh", b),
-        ):
-            pairs.append((value, getattr(theirs, f"{name}_l{k}").grad))
+    for suffix, k, reverse in places(ours):
+        w_xh, w_hh, b = (torch_order(w.grad, hidden) for w in ours.layer_weights(k, reverse))
+        found = {"weight_ih": w_xh.T, "weight_hh": w_hh.T, "bias_ih": b}
+        if ours.gates == 3:  # of r and z, both biases have the same gradient
+            inner = recurrent_bias(ours, suffix, lambda p: p.grad)
+            found["bias_hh"] = np.concatenate([b[: 2 * hidden], inner[2 * hidden :]])
+        else:
+            found["bias_hh"] = b
+        pairs += [(v, getattr(theirs, f"{name}{suffix}").grad) for name, v in found.items()]
+    return pairs
+
+
+def agree(pairs, dtype):
     for mine, other in pairs:
         expected = other.detach().numpy()
         scale = max(np.abs(expected).max(), 1)
         np.testing.assert_allclose(mine / scale, expected / scale, atol=TOLERANCE[dtype], rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("kind", ["tanh", "relu", "lstm", "gru"])
+def test_values_and_every_gradient(kind, layers, both, dtype):
+    ours, theirs = twins(kind, 5, 7, layers, dtype, both)
+    agree(run_both(ours, theirs, dtype), dtype)
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("kind", ["tanh", "relu", "lstm", "gru"])
+def test_packed_lengths(kind, both):
+    """PyTorch packs, and knows no row of length 0."""
+    ours, theirs = twins(kind, 5, 7, 2, np.float64, both)
+    agree(run_both(ours, theirs, np.float64, lengths=[7, 11, 1, 4]), np.float64)
 
 
 def test_two_hundred_step_training_curve():

@@ -12,106 +12,76 @@ cache. Weight gradients are single products over the whole sequence after the ba
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.kernels.gates import gate
-from tinygrad_seq.kernels.projection import project, projection_gradients, recurrent_gradient
+from tinygrad_seq.kernels.plan import Plan
+from tinygrad_seq.kernels.sequence import Kernel, Residuals, run_backward, run_forward
 
-__all__ = ["LSTMResiduals", "lstm_backward", "lstm_forward"]
+__all__ = ["lstm_back", "lstm_backward", "lstm_forward", "lstm_steps"]
 
 Array = NDArray[Any]
 
 
-class LSTMResiduals(NamedTuple):
-    """What the backward sweep needs besides the inputs."""
-
-    gates: Array
-    """(T, N, 4H) gate activations i, f, o, g."""
-    c: Array
-    """(T, N, H) cell states."""
-    tanh_c: Array
-    """(T, N, H)."""
-    y: Array
-    """(T, N, H) hidden states."""
-
-
-def lstm_forward(
-    x: Array,
-    h0: Array,
-    c0: Array,
-    weight_xh: Array,
+def lstm_steps(
+    z: Array,
+    y: Array,
+    extras: Sequence[Array],
+    states: tuple[Array, Array],
     weight_hh: Array,
     bias: Array,
-    keep: bool = True,
-) -> tuple[tuple[Array, Array, Array], LSTMResiduals | None]:
-    """Hidden states (T, N, H) and the last h and c; with `keep`, what backward needs.
-
-    Parameters
-    ----------
-    x : (T, N, I) floats or (T, N) integer tokens
-    h0, c0 : (N, H)
-    weight_xh : (I, 4H)
-    weight_hh : (H, 4H)
-    bias : (4H,)
-    """
-    gates = project(x, weight_xh, bias)
-    steps, batch, _ = gates.shape
-    hidden = weight_hh.shape[0]
-    i, f, o, g = (gates[..., gate(name, hidden)] for name in "ifog")
-    logistic = gates[..., : 3 * hidden]
-    y = np.empty((steps, batch, hidden), gates.dtype)
-    kept = steps if keep else 1
-    c = np.empty((kept, batch, hidden), gates.dtype)
-    tanh_c = np.empty_like(c)
-    recurrent = np.empty((batch, 4 * hidden), gates.dtype)
-    fresh = np.empty((batch, hidden), gates.dtype)
-    h, cell = h0, c0
+) -> tuple[Array, Array]:
+    """Run all steps: ``z (T, N, 4H)`` becomes the gates; fills y and extras (c, tanh c)."""
+    steps, batch, hidden = y.shape
+    i, f, o, g = (z[..., gate(name, hidden)] for name in "ifog")
+    logistic = z[..., : 3 * hidden]
+    c, tanh_c = extras
+    recurrent = np.empty((batch, 4 * hidden), z.dtype)
+    fresh = np.empty((batch, hidden), z.dtype)
+    h, cell = states
     for t in range(steps):
-        z, s = gates[t], logistic[t]
+        gates, s = z[t], logistic[t]
         np.dot(h, weight_hh, out=recurrent)
-        z += recurrent
+        gates += recurrent
         s *= 0.5  # sigma(z) = (1 + tanh(z / 2)) / 2: one tanh serves all four gates
-        np.tanh(z, out=z)
+        np.tanh(gates, out=gates)
         s *= 0.5
         s += 0.5
-        k = t if keep else 0
-        h, previous, cell = y[t], cell, c[k]
+        h, previous, cell = y[t], cell, c[t]
         np.multiply(i[t], g[t], out=fresh)
         np.multiply(f[t], previous, out=cell)
         cell += fresh
-        np.tanh(cell, out=tanh_c[k])
-        np.multiply(o[t], tanh_c[k], out=h)
-    residuals = LSTMResiduals(gates, c, tanh_c, y) if keep else None
-    return (y, h.copy(), cell.copy()), residuals
+        np.tanh(cell, out=tanh_c[t])
+        np.multiply(o[t], tanh_c[t], out=h)
+    return h, cell
 
 
-def lstm_backward(
-    cotangents: list[Array],
-    x: Array,
-    h0: Array,
-    c0: Array,
-    weight_xh: Array,
+def lstm_back(
+    dz: Array,
+    dy: Array,
+    z: Array,
+    y: Array,
+    extras: Sequence[Array],
+    starts: tuple[Array, Array],
+    dstates: Sequence[Array],
+    back: Array,
     weight_hh: Array,
-    residuals: LSTMResiduals,
-    need_x: bool,
-) -> tuple[Array | None, ...]:
-    """Gradients with respect to x, h0, c0, weight_xh, weight_hh and bias.
-
-    `cotangents` are those of y (T, N, H), of the last h and of the last c (N, H).
-    """
-    gates, c, tanh_c, y = residuals
-    steps, _, hidden = y.shape
-    i, f, o, g = (gates[..., gate(name, hidden)] for name in "ifog")
-    dz = np.empty_like(gates)
+    bias: Array,
+) -> None:
+    """The sweep back: fills `dz`; carries the cotangents of h and c to the start in place."""
+    hidden = y.shape[-1]
+    c, tanh_c = extras
+    c0 = starts[1]
+    i, f, o, g = (z[..., gate(name, hidden)] for name in "ifog")
     di, df, do, dg = (dz[..., gate(name, hidden)] for name in "ifog")
-    dlogistic, logistic = dz[..., : 3 * hidden], gates[..., : 3 * hidden]
-    back = np.ascontiguousarray(weight_hh.T)
-    dy, dh, dc = cotangents[0], cotangents[1].copy(), cotangents[2].copy()
+    dlogistic, logistic = dz[..., : 3 * hidden], z[..., : 3 * hidden]
+    dh, dc = dstates
     scratch = np.empty_like(dh)
-    for t in range(steps - 1, -1, -1):
+    for t in range(len(y) - 1, -1, -1):
         dh += dy[t]
         np.subtract(1.0, logistic[t], out=dlogistic[t])  # sigma' = sigma (1 - sigma)
         dlogistic[t] *= logistic[t]
@@ -132,5 +102,46 @@ def lstm_backward(
         dg[t] *= scratch
         dc *= f[t]
         np.dot(dz[t], back, out=dh)
-    dx, dweight_xh, dbias = projection_gradients(x, dz, weight_xh, need_x)
-    return dx, dh, dc, dweight_xh, recurrent_gradient(h0, y, dz), dbias
+
+
+def lstm_forward(
+    x: Array,
+    h0: Array,
+    c0: Array,
+    weight_xh: Array,
+    weight_hh: Array,
+    bias: Array,
+    plan: Plan,
+    keep: bool = True,
+) -> tuple[tuple[Array, ...], Residuals | None]:
+    """Hidden states (T, N, H) and the last h and c; with `keep`, what backward needs.
+
+    Parameters
+    ----------
+    x : (T, N, I) floats or (T, N) integer tokens
+    h0, c0 : (N, H)
+    weight_xh : (I, 4H)
+    weight_hh : (H, 4H)
+    bias : (4H,)
+    plan : Plan
+        In what pieces to run.
+    """
+    kernel = Kernel(2, lstm_steps, lstm_back)
+    return run_forward(kernel, x, (h0, c0), (weight_xh, weight_hh, bias), plan, keep)
+
+
+def lstm_backward(
+    cotangents: list[Array],
+    x: Array,
+    weight_xh: Array,
+    weight_hh: Array,
+    bias: Array,
+    residuals: Residuals,
+    need_x: bool,
+) -> tuple[Array | None, ...]:
+    """Gradients with respect to x, h0, c0, weight_xh, weight_hh and bias.
+
+    `cotangents` are those of y (T, N, H), of the last h and of the last c (N, H).
+    """
+    kernel = Kernel(2, lstm_steps, lstm_back)
+    return run_backward(kernel, cotangents, x, (weight_xh, weight_hh, bias), residuals, need_x)

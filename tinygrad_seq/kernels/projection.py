@@ -19,7 +19,7 @@ def project(x: Array, weight: Array, bias: Array) -> Array:
 
     Parameters
     ----------
-    x : (T, N, I) floats, or (T, N) integer tokens
+    x : (..., I) floats, or (...) integer tokens, for instance (T, N, I) or (T, N)
         Tokens stand for one-hot rows: ``onehot(x) W`` is a look-up of rows, and
         ``take(W, x) + b == take(W + b, x)`` adds the bias to V rows instead of T * N.
     weight : (I, F)
@@ -27,14 +27,17 @@ def project(x: Array, weight: Array, bias: Array) -> Array:
 
     Returns
     -------
-    (T, N, F) array
+    (..., F) array
     """
     if x.dtype.kind in "iu":
-        return np.take(weight + bias, x, axis=0)
-    steps, batch, size = x.shape
-    out: Array = x.reshape(steps * batch, size) @ weight
+        if len(weight) <= x.size:
+            return np.take(weight + bias, x, axis=0)
+        picked = np.take(weight, x, axis=0)
+        picked += bias
+        return picked
+    out: Array = x.reshape(-1, x.shape[-1]) @ weight
     out += bias
-    return out.reshape(steps, batch, -1)
+    return out.reshape(*x.shape[:-1], -1)
 
 
 def projection_gradients(

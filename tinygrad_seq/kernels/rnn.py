@@ -6,59 +6,61 @@ The notes' ``h_t = tanh(W_hh h_{t-1} + W_xh x_t)`` with a bias, rows on the left
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.kernels.projection import project, projection_gradients, recurrent_gradient
+from tinygrad_seq.kernels.plan import Plan
+from tinygrad_seq.kernels.sequence import Kernel, Residuals, run_backward, run_forward
 
-__all__ = ["rnn_backward", "rnn_forward"]
+__all__ = ["rnn_back", "rnn_backward", "rnn_forward", "rnn_steps"]
 
 Array = NDArray[Any]
 
 
-def rnn_forward(
-    x: Array, h0: Array, weight_xh: Array, weight_hh: Array, bias: Array, relu: bool
-) -> tuple[Array, Array]:
-    """Hidden states (T, N, H) and the last one (N, H).
-
-    Parameters
-    ----------
-    x : (T, N, I) floats or (T, N) integer tokens
-    h0 : (N, H)
-    weight_xh : (I, H)
-    weight_hh : (H, H)
-    bias : (H,)
-    """
-    y = project(x, weight_xh, bias)
-    recurrent = np.empty(y.shape[1:], y.dtype)
-    h = h0
-    for z in y:
-        np.dot(h, weight_hh, out=recurrent)
-        z += recurrent
-        if relu:
-            np.maximum(z, 0, out=z)
-        else:
-            np.tanh(z, out=z)
-        h = z
-    return y, h.copy()
-
-
-def rnn_backward(
-    cotangents: list[Array],
-    x: Array,
-    h0: Array,
-    weight_xh: Array,
-    weight_hh: Array,
+def rnn_steps(
+    z: Array,
     y: Array,
+    extras: Sequence[Array],
+    states: tuple[Array],
+    weight_hh: Array,
+    bias: Array,
+    *,
     relu: bool,
-    need_x: bool,
-) -> tuple[Array | None, ...]:
-    """Gradients with respect to x, h0, weight_xh, weight_hh and bias."""
-    dz = np.empty_like(y)
-    back = np.ascontiguousarray(weight_hh.T)
-    dy, dh = cotangents[0], cotangents[1].copy()
+) -> tuple[Array]:
+    """Run all steps: squashes ``z (T, N, H)`` into y, which may be the same memory."""
+    recurrent = np.empty(z.shape[1:], z.dtype)
+    (h,) = states
+    for t in range(len(z)):
+        np.dot(h, weight_hh, out=recurrent)
+        recurrent += z[t]
+        h = y[t]
+        if relu:
+            np.maximum(recurrent, 0, out=h)
+        else:
+            np.tanh(recurrent, out=h)
+    return (h,)
+
+
+def rnn_back(
+    dz: Array,
+    dy: Array,
+    z: Array,
+    y: Array,
+    extras: Sequence[Array],
+    starts: tuple[Array],
+    dstates: Sequence[Array],
+    back: Array,
+    weight_hh: Array,
+    bias: Array,
+    *,
+    relu: bool,
+) -> None:
+    """The sweep back: fills `dz`; carries the cotangent of h to the start in place."""
+    (dh,) = dstates
     for t in range(len(y) - 1, -1, -1):
         dh += dy[t]
         if relu:
@@ -68,5 +70,48 @@ def rnn_backward(
             np.subtract(1.0, dz[t], out=dz[t])
             dz[t] *= dh
         np.dot(dz[t], back, out=dh)
-    dx, dweight_xh, dbias = projection_gradients(x, dz, weight_xh, need_x)
-    return dx, dh, dweight_xh, recurrent_gradient(h0, y, dz), dbias
+
+
+def _kernel(relu: bool) -> Kernel:
+    steps, back = partial(rnn_steps, relu=relu), partial(rnn_back, relu=relu)
+    return Kernel(0, steps, back, in_place=True)
+
+
+def rnn_forward(
+    x: Array,
+    h0: Array,
+    weight_xh: Array,
+    weight_hh: Array,
+    bias: Array,
+    plan: Plan,
+    relu: bool,
+    keep: bool = True,
+) -> tuple[tuple[Array, ...], Residuals | None]:
+    """Hidden states (T, N, H) and the last one (N, H); with `keep`, what backward needs.
+
+    Parameters
+    ----------
+    x : (T, N, I) floats or (T, N) integer tokens
+    h0 : (N, H)
+    weight_xh : (I, H)
+    weight_hh : (H, H)
+    bias : (H,)
+    plan : Plan
+        In what pieces to run.
+    """
+    return run_forward(_kernel(relu), x, (h0,), (weight_xh, weight_hh, bias), plan, keep)
+
+
+def rnn_backward(
+    cotangents: list[Array],
+    x: Array,
+    weight_xh: Array,
+    weight_hh: Array,
+    bias: Array,
+    residuals: Residuals,
+    relu: bool,
+    need_x: bool,
+) -> tuple[Array | None, ...]:
+    """Gradients with respect to x, h0, weight_xh, weight_hh and bias."""
+    weights = (weight_xh, weight_hh, bias)
+    return run_backward(_kernel(relu), cotangents, x, weights, residuals, need_x)

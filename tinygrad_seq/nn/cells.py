@@ -17,7 +17,7 @@ from tinygrad_seq.ops.indexing import check_indices
 from tinygrad_seq.ops.registry import constant
 from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["LSTMCell", "RNNCell", "check_nonlinearity", "checked_input", "gate_weights"]
+__all__ = ["GRUCell", "LSTMCell", "RNNCell", "check_nonlinearity", "checked_input", "gate_weights"]
 
 
 def gate_weights(
@@ -162,6 +162,62 @@ class LSTMCell(Module):
     def extra_repr(self) -> str:
         """Sizes."""
         return f"{self.input_size}, {self.hidden_size}"
+
+
+class GRUCell(Module):
+    """One step of the GRU, ``h_t = (1 - z) * n + z * h_{t-1}``; see :func:`tinygrad_seq.gru_step`.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    reset_after : bool
+        Whether the reset gate acts after the recurrent product (as PyTorch's does) or before
+        it; see :class:`~tinygrad_seq.nn.GRU`.
+    rng : numpy.random.Generator, optional
+        Source of the initial weights.
+    dtype : optional
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> cell = nn.GRUCell(3, 5, rng=np.random.default_rng(0))
+    >>> cell(np.ones((2, 3), np.float32)).shape
+    (2, 5)
+    """
+
+    bias_hn: Parameter | None
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        reset_after: bool = True,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        positive_size("GRUCell", input_size=input_size, hidden_size=hidden_size)
+        rng = np.random.default_rng() if rng is None else rng
+        self.input_size, self.hidden_size = input_size, hidden_size
+        weights = gate_weights(rng, input_size, hidden_size, 3, 0.0, dtype)
+        self.weight_xh, self.weight_hh, self.bias = weights
+        self.bias_hn = Parameter(np.zeros(hidden_size, dtype)) if reset_after else None
+
+    def forward(self, x: TensorLike, h: TensorLike | None = None) -> Tensor:
+        """One step from x (N, I), or tokens (N,), and h (N, H), zeros by default."""
+        x = checked_input("GRUCell", x, self.input_size, self.weight_xh.dtype)
+        if h is None:
+            h = _zeros(x, self.hidden_size, self.weight_hh.dtype)
+        return ops.gru_step(x, h, self.weight_xh, self.weight_hh, self.bias, self.bias_hn)
+
+    def extra_repr(self) -> str:
+        """Sizes, and the variant if it is not PyTorch's."""
+        variant = "" if self.bias_hn is not None else ", reset_after=False"
+        return f"{self.input_size}, {self.hidden_size}{variant}"
 
 
 def _zeros(x: Any, hidden: int, dtype: Any) -> Array:

@@ -11,13 +11,13 @@ from tinygrad_seq import ops
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["LSTMState", "RNNState", "detach", "reset_rows"]
+__all__ = ["GRUState", "LSTMState", "RNNState", "detach", "reset_rows"]
 
 S = TypeVar("S")
 
 
 class RNNState(NamedTuple):
-    """State of a (multilayer) RNN: h of shape (layers, N, H)."""
+    """State of a (multilayer) RNN: h of shape (layers * directions, N, H)."""
 
     h: Tensor
 
@@ -26,8 +26,18 @@ class RNNState(NamedTuple):
         return detach(self)
 
 
+class GRUState(NamedTuple):
+    """State of a (multilayer) GRU: h of shape (layers * directions, N, H)."""
+
+    h: Tensor
+
+    def detach(self) -> GRUState:
+        """The same values without their history: the truncation."""
+        return detach(self)
+
+
 class LSTMState(NamedTuple):
-    """State of a (multilayer) LSTM: hidden h and cell c, both (layers, N, H)."""
+    """State of a (multilayer) LSTM: hidden h and cell c, both (layers * directions, N, H)."""
 
     h: Tensor
     c: Tensor

@@ -44,7 +44,7 @@ from tinygrad_seq.ops.indexing import gather, getitem, one_hot, take, take_along
 from tinygrad_seq.ops.linalg import einsum, linear, matmul
 from tinygrad_seq.ops.loss import cross_entropy, mse_loss
 from tinygrad_seq.ops.nonlinear import log_softmax, logsumexp, relu, sigmoid, softmax, tanh
-from tinygrad_seq.ops.recurrent import lstm_sequence, lstm_step, rnn_sequence, rnn_step
+from tinygrad_seq.ops.recurrent import gru_sequence, lstm_sequence, rnn_sequence
 from tinygrad_seq.ops.reduce import cumsum, max, mean, min, norm, std, sum, var
 from tinygrad_seq.ops.registry import OPS
 from tinygrad_seq.ops.shape import (
@@ -60,6 +60,7 @@ from tinygrad_seq.ops.shape import (
     swapaxes,
     transpose,
 )
+from tinygrad_seq.ops.steps import gru_step, lstm_step, rnn_step
 from tinygrad_seq.ops.transcendental import (
     arctan,
     cosh,
@@ -98,6 +99,8 @@ __all__ = [
     "flip",
     "gather",
     "getitem",
+    "gru_sequence",
+    "gru_step",
     "linear",
     "log",
     "log1p",

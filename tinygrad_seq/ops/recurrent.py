@@ -1,133 +1,138 @@
-"""Recurrent steps composed from operations, and the fused sequences bound to them.
+"""Fused recurrent sequences, each bound to its composed twin.
 
-A step is the readable truth. The fused operation runs all steps in one kernel; its composed twin
-runs the step T times, and serves as its oracle, as its path under ``create_graph=True`` and as
-what drawings expand.
+The fused operation runs all steps in one kernel; its twin runs the step T times, and serves as
+its oracle, as its path under ``create_graph=True`` and as what drawings expand.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.kernels.gru import gru_backward, gru_forward
 from tinygrad_seq.kernels.lstm import lstm_backward, lstm_forward
+from tinygrad_seq.kernels.plan import Plan, make_plan
 from tinygrad_seq.kernels.rnn import rnn_backward, rnn_forward
 from tinygrad_seq.ops.domains import NONZERO, REAL, Draw
-from tinygrad_seq.ops.indexing import take
-from tinygrad_seq.ops.linalg import linear, matmul
-from tinygrad_seq.ops.nonlinear import relu, sigmoid, tanh
-from tinygrad_seq.ops.registry import record_several, register
-from tinygrad_seq.ops.shape import split, stack
+from tinygrad_seq.ops.registry import constant, record_several, register, shape_of
+from tinygrad_seq.ops.steps import GATES, gru_step, lstm_step, rnn_step, unroll
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["lstm_sequence", "lstm_step", "rnn_sequence", "rnn_step"]
+__all__ = ["gru_sequence", "lstm_sequence", "rnn_sequence", "sequence_options"]
 
 Sampled = tuple[tuple[Any, ...], dict[str, Any]]
-GATES = 4
 
 
-def _preactivation(
-    x: Any, h: TensorLike, weight_xh: TensorLike, weight_hh: TensorLike, bias: TensorLike
-) -> Tensor:
-    """``x W_xh + h W_hh + b``; integer x (N,) picks rows of W_xh, as one-hot rows would."""
-    if not hasattr(x, "node") and np.asarray(x).dtype.kind in "iu":
-        inputs = take(weight_xh, x) + bias
-    else:
-        inputs = linear(x, weight_xh, bias)
-    return (inputs + matmul(h, weight_hh)).tag("z")
+def sequence_options(
+    owner: str,
+    steps: int,
+    batch: int,
+    lengths: Any = None,
+    reset: Any = None,
+    reverse: bool = False,
+    checkpoint: int | None = None,
+) -> dict[str, Any]:
+    """Check how a batch of sequences is to be run; only what differs from the plain run.
 
-
-def rnn_step(
-    x: TensorLike,
-    h: TensorLike,
-    weight_xh: TensorLike,
-    weight_hh: TensorLike,
-    bias: TensorLike,
-    nonlinearity: str = "tanh",
-) -> Tensor:
-    """One step of the vanilla RNN: ``h_t = tanh(x_t W_xh + h_{t-1} W_hh + b)``.
-
-    Parameters
-    ----------
-    x : (N, I) floats or (N,) integer tokens
-    h : (N, H)
-    weight_xh : (I, H)
-    weight_hh : (H, H)
-    bias : (H,)
-    nonlinearity : {"tanh", "relu"}
-
-    Returns
-    -------
-    Tensor (N, H)
+    Raises
+    ------
+    ShapeError, DtypeError, IndexRangeError, ConfigError
+        For lengths that are not N integers in 0 .. T, a reset that is not N or (T, N)
+        booleans, and a checkpoint that is not a positive number of steps.
     """
-    squash = relu if nonlinearity == "relu" else tanh
-    return squash(_preactivation(x, h, weight_xh, weight_hh, bias)).tag("h")
+    found: dict[str, Any] = {}
+    if lengths is not None:
+        array = np.array(constant(lengths))
+        if array.shape != (batch,):
+            raise ShapeError(
+                f"{owner}: lengths", expected=f"one per row, ({batch},)", got=array.shape
+            )
+        if array.dtype.kind not in "iu":
+            raise DtypeError(f"{owner}: lengths", expected="integers", got=array.dtype)
+        if array.min() < 0 or array.max() > steps:
+            raise IndexRangeError(
+                f"{owner}: lengths",
+                expected=f"0 <= length <= {steps}",
+                got=f"{array.min()} to {array.max()}",
+                hint="a length counts the valid steps of a row, at its beginning",
+            )
+        found["lengths"] = array.astype(np.intp)
+    if reset is not None:
+        array = np.array(constant(reset))
+        if array.dtype != bool:
+            raise DtypeError(f"{owner}: reset", expected="booleans", got=array.dtype)
+        if array.shape == (batch,):
+            array = np.concatenate([array[None], np.zeros((steps - 1, batch), bool)])
+        if array.shape != (steps, batch):
+            raise ShapeError(
+                f"{owner}: reset",
+                expected=f"one per row, ({batch},), or per step and row, ({steps}, {batch})",
+                got=array.shape,
+            )
+        found["reset"] = array
+    if checkpoint is not None:
+        whole = isinstance(checkpoint, (int, np.integer)) and not isinstance(checkpoint, bool)
+        if not whole or checkpoint < 1:
+            raise ConfigError(
+                f"{owner}: checkpoint", expected="a positive number of steps", got=repr(checkpoint)
+            )
+        found["every"] = int(checkpoint)
+    if reverse:
+        found["reverse"] = True
+    return found
 
 
-def lstm_step(
-    x: TensorLike,
-    h: TensorLike,
-    c: TensorLike,
-    weight_xh: TensorLike,
-    weight_hh: TensorLike,
-    bias: TensorLike,
-) -> tuple[Tensor, Tensor]:
-    """One step of the LSTM of the notes.
-
-    ``[i f o g] = [sigma sigma sigma tanh](x W_xh + h W_hh + b)``,
-    ``c_t = f * c_{t-1} + i * g``, ``h_t = o * tanh(c_t)``.
-
-    Parameters
-    ----------
-    x : (N, I) floats or (N,) integer tokens
-    h, c : (N, H)
-    weight_xh : (I, 4H)
-    weight_hh : (H, 4H)
-    bias : (4H,)
-
-    Returns
-    -------
-    h, c : Tensor (N, H)
-    """
-    z = _preactivation(x, h, weight_xh, weight_hh, bias)
-    i, f, o, g = split(z, GATES, axis=-1)
-    i, f, o = sigmoid(i).tag("i"), sigmoid(f).tag("f"), sigmoid(o).tag("o")
-    g = tanh(g).tag("g")
-    c = (f * c + i * g).tag("c")
-    return (o * tanh(c).tag("tanh_c")).tag("h"), c
+def _plan(x: Any, **options: Any) -> Plan:
+    return make_plan(x.shape[0], x.shape[1], **options)
 
 
-def _rnn_twin(nonlinearity: str) -> Any:
-    def twin(x: Any, h0: Any, weight_xh: Any, weight_hh: Any, bias: Any) -> tuple[Tensor, Tensor]:
-        states = []
-        h = h0
-        for t in range(len(x)):
-            with scope(step=t):
-                h = rnn_step(x[t], h, weight_xh, weight_hh, bias, nonlinearity)
-            states.append(h)
-        return stack(states), h
+def _twin(step: Callable[..., Any], states: int) -> Callable[..., tuple[Tensor, ...]]:
+    """The composed twin of a sequence: the step, unrolled. It has nothing to recompute."""
+
+    def twin(
+        x: Any,
+        *operands: Any,
+        lengths: Any = None,
+        reset: Any = None,
+        reverse: bool = False,
+        every: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        weights = operands[states:]
+        return unroll(
+            lambda x_t, *parts: step(x_t, *parts, *weights),
+            x,
+            operands[:states],
+            lengths,
+            reset,
+            reverse,
+        )
 
     return twin
 
 
-def _lstm_twin(
-    x: Any, h0: Any, c0: Any, weight_xh: Any, weight_hh: Any, bias: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    states = []
-    h, c = h0, c0
-    for t in range(len(x)):
-        with scope(step=t):
-            h, c = lstm_step(x[t], h, c, weight_xh, weight_hh, bias)
-        states.append(h)
-    return stack(states), h, c
+def _draw_options(draw: Draw, steps: int, batch: int) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if draw.choice([False, True]):
+        options["lengths"] = np.array([draw.integer(0, steps) for _ in range(batch)])
+    if draw.choice([False, True]):
+        marks = [draw.choice([False, True]) for _ in range(steps * batch)]
+        options["reset"] = np.array(marks).reshape(steps, batch)
+    if draw.choice([False, True]):
+        options["reverse"] = True
+    if draw.choice([False, True]):
+        options["every"] = draw.integer(1, steps)
+    return options
 
 
-def _sequence_sample(gates: int, states: int, scale: float = 1.0, bias: str = REAL) -> Any:
+def _sequence_sample(
+    gates: int, states: int, scale: float = 1.0, bias: str = REAL, last: bool = False
+) -> Any:
     """A domain of sequences, T >= 2, of floats or tokens; `scale` shrinks the weights."""
 
     def sample(draw: Draw) -> Sampled:
@@ -140,7 +145,11 @@ def _sequence_sample(gates: int, states: int, scale: float = 1.0, bias: str = RE
             x = np.array(picks, int).reshape(steps, batch)
         initial = [draw.array((batch, hidden)) for _ in range(states)]
         weights = [scale * draw.array((rows, gates * hidden)) for rows in (size, hidden)]
-        return (x, *initial, *weights, draw.array((gates * hidden,), bias)), {}
+        weights.append(draw.array((gates * hidden,), bias))
+        if last:
+            weights.append(draw.array((hidden,)))
+        options = _draw_options(draw, steps, batch) if draw.choice([False, True]) else {}
+        return (x, *initial, *weights), options
 
     return sample
 
@@ -148,16 +157,26 @@ def _sequence_sample(gates: int, states: int, scale: float = 1.0, bias: str = RE
 def _rnn_op(nonlinearity: str) -> Op:
     rectify = nonlinearity == "relu"
 
+    def step(x: Any, h: Any, weight_xh: Any, weight_hh: Any, bias: Any) -> tuple[Tensor]:
+        return (rnn_step(x, h, weight_xh, weight_hh, bias, nonlinearity),)
+
     def forward(
-        x: Any, h0: Any, weight_xh: Any, weight_hh: Any, bias: Any, keep: bool = False
+        x: Any,
+        h0: Any,
+        weight_xh: Any,
+        weight_hh: Any,
+        bias: Any,
+        keep: bool = False,
+        every: int | None = None,
+        **options: Any,
     ) -> Any:
-        y, last = rnn_forward(x, h0, weight_xh, weight_hh, bias, rectify)
-        return (y, last), (y if keep else None)
+        # Nothing to recompute: the activations are the outputs.
+        return rnn_forward(x, h0, weight_xh, weight_hh, bias, _plan(x, **options), rectify, keep)
 
     def rule(
-        g: Any, x: Any, h0: Any, weight_xh: Any, weight_hh: Any, residuals: Any, needs: Any
+        g: Any, x: Any, weight_xh: Any, weight_hh: Any, bias: Any, residuals: Any, needs: Any
     ) -> Any:
-        return rnn_backward(g, x, h0, weight_xh, weight_hh, residuals, rectify, needs[0])
+        return rnn_backward(g, x, weight_xh, weight_hh, bias, residuals, rectify, needs[0])
 
     return register(
         Op(
@@ -167,7 +186,7 @@ def _rnn_op(nonlinearity: str) -> Op:
             joint=rule,
             # Weights too small to carry a relu across its kink: the bias decides its side.
             sample=_sequence_sample(1, 1, 0.008, NONZERO) if rectify else _sequence_sample(1, 1),
-            twin=_rnn_twin(nonlinearity),
+            twin=_twin(step, 1),
             outputs=2,
             keep=True,
             analytic=not rectify,
@@ -176,26 +195,84 @@ def _rnn_op(nonlinearity: str) -> Op:
     )
 
 
-def _lstm_rule(
-    g: Any, x: Any, h0: Any, c0: Any, weight_xh: Any, weight_hh: Any, residuals: Any, needs: Any
+def _lstm_forward(
+    x: Any,
+    h0: Any,
+    c0: Any,
+    weight_xh: Any,
+    weight_hh: Any,
+    bias: Any,
+    keep: bool = False,
+    **options: Any,
 ) -> Any:
-    return lstm_backward(g, x, h0, c0, weight_xh, weight_hh, residuals, needs[0])
+    return lstm_forward(x, h0, c0, weight_xh, weight_hh, bias, _plan(x, **options), keep)
+
+
+def _lstm_rule(
+    g: Any, x: Any, weight_xh: Any, weight_hh: Any, bias: Any, residuals: Any, needs: Any
+) -> Any:
+    return lstm_backward(g, x, weight_xh, weight_hh, bias, residuals, needs[0])
+
+
+def _gru_forward(x: Any, h0: Any, *weights: Any, keep: bool = False, **options: Any) -> Any:
+    return gru_forward(x, h0, weights, _plan(x, **options), keep)
+
+
+def _gru_rule(g: Any, x: Any, weights: tuple[Any, ...], residuals: Any, needs: Any) -> Any:
+    return gru_backward(g, x, weights, residuals, needs[0])
 
 
 RNN_OPS = {kind: _rnn_op(kind) for kind in ("tanh", "relu")}
 LSTM = register(
     Op(
         "lstm_sequence",
-        lstm_forward,
+        _lstm_forward,
         "x h0 c0 weight_xh weight_hh bias",
         joint=_lstm_rule,
         sample=_sequence_sample(GATES, 2),
-        twin=_lstm_twin,
+        twin=_twin(lstm_step, 2),
         outputs=3,
         keep=True,
         mixes=False,
     )
 )
+GRU_AFTER = register(
+    Op(
+        "gru_sequence",
+        _gru_forward,
+        "x h0 weight_xh weight_hh bias bias_hn",
+        joint=lambda g, x, weight_xh, weight_hh, bias, bias_hn, residuals, needs: _gru_rule(
+            g, x, (weight_xh, weight_hh, bias, bias_hn), residuals, needs
+        ),
+        sample=_sequence_sample(3, 1, last=True),
+        twin=_twin(lambda *operands: (gru_step(*operands),), 1),
+        outputs=2,
+        keep=True,
+        mixes=False,
+    )
+)
+GRU_BEFORE = register(
+    Op(
+        "gru_reset_before_sequence",
+        _gru_forward,
+        "x h0 weight_xh weight_hh bias",
+        joint=lambda g, x, weight_xh, weight_hh, bias, residuals, needs: _gru_rule(
+            g, x, (weight_xh, weight_hh, bias), residuals, needs
+        ),
+        sample=_sequence_sample(3, 1),
+        twin=_twin(lambda *operands: (gru_step(*operands),), 1),
+        outputs=2,
+        keep=True,
+        mixes=False,
+    )
+)
+
+
+def _run(op: Op, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[Tensor, ...]:
+    if any(value is not None and value is not False for value in options.values()):
+        steps, batch = shape_of(operands[0])[:2]
+        return record_several(op, operands, sequence_options(op.name, steps, batch, **options))
+    return record_several(op, operands, {})
 
 
 def rnn_sequence(
@@ -205,9 +282,14 @@ def rnn_sequence(
     weight_hh: TensorLike,
     bias: TensorLike,
     nonlinearity: str = "tanh",
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
-    """All T steps of :func:`rnn_step` in one operation: ``y (T, N, H)`` and the last ``h``."""
-    y, h = record_several(RNN_OPS[nonlinearity], (x, h0, weight_xh, weight_hh, bias), {})
+    """All T steps of :func:`rnn_step` in one operation: ``y (T, N, H)`` and the last ``h``.
+
+    `options` as for :func:`lstm_sequence`; there is nothing to recompute, so `checkpoint` has
+    no effect.
+    """
+    y, h = _run(RNN_OPS[nonlinearity], (x, h0, weight_xh, weight_hh, bias), options)
     return y, h
 
 
@@ -218,7 +300,47 @@ def lstm_sequence(
     weight_xh: TensorLike,
     weight_hh: TensorLike,
     bias: TensorLike,
+    **options: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """All T steps of :func:`lstm_step` in one operation: ``y (T, N, H)``, last ``h``, ``c``."""
-    y, h, c = record_several(LSTM, (x, h0, c0, weight_xh, weight_hh, bias), {})
+    """All T steps of :func:`lstm_step` in one operation: ``y (T, N, H)``, last ``h``, ``c``.
+
+    Parameters
+    ----------
+    x : (T, N, I) floats or (T, N) integer tokens
+    h0, c0 : (N, H)
+    weight_xh, weight_hh, bias
+        As for :func:`lstm_step`.
+    lengths : (N,) integers, optional
+        Valid steps of every row, 0 .. T in any order. Outputs in the padding are 0, the last
+        states those of the last valid step, and what the padding holds is never read.
+    reset : (N,) or (T, N) booleans, optional
+        Rows that start anew, before the first step or before each: their state and its
+        gradient are 0 there.
+    reverse : bool
+        Run from the last valid step to the first.
+    checkpoint : int, optional
+        Keep the state every so many steps, and run the steps between again in backward.
+    """
+    y, h, c = _run(LSTM, (x, h0, c0, weight_xh, weight_hh, bias), options)
     return y, h, c
+
+
+def gru_sequence(
+    x: TensorLike,
+    h0: TensorLike,
+    weight_xh: TensorLike,
+    weight_hh: TensorLike,
+    bias: TensorLike,
+    bias_hn: TensorLike | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor]:
+    """All T steps of :func:`gru_step` in one operation: ``y (T, N, H)`` and the last ``h``.
+
+    `options` as for :func:`lstm_sequence`.
+    """
+    weights = (weight_xh, weight_hh, bias)
+    if bias_hn is None:
+        y, h = _run(GRU_BEFORE, (x, h0, *weights), options)
+    else:
+        y, h = _run(GRU_AFTER, (x, h0, *weights, bias_hn), options)
+    return y, h

@@ -1,0 +1,262 @@
+"""What recurrent layers share: stacked layers, directions, shapes, states, lengths, resets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.engine.mode import current_mode, scope
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.nn.cells import checked_input, gate_weights
+from tinygrad_seq.nn.layers import Dropout, positive_size
+from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
+from tinygrad_seq.ops.recurrent import sequence_options
+from tinygrad_seq.ops.registry import constant
+from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["Recurrent"]
+
+State = TypeVar("State", RNNState, LSTMState, GRUState)
+
+
+class Recurrent(Module, Generic[State]):
+    """Base of RNN, LSTM and GRU: any number of layers, in one direction or both.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers : int
+        I, H and the number of stacked layers.
+    dropout : float
+        Probability of dropping inputs of layers above the first, while training.
+    batch_first : bool
+        Whether inputs and outputs are (N, T, ...).
+    bidirectional : bool
+        Whether every layer also runs from the last valid step to the first; outputs of both
+        directions are joined, (T, N, 2H).
+    trainable_state : bool
+        Whether the state that runs start from by default is trained, rather than zeros.
+    checkpoint : int or bool
+        Keep states every so many steps only (True: about the square root of T), and run the
+        steps between again in backward.
+    forget_bias, rng, dtype
+        As for :class:`~tinygrad_seq.nn.LSTM`.
+    """
+
+    gates: ClassVar[int]
+    state_type: ClassVar[Any]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        dropout: float = 0.0,
+        batch_first: bool = False,
+        bidirectional: bool = False,
+        trainable_state: bool = False,
+        checkpoint: int | bool = False,
+        forget_bias: float = 0.0,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        owner = type(self).__name__
+        positive_size(owner, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        if not isinstance(checkpoint, bool):
+            positive_size(owner, checkpoint=checkpoint)
+        rng = np.random.default_rng() if rng is None else rng
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+        self.checkpoint = checkpoint
+        self.trainable_state = trainable_state
+        self.dropout = Dropout(dropout, rng=rng)
+        for k, suffix in self._places():
+            size = self.directions * hidden_size if k else input_size
+            weights = gate_weights(rng, size, hidden_size, self.gates, forget_bias, dtype)
+            for name, weight in zip(("weight_xh", "weight_hh", "bias"), weights, strict=True):
+                setattr(self, f"{name}_l{k}{suffix}", weight)
+            self._more_weights(f"_l{k}{suffix}", rng, dtype)
+        if trainable_state:
+            shape = (num_layers * self.directions, hidden_size)
+            for name in self.state_type._fields:
+                setattr(self, f"initial_{name}", Parameter(np.zeros(shape, dtype)))
+
+    def _more_weights(self, suffix: str, rng: np.random.Generator, dtype: Any) -> None:
+        """Make what a layer has besides W_xh, W_hh and b."""
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 if bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    def _places(self) -> Iterator[tuple[int, str]]:
+        """(layer, suffix of its parameters) in the order of the states."""
+        for k in range(self.num_layers):
+            yield k, ""
+            if self.bidirectional:
+                yield k, "_reverse"
+
+    def layer_weights(
+        self, layer: int, reverse: bool = False
+    ) -> tuple[Parameter, Parameter, Parameter]:
+        """W_xh (I or H, gates * H), W_hh (H, gates * H) and b (gates * H) of one layer."""
+        suffix = f"_l{layer}" + ("_reverse" if reverse else "")
+        found = [getattr(self, f"{name}{suffix}") for name in ("weight_xh", "weight_hh", "bias")]
+        return found[0], found[1], found[2]
+
+    def stacked_weight(self, layer: int = 0) -> Array:
+        """The notes' W of ``W [h; x]``: W_hh over W_xh, transposed to (gates * H, H + I)."""
+        weight_xh, weight_hh, _ = self.layer_weights(layer)
+        return np.concatenate([weight_hh.numpy(), weight_xh.numpy()]).T
+
+    def _sequence(
+        self, x: Any, initial: list[Any], layer: int, reverse: bool, options: dict[str, Any]
+    ) -> Any:
+        """One layer in one direction: (y, *last state of the layer)."""
+        raise ConfigError(f"{type(self).__name__} has no _sequence method")
+
+    def forward(
+        self, x: TensorLike, state: State | None = None, *, lengths: Any = None, reset: Any = None
+    ) -> tuple[Tensor, State]:
+        """Run a batch of sequences.
+
+        Parameters
+        ----------
+        x : (T, N, I) floats or (T, N) integer tokens
+            Tokens stand for one-hot rows. (N, T, ...) with ``batch_first=True``; unbatched
+            (T, I) and (T,) are allowed.
+        state : optional
+            Where to start, (layers * directions, N, H) each; zeros by default.
+        lengths : (N,) integers, optional
+            Valid steps of every row, 0 .. T in any order. The padding after them is never
+            read: no garbage in it reaches an output or a gradient.
+        reset : (N,) or (T, N) booleans, optional
+            Rows that start anew, before the first step or before each step: their state,
+            and its gradient, are 0 there. (N, T) with ``batch_first=True``. The reverse direction
+            loses its state at the same places, between a new start and the step before it.
+            A reset in the padding means nothing.
+
+        Returns
+        -------
+        y : Tensor (T, N, directions * H)
+            Hidden states of the last layer, 0 in the padding.
+        state
+            State of every layer after its last valid step (in reverse, the first); of a row
+            of length 0, its initial state. Detach it before the next window.
+        """
+        x, lengths, unbatched = self._time_major(x, lengths)
+        steps, batch = np.shape(x)[:2]
+        if reset is not None and np.ndim(reset) == 2 and self.batch_first and not unbatched:
+            reset = np.swapaxes(constant(reset), 0, 1)
+        if reset is not None and unbatched:
+            reset = np.reshape(constant(reset), (-1, 1) if np.ndim(reset) else (1,))
+        checkpoint: Any = self.checkpoint
+        if isinstance(checkpoint, bool):
+            checkpoint = int(np.ceil(np.sqrt(steps))) if checkpoint else None
+        options: dict[str, Any] = {}
+        if lengths is not None or reset is not None or checkpoint is not None:
+            owner = type(self).__name__
+            options = sequence_options(owner, steps, batch, lengths, reset, False, checkpoint)
+            if "every" in options:
+                options["checkpoint"] = options.pop("every")
+        x = self._checked(x, options.get("lengths"))
+        y, lasts = self._run_layers(x, self._initial(state, batch, unbatched), options)
+        stacked = [ops.stack(part) for part in zip(*lasts, strict=True)]
+        if unbatched:
+            y, stacked = ops.squeeze(y, 1), [ops.squeeze(part, 1) for part in stacked]
+        elif self.batch_first:
+            y = ops.swapaxes(y, 0, 1)
+        return y, self.state_type(*stacked)
+
+    def _time_major(self, x: Any, lengths: Any) -> tuple[Any, Any, bool]:
+        """The input as (T, N, ...), its lengths as (N,), and whether it had no batch axis."""
+        if not isinstance(x, Tensor):
+            x = np.asarray(x)
+        tokens = x.dtype.kind in "iu"
+        rank = x.ndim + (1 if tokens else 0)
+        if rank not in (2, 3) or 0 in x.shape:
+            # The last axis is looked at first: a wrong size is the commoner mistake.
+            checked_input(type(self).__name__, x, self.input_size, self.layer_weights(0)[0].dtype)
+            raise ShapeError(
+                f"{type(self).__name__}: input",
+                expected="(T, N, I) or (T, I) floats, (T, N) or (T,) tokens, T and N >= 1",
+                got=x.shape,
+            )
+        if rank == 2:
+            lengths = None if lengths is None else np.reshape(constant(lengths), (-1,))
+            return np.expand_dims(x, 1), lengths, True
+        return (np.swapaxes(x, 0, 1) if self.batch_first else x), lengths, False
+
+    def _checked(self, x: Any, lengths: Any) -> Any:
+        """The input checked; tokens in the padding may be anything, and become 0."""
+        if lengths is not None and x.dtype.kind in "iu":
+            x = np.where(np.arange(len(x))[:, None] < lengths, constant(x), 0)
+        owner = type(self).__name__
+        return checked_input(owner, x, self.input_size, self.layer_weights(0)[0].dtype)
+
+    def _run_layers(
+        self, x: Any, parts: list[list[Any]], options: dict[str, Any]
+    ) -> tuple[Tensor, list[Any]]:
+        lasts = []
+        for k in range(self.num_layers):
+            with scope(layer=k):
+                if k:
+                    x = self.dropout(x)
+                place = k * self.directions
+                below = x
+                x, *last = self._sequence(below, [p[place] for p in parts], k, False, options)
+                lasts.append(last)
+                if self.bidirectional:
+                    path = current_mode.get().scope.path
+                    with scope(path=f"{path}.reverse" if path else "reverse"):
+                        initial = [p[place + 1] for p in parts]
+                        y, *last = self._sequence(below, initial, k, True, options)
+                    lasts.append(last)
+                    x = ops.concatenate([x, y], axis=-1)
+        return x, lasts
+
+    def _initial(self, state: Any, batch: int, unbatched: bool) -> list[list[Any]]:
+        """Per part of the state (h, c), its value for every layer and direction, checked."""
+        fields = self.state_type._fields
+        dtype = self.layer_weights(0)[1].dtype
+        count = self.num_layers * self.directions
+        if state is None and self.trainable_state:
+            return [
+                [ops.broadcast_to(row, (batch, row.shape[0])) for row in getattr(self, name)]
+                for name in (f"initial_{field}" for field in fields)
+            ]
+        if state is None:
+            sizes = [self._state_size(field) for field in fields]
+            return [[np.zeros((batch, size), dtype)] * count for size in sizes]
+        given = (state,) if isinstance(state, Tensor) else tuple(state)
+        rows: tuple[int, ...] = () if unbatched else (batch,)
+        shapes = [(count, *rows, self._state_size(field)) for field in fields]
+        if len(given) != len(fields) or [np.shape(part) for part in given] != shapes:
+            wanted = sorted({str(shape) for shape in shapes})
+            raise ShapeError(
+                f"{type(self).__name__}: state",
+                expected=f"{' and '.join(fields)} of shape {' and '.join(wanted)}",
+                got=" and ".join(str(np.shape(part)) for part in given),
+                hint="a state belongs to one batch size: start from None when it changes",
+            )
+        if unbatched:
+            given = tuple(np.expand_dims(part, 1) for part in given)
+        return [[part[k] for k in range(count)] for part in given]
+
+    def _state_size(self, field: str) -> int:
+        """Length of the rows of one part of the state."""
+        return self.hidden_size
+
+    def extra_repr(self) -> str:
+        """Sizes and options that differ from the defaults."""
+        text = f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+        text += f", dropout={self.dropout.p}" if self.dropout.p else ""
+        for name in ("batch_first", "bidirectional", "trainable_state"):
+            text += f", {name}=True" if getattr(self, name) else ""
+        return text + (f", checkpoint={self.checkpoint}" if self.checkpoint else "")

@@ -1,0 +1,201 @@
+"""Recurrent steps composed from operations: the readable truth of every cell.
+
+:func:`unroll` runs a step over a whole sequence, with lengths, resets and direction: the composed
+twin of every fused sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_seq.engine.mode import scope
+from tinygrad_seq.ops.elementwise import where
+from tinygrad_seq.ops.indexing import take
+from tinygrad_seq.ops.linalg import linear, matmul
+from tinygrad_seq.ops.nonlinear import relu, sigmoid, tanh
+from tinygrad_seq.ops.shape import split, stack
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Array
+    from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["gru_step", "lstm_step", "rnn_step", "unroll"]
+
+GATES = 4
+
+
+def _inputs(x: Any, weight_xh: TensorLike, bias: TensorLike) -> Tensor:
+    """``x W_xh + b``; integer x (N,) picks rows of W_xh, as one-hot rows would."""
+    if not hasattr(x, "node") and np.asarray(x).dtype.kind in "iu":
+        return take(weight_xh, x) + bias
+    return linear(x, weight_xh, bias)
+
+
+def _preactivation(
+    x: Any, h: TensorLike, weight_xh: TensorLike, weight_hh: TensorLike, bias: TensorLike
+) -> Tensor:
+    """``x W_xh + h W_hh + b``."""
+    return (_inputs(x, weight_xh, bias) + matmul(h, weight_hh)).tag("z")
+
+
+def rnn_step(
+    x: TensorLike,
+    h: TensorLike,
+    weight_xh: TensorLike,
+    weight_hh: TensorLike,
+    bias: TensorLike,
+    nonlinearity: str = "tanh",
+) -> Tensor:
+    """One step of the vanilla RNN: ``h_t = tanh(x_t W_xh + h_{t-1} W_hh + b)``.
+
+    Parameters
+    ----------
+    x : (N, I) floats or (N,) integer tokens
+    h : (N, H)
+    weight_xh : (I, H)
+    weight_hh : (H, H)
+    bias : (H,)
+    nonlinearity : {"tanh", "relu"}
+
+    Returns
+    -------
+    Tensor (N, H)
+    """
+    squash = relu if nonlinearity == "relu" else tanh
+    return squash(_preactivation(x, h, weight_xh, weight_hh, bias)).tag("h")
+
+
+def lstm_step(
+    x: TensorLike,
+    h: TensorLike,
+    c: TensorLike,
+    weight_xh: TensorLike,
+    weight_hh: TensorLike,
+    bias: TensorLike,
+) -> tuple[Tensor, Tensor]:
+    """One step of the LSTM of the notes.
+
+    ``[i f o g] = [sigma sigma sigma tanh](x W_xh + h W_hh + b)``,
+    ``c_t = f * c_{t-1} + i * g``, ``h_t = o * tanh(c_t)``.
+
+    Parameters
+    ----------
+    x : (N, I) floats or (N,) integer tokens
+    h, c : (N, H)
+    weight_xh : (I, 4H)
+    weight_hh : (H, 4H)
+    bias : (4H,)
+
+    Returns
+    -------
+    h, c : Tensor (N, H)
+    """
+    z = _preactivation(x, h, weight_xh, weight_hh, bias)
+    i, f, o, g = split(z, GATES, axis=-1)
+    i, f, o = sigmoid(i).tag("i"), sigmoid(f).tag("f"), sigmoid(o).tag("o")
+    g = tanh(g).tag("g")
+    c = (f * c + i * g).tag("c")
+    return (o * tanh(c).tag("tanh_c")).tag("h"), c
+
+
+def gru_step(
+    x: TensorLike,
+    h: TensorLike,
+    weight_xh: TensorLike,
+    weight_hh: TensorLike,
+    bias: TensorLike,
+    bias_hn: TensorLike | None = None,
+) -> Tensor:
+    """One step of the GRU: ``h_t = (1 - z) * n + z * h_{t-1}``.
+
+    ``[r z] = sigma(x W_xh + h W_hh + b)`` on their columns; with `bias_hn` the reset gate acts
+    after the recurrent product, ``n = tanh(x W_xn + b_n + r * (h W_hn + b_hn))`` (PyTorch's
+    GRU, ONNX's ``linear_before_reset=1``); without it before, ``n = tanh(x W_xn + b_n +
+    (r * h) W_hn)`` (Cho et al., 2014).
+
+    Parameters
+    ----------
+    x : (N, I) floats or (N,) integer tokens
+    h : (N, H)
+    weight_xh : (I, 3H)
+        Columns in the order r, z, n.
+    weight_hh : (H, 3H)
+    bias : (3H,)
+    bias_hn : (H,), optional
+
+    Returns
+    -------
+    Tensor (N, H)
+    """
+    hidden = np.shape(h)[-1]
+    cut = (2 * hidden,)
+    inputs_rz, inputs_n = split(_inputs(x, weight_xh, bias), cut, axis=-1)
+    if bias_hn is None:
+        weight_rz, weight_n = split(weight_hh, cut, axis=-1)
+        recurrent_rz = matmul(h, weight_rz)
+    else:
+        recurrent_rz, recurrent_n = split(matmul(h, weight_hh), cut, axis=-1)
+    r, z = split((inputs_rz + recurrent_rz).tag("z"), 2, axis=-1)
+    r, z = sigmoid(r).tag("r"), sigmoid(z).tag("u")
+    inner = matmul(r * h, weight_n) if bias_hn is None else r * (recurrent_n + bias_hn)
+    n = tanh(inputs_n + inner).tag("n")
+    return ((1 - z) * n + z * h).tag("h")
+
+
+def unroll(
+    step: Callable[..., Sequence[Any]],
+    x: Any,
+    states: Sequence[Any],
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    reverse: bool = False,
+) -> tuple[Tensor, ...]:
+    """Run ``step(x_t, *states) -> states`` over all T steps, one scope per step.
+
+    Past its length a row keeps its state, and its output is 0; padding is replaced by 0 before
+    it is read, so that no garbage in it can matter. A row that starts anew loses its state, and
+    with it the gradient.
+
+    Returns
+    -------
+    tuple
+        The first state of every step, stacked (T, N, H), and the last states.
+    """
+    steps = len(x)
+    outputs: list[Any] = [None] * steps
+    states = list(states)
+    for t in range(steps - 1, -1, -1) if reverse else range(steps):
+        with scope(step=t):
+            fresh = _fresh(t, steps, lengths, reset, reverse)
+            if fresh is not None:
+                states = [where(fresh, 0.0, state) for state in states]
+            if lengths is None or t < lengths.min():
+                states = list(step(x[t], *states))
+                outputs[t] = states[0]
+                continue
+            valid = (t < lengths)[:, None]
+            new = step(_blanked(x[t], valid), *states)
+            outputs[t] = where(valid, new[0], 0.0)
+            states = [where(valid, a, b) for a, b in zip(new, states, strict=True)]
+    return (stack(outputs), *states)
+
+
+def _blanked(x: Any, valid: Array) -> Any:
+    """One step's input with its padding replaced by 0 (token 0 for tokens)."""
+    if not hasattr(x, "node") and np.asarray(x).dtype.kind in "iu":
+        return np.where(valid[:, 0], x, 0)
+    return where(valid, x, 0.0)
+
+
+def _fresh(
+    t: int, steps: int, lengths: Array | None, reset: Array | None, reverse: bool
+) -> Array | None:
+    """(N, 1): whose state is zeroed before step t is run, None if nobody's."""
+    start = t + 1 if reverse else t  # a run from the right crosses the start of step t + 1
+    if reset is None or start >= steps:
+        return None
+    fresh: Array = reset[start] if lengths is None else reset[start] & (start < lengths)
+    return fresh[:, None] if fresh.any() else None
