@@ -29,14 +29,24 @@ class Machine(NamedTuple):
     """Cores this process may use."""
     threads: str
     """The setting, as ``VARIABLE=value``; empty if there is none."""
+    load: float
+    """Processes that want a core, on average over the last minute; 0 where that is not known."""
 
     def __str__(self) -> str:
         threads = self.threads or f"threads not set (the library's choice, {self.cores} cores)"
         return f"NumPy {np.__version__}, {self.blas}, {threads}"
 
     def hint(self, hidden: int) -> str:
-        """Advice for small models, or nothing."""
-        if self.threads or self.cores == 1 or hidden >= _SMALL:
+        """Advice for busy machines and for small models, or nothing."""
+        if self.threads or self.cores == 1:
+            return ""
+        if self.load > self.cores / 2:
+            return (
+                f"hint: other programs keep this machine busy (load {self.load:.1f} on {self.cores} "
+                "cores), and BLAS threads that wait for one another can be many times slower than "
+                "one: OPENBLAS_NUM_THREADS=1"
+            )
+        if hidden >= _SMALL:
             return ""
         return (
             f"hint: with hidden sizes below {_SMALL} one BLAS thread is often as fast and leaves "
@@ -61,4 +71,8 @@ def machine() -> Machine:
     threads = next((f"{v}={os.environ[v]}" for v in _VARIABLES if os.environ.get(v)), "")
     affinity = getattr(os, "sched_getaffinity", None)  # not on every platform
     cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
-    return Machine(name, cores, threads)
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # not on every platform
+        load = 0.0
+    return Machine(name, cores, threads, load)
