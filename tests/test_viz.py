@@ -172,3 +172,17 @@ def test_text_on_heat_is_legible_everywhere_on_the_scale(theme):
     assert min(_contrast(heat.color(v), heat.text(v)) for v in steps) >= 4.5
     for ink in (colors.h, colors.c, colors.weight, colors.gradient, colors.ink, colors.faint):
         assert _contrast(ink, colors.background) >= 4.5
+
+
+def test_clipping_is_drawn_as_before_factor_after():
+    from tinygrad_seq import optim
+
+    model, trace = Model("RNN"), viz.Trace()
+    loss, _ = composed_loss(model, 3, trace=trace)
+    report = optim.clip_grad_norm_(model.parameters(), 0.1)
+    text = viz.draw(loss, trace=trace, clip=report).dot
+    assert report.factor < 1
+    assert f"clipped: |g| {report.norm:.3g} × " in text
+    assert " = 0.1" in text
+    kept = optim.clip_grad_norm_(model.parameters(), 10.0)
+    assert "not clipped: |g| " in viz.draw(loss, trace=trace, clip=kept).dot

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from tinygrad_seq.viz.grid import Grid
 from tinygrad_seq.viz.html import page_data
 from tinygrad_seq.viz.ir import BAR, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.layered import layered_block
-from tinygrad_seq.viz.legend import add_legend
+from tinygrad_seq.viz.legend import ClipLike, add_legend
 from tinygrad_seq.viz.passes import build
 from tinygrad_seq.viz.picture import Picture, Wire
 from tinygrad_seq.viz.render import TIMEOUT, Drawing
@@ -45,6 +46,7 @@ def draw(
     level: str = "module",
     direction: str = "forward",
     trace: Trace | None = None,
+    clip: ClipLike | None = None,
     weights: str | None = None,
     theme: str = "light",
     max_items: int = MAX_ITEMS,
@@ -68,6 +70,8 @@ def draw(
         Whether the way of the gradients is drawn too (module level, views with columns).
     trace : Trace, optional
         What listened while the graph was made: norms as colour and figures, source lines.
+    clip : ClipReport, optional
+        What a clipping of these gradients returned: drawn as norm before, factor, norm after.
     weights : {"once", "labels", "hidden"}, optional
         Shared weights as one box with a line to every use, as a pale label at every use, or not
         at all. By default once, at op level labels.
@@ -125,13 +129,15 @@ def draw(
             got=f"{graph.length:,} time steps at {level} level",
             hint="draw(view='elided') or draw(view='rolled'), or a coarser level",
         )
-    picture = _picture(graph, colors, weights, direction == "both")
+    picture = _picture(graph, colors, weights, direction == "both", clip)
     picture.title = f"{view} graph, {level} level, {graph.length} time steps"
     data = page_data(graph, colors)
     return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data)
 
 
-def _picture(graph: Graph, colors: Theme, weights: str, both: bool) -> Picture:
+def _picture(
+    graph: Graph, colors: Theme, weights: str, both: bool, clip: ClipLike | None
+) -> Picture:
     if not graph.steps:
         return _free_picture(graph, colors, weights)
     if graph.level != "op" or weights == "once":
@@ -140,7 +146,7 @@ def _picture(graph: Graph, colors: Theme, weights: str, both: bool) -> Picture:
     make = _block_maker(graph, colors, heat, weights)
     grid = Grid(graph, make, rails=weights == "once", double=both)
     Wiring(grid, colors, weights, both).connect()
-    add_legend(grid.picture, graph, colors, heat, both)
+    add_legend(grid.picture, graph, colors, heat, both, clip)
     return grid.picture
 
 
@@ -201,7 +207,11 @@ def _heat(graph: Graph, colors: Theme) -> HeatScale | None:
     positive = [norm for span in spans for norm in (span.low, span.high) if norm > 0]
     if not positive or all(span.count > 1 for span in spans):
         return None
-    return HeatScale(min(positive), max(positive), colors.heat)
+    low, high = min(positive), max(positive)
+    if high < 10 * low:  # at least one decade: what hardly differs shall not look different
+        middle = math.sqrt(low * high)
+        low, high = middle / math.sqrt(10), middle * math.sqrt(10)
+    return HeatScale(low, high, colors.heat)
 
 
 def _roots(outputs: Any) -> list[Any]:

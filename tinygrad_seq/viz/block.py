@@ -17,7 +17,8 @@ class Block:
     ----------
     anchors : dict
         Where wires from elsewhere end: ``"x"``, ``"h"``, ``"c"``, ``"w"`` come in, ``"up"``,
-        ``"h+"``, ``"c+"`` go out. ``"port item"`` overrides a port for one item.
+        ``"h+"``, ``"c+"`` go out, ``"w-"`` is the gradient's way back to the weights.
+        ``"port item"`` overrides a port for one item.
     """
 
     width: float

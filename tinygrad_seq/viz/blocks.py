@@ -47,6 +47,9 @@ def module_block(
     anchors = {
         "x": (0.0, -half_h),
         "w": (-half_w * 0.55, -half_h * (1.0 if shape.form == "box" else 0.84)),
+        "w-": (-half_w * 0.55 - 8, -half_h)
+        if shape.form == "box"
+        else (-half_w * 0.9, -half_h * 0.44),
         "up": (0.0, half_h),
         "h": (-half_w, h),
         "c": (-half_w, c),

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from tinygrad_seq.viz.ir import Graph
 from tinygrad_seq.viz.picture import Line, Picture, Shape
 from tinygrad_seq.viz.style import HeatScale, Theme, number
 
-__all__ = ["add_legend"]
+__all__ = ["ClipLike", "add_legend"]
 
 SWATCHES = 13
 WIDTH = 14.0
 
 
+class ClipLike(Protocol):
+    """What clipping by norm reports."""
+
+    @property
+    def norm(self) -> float:
+        """Global norm before."""
+
+    @property
+    def factor(self) -> float:
+        """What every gradient was multiplied by."""
+
+
 def add_legend(
-    picture: Picture, graph: Graph, theme: Theme, heat: HeatScale | None, both: bool
+    picture: Picture,
+    graph: Graph,
+    theme: Theme,
+    heat: HeatScale | None,
+    both: bool,
+    clip: ClipLike | None = None,
 ) -> None:
     """Add the key below everything else."""
     left, bottom, *_ = picture.bounds()
@@ -32,6 +51,12 @@ def add_legend(
         notes.append(("✂ value carried on, gradient stops", theme.ink))
     if graph.view == "rolled":
         notes.append(("z⁻¹ delay of one time step", theme.ink))
+    if clip is not None:
+        after = clip.norm * clip.factor
+        text = f"clipped: |g| {number(clip.norm)} × {number(clip.factor)} = {number(after)}"
+        notes.append(
+            (text if clip.factor < 1 else f"not clipped: |g| {number(clip.norm)}", theme.ink)
+        )
     for number_, (text, color) in enumerate(notes):
         line = Line(text, 10, color=color)
         x += line.width / 2

@@ -149,7 +149,7 @@ class Wiring:
         if place[head] - place[tail] != 1 or abs(start[1] - end[1]) >= 1:
             self._far_state(edge, place[head] > place[tail])
             return
-        label = Line("✂ gradient cut" if edge.cut else edge.kind, 9 if edge.cut else 11)
+        label = Line(f"✂ {edge.kind}" if edge.cut else edge.kind, 12 if edge.cut else 11)
         middle = (self._frame(head)[0] + self._frame(tail)[1]) / 2
         color = self._color(edge.kind)
         aside = ASIDE if self.both else 0
@@ -318,13 +318,13 @@ class Wiring:
             corners += [(left - 20, start[1]), (left - 20, rail)]
         self._wire(edge, [*corners, (end[0], rail), end], color=self.theme.weight, pen=1.3)
         if self.both:
-            self._contribution(edge, start, end, rail)
+            self._contribution(edge, start, rail)
 
-    def _contribution(self, edge: Edge, start: Point, end: Point, rail: float) -> None:
+    def _contribution(self, edge: Edge, start: Point, rail: float) -> None:
         """What a time step adds to the gradient of the shared weights, flowing back to them."""
         lower = rail - 9
-        x = end[0] - 8
-        corners = [(x, end[1]), (x, lower), (start[0], lower)]
+        x, top = self.grid.anchor(edge.head, "w-")
+        corners = [(x, top), (x, lower), (start[0], lower)]
         points, tip = route(corners, arrow=0.6)
         wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
         wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
