@@ -13,7 +13,7 @@ from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Array, Node, next_seq
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable, guarded
-from tinygrad_seq.errors import DtypeError
+from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError, TinygradSeqError
 
 __all__ = ["ITEM", "apply", "bind_result_type", "lift"]
 
@@ -79,10 +79,13 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         arrays = _one_dtype(op, arrays)
     tracked = needs != 0 and mode.grad
     residuals = None
-    if op.keep:
-        out, residuals = op.forward(*arrays, keep=tracked, **params)
-    else:
-        out = op.forward(*arrays, **params) if params else op.forward(*arrays)
+    try:
+        if op.keep:
+            out, residuals = op.forward(*arrays, keep=tracked, **params)
+        else:
+            out = op.forward(*arrays, **params) if params else op.forward(*arrays)
+    except (ValueError, IndexError) as error:
+        raise _refusal(op, arrays, error) from error
     single = op.outputs == 1
     if single and type(out) is not np.ndarray:
         out = np.asarray(out)
@@ -124,7 +127,10 @@ def _apply_plain(
         if type(x) is not np.ndarray:
             return None
         y = b = q = None
-        out = op.forward(x, **params) if params else op.forward(x)
+        try:
+            out = op.forward(x, **params) if params else op.forward(x)
+        except (ValueError, IndexError) as error:
+            raise _refusal(op, [x], error) from error
     else:
         b = operands[1]
         y, q = (b._data, b._node) if isinstance(b, Variable) else (b, None)
@@ -136,7 +142,10 @@ def _apply_plain(
                 return None
         elif type(y) is not np.ndarray or (type(x) is not float and type(x) is not int):
             return None
-        out = op.forward(x, y, **params) if params else op.forward(x, y)
+        try:
+            out = op.forward(x, y, **params) if params else op.forward(x, y)
+        except (ValueError, IndexError) as error:
+            raise _refusal(op, [x, y], error) from error
     if type(out) is not np.ndarray:
         out = np.asarray(out)
     made: Variable = _new(_result)
@@ -175,6 +184,15 @@ def _apply_plain(
     if mode.observer is not None:
         mode.observer.recorded(node, out)
     return made
+
+
+def _refusal(op: Op, arrays: list[Any], error: Exception) -> Exception:
+    """What NumPy said about shapes, axes or indices, with the operation and the operands."""
+    if isinstance(error, TinygradSeqError):
+        return error
+    kind = ShapeError if isinstance(error, ValueError) else IndexRangeError
+    shapes = " and ".join(str(np.shape(array)) for array in arrays)
+    return kind(f"{op.name}: {error}", got=f"shape {shapes}")
 
 
 def _kept(operand: Any, array: Any) -> Any:

@@ -6,7 +6,6 @@ every such function has NumPy's own meaning, and the gradient of ``getitem``.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import getitem, take_along_axis
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.registry import constant, shape_of
+from tinygrad_seq.ops.registry import axis_of, constant, shape_of
 from tinygrad_seq.ops.shape import concatenate, moveaxis, reshape, transpose
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     shape = shape_of(x)
     ndim = len(shape)
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    gone = sorted({operator.index(a) % ndim for a in axes}) if ndim else []
+    gone = sorted({axis_of(a, ndim, "prod") for a in axes})
     rest = [a for a in range(ndim) if a not in gone]
     count = int(np.prod([shape[a] for a in gone], dtype=int))
     factors: Any = transpose(x, (*gone, *rest))
@@ -215,8 +214,8 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
         right: Any = list(range(axes))
     else:
         left, right = ([p] if isinstance(p, int) else list(p) for p in axes)
-    left = [p % len(shape_a) for p in left]
-    right = [p % len(shape_b) for p in right]
+    left = [axis_of(p, len(shape_a), "tensordot") for p in left]
+    right = [axis_of(p, len(shape_b), "tensordot") for p in right]
     if [shape_a[p] for p in left] != [shape_b[p] for p in right]:
         raise ShapeError(
             "tensordot: axes to sum over differ",

@@ -10,7 +10,7 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import DtypeError, IndexRangeError
 from tinygrad_seq.kernels.rows import add_rows
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import record, register, run, shape_of
+from tinygrad_seq.ops.registry import axis_of, record, register, run, shape_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -221,7 +221,7 @@ def take(x: TensorLike, ids: Any) -> Tensor:
 
 def take_along_axis(x: TensorLike, indices: Any, axis: int) -> Tensor:
     """Entries picked along an axis by an index array of the same rank."""
-    axis = axis % len(shape_of(x))
+    axis = axis_of(axis, len(shape_of(x)), "take_along_axis")
     picks = check_indices(indices, shape_of(x)[axis], "take_along_axis")
     return record(TAKE_ALONG, (x,), {"indices": picks, "axis": axis})
 

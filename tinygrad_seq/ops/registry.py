@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,12 +11,12 @@ import numpy as np
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, ShapeError
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor
 
-__all__ = ["OPS", "constant", "record", "record_several", "register", "run", "shape_of"]
+__all__ = ["OPS", "axis_of", "constant", "record", "record_several", "register", "run", "shape_of"]
 
 record = cast("Callable[[Op, tuple[Any, ...], dict[str, Any]], Tensor]", apply)
 """Run an operation with one output on its operands, and record it."""
@@ -56,6 +57,16 @@ def run(op: Op, *operands: Any, **params: Any) -> Any:
 def constant(x: Any) -> Any:
     """The value of an operand that a rule only compares or counts with, as a plain array."""
     return x._data if isinstance(x, Variable) else np.asarray(x)
+
+
+def axis_of(axis: int, ndim: int, what: str) -> int:
+    """An axis counted from the front, or a typed error: wrapping around would hide mistakes."""
+    place = operator.index(axis)
+    if not -ndim <= place < ndim:
+        raise ShapeError(
+            f"{what}: axis out of range", expected=f"-{ndim} <= axis < {ndim}", got=place
+        )
+    return place % ndim
 
 
 def shape_of(x: Any) -> tuple[int, ...]:

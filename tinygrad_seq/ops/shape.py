@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import record, record_several, register, shape_of
+from tinygrad_seq.ops.registry import axis_of, record, record_several, register, shape_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -172,7 +172,11 @@ def reshape(x: TensorLike, shape: int | tuple[int, ...]) -> Tensor:
 def transpose(x: TensorLike, axes: tuple[int, ...] | None = None) -> Tensor:
     """Permute the axes; without `axes`, reverse them."""
     ndim = len(shape_of(x))
-    order = tuple(range(ndim))[::-1] if axes is None else tuple(a % ndim for a in axes)
+    order = (
+        tuple(range(ndim))[::-1]
+        if axes is None
+        else tuple(axis_of(a, ndim, "transpose") for a in axes)
+    )
     if sorted(order) != list(range(ndim)):
         raise ShapeError("transpose: axes", expected=f"each of 0..{ndim - 1} once", got=axes)
     return record(TRANSPOSE, (x,), {"axes": order})
@@ -180,24 +184,29 @@ def transpose(x: TensorLike, axes: tuple[int, ...] | None = None) -> Tensor:
 
 def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     """Exchange two axes."""
-    order = list(range(len(shape_of(x))))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
+    ndim = len(shape_of(x))
+    order = list(range(ndim))
+    i, j = (axis_of(axis, ndim, "swapaxes") for axis in (axis1, axis2))
+    order[i], order[j] = order[j], order[i]
     return transpose(x, tuple(order))
 
 
 def moveaxis(x: TensorLike, source: int, destination: int) -> Tensor:
     """Move one axis to another place."""
     ndim = len(shape_of(x))
-    order = [axis for axis in range(ndim) if axis != source % ndim]
-    order.insert(destination % ndim, source % ndim)
+    origin = axis_of(source, ndim, "moveaxis")
+    order = [axis for axis in range(ndim) if axis != origin]
+    order.insert(axis_of(destination, ndim, "moveaxis"), origin)
     return transpose(x, tuple(order))
 
 
 def expand_dims(x: TensorLike, axis: int | tuple[int, ...]) -> Tensor:
     """Insert axes of size 1."""
-    axes = (axis,) if isinstance(axis, int) else axis
+    axes = axis if isinstance(axis, tuple) else (axis,)
     ndim = len(shape_of(x)) + len(axes)
-    places = {a % ndim for a in axes}
+    places = {axis_of(a, ndim, "expand_dims") for a in axes}
+    if len(places) != len(axes):
+        raise ShapeError("expand_dims: axis", expected="each axis once", got=axis)
     rest = iter(shape_of(x))
     return reshape(x, tuple(1 if i in places else next(rest) for i in range(ndim)))
 
@@ -208,7 +217,8 @@ def squeeze(x: TensorLike, axis: int | tuple[int, ...] | None = None) -> Tensor:
     if axis is None:
         axes = {i for i, size in enumerate(shape) if size == 1}
     else:
-        axes = {a % len(shape) for a in ((axis,) if isinstance(axis, int) else axis)}
+        given = axis if isinstance(axis, tuple) else (axis,)
+        axes = {axis_of(a, len(shape), "squeeze") for a in given}
     if any(shape[a] != 1 for a in axes):
         raise ShapeError("squeeze: an axis to remove", expected="size 1", got=f"shape {shape}")
     return reshape(x, tuple(size for i, size in enumerate(shape) if i not in axes))
