@@ -19,6 +19,7 @@ from tinygrad_seq.ops.arrange import (
     tril,
     triu,
 )
+from tinygrad_seq.ops.attention import masked_softmax, scaled_dot_product_attention
 from tinygrad_seq.ops.elementwise import (
     absolute,
     add,
@@ -111,6 +112,7 @@ __all__ = [
     "logsumexp",
     "lstm_sequence",
     "lstm_step",
+    "masked_softmax",
     "matmul",
     "max",
     "maximum",
@@ -134,6 +136,7 @@ __all__ = [
     "rnn_sequence",
     "rnn_step",
     "roll",
+    "scaled_dot_product_attention",
     "sigmoid",
     "sin",
     "sinh",
