@@ -117,8 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
     draw(chunks, fixed, options.out)
     print(
         f"\nLook for: the error falls with k2 and is rounding at k2 = T = {steps}; memory grows\n"
-        "with k2 and not with the sequence. For the same k2, small k1 is more exact (every loss gets\n"
-        f"nearly k2 steps) and costs k2 / k1 times the work. -> {options.out}"
+        "with k2 and not with the sequence. For the same k2, small k1 is more exact (every loss\n"
+        f"gets nearly k2 steps) and costs k2 / k1 times the work. -> {options.out}"
     )
     return 0
 
