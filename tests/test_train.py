@@ -207,6 +207,11 @@ def test_a_new_run_never_writes_over_another(text_file, tmp_path):
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(ConfigError, match="another run"):
         train.fit(new_run(text_file), tmp_path / "run")
+    other = new_run(text_file)
+    advance(other, 2)
+    other.save(tmp_path / LAST)
+    with pytest.raises(ConfigError, match="another run"):
+        train.fit(train.CharRun.resume(tmp_path / LAST), tmp_path / "run")
     finished = train.CharRun.resume(tmp_path / "run")
     with pytest.raises(ConfigError, match="complete"):
         train.fit(finished, tmp_path / "run")

@@ -255,6 +255,8 @@ def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
         f"{summary['held_out_reset_every_64_nats']:.4f} reset; {run.step} updates, "
         f"{run.epoch:.2f} epochs, {run.seconds:.0f} s)"
     )
+    if run.options.minutes is not None and run.options.steps is None:
+        print(f"  (the clock set the pace; for the same schedule by updates: --steps {run.step})")
     made = [
         name
         for name in ("report.html", "loss.png", "unrolled.svg", "metrics.csv", SAMPLES, LAST)

@@ -10,6 +10,12 @@ from tinygrad_seq.train.report import write_report
 from tinygrad_seq.train.run import CharRun, HeldOut, load_char_lm
 from tinygrad_seq.train.sample import generate, sample
 from tinygrad_seq.train.tbptt import TBPTT, StepReport, tbptt
+from tinygrad_seq.train.truncation import (
+    Comparison,
+    Truncated,
+    compare_truncations,
+    truncated_bptt,
+)
 
 __all__ = [
     "PRESETS",
@@ -17,6 +23,7 @@ __all__ = [
     "CharLM",
     "CharOptions",
     "CharRun",
+    "Comparison",
     "Evaluation",
     "HeldOut",
     "Machine",
@@ -24,6 +31,8 @@ __all__ = [
     "Monitor",
     "Outcome",
     "StepReport",
+    "Truncated",
+    "compare_truncations",
     "evaluate",
     "evaluating",
     "fit",
@@ -35,5 +44,6 @@ __all__ = [
     "sample",
     "save_checkpoint",
     "tbptt",
+    "truncated_bptt",
     "write_report",
 ]

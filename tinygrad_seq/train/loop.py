@@ -135,8 +135,8 @@ class Monitor:
         from tqdm import tqdm
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        resumed = self.run.step if self.run.step else None
-        self._table = MetricsTable(self.folder / METRICS, COLUMNS, keep_until=resumed)
+        kept = None if self.run.origin is None else self.run.step
+        self._table = MetricsTable(self.folder / METRICS, COLUMNS, keep_until=kept)
         self._bar = tqdm(
             total=1000,
             initial=int(1000 * min(self.run.progress, 1.0)),
@@ -327,7 +327,8 @@ def _require_startable(folder: Path, run: CharRun) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{str(folder)!r} is a file", expected="a folder for the run")
-    if run.step == 0 and (folder / LAST).exists():
+    own = run.origin is not None and run.origin.parent == folder.resolve()
+    if (folder / LAST).exists() and not own:
         raise ConfigError(
             f"{str(folder)!r} holds another run",
             expected="a folder without a checkpoint",

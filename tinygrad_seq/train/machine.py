@@ -42,9 +42,9 @@ class Machine(NamedTuple):
             return ""
         if self.load > self.cores / 2:
             return (
-                f"hint: other programs keep this machine busy (load {self.load:.1f} on {self.cores} "
-                "cores), and BLAS threads that wait for one another can be many times slower than "
-                "one: OPENBLAS_NUM_THREADS=1"
+                f"hint: other programs keep this machine busy (load {self.load:.1f} on "
+                f"{self.cores} cores), and BLAS threads that wait for one another can be far "
+                "slower than one alone: OPENBLAS_NUM_THREADS=1"
             )
         if hidden >= _SMALL:
             return ""

@@ -163,7 +163,9 @@ class MetricsTable:
         self.path = Path(path)
         self.columns = tuple(columns)
         rows = self.read(self.path) if keep_until is not None and self.path.exists() else []
-        kept = [row for row in rows if int(row[self.columns[0]]) <= (keep_until or 0)]
+        first = self.columns[0]
+        kept = [row for row in rows if (row.get(first) or "").isdecimal()]
+        kept = [row for row in kept if int(row[first]) <= (keep_until or 0)]
         temporary = self.path.with_name(self.path.name + ".part")
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")

@@ -64,6 +64,8 @@ class CharRun:
         Training time so far.
     best : float or None
         Lowest held-out nats so far, state carried.
+    origin : Path or None
+        The checkpoint that a resumed run comes from.
 
     Examples
     --------
@@ -91,6 +93,7 @@ class CharRun:
         self.seconds = 0.0
         self.state: Any = None
         self.best: float | None = None
+        self.origin: Path | None = None
 
     @property
     def epoch(self) -> float:
@@ -222,6 +225,7 @@ class CharRun:
             run._restore(saved)
         except (KeyError, TypeError, AttributeError, TinygradSeqError) as error:
             raise _incomplete(file, error) from error
+        run.origin = file.resolve()
         return run
 
     def _restore(self, saved: dict[str, Any]) -> None:

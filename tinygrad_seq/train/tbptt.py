@@ -149,7 +149,7 @@ def tbptt(
     -----
     With ``k >= T`` this is full backpropagation through time of each window. For gradients that
     go back further than one update (k2 > k1) there is
-    :func:`~tinygrad_seq.train.truncation.truncated_bptt`.
+    :func:`~tinygrad_seq.train.truncated_bptt`.
 
     Examples
     --------
