@@ -20,6 +20,7 @@ from tinygrad_seq.ops.arrange import (
     triu,
 )
 from tinygrad_seq.ops.attention import masked_softmax, scaled_dot_product_attention
+from tinygrad_seq.ops.custom import op
 from tinygrad_seq.ops.elementwise import (
     absolute,
     add,
@@ -125,6 +126,7 @@ __all__ = [
     "negative",
     "norm",
     "one_hot",
+    "op",
     "outer",
     "pad",
     "power",

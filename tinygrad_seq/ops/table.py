@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ __all__ = ["operation_table"]
 _INTRODUCTION = """\
 # Operations
 
-This page is generated from the records by `tinygrad_seq.ops.table.operation_table()`.
+This page is generated from the records: `python -m tinygrad_seq.ops.table > docs/operations.md`.
 
 ## Recorded operations
 
@@ -105,3 +106,7 @@ def _constant(function: Any) -> str:
     ):
         return "it says something about the array"
     return "its values are indices, counts or truths"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(operation_table())
