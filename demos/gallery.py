@@ -121,7 +121,7 @@ def truncated() -> viz.Drawing:
                 losses.append(tgs.cross_entropy(logits, x[t + 1]).tag("loss"))
         loss = tgs.stack(losses).mean()
         loss.backward()
-    report = optim.clip_grad_norm_([*cell.parameters(), *model.head.parameters()], 0.1)
+    report = optim.clip_grad_norm_([*cell.parameters(), *model.head.parameters()], 0.05)
     return viz.draw(loss, trace=trace, direction="both", clip=report)
 
 

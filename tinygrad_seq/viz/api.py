@@ -243,15 +243,34 @@ def draw_model(
 ) -> Drawing:
     """Run a model on a few time steps and draw what it did.
 
+    The model runs composed, one node per operation and time step, and traced. Its parameters,
+    their gradients and its random generators are as before afterwards.
+
     Parameters
     ----------
     model : Module
     *inputs
-        What the model is called with.
+        What the model is called with: a short sequence, (T, N) or (T, N, I).
     loss : callable, optional
-        ``loss(outputs) -> Tensor`` scalar; then gradients are traced too, and drawn as heat.
+        ``loss(outputs) -> Tensor`` with one entry; gradients are then traced too, and drawn as
+        colour and figures. Without it the first tensor of the outputs is drawn.
+    trace : Trace, optional
+        An own one, to look at afterwards.
     **options
         Of :func:`draw`.
+
+    Returns
+    -------
+    Drawing
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn, viz
+    >>> rnn = nn.RNN(5, 4, num_layers=2, rng=np.random.default_rng(0))
+    >>> drawing = viz.draw_model(rnn, np.zeros((3, 1), int), loss=lambda out: out[0].sum())
+    >>> drawing.dot.count("|∂L/∂h|") >= 6
+    True
     """
     from tinygrad_seq.tensor import Tensor
 

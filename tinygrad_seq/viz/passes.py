@@ -116,6 +116,7 @@ class _Folding:
         self.pending: dict[int, _Pending] = {}
         self.starts: dict[tuple[str, int | None, Step, str], float | None] = {}
         self._oldest: dict[str, int] = {}
+        self._names: dict[Key, str] = {}
 
     def fold(self, nodes: list[Node], roots: list[Node]) -> None:
         """Count everything, then put items in the order they were first recorded in."""
@@ -130,6 +131,8 @@ class _Folding:
             if node.seq in tops:
                 tops[node.seq] = name
         graph = self.graph
+        for item in graph.items.values():
+            item.kind = _kind(item, graph.level)  # now that all its roles are known
         graph.roots = list(dict.fromkeys(tops.values()))
         order = sorted(graph.items, key=self._oldest.__getitem__)
         graph.items = {name: graph.items[name] for name in order}
@@ -148,14 +151,15 @@ class _Folding:
     def _visit(self, node: Node, pending: _Pending, is_root: bool) -> str:
         single = None if is_root else pending.single
         key = self.keys.key(node, single, pending.feeds_steps)
-        name = item_id(key)
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = item_id(key)
+            self.graph.items[name] = Item(name, "", key[0], key[1])
+            self.graph.items[name].kind = _kind(self.graph.items[name], self.graph.level)
+        item = self.graph.items[name]
         self._oldest[name] = node.seq
-        item = self.graph.items.get(name)
-        if item is None:
-            item = self.graph.items[name] = Item(name, "", key[0], key[1])
         leads_out = is_root or any(head != name for head, _, _ in pending.edges)
         _count_node(item, node, leads_out, self.trace)
-        item.kind = _kind(item, self.graph.level)
         if self.trace is not None and node.role in SERIES and node.scope.step is not None:
             self._note_series(node, self.trace)
         self._flush(item, node, pending)

@@ -21,6 +21,7 @@ FORMATS = ("svg", "png", "pdf", "html", "gv")
 TIMEOUT = 60.0
 MAX_PIXELS = 32_000  # cairo draws nothing beyond 32,767 pixels a side
 
+_PLACED = re.compile(r'digraph \{\s*graph \[(?:dpi=[\d.]+, )?layout=nop2, bb="([-\d.,]+)"')
 _IN_PROCESS = """
 import sys, pygraphviz
 graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
@@ -143,7 +144,7 @@ def render(dot: str, kind: str, timeout: float = TIMEOUT) -> bytes:
     A renderer runs in a process of its own, so that one that hangs or crashes takes nothing
     with it.
     """
-    engine = "nop2" if "layout=nop2" in dot else "dot"
+    engine = "nop2" if _PLACED.match(dot) else "dot"
     program = shutil.which("dot")
     if program is not None:
         command = [program, f"-K{engine}", f"-T{kind}"]
@@ -179,7 +180,7 @@ def render(dot: str, kind: str, timeout: float = TIMEOUT) -> bytes:
 
 def _with_dpi(dot: str, dpi: float) -> str:
     """Ask for a resolution, lower where the picture would be too large to paint."""
-    found = re.search(r'bb="([-\d.,]+)"', dot)
+    found = _PLACED.match(dot)
     if found is not None:
         left, bottom, right, top = map(float, found.group(1).split(","))
         largest = max(right - left, top - bottom) / 72
