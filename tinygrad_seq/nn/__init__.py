@@ -11,10 +11,19 @@ from tinygrad_seq.nn.attention import (
     length_mask,
 )
 from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
+from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.layers import Dropout, Embedding, Linear
 from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential
 from tinygrad_seq.nn.recurrent import GRU, LSTM, RNN
-from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, detach, reset_rows
+from tinygrad_seq.nn.seq2seq import (
+    Decoded,
+    Decoder,
+    ManyToMany,
+    ManyToOne,
+    OneToMany,
+    Seq2Seq,
+)
+from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, detach, reset_rows, select_rows
 
 __all__ = [
     "GRU",
@@ -22,25 +31,35 @@ __all__ = [
     "RNN",
     "AdditiveAttention",
     "Attention",
+    "Decoded",
+    "Decoder",
     "DotAttention",
     "Dropout",
     "Embedding",
     "GRUCell",
     "GRUState",
+    "Generated",
     "LSTMCell",
     "LSTMState",
     "Linear",
+    "ManyToMany",
+    "ManyToOne",
     "Module",
     "ModuleList",
     "MultiheadAttention",
     "MultiplicativeAttention",
+    "OneToMany",
     "Parameter",
     "RNNCell",
     "RNNState",
+    "Seq2Seq",
     "Sequential",
+    "beam_search",
     "causal_mask",
     "detach",
+    "generate",
     "init",
     "length_mask",
     "reset_rows",
+    "select_rows",
 ]

@@ -11,7 +11,7 @@ from tinygrad_seq import ops
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["GRUState", "LSTMState", "RNNState", "detach", "reset_rows"]
+__all__ = ["GRUState", "LSTMState", "RNNState", "detach", "reset_rows", "select_rows"]
 
 S = TypeVar("S")
 
@@ -84,6 +84,26 @@ def reset_rows(state: S, rows: Any) -> S:
         return ops.where(fresh[:, None], 0.0, tensor)
 
     return cast(S, _map(state, zero))
+
+
+def select_rows(state: S, rows: Any) -> S:
+    """Rows of the batch by number, repeats allowed: the states of some of the sequences.
+
+    Parameters
+    ----------
+    state : nest of tensors (..., N, H)
+    rows : (M,) integers
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> from tinygrad_seq import nn
+    >>> state = nn.RNNState(tgs.tensor(np.zeros((2, 3, 4))))
+    >>> nn.select_rows(state, [0, 0, 2, 2]).h.shape
+    (2, 4, 4)
+    """
+    ids = np.asarray(rows)
+    return cast(S, _map(state, lambda tensor: tensor[..., ids, :]))
 
 
 def _map(state: Any, change: Any) -> Any:

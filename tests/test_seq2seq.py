@@ -1,0 +1,247 @@
+"""The wirings of the notes, and making sequences: against enumeration, loops and single rows."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_seq as tgs
+from tinygrad_seq import nn, optim
+from tinygrad_seq.errors import ConfigError, IndexRangeError
+
+START, END = 0, 1
+FEWER = settings(max_examples=max(settings.default.max_examples // 4, 1))
+
+
+def build(kind, attention, both, rng, vocab=4, hidden=5):
+    made = {"rng": rng, "dtype": np.float64}
+    layer = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind]
+    wide = 2 * hidden if both else hidden
+    attend = {
+        None: lambda: None,
+        "additive": lambda: nn.AdditiveAttention(hidden, wide, 3, **made),
+        "multiplicative": lambda: nn.MultiplicativeAttention(hidden, wide, **made),
+    }[attention]()
+    decoder = nn.Decoder(layer(vocab, hidden, 2, **made), None, attend, wide, rng=rng)
+    model = nn.Seq2Seq(layer(3, hidden, 2, bidirectional=both, **made), decoder, rng=rng)
+    for parameter in model.parameters():  # far from symmetric: choices are clear
+        parameter.data = 1.2 * rng.standard_normal(parameter.shape)
+    return model
+
+
+@st.composite
+def models(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    model = build(
+        draw(st.sampled_from(["rnn", "lstm", "gru"])),
+        draw(st.sampled_from([None, "additive", "multiplicative"])),
+        draw(st.booleans()),
+        rng,
+    )
+    source = rng.integers(0, 3, (4, 2))
+    return model, source, rng.integers(1, 5, 2), rng
+
+
+def log_probability(model, source, lengths, tokens):
+    """Of target tokens (T, 1) by teacher forcing."""
+    inputs = np.concatenate([[[START]], tokens[:-1]])
+    with tgs.no_grad():
+        logits = model(source, inputs, lengths=lengths).logits
+        scores = tgs.log_softmax(logits).numpy()
+    return sum(scores[t, 0, tokens[t, 0]] for t in range(len(tokens)))
+
+
+@FEWER
+@given(models())
+def test_padded_sources_equal_each_row_alone(drawn):
+    model, source, lengths, rng = drawn
+    inputs = rng.integers(0, 4, (3, 2))
+    whole = model(source, inputs, lengths=lengths)
+    for n, length in enumerate(lengths):
+        alone = model(source[:length, n : n + 1], inputs[:, n : n + 1])
+        np.testing.assert_allclose(
+            whole.logits.numpy()[:, n], alone.logits.numpy()[:, 0], rtol=1e-9, atol=1e-11
+        )
+        if whole.weights is not None:
+            weights = whole.weights.numpy()[n]
+            assert not weights[:, length:].any()
+            np.testing.assert_allclose(weights[:, :length], alone.weights.numpy()[0], atol=1e-12)
+
+
+@FEWER
+@given(models())
+def test_greedy_generation_follows_the_likeliest_token(drawn):
+    model, source, lengths, _ = drawn
+    made = model.generate(source, START, lengths=lengths, end=END, max_steps=5)
+    for n in range(2):
+        row, kept = slice(n, n + 1), lengths[n : n + 1]
+        inputs = [START]
+        for t in range(made.lengths[n]):
+            given_ = np.array(inputs)[:, None]
+            logits = model(source[:, row], given_, lengths=kept).logits.numpy()
+            assert made.tokens[t, n] == logits[-1, 0].argmax()
+            inputs.append(int(made.tokens[t, n]))
+        assert (END in inputs[1:]) == (inputs[-1] == END)
+        tokens = made.tokens[: made.lengths[n], row]
+        expected = log_probability(model, source[:, row], kept, tokens)
+        assert made.log_probability[n] == pytest.approx(expected, rel=1e-9, abs=1e-10)
+
+
+@FEWER
+@given(models(), st.sampled_from([0.0, 1.0]))
+def test_a_wide_beam_finds_the_best_of_all_sequences(drawn, penalty):
+    model, source, lengths, _ = drawn
+    steps = 3
+    made = model.beam_search(
+        source, START, end=END, width=64, lengths=lengths, max_steps=steps, length_penalty=penalty
+    )
+    whole = [
+        body + ending
+        for size in range(steps + 1)
+        for body in itertools.product([0, 2, 3], repeat=size)
+        for ending in ([()] if size == steps else [(END,)])
+    ]
+    for n in range(2):
+        row, kept = slice(n, n + 1), lengths[n : n + 1]
+        scores = [
+            log_probability(model, source[:, row], kept, np.array(s)[:, None]) / len(s) ** penalty
+            for s in whole
+        ]
+        best = whole[int(np.argmax(scores))]
+        assert tuple(made.tokens[: made.lengths[n], n]) == best
+        score = made.log_probability[n] / made.lengths[n] ** penalty
+        assert score == pytest.approx(max(scores), rel=1e-9)
+
+
+@FEWER
+@given(models())
+def test_a_beam_of_one_is_greedy_and_wider_is_no_worse(drawn):
+    model, source, lengths, _ = drawn
+    greedy = model.generate(source, START, lengths=lengths, end=END, max_steps=6)
+    one = model.beam_search(source, START, end=END, width=1, lengths=lengths, max_steps=6)
+    np.testing.assert_array_equal(one.tokens, greedy.tokens)
+    np.testing.assert_allclose(one.log_probability, greedy.log_probability, rtol=1e-9)
+
+
+def test_draws_follow_the_softmax_at_a_temperature():
+    logits = np.array([0.0, 1.0, 2.0])
+    rng = np.random.default_rng(0)
+    for temperature in (0.5, 2.0):
+        made = nn.generate(
+            lambda tokens, state: (tgs.tensor(np.tile(logits, (len(tokens), 1))), state),
+            None,
+            20_000,
+            START,
+            max_steps=1,
+            temperature=temperature,
+            rng=rng,
+        )
+        found = np.bincount(made.tokens[0], minlength=3) / 20_000
+        expected = np.exp(logits / temperature) / np.exp(logits / temperature).sum()
+        np.testing.assert_allclose(found, expected, atol=0.015)  # four standard deviations
+
+
+def test_many_to_one_reads_the_last_valid_state_of_each_direction():
+    rng = np.random.default_rng(0)
+    layer = nn.LSTM(3, 4, 2, bidirectional=True, rng=rng, dtype=np.float64)
+    model = nn.ManyToOne(layer, 5, rng=rng)
+    x = rng.standard_normal((6, 2, 3))
+    logits = model(x, lengths=[6, 2]).numpy()
+    y, _ = layer(x[:2, 1:])
+    joined = np.concatenate([y.numpy()[-1, 0, :4], y.numpy()[0, 0, 4:]])
+    expected = joined @ model.head.weight.numpy() + model.head.bias.numpy()
+    np.testing.assert_allclose(logits[1], expected, rtol=1e-10)
+
+
+def test_many_to_many_labels_every_step():
+    rng = np.random.default_rng(0)
+    model = nn.ManyToMany(nn.RNN(3, 4, rng=rng), 2, rng=rng)
+    ids = rng.integers(0, 3, (5, 2))
+    logits, state = model(ids)
+    y, _ = model.recurrent(ids)
+    np.testing.assert_allclose(
+        logits.numpy(), y.numpy() @ model.head.weight.numpy() + model.head.bias.numpy(), rtol=1e-5
+    )
+    assert state.h.shape == (1, 2, 4)
+
+
+def test_one_to_many_starts_from_the_vector():
+    rng = np.random.default_rng(0)
+    decoder = nn.Decoder(nn.LSTM(6, 4, 2, rng=rng), rng=rng)
+    model = nn.OneToMany(3, decoder, rng=rng)
+    vectors = rng.standard_normal((2, 3)).astype(np.float32)
+    state = model.initial_state(vectors)
+    flat = np.tanh(vectors @ model.start.weight.numpy()).reshape(2, 2, 2, 4)
+    np.testing.assert_allclose(state.h.numpy(), flat[:, 0].swapaxes(0, 1), rtol=1e-5)
+    np.testing.assert_allclose(state.c.numpy(), flat[:, 1].swapaxes(0, 1), rtol=1e-5)
+    made = model.generate(vectors, START, max_steps=4)
+    inputs = np.concatenate([np.full((1, 2), START), made.tokens[:-1]])
+    np.testing.assert_array_equal(model(vectors, inputs).logits.numpy().argmax(-1), made.tokens)
+
+
+@pytest.mark.parametrize("attention", [None, "additive"])
+def test_reversing_short_sequences_is_learnt(attention):
+    """Seeded; from log 5 nats per token to almost every sequence right."""
+    rng = np.random.default_rng(3)
+    made = {"rng": rng}
+    attend = nn.AdditiveAttention(24, 24, 16, **made) if attention else None
+    decoder = nn.Decoder(nn.GRU(5, 24, **made), None, attend, **made)
+    model = nn.Seq2Seq(nn.GRU(5, 24, **made), decoder, **made)
+    optimizer = optim.Adam(model.parameters(), lr=0.02)
+
+    def batch(count):
+        lengths = rng.integers(1, 4, count)
+        source, target = np.full((3, count), 4), np.full((4, count), -100)
+        for n, length in enumerate(lengths):
+            source[:length, n] = rng.integers(2, 5, length)
+            target[:length, n] = source[:length, n][::-1]
+            target[length, n] = END
+        inputs = np.concatenate([np.full((1, count), START), np.maximum(target[:-1], 0)])
+        return source, lengths, inputs, target
+
+    for _ in range(150):
+        source, lengths, inputs, target = batch(32)
+        loss = tgs.cross_entropy(model(source, inputs, lengths=lengths).logits, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    source, lengths, _, target = batch(100)
+    made = model.generate(source, START, lengths=lengths, end=END, max_steps=4)
+    right = [
+        list(made.tokens[: made.lengths[n], n]) == [t for t in target[:, n] if t >= 0]
+        for n in range(100)
+    ]
+    assert np.mean(right) > 0.9
+    beam = model.beam_search(source, START, end=END, width=3, lengths=lengths, max_steps=4)
+    assert (beam.log_probability >= made.log_probability - 1e-3).mean() > 0.95
+
+
+def test_bad_wirings_are_explained():
+    rng = np.random.default_rng(0)
+    lstm, gru = nn.LSTM(5, 4, rng=rng), nn.GRU(5, 4, rng=rng)
+    with pytest.raises(ConfigError, match="different states"):
+        nn.Seq2Seq(gru, nn.Decoder(lstm, rng=rng))
+    with pytest.raises(ConfigError, match="one direction"):
+        nn.Decoder(nn.GRU(5, 4, bidirectional=True, rng=rng))
+    with pytest.raises(ConfigError, match="time-major"):
+        nn.ManyToOne(nn.GRU(5, 4, batch_first=True, rng=rng), 3)
+    with pytest.raises(ConfigError, match="no attention"):
+        nn.OneToMany(3, nn.Decoder(gru, None, nn.DotAttention(), rng=rng))
+    decoder = nn.Decoder(gru, None, nn.DotAttention(), rng=rng)
+    with pytest.raises(ConfigError, match="without a memory"):
+        decoder(np.zeros((2, 1), int))
+    model = nn.Seq2Seq(nn.GRU(5, 4, rng=rng), decoder)
+    source = np.zeros((3, 2), int)
+    with pytest.raises(IndexRangeError, match="0 <= length <= 3"):
+        model.generate(source, START, lengths=[4, 1])
+    with pytest.raises(ConfigError, match="source of randomness"):
+        model.generate(source, START, temperature=1.0)
+    with pytest.raises(ConfigError, match="temperature"):
+        model.generate(source, START, temperature=-1.0)
+    with pytest.raises(ConfigError, match="at least 1"):
+        model.beam_search(source, START, end=END, width=1, max_steps=0)
