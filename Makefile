@@ -11,13 +11,20 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format types hooks parity bench clean distclean
+.PHONY: help demo demos gallery test lint format types hooks parity bench clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed-draw,plot ## train, sample and draw a character LSTM (a few minutes; results in runs/)
 	$(BIN)/python demos/char_lm.py $(ARGS)
+
+demos: $(VENV)/.installed-draw,plot ## run every demo, each ending in a picture under runs/
+	@set -e; for demo in $(filter-out demos/gallery.py,$(wildcard demos/*.py)); do \
+	  echo "== $$demo"; $(BIN)/python $$demo $(ARGS); done
+
+gallery: $(VENV)/.installed-draw,plot ## draw docs/gallery again
+	$(BIN)/python demos/gallery.py
 
 test: $(VENV)/.installed-test ## run the tests and the examples in the docstrings and pages
 	$(BIN)/python -m pytest $(ARGS)
