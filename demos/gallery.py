@@ -276,7 +276,7 @@ def main() -> None:
     sections.append(comparison())
     head = """# Gallery
 
-Every picture is a recorded graph of a real model, drawn by `demos/gallery.py` (`make gallery`).
+Every picture is a recorded graph of a real model, drawn by `python demos/gallery.py`.
 In short:
 
 ```python
