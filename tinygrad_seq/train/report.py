@@ -130,6 +130,7 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
     def curve(name: str) -> tuple[list[float], list[float]]:
         return MetricsTable.column(folder / METRICS, "step", name)
 
+    clear = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -142,16 +143,17 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
         *reset, "s--", color="#b45f06", label="held out, state reset every 64", markersize=3.5
     )
     for order, bits in lines.items():
-        axes.axhline(bits, color="#666666", linewidth=0.9, linestyle=(0, (5, 4)))
+        axes.axhline(bits, color="#666666", linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         axes.annotate(
             f"order-{order} n-gram model, held out: {bits:.2f}",
-            (0.995, bits),
+            (0.32, bits),
             xycoords=("axes fraction", "data"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="right",
+            ha="center",
+            va="center",
             fontsize=8.5,
             color="#444444",
+            bbox=clear,
+            zorder=1.5,  # above its line, below the curves
         )
     seen = [*train, *held[1], *reset[1], *lines.values()]
     if seen:
@@ -162,18 +164,18 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
         axes.annotate(
             f"{held[1][-1]:.2f}",
             (held[0][-1], held[1][-1]),
-            xytext=(0, -13),
+            xytext=(9, -3),
             textcoords="offset points",
-            ha="center",
             fontsize=9,
             color="#0b5394",
+            bbox=clear,
         )
     axes.set_xlabel("update")
     axes.set_ylabel("bits per character")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.06 * max([1, *steps, *held[0]]))  # room for the last value
     axes.grid(visible=True, color="#eeeeee")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.6, 0.93))
+    axes.legend(loc="upper right", bbox_to_anchor=(1.0, 0.92), edgecolor="none", framealpha=0.85)
     figure.savefig(folder / "loss.png", dpi=130)
 
 
