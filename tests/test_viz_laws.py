@@ -273,3 +273,59 @@ def test_a_trace_keeps_no_array():
         kept.append(tracemalloc.get_traced_memory()[0])
         tracemalloc.stop()
     assert abs(kept[1] - kept[0]) < 10_000  # one (2, 512) array alone would be 4 kB a node
+
+
+def test_drawing_an_elided_view_takes_little_memory_beyond_the_recorded_graph():
+    """Most of what it takes is one entry per node seen; nothing per edge, nothing per item."""
+    model = Model("LSTM", 1, hidden=16)
+    tracemalloc.start()
+    loss, _ = composed_loss(model, 300)
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    viz.draw(loss, view="elided")
+    extra = tracemalloc.get_traced_memory()[1] - held
+    tracemalloc.stop()
+    assert extra < 0.3 * held
+    assert extra < 300 * len(recorded_nodes([loss.node]))
+
+
+def test_two_parameters_of_one_name_stay_two():
+    cells = [nn.RNNCell(2, 2, rng=np.random.default_rng(k)) for k in range(2)]
+    x = np.ones((1, 2), np.float32)
+    total = cells[0](x).sum() + cells[1](x).sum()
+    names = {item.id for item in graph_of(total).items.values() if item.kind == "weight"}
+    assert len(names) == 6
+    assert {name for name in names if name.endswith("~2")} == {
+        "weight:weight_xh~2",
+        "weight:weight_hh~2",
+        "weight:bias~2",
+    }
+
+
+def test_paths_that_look_like_places_do_not_collide():
+    w = tgs.tensor([1.0], requires_grad=True)
+    with tgs.scope(path="a", layer=0, step=1):
+        first = w * 2
+    with tgs.scope(path="a[0]@1"):
+        second = first * 3
+    graph = graph_of(second)
+    assert len([item for item in graph.items.values() if item.kind != "leaf"]) == 2
+
+
+def test_layers_that_run_backwards_in_time_get_arrows_to_the_left():
+    cell = nn.RNNCell(2, 3, rng=np.random.default_rng(0))
+    x, h, out = np.ones((3, 1, 2), np.float32), None, []
+    for t in reversed(range(3)):
+        with tgs.scope(path="back", layer=0, step=t):
+            h = cell(x[t], h)
+        out.append(h)
+    loss = tgs.stack(out[::-1]).sum()
+    graph = graph_of(loss)
+    delays = {edge.delay for edge in graph.edges.values() if edge.kind == "h" and edge.count}
+    assert delays == {-1}
+    (carried,) = [item for item in graph.items.values() if item.kind == "carried"]
+    assert carried.place.step == 2  # it starts at the last step
+    for level in ("module", "cell", "op"):
+        for view in ("unrolled", "rolled"):
+            assert viz.draw(loss, level=level, view=view).svg()

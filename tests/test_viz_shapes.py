@@ -161,11 +161,12 @@ def overlaps(drawing: viz.Drawing) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.parametrize("view", ["unrolled", "rolled"])
 @pytest.mark.parametrize("level", ["module", "cell", "op"])
 @pytest.mark.parametrize("name", CASES)
-def test_no_shapes_overlap_in_models_of_other_shapes(name, level):
+def test_no_shapes_overlap_in_models_of_other_shapes(name, level, view):
     kind, inputs = CASES[name]
-    assert overlaps(viz.draw_model(kind(), *inputs, level=level)) == []
+    assert overlaps(viz.draw_model(kind(), *inputs, level=level, view=view)) == []
 
 
 @pytest.mark.parametrize("traced", [False, True])

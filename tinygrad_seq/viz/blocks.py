@@ -82,7 +82,7 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     ops = ", ".join(chain[:3]) + (", …" if len(chain) > 3 else "") or "stack"
     label = cell_name(item) if item.place.path and graph.level != "op" else ops
     if item.id in graph.roots and not item.shape:
-        over = len(graph.into(item.id)) > 1 and set(chain) <= {"sum", "mean"}
+        over = sum(edge.count for edge in graph.into(item.id)) > 1 and set(chain) <= {"sum", "mean"}
         label = f"L = {ops} over t" if over else "L" if len(chain) > 2 else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"

@@ -6,8 +6,6 @@ Every user string passes through :func:`quoted` or :func:`_html`.
 
 from __future__ import annotations
 
-from xml.sax.saxutils import escape
-
 from tinygrad_seq.viz.picture import Line, Panel, Picture, Shape, Wire
 from tinygrad_seq.viz.style import FONT, Theme
 
@@ -35,11 +33,16 @@ def name(text: str) -> str:
     return '"' + text.translate(_CONTROL).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def _escaped(text: str) -> str:
+    """Text that HTML-like labels show literally."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _html(lines: list[Line], color: str) -> str:
     """Lines of several fonts: a table, so that their distance is ours and not the renderer's."""
     rows = []
     for line in lines:
-        text = escape(line.text.translate(_CONTROL)).replace("\\", "\\\\") or " "
+        text = _escaped(line.text.translate(_CONTROL)).replace("\\", "\\\\") or " "
         text = f"<b>{text}</b>" if line.bold else text
         font = f'point-size="{_num(line.size)}" color="{line.color or color}"'
         height = _num(line.height)

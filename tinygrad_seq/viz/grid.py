@@ -160,6 +160,7 @@ class Grid:
             column = (number, step)
             if index and number != self.columns[index - 1][0]:
                 x += AXIS_GAP if self.rails else GAP
+                x += GAP if self.graph.view == "rolled" else 0.0
             self.x[column] = (x + widths[column] / 2, widths[column])
             x += widths[column] + GAP
 
@@ -239,7 +240,8 @@ class Grid:
     def _step_label(self, step: Step) -> str:
         steps = self.graph.steps
         if step == FOLDED:
-            return f"every t of {self.graph.length}"
+            several = len(set(self.segment.values())) > 1
+            return "every t" if several else f"every t of {self.graph.length}"
         if step == BAR:
             place = steps.index(BAR)
             before, after = steps[place - 1], steps[place + 1]

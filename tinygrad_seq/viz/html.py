@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import html
-import json
 import math
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from tinygrad_seq.viz.ir import BAR, FOLDED, Graph, Step
@@ -50,6 +48,9 @@ def _extent(graph: Graph, step: Step) -> tuple[int, int]:
 
 def page(svg: str, title: str, data: dict[str, Any], theme: Theme) -> str:
     """The page around an SVG. Loads nothing, and its policy forbids that it ever would."""
+    import html
+    import json
+
     inline = svg[svg.index("<svg") :]
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     filled = {
@@ -64,7 +65,7 @@ def page(svg: str, title: str, data: dict[str, Any], theme: Theme) -> str:
         "svg": inline,
         "data": text.replace("<", "\\u003c"),
     }
-    template = resources.files("tinygrad_seq.viz").joinpath("page.html").read_text("utf-8")
+    template = Path(__file__).with_name("page.html").read_text("utf-8")
     pieces = template.split("{{")
     made = [pieces[0]]
     for piece in pieces[1:]:

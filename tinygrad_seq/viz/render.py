@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -144,6 +141,10 @@ def render(dot: str, kind: str, timeout: float = TIMEOUT) -> bytes:
     A renderer runs in a process of its own, so that one that hangs or crashes takes nothing
     with it.
     """
+    import importlib.util
+    import shutil
+    import subprocess
+
     engine = "nop2" if _PLACED.match(dot) else "dot"
     program = shutil.which("dot")
     if program is not None:

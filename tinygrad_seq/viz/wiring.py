@@ -275,15 +275,31 @@ class Wiring:
             if left <= end[0] <= right:
                 corners = [(end[0], y + height / 2), end]
             else:  # a memory that a later time axis reads: along the gap below the reader
-                end = self.grid.anchor(edge.head, "w")
                 lane = self.grid.y[head_row][0] - self.grid.y[head_row][1] / 2 - 14
                 out = right + PAD + 12
-                corners = [(right, y), (out, y), (out, lane), (end[0], lane), end]
-        elif abs(start[0] - end[0]) >= 1:
+                corners = [(right, y), (out, y), (out, lane), *self._entry(edge, lane, "w", -1)]
+        elif abs(start[0] - end[0]) >= 1 or self._deep(edge):
             lane = y + height / 2 + (27 if self.graph.view == "rolled" else 12)
-            corners = [start, (start[0], lane), (end[0], lane), end]
+            corners = [start, (start[0], lane), *self._entry(edge, lane, "x", 1)]
         self._wire(edge, corners)
         self._gradient(edge, corners)
+
+    def _deep(self, edge: Edge) -> bool:
+        """Whether an edge ends at a node that others of its block stand below."""
+        block = self.grid.blocks[self.grid.where[edge.head]]
+        bottom = self.grid.y[self.grid.where[edge.head][0]][0] - block.height / 2
+        return self.grid.anchor(edge.head, "x")[1] > bottom + 20
+
+    def _entry(self, edge: Edge, lane: float, port: str, side: int) -> list[Point]:
+        """From a lane below a block to one of its nodes: from below, or round the block's side."""
+        if not self._deep(edge):
+            end = self.grid.anchor(edge.head, port)
+            return [(end[0], lane), end]
+        block = self.grid.blocks[self.grid.where[edge.head]]
+        xs = [shape.x + side * shape.width / 2 for shape in block.shapes]
+        x = (max(xs) if side > 0 else min(xs)) + side * 8
+        end = self.grid.anchor(edge.head, "h+" if side > 0 else "h")
+        return [(x, lane), (x, end[1]), end]
 
     # -- weights --------------------------------------------------------------------------------
 
