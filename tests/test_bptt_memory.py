@@ -1,0 +1,154 @@
+"""Less memory, the same gradients: the planner against its programme, BPTT against backward()."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_seq as tgs
+from tinygrad_seq import nn
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.train.bptt import bptt, first_run, forward_steps
+
+KNOWN = {5: 7284, 10: 4636, 20: 3747, 32: 3405, 50: 2948, 1000: 1999}
+
+
+def programme(steps: int, slots: int) -> np.ndarray:
+    """D(t, m) by the recurrence itself."""
+    table = np.zeros((steps + 1, slots + 1), int)
+    table[:, 1] = np.arange(steps + 1) * np.arange(1, steps + 2) // 2
+    for m in range(2, slots + 1):
+        table[1, m] = 1
+        for t in range(2, steps + 1):
+            y = np.arange(1, t)
+            table[t, m] = (y + table[t - y, m - 1] + table[y, m]).min()
+    return table
+
+
+def test_the_planner_solves_the_dynamic_programme():
+    for slots, count in KNOWN.items():
+        assert forward_steps(1000, slots) == count
+    table = programme(90, 12)
+    for t in range(1, 91):
+        for m in range(1, 13):
+            assert forward_steps(t, m) == table[t, m]
+            if t > 1 and m > 1:
+                y = first_run(t, m)
+                assert y + table[t - y, m - 1] + table[y, m] == table[t, m]
+
+
+def test_the_schedule_runs_as_many_steps_as_planned_and_keeps_to_its_slots():
+    """Each state is one array of known size: what lives at a time is counted."""
+    size = 50_000
+    for steps, slots in [(1000, 5), (1000, 32), (60, 1), (7, 7), (3, 9), (1, 1)]:
+        w = tgs.tensor(np.ones(1), requires_grad=True)
+        state = tgs.tensor(np.zeros(8))
+        found = bptt(lambda t, h, w=w: (h * w + 1, (h * w).sum()), state, steps, [w], slots=slots)
+        assert found.forwards == forward_steps(steps, slots)
+    w = tgs.tensor(np.ones(1), requires_grad=True)
+    big = tgs.tensor(np.zeros(size))
+    tracemalloc.start()
+    bptt(lambda t, h: (h * w, (h * w).sum()), big, 300, [w], slots=8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < (8 + 12) * size * 8  # the slots, and what one recorded step needs
+
+
+@settings(max_examples=max(settings.default.max_examples // 4, 1))
+@given(
+    st.sampled_from(["rnn", "lstm", "gru"]),
+    st.integers(1, 12),
+    st.integers(1, 6),
+    st.integers(0, 2**16),
+)
+def test_the_gradient_is_exact(kind, steps, slots, seed):
+    rng = np.random.default_rng(seed)
+    layer = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind](3, 4, rng=rng, dtype=np.float64)
+    xs, weights = rng.standard_normal((steps, 2, 2, 3)), rng.standard_normal((steps, 2, 2, 4))
+    starts = [rng.standard_normal((1, 2, 4)) for _ in layer.state_type._fields]
+
+    def step(t, state):
+        y, state = layer(xs[t], state)
+        return state, (y * weights[t]).sum() if t % 3 != 1 or t == steps - 1 else None
+
+    leaves = [tgs.tensor(part, requires_grad=True) for part in starts]
+    state, total = layer.state_type(*leaves), 0.0
+    for t in range(steps):
+        state, loss = step(t, state)
+        total = total if loss is None else total + loss
+    total.backward()
+    expected = [p.grad for p in layer.parameters()]
+    layer.zero_grad()
+    first = layer.state_type(*(tgs.tensor(part) for part in starts))
+    found = bptt(step, first, steps, layer.parameters(), slots=slots)
+    assert found.loss == pytest.approx(total.item(), rel=1e-12)
+    for a, b in zip(layer.parameters(), expected, strict=True):
+        np.testing.assert_allclose(a.grad, b, rtol=1e-11, atol=1e-13)
+    for a, leaf in zip(found.state_gradient, leaves, strict=True):
+        np.testing.assert_array_equal(a, leaf.grad)  # the same products: the same bits
+    for a, b in zip(found.state, state, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def peak_of(run) -> int:
+    run()
+    tracemalloc.start()
+    run()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_checkpointed_layer_keeps_a_tenth(kind):
+    """Inputs and outputs apart, which are the caller's: T = 1,000."""
+    steps, batch, hidden = 1000, 4, 24
+    layer = {"lstm": nn.LSTM, "gru": nn.GRU}[kind](8, hidden, rng=np.random.default_rng(0))
+    tokens = np.random.default_rng(1).integers(0, 8, (steps, batch))
+
+    def saved():
+        """What the recorded graph holds between forward and backward."""
+        y, state = layer(tokens)
+        node = y.node.parents[0]
+        arrays = []
+
+        def walk(value):
+            if isinstance(value, np.ndarray):
+                arrays.append(value if value.base is None else value.base)
+            elif isinstance(value, (tuple, list)):
+                for part in value:
+                    walk(part)
+
+        walk(node.residuals.runs)
+        own = {id(a): a.nbytes for a in arrays}
+        del state
+        return sum(own.values())
+
+    def step():
+        y, _ = layer(tokens)
+        y[-1].sum().backward()
+        layer.zero_grad()
+
+    whole, whole_peak = saved(), peak_of(step)
+    assert whole >= (7 if kind == "lstm" else 5) * steps * batch * hidden * 4
+    layer.checkpoint = True
+    assert saved() <= 0.04 * whole
+    assert peak_of(step) <= 0.55 * whole_peak  # y and its cotangent are in both
+
+
+def test_bad_budgets_are_explained():
+    w = tgs.tensor(1.0, requires_grad=True)
+    for steps, slots in ((0, 3), (3, 0)):
+        with pytest.raises(ConfigError, match="at least 1"):
+            bptt(lambda t, x: (x, x), w, steps, [w], slots=slots)
+    with pytest.raises(ConfigError, match="no step has a loss"):
+        bptt(lambda t, x: (x * w, None), w, 3, [w])
+    assert w.grad is None
+    with pytest.raises(ConfigError, match="checkpoint"):
+        nn.LSTM(3, 4, checkpoint=0)
+    with pytest.raises(ConfigError, match="nothing to split"):
+        first_run(5, 1)

@@ -1,0 +1,246 @@
+"""Backpropagation through time in a given amount of memory: recompute instead of store.
+
+With m slots for states, a run of T steps is differentiated by storing some states, and running
+from the nearest stored one whenever an earlier one is needed. The cheapest schedule satisfies the
+dynamic programme of Gruslys et al. (2016) for stored states,
+
+    D(t, m) = min over y of  y + D(t - y, m - 1) + D(y, m),    D(t, 1) = t (t + 1) / 2,
+
+whose solution is the binomial schedule of Griewank and Walther (2000), in closed form here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from math import comb, isqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_seq.engine.mode import enable_grad, no_grad
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.transforms import grad
+
+__all__ = ["BPTT", "bptt", "first_run", "forward_steps"]
+
+Step = Callable[[int, Any], tuple[Any, Tensor | None]]
+
+
+def _reach(slots: int, repeats: int) -> int:
+    """The most steps that `slots` states can serve when no step runs more than `repeats` times."""
+    return comb(slots + repeats, slots) if repeats >= 0 else 0
+
+
+def _repeats(steps: int, slots: int) -> int:
+    repeats = 0
+    while _reach(slots, repeats) < steps:
+        repeats += 1
+    return repeats
+
+
+def forward_steps(steps: int, slots: int) -> int:
+    """How often the cheapest schedule runs a step: D(t, m), the final runs included.
+
+    Parameters
+    ----------
+    steps : int
+        T.
+    slots : int
+        States that may be stored, the first one included.
+
+    Examples
+    --------
+    >>> [forward_steps(1000, m) for m in (5, 10, 20, 32, 50, 1000)]
+    [7284, 4636, 3747, 3405, 2948, 1999]
+    """
+    _check(steps, slots)
+    slots = min(slots, steps)
+    repeats = _repeats(steps, slots)
+    return steps + repeats * steps - (_reach(slots + 1, repeats - 1))
+
+
+def first_run(steps: int, slots: int) -> int:
+    """How many steps to run before the next state is stored: a minimiser y of the programme.
+
+    Examples
+    --------
+    >>> first_run(1000, 10)
+    285
+    """
+    _check(steps, slots)
+    if steps < 2 or slots < 2:
+        raise ConfigError(
+            "first_run: nothing to split",
+            expected="at least 2 steps and 2 slots",
+            got=f"{steps} and {slots}",
+        )
+    slots = min(slots, steps)
+    repeats = _repeats(steps, slots)
+    return max(1, _reach(slots, repeats - 2), steps - _reach(slots - 1, repeats))
+
+
+def _check(steps: int, slots: int) -> None:
+    if steps < 1 or slots < 1:
+        raise ConfigError(
+            "bptt: steps and slots", expected="at least 1 each", got=f"{steps} and {slots}"
+        )
+
+
+class BPTT(NamedTuple):
+    """What :func:`bptt` found."""
+
+    loss: float
+    """Sum of the losses of all steps."""
+    state: Any
+    """The last state, detached."""
+    state_gradient: list[Array]
+    """Gradient of the loss with respect to every tensor of the first state, in order."""
+    forwards: int
+    """How often a step was run."""
+
+
+def bptt(
+    step: Step,
+    state: Any,
+    steps: int,
+    parameters: Iterable[Tensor],
+    *,
+    slots: int | None = None,
+) -> BPTT:
+    """Differentiate the sum of the losses of many steps exactly, storing few states.
+
+    Gradients are added to ``.grad`` of the parameters, as ``backward()`` does, once everything
+    is done: an error on the way changes nothing.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(t, state) -> (state, loss)``: one step, or one window of a sequence; `loss` is a
+        scalar tensor or None. It is run several times for the same t, and must do the same each
+        time (no fresh dropout masks).
+    state : Tensor, or a tuple of tensors such as LSTMState
+        Where to start.
+    steps : int
+        T.
+    parameters : iterable of Tensor
+        What to differentiate with respect to.
+    slots : int, optional
+        States stored at a time, the first included; about the square root of T by default
+        (T = 1,000 then takes 3,405 runs of a step, where storing everything takes 1,000).
+
+    Raises
+    ------
+    ConfigError
+        If steps or slots are not positive, or no step has a loss.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> from tinygrad_seq.train.bptt import bptt
+    >>> w = tgs.tensor(0.2, requires_grad=True, dtype=np.float64)
+    >>> first = tgs.tensor(0.9, dtype=np.float64)
+    >>> found = bptt(lambda t, x: (w * x, w * x if t == 2 else None), first, 3, [w], slots=2)
+    >>> round(float(w.grad), 3), found.forwards  # d (w^3 x) / dw = 3 w^2 x
+    (0.108, 5)
+    """
+    slots = isqrt(steps - 1) + 1 if slots is None and steps > 0 else slots
+    assert slots is not None or steps < 1
+    _check(steps, 1 if slots is None else slots)
+    run = _Run(step, state, list(parameters))
+    stored = [(0, _parts(state))]
+    end = steps
+    while end > 0:
+        at, parts = stored[-1]
+        length, free = end - at, slots - len(stored) + 1  # type: ignore[operator]
+        if length > 1 and free > 1:
+            ahead = first_run(length, free)
+            stored.append((at + ahead, run.forward(parts, at, at + ahead)))
+            continue
+        run.back(run.forward(parts, at, end - 1), end - 1)
+        end -= 1
+        if end == at:
+            stored.pop()
+    return run.finish()
+
+
+def _parts(state: Any) -> list[Array]:
+    return [part._data for part in ((state,) if isinstance(state, Tensor) else state)]
+
+
+class _Run:
+    """One call of :func:`bptt`: cotangents of the state at its end, and sums of gradients."""
+
+    def __init__(self, step: Step, state: Any, parameters: list[Tensor]) -> None:
+        self.step = step
+        self.like = state
+        self.parameters = parameters
+        self.totals: list[Array | None] = [None] * len(parameters)
+        self.carried: list[Array | None] = [None] * len(_parts(state))
+        self.losses: list[float] = []
+        self.last: list[Array] | None = None
+        self.forwards = 0
+
+    def _state(self, tensors: Sequence[Tensor]) -> Any:
+        if isinstance(self.like, Tensor):
+            return tensors[0]
+        if hasattr(self.like, "_fields"):
+            return type(self.like)(*tensors)
+        return type(self.like)(tensors)
+
+    def forward(self, parts: list[Array], start: int, stop: int) -> list[Array]:
+        """The state after steps start .. stop - 1; nothing is recorded."""
+        with no_grad():
+            for t in range(start, stop):
+                state, _ = self.step(t, self._state([Tensor(part) for part in parts]))
+                parts = _parts(state)
+                self.forwards += 1
+        return parts
+
+    def back(self, parts: list[Array], t: int) -> None:
+        """Run step t once more, recorded, and carry the cotangents through it."""
+        leaves = [Tensor(part, requires_grad=True) for part in parts]
+        with enable_grad():
+            state, loss = self.step(t, self._state(leaves))
+        self.forwards += 1
+        tensors = [state] if isinstance(state, Tensor) else list(state)
+        if self.last is None:
+            self.last = [tensor.numpy() for tensor in tensors]
+        pairs: list[tuple[Tensor, Any]] = [
+            (tensor, cotangent)
+            for tensor, cotangent in zip(tensors, self.carried, strict=True)
+            if cotangent is not None and tensor.requires_grad
+        ]
+        if loss is not None:
+            self.losses.append(float(loss.item()))
+            if loss.requires_grad:
+                pairs.append((loss, np.ones(loss.shape, loss.dtype)))
+        wanted = [*self.parameters, *leaves]
+        found: Any = [None] * len(wanted)
+        if pairs:
+            outs, cotangents = zip(*pairs, strict=True)
+            found = grad(outs, wanted, list(cotangents), allow_unused=True)
+        arrays = [None if g is None else g._data for g in found]
+        count = len(self.parameters)
+        self.carried = arrays[count:]
+        for i, part in enumerate(arrays[:count]):
+            total = self.totals[i]
+            if part is not None:
+                self.totals[i] = part if total is None else np.asarray(total + part)
+
+    def finish(self) -> BPTT:
+        """Hand out the gradients."""
+        if not self.losses:
+            raise ConfigError("bptt: no step has a loss", expected="a scalar tensor, at least once")
+        for parameter, total in zip(self.parameters, self.totals, strict=True):
+            if total is not None:
+                known = parameter.grad
+                parameter.grad = np.array(total) if known is None else np.asarray(known + total)
+        first = [
+            np.zeros(part.shape, part.dtype) if cotangent is None else cotangent
+            for part, cotangent in zip(_parts(self.like), self.carried, strict=True)
+        ]
+        assert self.last is not None
+        state = self._state([Tensor(part) for part in self.last])
+        return BPTT(float(np.sum(self.losses[::-1])), state, first, self.forwards)
