@@ -1,5 +1,8 @@
 """A from-scratch autograd micro-framework for sequence models, on NumPy."""
 
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
 from tinygrad_seq import errors
 from tinygrad_seq.engine.anomaly import anomaly
 from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope
@@ -39,3 +42,12 @@ __all__ = [
     "vjp",
 ]
 __all__ += _op_names
+
+_ROOMS = ("data", "flow", "nn", "optim", "testing", "train", "viz")
+
+
+def __getattr__(name: str) -> _Any:
+    """Import ``tgs.nn``, ``tgs.viz``, ... when they are first asked for (PEP 562)."""
+    if name in _ROOMS:
+        return _import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
