@@ -326,6 +326,8 @@ def test_layers_that_run_backwards_in_time_get_arrows_to_the_left():
     assert delays == {-1}
     (carried,) = [item for item in graph.items.values() if item.kind == "carried"]
     assert carried.place.step == 2  # it starts at the last step
+    assert "h₃ = 0" in viz.draw(loss).dot
+    assert "z⁺¹" in viz.draw(loss, view="rolled").dot
     for level in ("module", "cell", "op"):
         for view in ("unrolled", "rolled"):
             assert viz.draw(loss, level=level, view=view).svg()

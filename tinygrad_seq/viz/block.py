@@ -40,6 +40,17 @@ class Block:
                 wire.label_at = (wire.label_at[0] + x, wire.label_at[1] + y)
         self.anchors = {port: (u + x, v + y) for port, (u, v) in self.anchors.items()}
 
+    def mirror(self) -> None:
+        """Swap left and right: for states that run from late to early."""
+        for shape in self.shapes:
+            shape.x = -shape.x
+        for wire in self.wires:
+            wire.points = [(-x, y) for x, y in wire.points]
+            wire.tip = None if wire.tip is None else (-wire.tip[0], wire.tip[1])
+            if wire.label_at is not None:
+                wire.label_at = (-wire.label_at[0], wire.label_at[1])
+        self.anchors = {port: (-x, y) for port, (x, y) in self.anchors.items()}
+
     def anchor(self, item: str, port: str) -> Point:
         """The point where a wire meets an item."""
         for key in (f"{port} {item}", port, "x"):

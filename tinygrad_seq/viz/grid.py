@@ -43,6 +43,8 @@ class Grid:
     ----------
     x, y : dict
         Centre and width of every column, centre and height of every row.
+    backwards : set
+        Rows whose states run from late to early; their blocks are mirrored.
     """
 
     def __init__(
@@ -68,6 +70,14 @@ class Grid:
             if any(s == step and self.segment[row] == number for row, s in self.blocks)
         ]
         self.spans = spanned(graph, self.where, self.columns, self.segment)
+        self.backwards = {
+            self.where[edge.head][0]
+            for edge in graph.edges.values()
+            if edge.delay < 0 and self.where[edge.head][0] == self.where[edge.tail][0]
+        }
+        for (row, _), block in self.blocks.items():
+            if row in self.backwards:
+                block.mirror()
         self.x: dict[Column, tuple[float, float]] = {}
         self.y: dict[RowKey, tuple[float, float]] = {}
         self.weighted = {

@@ -50,7 +50,9 @@ def add_legend(
     ):
         notes.append(("✂ value carried on, gradient stops", theme.ink))
     if graph.view == "rolled":
-        notes.append(("z⁻¹ delay of one time step", theme.ink))
+        ahead = any(edge.delay == -1 for edge in graph.edges.values())
+        text = "z⁻¹ from the step before" + (", z⁺¹ from the step after" if ahead else "")
+        notes.append((text, theme.ink))
     if clip is not None:
         after = clip.norm * clip.factor
         text = f"clipped: |g| {number(clip.norm)} × {number(clip.factor)} = {number(after)}"

@@ -146,11 +146,12 @@ class Wiring:
         start, end, above = self._ends(edge)
         tail, head = self.grid.column(edge.tail), self.grid.column(edge.head)
         place = {column: index for index, column in enumerate(self.grid.columns)}
-        if place[head] - place[tail] != 1 or abs(start[1] - end[1]) >= 1:
-            self._far_state(edge, place[head] > place[tail])
+        if abs(place[head] - place[tail]) != 1 or abs(start[1] - end[1]) >= 1:
+            self._far_state(edge)
             return
         label = Line(f"✂ {edge.kind}" if edge.cut else edge.kind, 12 if edge.cut else 11)
-        middle = (self._frame(head)[0] + self._frame(tail)[1]) / 2
+        first, second = sorted([self._frame(head), self._frame(tail)])
+        middle = (first[1] + second[0]) / 2
         color = self._color(edge.kind)
         aside = ASIDE if self.both else 0
         self._wire(
@@ -164,32 +165,22 @@ class Wiring:
         )
         self._gradient(edge, [start, end], above)
 
-    def _far_state(self, edge: Edge, onwards: bool) -> None:
-        """A state that goes back in time, skips steps or changes rows: round the blocks."""
+    def _far_state(self, edge: Edge) -> None:
+        """A state that skips steps or changes rows: along the gaps between the blocks."""
         start, end, above = self._ends(edge)
-        kind, color = edge.kind if edge.kind in {"h", "c"} else "h", self._color(edge.kind)
-        tail, head = (
-            self._frame(self.grid.column(edge.tail)),
-            self._frame(self.grid.column(edge.head)),
-        )
-        out, back = tail[1] + 9 + 5 * above, head[0] - 9 - 5 * above
-        if not onwards:  # towards the past: out on the left, in on the right
-            half = self.grid.blocks[self.grid.where[edge.tail]].width
-            start = (start[0] - half, start[1])
-            end = (end[0] + self.grid.blocks[self.grid.where[edge.head]].width, end[1])
-            out, back = tail[0] - 9 - 5 * above, head[1] + 9 + 5 * above
-        near = abs(out - back) < GAP
-        if near and abs(start[1] - end[1]) < 1:
-            corners = [start, end]
-        elif near:
+        tail, head = self.grid.column(edge.tail), self.grid.column(edge.head)
+        way = -1 if self.grid.where[edge.head][0] in self.grid.backwards else 1
+        out = self._frame(tail)[way > 0] + way * (9 + 5 * above)
+        back = self._frame(head)[way < 0] - way * (9 + 5 * above)
+        if abs(out - back) < GAP:
             corners = [start, (out, start[1]), (out, end[1]), end]
         else:
             y, height = self.grid.y[self.grid.where[edge.head][0]]
             lane = y + above * (height / 2 + 8)
             corners = [start, (out, start[1]), (out, lane), (back, lane), (back, end[1]), end]
-        label = Line(kind if edge.kind == kind else edge.kind, 11)
-        at = (corners[1][0] + 8, (corners[0][1] + corners[-1][1]) / 2 + 8 * above)
-        self._wire(edge, corners, color=color, pen=2.0, dashed=edge.cut, label=label, label_at=at)
+        wire = self._wire(edge, corners, color=self._color(edge.kind), pen=2.0, dashed=edge.cut)
+        wire.label = Line(edge.kind, 11)
+        wire.label_at = (out + 8, (start[1] + corners[2][1]) / 2)
 
     def _state_by_lanes(self, edge: Edge) -> None:
         """A state between blocks whose nodes stand at any height: along the gap between them."""
@@ -211,26 +202,29 @@ class Wiring:
     def _carried(self, edge: Edge, item: Item) -> None:
         """A state that comes in from before the first step."""
         end = self.grid.anchor(edge.head, edge.kind)
-        left = self._frame(self.grid.column(edge.head))[0]
+        row, step = self.grid.where[edge.head]
+        way = -1 if row in self.grid.backwards else 1
+        side = self._frame(self.grid.column(edge.head))[way < 0]
         color = self._color(edge.kind)
-        text = edge.kind + subscript(-1)
+        before = -1 if way > 0 else step + 1 if isinstance(step, int) else self.graph.length
+        text = edge.kind + subscript(before)
         if item.kind == "start":
             text += f" = {item.note}"
         elif item.note == "zero":
             text += " = 0"
         line = Line(text, 11, color=color)
         width = line.width + 6
-        x = left - (44 if item.place.step == FOLDED else 24) - width / 2
+        x = side - way * ((44 if step == FOLDED else 24) + width / 2)
         name = item.id if item.kind == "carried" else f"{item.id}·{edge.kind}"
-        self.picture.shapes.append(
-            Shape(name, x, end[1], width, 16, [line], "text", tooltip=item_tooltip(item))
-        )
-        self.picture.shapes[-1].classes = "carried"
-        wire = self._wire(edge, [(x + width / 2, end[1]), end], color=color, pen=1.8)
+        shape = Shape(name, x, end[1], width, 16, [line], "text", tooltip=item_tooltip(item))
+        shape.classes = "carried"
+        self.picture.shapes.append(shape)
+        start = (x + way * width / 2, end[1])
+        wire = self._wire(edge, [start, end], color=color, pen=1.8)
         wire.tail, wire.dashed = name, item.kind == "carried"
         if item.kind == "carried" and item.note != "zero":
             wire.label = Line("✂", 13)
-            wire.label_at = (left - 12, end[1] + (9 if edge.kind == "c" else -9))
+            wire.label_at = (side - way * 12, end[1] + (9 if edge.kind == "c" else -9))
 
     def _loop(self, edge: Edge) -> None:
         """A state that comes round again through a delay of one step."""
@@ -241,6 +235,9 @@ class Wiring:
         left, right = self._frame(self.grid.column(edge.head))
         wide = 45 if self.graph.level == "op" and edge.kind == "h" else 19  # outside c's loop
         left, right = left - wide, right + wide
+        way = -1 if row in self.grid.backwards else 1
+        if way < 0:
+            left, right = right, left
         color, classes = self._color(edge.kind), f"edge-{edge.kind}"
         delay = f"delay:{edge.tail}:{edge.kind}:{edge.head}"
         text = Line("z" + {1: "⁻¹", -1: "⁺¹"}.get(edge.delay, f"^{-edge.delay}"), 11, color=color)
@@ -249,8 +246,8 @@ class Wiring:
         self.picture.shapes.append(box)
         points, tip = route([start, (right, start[1]), (right, lane - above * 9.5)])
         first = Wire(edge.tail, delay, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
-        first.label, first.label_at = Line(edge.kind, 11), (right - 13, start[1] + above * 8)
-        points, tip = route([(right - 15, lane), (left, lane), (left, end[1]), end])
+        first.label, first.label_at = Line(edge.kind, 11), (right - way * 13, start[1] + above * 8)
+        points, tip = route([(right - way * 15, lane), (left, lane), (left, end[1]), end])
         second = Wire(delay, edge.head, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
         first.classes = second.classes = classes
         first.road = second.road = road_of(edge)
@@ -345,7 +342,8 @@ class Wiring:
         wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
         wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
         wire.road = road_of(edge)
-        if edge.contribution is not None and edge.contribution.count:
+        hidden = self.graph.items[edge.head].kind == "bar"  # norms of many steps have no sum
+        if edge.contribution is not None and not hidden:
             share = edge.contribution.squares**0.5
             wire.label = Line(f"+{number(share)}", 9)
             wire.label_at = (x + 8, lower - 8)
