@@ -134,6 +134,32 @@ def test_packed_lengths(kind, both):
     agree(run_both(ours, theirs, np.float64, lengths=[7, 11, 1, 4]), np.float64)
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_projections(both):
+    rng = np.random.default_rng(0)
+    options = {"proj_size": 4, "bidirectional": both}
+    ours = nn.LSTM(5, 7, 2, rng=rng, dtype=np.float64, **options)
+    theirs = torch.nn.LSTM(5, 7, 2, dtype=torch.float64, **options)
+    pairs = []
+    with torch.no_grad():
+        for suffix, k, reverse in places(ours):
+            weights = [*ours.layer_weights(k, reverse), getattr(ours, f"weight_hr{suffix}")]
+            names = ("weight_ih", "weight_hh", "bias_ih", "weight_hr")
+            for name, weight in zip(names, weights, strict=True):
+                parameter = getattr(theirs, f"{name}{suffix}")
+                pairs.append((weight, parameter))
+                value = torch_order(weight.numpy(), 7).T.copy()
+                parameter.copy_(torch.from_numpy(value))
+            getattr(theirs, f"bias_hh{suffix}").zero_()
+    x = rng.standard_normal((6, 3, 5))
+    y, state = ours(x)
+    ty, (th, tc) = theirs(torch.from_numpy(x))
+    (y.sum() + (state.h * state.h).sum() + state.c.sum()).backward()
+    (ty.sum() + (th * th).sum() + tc.sum()).backward()
+    agree([(y.numpy(), ty), (state.h.numpy(), th), (state.c.numpy(), tc)], np.float64)
+    agree([(torch_order(a.grad, 7).T, b.grad) for a, b in pairs], np.float64)
+
+
 def test_two_hundred_step_training_curve():
     """Character LSTM, equal weights, batches, clipping and Adam: the same losses, in float64."""
     vocab, hidden = 11, 16

@@ -14,6 +14,7 @@ from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.layers import Dropout, Embedding, Linear
 from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential
+from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
 from tinygrad_seq.nn.recurrent import GRU, LSTM, RNN
 from tinygrad_seq.nn.seq2seq import (
     Decoded,
@@ -41,6 +42,7 @@ __all__ = [
     "Generated",
     "LSTMCell",
     "LSTMState",
+    "LayerNorm",
     "Linear",
     "ManyToMany",
     "ManyToOne",
@@ -54,6 +56,7 @@ __all__ = [
     "RNNState",
     "Seq2Seq",
     "Sequential",
+    "VariationalDropout",
     "beam_search",
     "causal_mask",
     "detach",

@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells import check_nonlinearity
+from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Parameter
+from tinygrad_seq.nn.norm import LayerNorm
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
+from tinygrad_seq.ops.steps import lstm_variant_step, unroll
+from tinygrad_seq.tensor import Tensor
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -33,6 +39,8 @@ class RNN(Recurrent[RNNState]):
         Whether inputs and outputs are (N, T, ...).
     bidirectional : bool
         Whether every layer also runs from the last valid step to the first.
+    variational : bool
+        Whether dropout drops the same features of a sequence at all its steps.
     trainable_state : bool
         Whether the state that runs start from by default is trained, rather than zeros.
     rng : numpy.random.Generator, optional
@@ -68,6 +76,7 @@ class RNN(Recurrent[RNNState]):
         batch_first: bool = False,
         bidirectional: bool = False,
         *,
+        variational: bool = False,
         trainable_state: bool = False,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
@@ -80,6 +89,7 @@ class RNN(Recurrent[RNNState]):
             dropout=dropout,
             batch_first=batch_first,
             bidirectional=bidirectional,
+            variational=variational,
             trainable_state=trainable_state,
             rng=rng,
             dtype=dtype,
@@ -112,11 +122,19 @@ class LSTM(Recurrent[LSTMState]):
         Whether every layer also runs from the last valid step to the first.
     forget_bias : float
         Initial bias of every forget gate, stored in the parameter.
+    variational : bool
+        Whether dropout drops the same features of a sequence at all its steps.
     trainable_state : bool
         Whether the state that runs start from by default is trained, rather than zeros.
     checkpoint : int or bool
         Keep states every so many steps only (True: about the square root of T), and run the
         steps between again in backward: less memory for about a third more time.
+    proj_size : int
+        If positive, ``h_t = (o * tanh(c_t)) W_hr`` has this length instead of H (Sak et al.,
+        2014); weights ``weight_hr_l{k}`` (H, P), and W_hh is (P, 4H).
+    layer_norm : bool
+        Whether to normalise x W_xh, h W_hh and c_t within the tanh (Ba et al., 2016), each with
+        weights of its own, ``norm_x_l{k}``, ``norm_h_l{k}``, ``norm_c_l{k}``.
     rng : numpy.random.Generator, optional
         Source of initial weights and dropout masks.
     dtype : optional
@@ -125,7 +143,9 @@ class LSTM(Recurrent[LSTMState]):
     Notes
     -----
     W_hh starts orthogonal per gate, W_xh Glorot uniform per gate, b at 0 but for the forget
-    gates. PyTorch stacks the gates in another order (i, f, g, o) and uses two biases.
+    gates. PyTorch stacks the gates in another order (i, f, g, o) and uses two biases. With
+    `proj_size` or `layer_norm` the layer runs step by step from single operations, several times
+    slower than the fused kernel, and `checkpoint` is refused.
 
     Examples
     --------
@@ -142,6 +162,8 @@ class LSTM(Recurrent[LSTMState]):
 
     gates = 4
     state_type = LSTMState
+    proj_size: int
+    layer_norm: bool
 
     def __init__(
         self,
@@ -153,11 +175,24 @@ class LSTM(Recurrent[LSTMState]):
         bidirectional: bool = False,
         *,
         forget_bias: float = 1.0,
+        variational: bool = False,
         trainable_state: bool = False,
         checkpoint: int | bool = False,
+        proj_size: int = 0,
+        layer_norm: bool = False,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
+        if proj_size:
+            positive_size("LSTM", proj_size=proj_size)
+        if checkpoint and (proj_size or layer_norm):
+            raise ConfigError(
+                "LSTM: checkpoint with proj_size or layer_norm",
+                expected="one or the other",
+                hint="tinygrad_seq.train.bptt.bptt recomputes any model",
+            )
+        # Read while the weights are made, before Module.__init__.
+        self.__dict__.update(proj_size=proj_size, layer_norm=layer_norm)
         super().__init__(
             input_size,
             hidden_size,
@@ -165,6 +200,7 @@ class LSTM(Recurrent[LSTMState]):
             dropout=dropout,
             batch_first=batch_first,
             bidirectional=bidirectional,
+            variational=variational,
             trainable_state=trainable_state,
             checkpoint=checkpoint,
             forget_bias=forget_bias,
@@ -177,7 +213,37 @@ class LSTM(Recurrent[LSTMState]):
     ) -> Any:
         w_xh, w_hh, b = self.layer_weights(layer, reverse)
         h, c = initial
-        return ops.lstm_sequence(x, h, c, w_xh, w_hh, b, reverse=reverse, **options)
+        if not self.proj_size and not self.layer_norm:
+            return ops.lstm_sequence(x, h, c, w_xh, w_hh, b, reverse=reverse, **options)
+        suffix = f"_l{layer}" + ("_reverse" if reverse else "")
+        names = ("norm_x", "norm_h", "norm_c") if self.layer_norm else ()
+        norms = [getattr(self, f"{name}{suffix}") for name in names]
+        project = getattr(self, f"weight_hr{suffix}") if self.proj_size else None
+
+        def step(x_t: Any, h: Any, c: Any) -> tuple[Tensor, Tensor]:
+            return lstm_variant_step(x_t, h, c, w_xh, w_hh, b, project, norms)
+
+        return unroll(step, x, initial, reverse=reverse, **options)
+
+    def _more_weights(self, suffix: str, rng: np.random.Generator, dtype: Any) -> None:
+        hidden = self.hidden_size
+        if self.proj_size:
+            made = init.orthogonal(rng, hidden, 4, dtype)[: self.proj_size]
+            setattr(self, f"weight_hh{suffix}", Parameter(made))
+            weight = init.glorot_uniform(rng, hidden, self.proj_size, dtype=dtype)
+            setattr(self, f"weight_hr{suffix}", Parameter(weight))
+        if self.layer_norm:
+            for name, size in (("norm_x", 4 * hidden), ("norm_h", 4 * hidden), ("norm_c", hidden)):
+                setattr(self, f"{name}{suffix}", LayerNorm(size, dtype=dtype))
+
+    def _state_size(self, field: str) -> int:
+        return self.proj_size if field == "h" and self.proj_size else self.hidden_size
+
+    def extra_repr(self) -> str:
+        """Sizes and options that differ from the defaults."""
+        text = super().extra_repr()
+        text += f", proj_size={self.proj_size}" if self.proj_size else ""
+        return text + (", layer_norm=True" if self.layer_norm else "")
 
 
 class GRU(Recurrent[GRUState]):
@@ -201,6 +267,8 @@ class GRU(Recurrent[GRUState]):
         Whether the reset gate acts after the recurrent product (PyTorch, cuDNN, ONNX's
         ``linear_before_reset=1``), with a bias ``bias_hn`` inside, or before it (Cho et al.,
         2014). Weights of one variant do not give the same outputs in the other.
+    variational : bool
+        Whether dropout drops the same features of a sequence at all its steps.
     trainable_state : bool
         Whether the state that runs start from by default is trained, rather than zeros.
     checkpoint : int or bool
@@ -240,6 +308,7 @@ class GRU(Recurrent[GRUState]):
         bidirectional: bool = False,
         *,
         reset_after: bool = True,
+        variational: bool = False,
         trainable_state: bool = False,
         checkpoint: int | bool = False,
         rng: np.random.Generator | None = None,
@@ -253,6 +322,7 @@ class GRU(Recurrent[GRUState]):
             dropout=dropout,
             batch_first=batch_first,
             bidirectional=bidirectional,
+            variational=variational,
             trainable_state=trainable_state,
             checkpoint=checkpoint,
             rng=rng,

@@ -14,6 +14,7 @@ from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn.cells import checked_input, gate_weights
 from tinygrad_seq.nn.layers import Dropout, positive_size
 from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.nn.norm import VariationalDropout
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
 from tinygrad_seq.ops.recurrent import sequence_options
 from tinygrad_seq.ops.registry import constant
@@ -33,6 +34,8 @@ class Recurrent(Module, Generic[State]):
         I, H and the number of stacked layers.
     dropout : float
         Probability of dropping inputs of layers above the first, while training.
+    variational : bool
+        Whether that dropout drops the same features of a sequence at all its steps.
     batch_first : bool
         Whether inputs and outputs are (N, T, ...).
     bidirectional : bool
@@ -57,6 +60,7 @@ class Recurrent(Module, Generic[State]):
         num_layers: int = 1,
         *,
         dropout: float = 0.0,
+        variational: bool = False,
         batch_first: bool = False,
         bidirectional: bool = False,
         trainable_state: bool = False,
@@ -75,16 +79,16 @@ class Recurrent(Module, Generic[State]):
         self.batch_first, self.bidirectional = batch_first, bidirectional
         self.checkpoint = checkpoint
         self.trainable_state = trainable_state
-        self.dropout = Dropout(dropout, rng=rng)
+        self.dropout = (VariationalDropout if variational else Dropout)(dropout, rng=rng)
         for k, suffix in self._places():
-            size = self.directions * hidden_size if k else input_size
+            size = self.directions * self._state_size("h") if k else input_size
             weights = gate_weights(rng, size, hidden_size, self.gates, forget_bias, dtype)
             for name, weight in zip(("weight_xh", "weight_hh", "bias"), weights, strict=True):
                 setattr(self, f"{name}_l{k}{suffix}", weight)
             self._more_weights(f"_l{k}{suffix}", rng, dtype)
         if trainable_state:
-            shape = (num_layers * self.directions, hidden_size)
             for name in self.state_type._fields:
+                shape = (num_layers * self.directions, self._state_size(name))
                 setattr(self, f"initial_{name}", Parameter(np.zeros(shape, dtype)))
 
     def _more_weights(self, suffix: str, rng: np.random.Generator, dtype: Any) -> None:

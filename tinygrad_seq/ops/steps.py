@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["gru_step", "lstm_step", "rnn_step", "unroll"]
+__all__ = ["gru_step", "lstm_step", "lstm_variant_step", "rnn_step", "unroll"]
 
 GATES = 4
 
 
-def _inputs(x: Any, weight_xh: TensorLike, bias: TensorLike) -> Tensor:
+def _inputs(x: Any, weight_xh: TensorLike, bias: TensorLike | None) -> Tensor:
     """``x W_xh + b``; integer x (N,) picks rows of W_xh, as one-hot rows would."""
     if not hasattr(x, "node") and np.asarray(x).dtype.kind in "iu":
-        return take(weight_xh, x) + bias
+        picked = take(weight_xh, x)
+        return picked if bias is None else picked + bias
     return linear(x, weight_xh, bias)
 
 
@@ -99,6 +100,35 @@ def lstm_step(
     g = tanh(g).tag("g")
     c = (f * c + i * g).tag("c")
     return (o * tanh(c).tag("tanh_c")).tag("h"), c
+
+
+def lstm_variant_step(
+    x: Any,
+    h: TensorLike,
+    c: TensorLike,
+    weight_xh: TensorLike,
+    weight_hh: TensorLike,
+    bias: TensorLike,
+    weight_hr: TensorLike | None = None,
+    norms: Sequence[Callable[[Tensor], Tensor]] = (),
+) -> tuple[Tensor, Tensor]:
+    """:func:`lstm_step` with a projection of h, and normalised sums and cell.
+
+    ``z = norm_x(x W_xh) + norm_h(h W_hh) + b``, ``c_t = f * c_{t-1} + i * g``,
+    ``h_t = (o * tanh(norm_c(c_t))) W_hr``; h is (N, P), W_hh (P, 4H), W_hr (H, P).
+    """
+    if norms:
+        norm_x, norm_h, norm_c = norms
+        inputs = norm_x(_inputs(x, weight_xh, None))
+        z = (inputs + norm_h(matmul(h, weight_hh)) + bias).tag("z")
+    else:
+        z = _preactivation(x, h, weight_xh, weight_hh, bias)
+    i, f, o, g = split(z, GATES, axis=-1)
+    i, f, o = sigmoid(i).tag("i"), sigmoid(f).tag("f"), sigmoid(o).tag("o")
+    c = (f * c + i * tanh(g).tag("g")).tag("c")
+    squashed = tanh(norm_c(c) if norms else c).tag("tanh_c")
+    out = o * squashed
+    return (out if weight_hr is None else matmul(out, weight_hr)).tag("h"), c
 
 
 def gru_step(
