@@ -11,14 +11,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.backward import arguments, unbroadcast
 from tinygrad_seq.engine.node import Array, Node
 
-__all__ = ["Chain", "Recorder", "Step", "Use", "find_chains"]
+__all__ = ["Chain", "Recorder", "Step", "find_chains", "rows_of"]
 
 STATE_ROLES = ("h", "c")
 
@@ -42,22 +41,6 @@ class Recorder:
             self.cotangents[node] = np.array(cotangent)
 
 
-class Use(NamedTuple):
-    """One use of a recurrent weight: it is operand `operand` of `node`."""
-
-    node: Node
-    operand: int
-    weight: Node
-
-    def contribution(self, cotangent: Array) -> Array:
-        """What this use adds to the gradient of the weight."""
-        assert self.node.op is not None
-        rule = self.node.op.rules[self.operand]
-        assert rule is not None
-        part = rule.fn(cotangent, *arguments(self.node, rule, self.operand))
-        return unbroadcast(np.asarray(part), self.weight.shape)  # type: ignore[no-any-return]
-
-
 @dataclass(slots=True)
 class Step:
     """One time step: its state, the states it was computed from, and the nodes in between."""
@@ -65,7 +48,6 @@ class Step:
     states: tuple[Node, ...]  # h, or h and c
     border: set[Node]
     inside: list[Node]
-    uses: list[Use] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -74,6 +56,7 @@ class Chain:
 
     name: str
     steps: list[Step]
+    weights: list[Node] = field(default_factory=list)  # leaves that multiply the state before
 
 
 def find_chains(recorded: Iterable[Node]) -> list[Chain]:
@@ -95,7 +78,7 @@ def find_chains(recorded: Iterable[Node]) -> list[Chain]:
         chain.steps.append(step)
         ends[node] = chain
     for chain in chains:
-        _find_uses(chain)
+        _find_weights(chain)
     return chains
 
 
@@ -135,37 +118,31 @@ def _is_own_cell(c: Node, h: Node, cells: list[Node]) -> bool:
     return h.scope.step is None or c.scope.step == h.scope.step
 
 
-def _find_uses(chain: Chain) -> None:
-    """Note where a leaf is multiplied with what was made of the state before."""
-    candidates: list[list[tuple[Use, bool]]] = []
-    recurrent: set[Node] = set()
-    for t, step in enumerate(chain.steps):
-        reached = set(chain.steps[t - 1].states) if t else set[Node]()
-        found = []
+def _find_weights(chain: Chain) -> None:
+    """Note the leaves that are multiplied with what was made of the state before."""
+    found: dict[Node, None] = {}
+    for before, step in zip(chain.steps, chain.steps[1:], strict=False):
+        reached = set(before.states)
         for node in step.inside:
             from_state = [parent in reached for parent in node.parents]
-            if any(from_state):
-                reached.add(node)
-            for index, parent in enumerate(node.parents):
-                if _is_weight_use(node, index, parent):
-                    assert parent is not None
-                    found.append((Use(node, index, parent), any(from_state)))
-                    if any(from_state):
-                        recurrent.add(parent)
-        candidates.append(found)
-    for step, found in zip(chain.steps, candidates, strict=True):
-        step.uses = [use for use, _ in found if use.weight in recurrent]
+            if not any(from_state):
+                continue
+            reached.add(node)
+            if node.op is not None and node.op.name in ("matmul", "linear", "multiply"):
+                for parent in node.parents[:2]:  # a third one is a bias
+                    leaf = None if parent in reached else _leaf_behind(parent)
+                    if leaf is not None:
+                        found[leaf] = None
+    chain.weights = list(found)
 
 
-def _is_weight_use(node: Node, index: int, parent: Node | None) -> bool:
-    """Whether `parent` is a leaf that this node multiplies with something that is not a leaf."""
-    return (
-        parent is not None
-        and parent.is_leaf
-        and node.op is not None
-        and node.op.name in ("matmul", "linear", "multiply")
-        and (node.op.name != "linear" or index == 1)
-    )
+def _leaf_behind(node: Node | None) -> Node | None:
+    """The leaf that a node is, or is a part or a view of."""
+    while node is not None and node.op is not None:
+        if node.op.name not in ("item", "split", "getitem", "transpose", "swapaxes", "reshape"):
+            return None
+        node = node.parents[0]
+    return node
 
 
 def rows_of(array: Any, *, owner: Node) -> Array:

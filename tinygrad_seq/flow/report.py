@@ -110,8 +110,7 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
         )
     states = {node for chain in chains for step in chain.steps for node in step.states}
     recorder.values = {node: value for node, value in recorder.values.items() if node in states}
-    uses = {use.node for chain in chains for step in chain.steps for use in step.uses}
-    recorder.wanted = states | uses
+    recorder.wanted = states
     with observe(recorder):
         one = np.ones(loss.shape, loss.dtype)
         gradients = backpropagate([(loss.node, one)], retain_graph=True)

@@ -58,8 +58,7 @@ class Track:
     weights: dict[str, Array]
     weight_gradients: dict[str, Array]
     _chain: Chain = field(repr=False)
-    _cotangents: dict[Node, Array] = field(repr=False)
-    _names: dict[Node, str] = field(repr=False)
+    _direct: list[list[Array]] = field(repr=False)
 
     @property
     def steps(self) -> int:
@@ -127,12 +126,11 @@ class Track:
         name = self._weight(weight)
         if not -self.steps <= t < self.steps:
             raise IndexRangeError("contribution: t", expected=f"0 to {self.steps - 1}", got=repr(t))
-        total = np.zeros_like(self.weight_gradients[name])
-        for use in self._chain.steps[t].uses:
-            cotangent = self._cotangents.get(use.node)
-            if self._names[use.weight] == name and cotangent is not None:
-                total += use.contribution(cotangent)
-        return total
+        leaf = self._chain.weights[list(self.weights).index(name)]
+        step = self._chain.steps[t]
+        starts = list(zip(step.states, self._direct[t], strict=True))
+        found: Array | None = _back(starts, (*step.border, leaf)).get(leaf)
+        return np.zeros_like(self.weight_gradients[name]) if found is None else found
 
     def contribution_norms(self, weight: str | None = None) -> Array:
         """Norm of :meth:`contribution` of every step, (T,)."""
@@ -192,8 +190,8 @@ def make_track(
         return np.stack([rows_of(source.get(s[part], zero), owner=s[part]) for s in states])
 
     cell = all(len(step) > 1 for step in states)
-    uses = [use for step in chain.steps for use in step.uses]
-    weights = {names[use.weight]: use.weight for use in uses}
+    weights = {names[leaf]: leaf for leaf in chain.weights if leaf in gradients}
+    chain.weights = list(weights.values())
     direct = [_direct(step, found) for step in states]
     return Track(
         chain.name,
@@ -206,8 +204,7 @@ def make_track(
         {name: _value(weight) for name, weight in weights.items()},
         {name: gradients[weight] for name, weight in weights.items()},
         chain,
-        {use.node: found[use.node] for use in uses if use.node in found},
-        names,
+        direct,
     )
 
 
@@ -217,9 +214,9 @@ def _value(leaf: Node) -> Array:
     return np.array(tensor.data)
 
 
-def _back(starts: list[tuple[Node, Array]], before: tuple[Node, ...]) -> dict[Node, Array]:
-    """Cotangents of the states before, taken as independent of one another."""
-    return backpropagate(starts, before, retain_graph=True, partial=True)
+def _back(starts: list[tuple[Node, Array]], wanted: tuple[Node, ...]) -> dict[Node, Array]:
+    """Cotangents of the wanted nodes, taken as independent of one another."""
+    return backpropagate(starts, wanted, retain_graph=True, partial=True)
 
 
 def _direct(states: tuple[Node, ...], found: dict[Node, Array]) -> list[Array]:
