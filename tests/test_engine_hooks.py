@@ -42,6 +42,18 @@ def test_a_hook_may_replace_the_gradient_of_a_result_and_of_a_leaf() -> None:
     assert x.grad.dtype == np.float64
 
 
+def test_what_a_hook_returns_takes_the_tensors_dtype() -> None:
+    x = leaf([1.0, 2.0])
+    x.register_hook(lambda g: np.array([5, 6], np.int64))
+    y = x * 3
+    y.retain_grad()
+    y.register_hook(lambda g: tgs.tensor([7.0, 8.0]))
+    y.sum().backward()
+    for tensor, expected in ((x, [5.0, 6.0]), (y, [7.0, 8.0])):
+        assert tensor.grad.dtype == np.float64
+        assert tensor.grad.tolist() == expected
+
+
 def test_hooks_run_in_order_and_can_be_removed() -> None:
     x = leaf(1.0)
     first = x.register_hook(lambda g: g + 1)

@@ -101,6 +101,7 @@ def test_a_detached_copy_is_written_apart_from_its_source() -> None:
     cut = w.detach()
     loss = (w * w).sum()
     cut.writable()[:] = 9.0
+    cut.writable()[:] += 1.0  # its own memory by now: no business of w's graph
     loss.backward()
     assert w.data.tolist() == [1.0, 2.0]
     assert w.grad.tolist() == [2.0, 4.0]

@@ -214,6 +214,24 @@ def test_hvp_is_the_hessian_times_the_vector() -> None:
     assert np.array_equal(zero.data, np.zeros(W.shape))
 
 
+def test_results_are_constants_unless_a_graph_is_asked_for() -> None:
+    x = tgs.tensor(X, requires_grad=True)
+
+    def fn(x):
+        return (x**3).sum()
+
+    calls = {
+        tgs.value_and_grad: (), tgs.vjp: (np.ones(()),), tgs.jvp: (X,), tgs.jacobian: (),
+        tgs.hessian: (), tgs.hvp: (X,),
+    }  # fmt: skip
+    for transform, rest in calls.items():
+        assert not any(t.requires_grad for t in leaves(transform(fn, x, *rest)))
+        found = leaves(transform(fn, x, *rest, create_graph=True))
+        assert all(t.requires_grad for t in found)
+        tgs.grad(sum(t.sum() for t in found), [x])
+    assert x.grad is None
+
+
 # -- bad input -----------------------------------------------------------------------------------
 
 
