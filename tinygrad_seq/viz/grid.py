@@ -73,7 +73,9 @@ class Grid:
         self.backwards = {
             self.where[edge.head][0]
             for edge in graph.edges.values()
-            if edge.delay < 0 and self.where[edge.head][0] == self.where[edge.tail][0]
+            if edge.delay < 0
+            and edge.tail in self.where
+            and self.where[edge.head][0] == self.where[edge.tail][0]
         }
         for (row, _), block in self.blocks.items():
             if row in self.backwards:
