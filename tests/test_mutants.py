@@ -146,6 +146,7 @@ RULES = [
     rule("bounds ignored", "clip", 0, lambda g: g * 1.0),
     rule("no coupling along the axis", "softmax", 0, lambda g, out: g * out * (1 - out)),
     rule("sum over the wrong axis", "softmax", 0, lambda g, out: out * (g - np.sum(g * out))),
+    rule("no coupling along the axis", "masked_softmax", 0, lambda g, out: g * out * (1 - out)),
     rule("probabilities forgotten", "log_softmax", 0, lambda g, axis: (
         g - np.sum(g, axis=axis, keepdims=True)
     )),
