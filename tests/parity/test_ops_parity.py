@@ -104,6 +104,9 @@ PEERS: dict[str, Any] = {
     "expm1": torch.expm1, "exp2": torch.exp2, "log2": torch.log2, "log10": torch.log10,
     "sinh": torch.sinh, "cosh": torch.cosh, "tan": torch.tan, "arctan": torch.atan,
     "reciprocal": torch.reciprocal, "logaddexp": torch.logaddexp,
+    "masked_softmax": lambda x, mask, axis: torch.nan_to_num(
+        torch.softmax(x.masked_fill(~torch.from_numpy(np.array(mask)), -torch.inf), axis)
+    ),
     "norm": lambda x, axis, keepdims: reduced(torch.linalg.vector_norm, x, axis, keepdims),
 }  # fmt: skip
 
