@@ -116,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="fewer updates, a coarser surface")
     parser.add_argument("--out", type=Path, default=Path("runs/clipping.png"))
     options = parser.parse_args(arguments)
-    updates, resolution = (80, 80) if options.fast else (200, 400)
+    updates, resolution = (60, 80) if options.fast else (200, 400)
 
     runs = {name: descend(*rule[:2], updates) for name, rule in RULES.items()}
     print(f"{'rule':20} {'largest norm':>13} {'largest jump':>13} {'last error':>11}")

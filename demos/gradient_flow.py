@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="fewer units and steps")
     parser.add_argument("--out", type=Path, default=Path("runs/gradient_flow.png"))
     options = parser.parse_args(arguments)
-    hidden, steps = (8, 40) if options.fast else (32, 100)
+    hidden, steps = (6, 40) if options.fast else (32, 100)
 
     print("the notes' claim, by exact Jacobians")
     claim = {}

@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="a smaller model, a shorter window")
     parser.add_argument("--out", type=Path, default=Path("runs/tbptt.png"))
     options = parser.parse_args(arguments)
-    hidden, updates, steps, k1 = (12, 15, 48, 4) if options.fast else (64, 150, 320, 10)
+    hidden, updates, steps, k1 = (8, 8, 32, 4) if options.fast else (64, 150, 320, 10)
 
     scalar_trap()
     model, streams = trained(hidden, updates)
