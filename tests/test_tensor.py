@@ -361,3 +361,11 @@ def test_methods_are_short_for_operations(method: str, args: tuple) -> None:
     np.testing.assert_allclose(y.data, expected)
     y.sum().backward()
     assert x.grad.shape == x.shape
+
+
+def test_lists_take_the_dtype_of_the_tensor() -> None:
+    x = tgs.tensor([1.0, 2.0], requires_grad=True)
+    for y in (x * [3.0, 4.0], [3, 4] * x, np.multiply(x, (3.0, 4.0))):
+        assert y.dtype == np.float32 and y.tolist() == [3.0, 8.0]
+    wide = tgs.tensor(np.ones(2))
+    assert (wide + [1.0, 2.0]).dtype == np.float64

@@ -39,8 +39,8 @@ def lift(array: Any, node: Node | None) -> Any:
 def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """Run `op` and, if any operand requires gradients, record it.
 
-    Operands are variables, arrays or Python numbers. Python numbers, zero-dimensional and
-    integer operands take the floating dtype of the others; two different floating dtypes
+    Operands are variables, arrays, Python numbers or lists of them. Python numbers and lists,
+    zero-dimensional and integer operands take the floating dtype of the others; two different floating dtypes
     are refused rather than mixed.
     """
     mode = current_mode.get()
@@ -244,10 +244,11 @@ def _share_memory(source: Any, views: tuple[Variable, ...]) -> None:
 
 
 def _one_dtype(op: Op, arrays: list[Any]) -> list[Any]:
-    """Bring operands to one floating dtype, or refuse."""
+    """Bring operands to one floating dtype, or refuse. Lists, like Python numbers, have none."""
+    given = [a for a in arrays if isinstance(a, (np.ndarray, np.generic))]
     arrays = [a if type(a) in (np.ndarray, float, int, bool) else np.asarray(a) for a in arrays]
-    kinds = {a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind in "fc"}
-    strong = {a.dtype for a in arrays if isinstance(a, np.ndarray) and a.ndim and a.dtype in kinds}
+    kinds = {a.dtype for a in given if a.dtype.kind in "fc"}
+    strong = {a.dtype for a in given if a.ndim and a.dtype in kinds}
     if len(strong or kinds) > 1:
         raise DtypeError(
             f"{op.name}: operands of different floating dtypes would mix silently",
