@@ -142,6 +142,36 @@ def test_trained_initial_state_is_named_where_zeros_would_stand():
     assert place(drawing, "emb:before")[1] < place(drawing, "rnn[0]@0")[1]
 
 
+class Bidirectional(nn.Module):
+    """Two directions under one sum, by hand: the second runs from the last step to the first."""
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.there, self.back = nn.RNNCell(5, 4, rng=rng), nn.RNNCell(5, 4, rng=rng)
+
+    def forward(self, ids):
+        sides = []
+        for cell, steps in ((self.there, range(3)), (self.back, reversed(range(3)))):
+            h, found = None, {}
+            for t in steps:
+                with tgs.scope(layer=0, step=t):
+                    h = found[t] = cell(ids[t], h)
+            sides.append(tgs.stack([found[t] for t in range(3)]))
+        return tgs.concatenate(sides, axis=-1).sum()
+
+
+@pytest.mark.parametrize("level", ["module", "cell", "op"])
+def test_two_directions_stand_above_one_another_below_what_joins_them(level):
+    drawing = viz.draw_model(Bidirectional(), ids(3), level=level)
+    assert overlaps(drawing) == []
+    part = {"module": "", "cell": ":h", "op": ":h"}[level]
+    there, back = (place(drawing, f"{name}[0]@1{part}") for name in ("there", "back"))
+    assert there[1] < back[1]
+    joined = re.search(r'^":sum[^"]*" \[pos="[-\d.]+,([-\d.]+)"', drawing.dot, re.M)
+    assert joined is not None and float(joined.group(1)) > back[1]
+
+
 def overlaps(drawing: viz.Drawing) -> list[tuple[str, str]]:
     """Pairs of shapes that share ink; swatches of the key touch by intent."""
     boxes = [

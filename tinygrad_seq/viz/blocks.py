@@ -15,7 +15,7 @@ def cell_name(item: Item) -> str:
     """What a reader calls a box: ``LSTM 0``, ``RNN``, or the module's own name."""
     place = item.place
     if item.roles & {"c"} or item.roles & {"h"}:
-        kind = "LSTM" if "c" in item.roles else "RNN"
+        kind = "LSTM" if "c" in item.roles else "GRU" if item.roles >= {"r", "n"} else "RNN"
         return kind if place.layer is None else f"{kind} {place.layer}"
     own = place.path.rpartition(".")[2]
     if own:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tinygrad_seq.viz.ir import WEIGHT, Graph, Step
 
-__all__ = ["Column", "RowKey", "segments", "spanned"]
+__all__ = ["Column", "RowKey", "ordered", "segments", "spanned"]
 
 RowKey = tuple[str, "int | None", str]
 """Module path, layer, and for what spans all time steps its item."""
@@ -67,3 +67,22 @@ def spanned(
         own_columns = [column for column in columns if column[0] == segment[row]]
         found[row] = [c for c in own_columns if c in reached] or own_columns or columns
     return found
+
+
+def ordered(rows: list[RowKey], graph: Graph, where: Where) -> list[RowKey]:
+    """Rows from bottom to top: what feeds a row within a time step stands below it.
+
+    Otherwise in the order in which they were recorded; cycles are left in that order too.
+    """
+    below: dict[RowKey, set[RowKey]] = {row: set() for row in rows}
+    for edge in graph.edges.values():
+        if edge.kind != WEIGHT and not edge.delay and edge.tail in where and edge.head in where:
+            tail, head = where[edge.tail][0], where[edge.head][0]
+            if tail != head:
+                below[head].add(tail)
+    done: dict[RowKey, None] = {}
+    while len(done) < len(rows):
+        waiting = [row for row in rows if row not in done]
+        ready = (row for row in waiting if below[row] <= done.keys())
+        done[next(ready, waiting[0])] = None
+    return list(done)

@@ -10,6 +10,8 @@ from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, St
 
 __all__ = ["add_context"]
 
+_PORTS = {"linear": "x", "take": "x", "matmul": "h"}
+"""Which port of a cell an operation is that keeps an item of its own."""
 Row = tuple[str, "int | None"]
 
 
@@ -38,6 +40,10 @@ def _entry_parts(graph: Graph) -> dict[Place, dict[str, str]]:
             parts["h"] = parts["x"] = item.id
         elif item.part in {"f*c", "c*f"}:
             parts["c"] = item.id
+    for item in graph.items.values():  # where input and state are not added up into one z
+        port = _PORTS.get(item.part.partition(".")[0])
+        if port is not None and item.place in found and found[item.place].keys() & {"x", "h"}:
+            found[item.place][port] = item.id
     return found
 
 
@@ -74,8 +80,9 @@ def _add_carried(
     for item in list(graph.items.values()):
         if item.roles & {"h", "c"} and item.place.row not in kinds:
             kinds[item.place.row] = {}
+    with_c = {item.place.row for item in graph.items.values() if "c" in item.roles}
     for path, layer, _, kind in starts:
-        if (path, layer) in kinds:
+        if (path, layer) in kinds and (kind == "h" or (path, layer) in with_c):
             kinds[path, layer].setdefault(kind, 1)
     for place, parts in _entry_parts(graph).items():
         for kind, sign in kinds.get(place.row, {}).items():

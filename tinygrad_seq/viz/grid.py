@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tinygrad_seq.viz.block import Block
-from tinygrad_seq.viz.columns import Column, RowKey, segments, spanned
+from tinygrad_seq.viz.columns import Column, RowKey, ordered, segments, spanned
 from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, Edge, Graph, Item, Place, Step
 from tinygrad_seq.viz.picture import Line, Panel, Picture, Point, Shape
 from tinygrad_seq.viz.style import subscript
@@ -52,6 +52,7 @@ class Grid:
     ) -> None:
         self.graph, self.rails, self.double = graph, rails, double
         self.picture = Picture()
+        self.inputs: dict[str, Shape] = {}
         self.members: dict[tuple[RowKey, Step], list[Item]] = {}
         self.rows: list[RowKey] = []
         self._sort_items()
@@ -62,6 +63,7 @@ class Grid:
         self.where: dict[str, tuple[RowKey, Step]] = {
             item.id: key for key, items in self.members.items() for item in items
         }
+        self.rows = ordered(self.rows, graph, self.where)
         self.segment = segments(graph, self.where)
         self.columns: list[Column] = [
             (number, step)
@@ -269,12 +271,21 @@ class Grid:
             x, y = self.anchor(head, "x")
             line = Line("x" + subscript(item.place.step), 13)
             low = min(self.floor + 34, y - 40)
-            self.picture.shapes.append(
-                Shape(item.id, x, low, 24, 20, [line], "text", tooltip=item_tooltip(item))
-            )
-            self.picture.shapes[-1].classes = "input"
-            panel = self.picture.panels[self.columns.index(self.column(head))]
-            panel.members.append(item.id)
+            known = self._input_at(x, low)
+            if known is None:
+                known = Shape(item.id, x, low, 24, 20, [line], "text", tooltip=item_tooltip(item))
+                known.classes = "input"
+                self.picture.shapes.append(known)
+                panel = self.picture.panels[self.columns.index(self.column(head))]
+                panel.members.append(item.id)
+            self.inputs[item.id] = known
+
+    def _input_at(self, x: float, y: float) -> Shape | None:
+        """The input that stands there already: that of another direction, say."""
+        for shape in self.inputs.values():
+            if abs(shape.x - x) < 20 and abs(shape.y - y) < 16:
+                return shape
+        return None
 
     def _fed_by(self, item: Item) -> Edge:
         (edge,) = self.graph.out_of(item.id)

@@ -91,9 +91,9 @@ def _state_parts(graph: Graph) -> tuple[set[Part], set[Part]]:
 
 
 def _shape(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None, weights: str) -> Shape:
-    (op,) = item.ops if len(item.ops) == 1 else (", ".join(item.ops),)
-    symbol = SYMBOLS.get(op, op)
-    role = next(iter(item.roles), "")
+    chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
+    symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
+    role = min(item.roles, default="")
     state = role in {"h", "c"}
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
@@ -168,9 +168,15 @@ class _Layers:
         for edge in edges:
             before[edge.head].append(edge.tail)
             after[edge.tail].append(edge.head)
-        depth: dict[str, int] = {}
-        for name in names:  # items come in recorded order, so operands come first
-            depth[name] = max((depth.get(tail, 0) + 1 for tail in before[name]), default=0)
+        depth = dict.fromkeys(names, 0)
+        for _ in names:  # as many rounds as any chain is long; a cycle stops there
+            settled = True
+            for name in names:
+                deeper = max((depth[tail] + 1 for tail in before[name]), default=0)
+                if depth[name] < deeper < len(names):
+                    depth[name], settled = deeper, False
+            if settled:
+                break
         for name in reversed(names):
             if not before[name] and after[name]:
                 depth[name] = min(depth[head] for head in after[name]) - 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_seq.viz.columns import Column, RowKey
+from tinygrad_seq.viz.detour import around
 from tinygrad_seq.viz.grid import GAP, PAD, Grid
 from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
@@ -86,8 +87,10 @@ class Wiring:
         elif head.kind == "start":
             return  # named in the label of the start
         elif tail.kind == "input":
-            shape = next(s for s in self.picture.shapes if s.id == tail.id)
-            self._wire(edge, [(shape.x, shape.y + 9), self.grid.anchor(edge.head, "x")])
+            shape = self.grid.inputs[tail.id]
+            way = [(shape.x, shape.y + 9), self.grid.anchor(edge.head, "x")]
+            way = around(self.grid, edge, self.grid.column(edge.head), way)
+            self._wire(edge, way).tail = shape.id
         elif edge.delay and head.place.step == FOLDED and head.place.row == tail.place.row:
             self._loop(edge)
         elif edge.delay and self.graph.level == "op":
@@ -278,6 +281,9 @@ class Wiring:
         elif abs(start[0] - end[0]) >= 1 or self._deep(edge):
             lane = y + height / 2 + (27 if self.graph.view == "rolled" else 12)
             corners = [start, (start[0], lane), *self._entry(edge, lane, "x", 1)]
+        if head_step is not None or tail_step is not None:
+            here = edge.head if head_step is not None else edge.tail
+            corners = around(self.grid, edge, self.grid.column(here), corners)
         self._wire(edge, corners)
         self._gradient(edge, corners)
 
@@ -352,7 +358,8 @@ class Wiring:
     def _weight_lines(self, item: Item) -> list[Line]:
         """Whose weights they are, which, and how often each is used."""
         place = item.place
-        owner = place.path + ("" if place.layer is None else f", layer {place.layer}")
+        layer = [] if place.layer is None else [f"layer {place.layer}"]
+        owner = ", ".join([place.path, *layer] if place.path else layer)
         lines = [Line(owner or "weights", 10, bold=True, color=self.theme.weight)]
         for name, shape, *_ in item.names:
             short = name.removeprefix(place.path + ".")
@@ -369,15 +376,11 @@ class Wiring:
     def _weight_labels(self) -> None:
         """A pale name of the weights at every use."""
         names: dict[str, str] = {}
-        uses: dict[str, list[Edge]] = {}
         for edge in self.graph.edges.values():
             if edge.kind == WEIGHT and edge.head in self.grid.where:
-                uses.setdefault(edge.tail, []).append(edge)
-        for index, (weight, edges) in enumerate(uses.items()):
-            names[weight] = "W" + subscript(index)
-            for edge in edges:
+                name = names.setdefault(edge.tail, "W" + subscript(len(names)))
                 if self.grid.where[edge.head][1] is not None:
-                    self._weight_label(edge, names[weight])
+                    self._weight_label(edge, name)
 
     def _weight_label(self, edge: Edge, name: str) -> None:
         end = self.grid.anchor(edge.head, "w")
