@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.transforms.nest import map_nest
 
 __all__ = ["GRUState", "LSTMState", "RNNState", "detach", "reset_rows", "select_rows"]
 
@@ -106,13 +107,6 @@ def select_rows(state: S, rows: Any) -> S:
     return cast(S, _map(state, lambda tensor: tensor[..., ids, :]))
 
 
-def _map(state: Any, change: Any) -> Any:
-    if isinstance(state, Tensor):
-        return change(state)
-    if isinstance(state, Mapping):
-        return {key: _map(value, change) for key, value in state.items()}
-    if isinstance(state, tuple) and hasattr(state, "_fields"):
-        return type(state)(*(_map(value, change) for value in state))
-    if isinstance(state, (list, tuple)):
-        return type(state)(_map(value, change) for value in state)
-    return state
+def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same nest with its tensors changed and everything else as it was."""
+    return map_nest(lambda leaf: change(leaf) if isinstance(leaf, Tensor) else leaf, state)

@@ -1,5 +1,6 @@
 """Training: truncated backpropagation through time, character models, checkpoints, reports."""
 
+from tinygrad_seq.train.bptt import BPTT, bptt, first_run, forward_steps
 from tinygrad_seq.train.char_lm import CharLM
 from tinygrad_seq.train.checkpoint import load_checkpoint, save_checkpoint
 from tinygrad_seq.train.loop import Monitor, Outcome, fit
@@ -18,6 +19,7 @@ from tinygrad_seq.train.truncation import (
 )
 
 __all__ = [
+    "BPTT",
     "PRESETS",
     "TBPTT",
     "CharLM",
@@ -32,10 +34,13 @@ __all__ = [
     "Outcome",
     "StepReport",
     "Truncated",
+    "bptt",
     "compare_truncations",
     "evaluate",
     "evaluating",
+    "first_run",
     "fit",
+    "forward_steps",
     "generate",
     "learning_rate",
     "load_char_lm",
