@@ -38,14 +38,14 @@ class Wiring:
     def _clear_of_carried(self, row: RowKey) -> float:
         """Room to leave between a box of weights and its row, beside carried-in states."""
         number = self.grid.segment[row]
-        beside = any(
-            self.graph.items[edge.tail].kind in {"carried", "start"}
-            and self.grid.column(edge.head)[0] == number
+        heights = [
+            self.grid.anchor(edge.head, edge.kind)[1]
+            - self.grid.rail(self.grid.where[edge.head][0])
             for edge in self.graph.edges.values()
-        )
-        rows = [r for r in self.grid.weighted if not r[2] and self.grid.segment[r] == number]
-        tall = all(self.grid.y[r][1] >= 62 for r in rows)
-        return 108 if beside and (self.both or not tall) else 34
+            if self.graph.items[edge.tail].kind in {"carried", "start"}
+            and self.grid.column(edge.head)[0] == number
+        ]
+        return 108 if heights and (self.both or min(heights) < 50) else 34
 
     def connect(self) -> None:
         """Draw every edge between blocks."""
