@@ -67,7 +67,9 @@ def _holds_tensor(value: Any) -> bool:
 
 def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """Evaluate on the values, if no gradient can be lost by that."""
-    target = kwargs.get("out", args[0] if table_key in _WRITES or name.endswith(".at") else None)
+    writes = table_key in _WRITES or name.endswith(".at")
+    first = args[0] if args else kwargs.get("dst", kwargs.get("a"))
+    target = kwargs.get("out", first if writes else None)
     if any(isinstance(t, Variable) for t in (target if isinstance(target, tuple) else (target,))):
         raise GraphError(
             f"{name} would write into a Tensor behind the graph's back",
@@ -107,6 +109,8 @@ def _values(value: Any) -> Any:
         return value._data
     if isinstance(value, dict):
         return {key: _values(part) for key, part in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_values(part) for part in value))
     if isinstance(value, (list, tuple)):
         return type(value)(_values(part) for part in value)
     return value

@@ -284,8 +284,14 @@ class Tensor(Variable):
     def _inplace(self, ufunc: Any, plain: Callable[..., Tensor], other: TensorLike) -> Tensor:
         if current_mode.get().grad or not self.is_leaf:
             return plain(self, other)
-        array = self.writable()
-        ufunc(array, _values(other), out=array, casting="same_kind")
+        new = np.asarray(ufunc(self._data, _values(other)))
+        if new.shape != self.shape or not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            raise ShapeError(
+                "in-place operator: the result does not fit the tensor",
+                expected=f"shape {self.shape}, {self.dtype}",
+                got=f"shape {new.shape}, {new.dtype}",
+            )
+        self.writable()[...] = new
         return self
 
     def __iadd__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]

@@ -2,7 +2,7 @@
 
 Nodes are visited by descending ``seq``, without recursion, only along paths that lead to a wanted
 node. Cotangents live in a map that belongs to this walk; sums are taken in visiting order, so
-they are deterministic. Everything is checked before anything is computed, and results are handed
+they are deterministic. The graph is checked before anything is computed, and results are handed
 out only at the end: a refused backward changes nothing.
 """
 

@@ -6,6 +6,7 @@ one look-up, and neither threads nor asyncio tasks see one another's modes.
 
 from __future__ import annotations
 
+from contextlib import ContextDecorator
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -69,14 +70,17 @@ class Mode(NamedTuple):
 current_mode: ContextVar[Mode] = ContextVar("tinygrad_seq_mode", default=Mode())  # noqa: B039
 
 
-class _Switch:
-    """A context manager that changes fields of the current mode and puts them back."""
+class _Switch(ContextDecorator):
+    """A context manager, or decorator, that changes fields of the current mode for a while."""
 
     __slots__ = ("_changes", "_tokens")
 
     def __init__(self, **changes: object) -> None:
         self._changes = changes
         self._tokens: list[Token[Mode]] = []
+
+    def _recreate_cm(self) -> _Switch:  # each call of a decorated function, in its own thread
+        return _Switch(**self._changes)
 
     def __enter__(self) -> None:
         mode = current_mode.get()

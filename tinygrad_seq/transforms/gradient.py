@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
+
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import enable_grad
-from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import lift
-from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import GraphError
+from tinygrad_seq.errors import GraphError, ShapeError
 from tinygrad_seq.tensor import Tensor, starting_point
 
 __all__ = ["grad"]
@@ -65,6 +65,10 @@ def grad(
     outs = [output] if isinstance(output, Tensor) else list(output)
     cots = [grad_outputs] if isinstance(output, Tensor) else grad_outputs
     cots = [None] * len(outs) if cots is None else list(cots)
+    if len(cots) != len(outs):
+        raise ShapeError(
+            "grad: grad_outputs", expected=f"one per output, {len(outs)}", got=len(cots)
+        )
     starts = [starting_point(o, c, "grad", create_graph) for o, c in zip(outs, cots, strict=True)]
     for i, source in enumerate(sources):
         if source._node is None:
@@ -85,9 +89,7 @@ def grad(
                 f"grad: the output does not depend on input {i} ({node})",
                 hint="pass allow_unused=True to get None for it",
             )
-        results.append(value if value is None or isinstance(value, Tensor) else _constant(value))
+        if isinstance(value, np.ndarray):  # an input given twice gets memory of its own twice
+            value = Tensor._wrap(value.copy() if node in nodes[:i] else value, None)
+        results.append(value)
     return results[0] if single else tuple(results)
-
-
-def _constant(array: Array) -> Variable:
-    return Tensor._wrap(array, None)

@@ -1,0 +1,64 @@
+"""What a refused operation must leave as it was, and other edges of tensors and modes."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as tgs
+from tinygrad_seq import nn
+from tinygrad_seq.errors import GraphError, ShapeError
+
+
+def test_a_refused_in_place_operator_leaves_the_graph_usable() -> None:
+    w = tgs.tensor([1.0, 2.0], requires_grad=True)
+    y = (w * w).sum()
+    with tgs.no_grad(), pytest.raises((ShapeError, ValueError)):
+        w += np.ones(3, np.float32)
+    with tgs.no_grad(), pytest.raises(ShapeError, match="does not fit the tensor"):
+        w += np.ones((3, 2), np.float32)
+    assert w.version == 0
+    y.backward()
+    np.testing.assert_array_equal(w.grad, [2.0, 4.0])
+
+
+def test_an_input_asked_for_twice_gets_memory_of_its_own_twice() -> None:
+    x = tgs.tensor([1.0, 2.0], requires_grad=True)
+    a, b = tgs.grad((x * x).sum(), [x, x])
+    a.writable()[:] = 9
+    assert b.tolist() == [2.0, 4.0]
+
+
+def test_each_output_wants_a_cotangent() -> None:
+    x = tgs.tensor(1.0, requires_grad=True)
+    with pytest.raises(ShapeError, match="one per output, 2"):
+        tgs.grad([x * 2, x * 3], [x], [1.0])
+
+
+def test_modes_decorate_functions_in_every_thread() -> None:
+    w = tgs.tensor(1.0, requires_grad=True)
+    inside: list[bool] = []
+    both = threading.Barrier(2)
+
+    @tgs.no_grad()
+    def quiet() -> None:
+        both.wait()
+        inside.append((w * 2).requires_grad)
+        both.wait()
+
+    threads = [threading.Thread(target=quiet) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside == [False, False]
+    assert (w * 2).requires_grad
+
+
+def test_numpy_reads_named_states_and_refuses_to_write_tensors() -> None:
+    state = nn.LSTMState(tgs.tensor([2.0, 1.0]), tgs.tensor([1.0, 1.0]))
+    assert np.lexsort(state).tolist() == [1, 0]
+    with pytest.raises(GraphError, match="behind the graph"):
+        np.copyto(dst=tgs.tensor([1.0]), src=np.ones(1))
