@@ -368,4 +368,4 @@ def test_lists_take_the_dtype_of_the_tensor() -> None:
     for y in (x * [3.0, 4.0], [3, 4] * x, np.multiply(x, (3.0, 4.0))):
         assert y.dtype == np.float32 and y.tolist() == [3.0, 8.0]
     wide = tgs.tensor(np.ones(2))
-    assert (wide + [1.0, 2.0]).dtype == np.float64
+    assert (wide * [1.0, 2.0]).dtype == np.float64

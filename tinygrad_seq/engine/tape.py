@@ -40,8 +40,8 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     """Run `op` and, if any operand requires gradients, record it.
 
     Operands are variables, arrays, Python numbers or lists of them. Python numbers and lists,
-    zero-dimensional and integer operands take the floating dtype of the others; two different floating dtypes
-    are refused rather than mixed.
+    zero-dimensional and integer operands take the floating dtype of the others; two different
+    floating dtypes are refused rather than mixed.
     """
     mode = current_mode.get()
     if op.plain:
