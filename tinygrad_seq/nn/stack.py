@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.nn.cells import checked_input, gate_weights
 from tinygrad_seq.nn.layers import Dropout, positive_size
 from tinygrad_seq.nn.module import Module, Parameter
@@ -248,6 +248,22 @@ class Recurrent(Module, Generic[State]):
                 expected=f"{' and '.join(fields)} of shape {' and '.join(wanted)}",
                 got=" and ".join(str(np.shape(part)) for part in given),
                 hint="a state belongs to one batch size: start from None when it changes",
+            )
+        for field, part in zip(fields, given, strict=True):
+            if constant(part).dtype != dtype:
+                raise DtypeError(
+                    f"{type(self).__name__}: state {field}",
+                    expected=f"{dtype} like the parameters",
+                    got=constant(part).dtype,
+                    hint="start from None, or convert the state with .astype",
+                )
+        kinds = [constant(part).dtype for part in given]
+        if any(kind != dtype for kind in kinds):
+            raise DtypeError(
+                f"{type(self).__name__}: state",
+                expected=f"{dtype} like the parameters",
+                got=" and ".join(str(kind) for kind in kinds),
+                hint="start from None, or convert the state with .astype",
             )
         if unbatched:
             given = tuple(np.expand_dims(part, 1) for part in given)

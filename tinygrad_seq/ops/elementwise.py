@@ -267,9 +267,23 @@ def where(condition: Array, a: TensorLike, b: TensorLike) -> Tensor:
     >>> tgs.where(np.array([True, False]), tgs.tensor([1.0, 2.0]), 0.0).numpy()
     array([1., 0.], dtype=float32)
     """
-    return record(WHERE, (a, b), {"condition": np.asarray(condition, dtype=bool)})
+    return record(WHERE, (a, b), {"condition": np.array(condition, dtype=bool)})
 
 
-def clip(x: TensorLike, low: float | None = None, high: float | None = None) -> Tensor:
-    """Limit x to [low, high]; the gradient is 1 inside (bounds included) and 0 outside."""
-    return record(CLIP, (x,), {"low": low, "high": high})
+def clip(
+    x: TensorLike, low: TensorLike | None = None, high: TensorLike | None = None
+) -> Tensor:
+    """Limit x to [low, high]; the gradient is 1 inside (bounds included) and 0 outside.
+
+    A bound that is an array or a tensor takes part in broadcasting, and gets gradients where it
+    holds; a tie shares them, as in :func:`maximum`.
+    """
+    if shape_of(low) == shape_of(high) == ():
+        bounds = {"low": _number(low), "high": _number(high)}
+        return record(CLIP, (x,), bounds)
+    floor = x if low is None else maximum(x, low)
+    return cast("Tensor", floor if high is None else minimum(floor, high))
+
+
+def _number(bound: Any) -> float | None:
+    return None if bound is None else float(bound)

@@ -170,8 +170,11 @@ PUT_ALONG: Op = register(
 
 
 def check_indices(ids: Any, size: int, what: str) -> Array:
-    """Integer ids within [0, size), as an array, or a typed error naming the first bad one."""
-    array = np.asarray(ids)
+    """Integer ids within [0, size), or a typed error naming the first bad one.
+
+    A copy: the caller may fill its buffer anew before backward reads the ids.
+    """
+    array = np.array(ids)
     if array.dtype.kind not in "iu":
         raise DtypeError(f"{what}: ids", expected="an integer dtype", got=array.dtype)
     # Seen as unsigned, a negative id is a huge one: one pass finds both ends.
@@ -200,7 +203,7 @@ def _plain(part: Any) -> Any:
     """One part of an index as an array or scalar; lists become arrays, Tensors their values."""
     if isinstance(part, (int, slice)) or part is None or part is Ellipsis:
         return part
-    array = np.asarray(part)
+    array = np.array(part)  # a copy, as the graph keeps it until backward
     if array.dtype.kind not in "iub":
         if array.size:
             raise DtypeError("index", expected="integers or booleans", got=array.dtype)

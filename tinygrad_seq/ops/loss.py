@@ -34,9 +34,12 @@ def _weights(targets: Array, ignore_index: int, reduction: str, dtype: Any) -> A
 def _cross_entropy(
     logits: Any, targets: Array, ignore_index: int, reduction: str, keep: bool = False
 ) -> tuple[Any, Any]:
-    rows = logits.reshape(-1, logits.shape[-1])
+    rows = logits.reshape(targets.size, logits.shape[-1])
     weights = _weights(targets, ignore_index, reduction, logits.real.dtype).reshape(-1)
-    picks = np.where(targets == ignore_index, 0, targets).reshape(-1)
+    ignored = targets == ignore_index
+    if ignored.any():  # whatever stands there, a NaN too, counts for nothing
+        rows = np.where(ignored.reshape(-1, 1), 0, rows).astype(rows.dtype)
+    picks = np.where(ignored, 0, targets).reshape(-1)
     top = rows.real.max(axis=1, keepdims=True)
     shifted = rows - top
     exponentials = np.exp(shifted)
@@ -137,7 +140,7 @@ def cross_entropy(
     4.1744
     """
     shape = shape_of(logits)
-    array = np.asarray(targets)
+    array = np.array(targets)  # a copy, as the graph keeps it until backward
     if not shape or array.shape != shape[:-1]:
         raise ShapeError(
             "cross_entropy: targets do not match the logits",

@@ -18,6 +18,7 @@ from tinygrad_seq.kernels.lstm import lstm_backward, lstm_forward
 from tinygrad_seq.kernels.plan import Plan, make_plan
 from tinygrad_seq.kernels.rnn import rnn_backward, rnn_forward
 from tinygrad_seq.ops.domains import NONZERO, REAL, Draw
+from tinygrad_seq.ops.indexing import check_indices
 from tinygrad_seq.ops.registry import constant, record_several, register, shape_of
 from tinygrad_seq.ops.steps import GATES, gru_step, lstm_step, rnn_step, unroll
 
@@ -268,7 +269,40 @@ GRU_BEFORE = register(
 )
 
 
+def _checked(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The operands, tokens copied, once dtypes and sizes are known to fit each other."""
+    shapes = dict(zip(op.inputs, (shape_of(operand) for operand in operands), strict=True))
+    x, names = constant(operands[0]), op.inputs
+    tokens = x.dtype.kind in "iu"
+    steps_batch = x.shape[:2]
+    hidden, wide = (*shapes["weight_hh"], 0, 0)[:2]
+    size = (*shapes["weight_xh"], 0)[0]
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(names, (*steps_batch[1:], hidden))
+    wanted |= {"x": steps_batch if tokens else (*steps_batch, size), "bias": (wide,)}
+    wanted |= {"weight_xh": (size, wide), "weight_hh": (hidden, wide), "bias_hn": (hidden,)}
+    for name, shape in shapes.items():
+        if shape != wanted[name] or (name == "x" and len(steps_batch) < 2):
+            raise ShapeError(
+                f"{op.name}: {name} does not fit the other operands",
+                expected=wanted[name] if len(steps_batch) == 2 else "(T, N, I), or tokens (T, N)",
+                got=shape,
+            )
+    floats = operands[1:] if tokens else operands
+    dtypes = {constant(operand).dtype for operand in floats if hasattr(operand, "dtype")}
+    if any(d.kind not in "fc" for d in dtypes) or len({d for d in dtypes if d.kind == "f"}) > 1:
+        raise DtypeError(
+            f"{op.name}: operands",
+            expected="one floating dtype for inputs, states and weights; x may be tokens",
+            got=", ".join(sorted(map(str, dtypes))),
+            hint="convert the inputs or the states with .astype",
+        )
+    if tokens:
+        return (check_indices(x, size, f"{op.name}: token"), *operands[1:])
+    return operands
+
+
 def _run(op: Op, operands: tuple[Any, ...], options: dict[str, Any]) -> tuple[Tensor, ...]:
+    operands = _checked(op, operands)
     if any(value is not None and value is not False for value in options.values()):
         steps, batch = shape_of(operands[0])[:2]
         return record_several(op, operands, sequence_options(op.name, steps, batch, **options))

@@ -64,11 +64,11 @@ CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sa
 
 def _norm(x: Any, axis: Axis, keepdims: bool) -> Any:
     """Root of the sum of squares, scaled so that squares neither overflow nor vanish."""
-    top = np.max(np.abs(x.real), initial=0.0)
-    if not np.isfinite(top) or top == 0:
-        top = 1.0
+    top = np.max(np.abs(x.real), axis=axis, keepdims=True, initial=0.0)
+    top = np.where(np.isfinite(top) & (top != 0), top, 1).astype(top.dtype)
     scaled = x / top
-    return np.sqrt(np.sum(scaled * scaled, axis=axis, keepdims=keepdims)) * top
+    root = np.sqrt(np.sum(scaled * scaled, axis=axis, keepdims=keepdims))
+    return root * top.reshape(root.shape)
 
 
 def _norm_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
