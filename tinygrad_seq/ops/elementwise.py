@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
-from tinygrad_seq.ops.registry import constant, record, register
+from tinygrad_seq.ops.registry import constant, record, register, shape_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -270,9 +270,7 @@ def where(condition: Array, a: TensorLike, b: TensorLike) -> Tensor:
     return record(WHERE, (a, b), {"condition": np.array(condition, dtype=bool)})
 
 
-def clip(
-    x: TensorLike, low: TensorLike | None = None, high: TensorLike | None = None
-) -> Tensor:
+def clip(x: TensorLike, low: TensorLike | None = None, high: TensorLike | None = None) -> Tensor:
     """Limit x to [low, high]; the gradient is 1 inside (bounds included) and 0 outside.
 
     A bound that is an array or a tensor takes part in broadcasting, and gets gradients where it
