@@ -62,3 +62,9 @@ def test_numpy_reads_named_states_and_refuses_to_write_tensors() -> None:
     assert np.lexsort(state).tolist() == [1, 0]
     with pytest.raises(GraphError, match="behind the graph"):
         np.copyto(dst=tgs.tensor([1.0]), src=np.ones(1))
+
+
+def test_constant_gradients_of_scalars_are_tensors_under_create_graph() -> None:
+    x = tgs.tensor(np.array(0.4), requires_grad=True)
+    g = tgs.grad(np.abs(x - 1.0) + np.abs(x), x, create_graph=True)
+    assert isinstance(g, tgs.Tensor) and g.item() == 0.0

@@ -72,7 +72,9 @@ class Linear(Module):
     def forward(self, x: TensorLike) -> Tensor:
         """Map the last axis; a sequence (T, N, I) is mapped step by step under ``composed()``."""
         mode = current_mode.get()
-        if not mode.composed or mode.scope.step is not None or len(shape_of(x)) != 3:
+        shape = shape_of(x)
+        stepwise = mode.composed and mode.scope.step is None and len(shape) == 3 and shape[0] > 0
+        if not stepwise:
             return ops.linear(x, self.weight, self.bias)
         steps = []
         for t, x_t in enumerate(x if isinstance(x, Tensor) else Tensor(x)):

@@ -257,14 +257,6 @@ class Recurrent(Module, Generic[State]):
                     got=constant(part).dtype,
                     hint="start from None, or convert the state with .astype",
                 )
-        kinds = [constant(part).dtype for part in given]
-        if any(kind != dtype for kind in kinds):
-            raise DtypeError(
-                f"{type(self).__name__}: state",
-                expected=f"{dtype} like the parameters",
-                got=" and ".join(str(kind) for kind in kinds),
-                hint="start from None, or convert the state with .astype",
-            )
         if unbatched:
             given = tuple(np.expand_dims(part, 1) for part in given)
         return [[part[k] for k in range(count)] for part in given]

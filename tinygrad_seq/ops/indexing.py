@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import DtypeError, IndexRangeError
+from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.rows import add_rows
 from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.registry import axis_of, record, register, run, shape_of
@@ -223,9 +223,18 @@ def take(x: TensorLike, ids: Any) -> Tensor:
 
 
 def take_along_axis(x: TensorLike, indices: Any, axis: int) -> Tensor:
-    """Entries picked along an axis by an index array of the same rank."""
-    axis = axis_of(axis, len(shape_of(x)), "take_along_axis")
-    picks = check_indices(indices, shape_of(x)[axis], "take_along_axis")
+    """Entries picked along an axis by an index array that has the shape of x but for that axis."""
+    shape = shape_of(x)
+    axis = axis_of(axis, len(shape), "take_along_axis")
+    picks = check_indices(indices, shape[axis], "take_along_axis")
+    if picks.ndim != len(shape) or picks.shape[:axis] + picks.shape[axis + 1 :] != (
+        shape[:axis] + shape[axis + 1 :]
+    ):
+        raise ShapeError(
+            "take_along_axis: indices",
+            expected=f"shape {shape}, of any size along axis {axis}",
+            got=picks.shape,
+        )
     return record(TAKE_ALONG, (x,), {"indices": picks, "axis": axis})
 
 

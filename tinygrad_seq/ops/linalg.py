@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def _t(x: Any) -> Any:
 
 def _rows(x: Any) -> Any:
     """All leading axes flattened into one."""
-    return x if x.ndim == 2 else np.reshape(x, (-1, x.shape[-1]))
+    return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def _matmul(a: Any, b: Any) -> Any:
@@ -174,9 +175,15 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     Raises
     ------
     ShapeError
-        If the last size of `x` is not the first size of `weight`.
+        If the last size of `x` is not the first size of `weight`, or the bias does not fit.
     """
     shape, wide = shape_of(x), shape_of(weight)
+    if len(wide) != 2 or (bias is not None and shape_of(bias) != wide[1:]):
+        raise ShapeError(
+            "linear: weight and bias",
+            expected="weight (I, O) and bias (O,)",
+            got=f"{wide} and {None if bias is None else shape_of(bias)}",
+        )
     if not shape or shape[-1] != wide[0]:
         raise ShapeError(
             "linear: the last axis of x does not fit the weight",
@@ -222,4 +229,15 @@ def einsum(spec: str, *operands: TensorLike) -> Tensor:
         raise ShapeError(
             "einsum: operands and terms", expected=f"{len(terms)} operands", got=len(operands)
         )
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        shape = shape_of(operand)
+        if len(shape) != len(term) or any(
+            sizes.setdefault(letter, size) != size for letter, size in zip(term, shape, strict=True)
+        ):
+            raise ShapeError(
+                f"einsum: the operands do not fit the letters of {spec!r}",
+                expected="one axis per letter, and one size for each letter",
+                got=" and ".join(str(shape_of(each)) for each in operands),
+            )
     return record(EINSUM, operands, {"spec": spec})

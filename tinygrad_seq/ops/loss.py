@@ -11,6 +11,7 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.ops import reduce
 from tinygrad_seq.ops.domains import Draw
+from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import check_indices, take_along_axis
 from tinygrad_seq.ops.nonlinear import log_softmax
 from tinygrad_seq.ops.registry import record, register, shape_of
@@ -64,8 +65,11 @@ def _cross_entropy_twin(
 ) -> Tensor:
     """From single operations; sequences (T, N, V) step by step, so that each L_t is a node."""
     weights = _weights(targets, ignore_index, reduction, logits.dtype)
-    picks = np.where(targets == ignore_index, 0, targets)
-    if targets.ndim != 2 or reduction == "none":
+    ignored = targets == ignore_index
+    if ignored.any():
+        logits = where(ignored[..., None], 0.0, logits)
+    picks = np.where(ignored, 0, targets)
+    if targets.ndim != 2 or reduction == "none" or not len(targets):
         return _weighted_nll(logits, picks, weights, reduction)
     steps = []
     for t in range(len(targets)):

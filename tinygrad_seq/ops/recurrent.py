@@ -323,6 +323,10 @@ def rnn_sequence(
     `options` as for :func:`lstm_sequence`; there is nothing to recompute, so `checkpoint` has
     no effect.
     """
+    if nonlinearity not in RNN_OPS:
+        raise ConfigError(
+            "rnn_sequence: nonlinearity", expected="'tanh' or 'relu'", got=repr(nonlinearity)
+        )
     y, h = _run(RNN_OPS[nonlinearity], (x, h0, weight_xh, weight_hh, bias), options)
     return y, h
 

@@ -89,7 +89,9 @@ def grad(
                 f"grad: the output does not depend on input {i} ({node})",
                 hint="pass allow_unused=True to get None for it",
             )
-        if isinstance(value, np.ndarray):  # an input given twice gets memory of its own twice
-            value = Tensor._wrap(value.copy() if node in nodes[:i] else value, None)
+        if value is not None and not isinstance(value, Tensor):
+            # Memory of its own: for an input given twice, and where a constant was passed on.
+            shared = create_graph or node in nodes[:i]
+            value = Tensor._wrap(np.array(value) if shared else value, None)
         results.append(value)
     return results[0] if single else tuple(results)
