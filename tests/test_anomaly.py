@@ -118,3 +118,15 @@ def test_it_holds_no_graph_alive() -> None:
         gone = weakref.ref(y.node)
         del y
         assert gone() is None
+
+
+def test_tokens_are_no_suspects() -> None:
+    """Integer operands of a fused sequence are looked at, and found sound."""
+    rnn = nn.RNN(4, 3, rng=np.random.default_rng(0))
+    rnn.weight_xh_l0.writable()[2] = np.nan
+    with tgs.anomaly(), pytest.raises(NonFiniteError) as caught:
+        rnn(np.array([[0], [2]]))
+    text = str(caught.value)
+    assert "from t = 1 on" in text
+    assert "input 2 (weight_xh_l0)" in text
+    assert "input 0" not in text

@@ -144,3 +144,16 @@ def test_a_hook_that_holds_its_tensor_is_collected_with_it() -> None:
     gone = hooked()
     gc.collect()
     assert gone() is None
+
+
+def test_a_hook_may_change_a_recorded_gradient() -> None:
+    """Under create_graph a hook sees a Tensor; what it returns is differentiated on."""
+    x, seen = leaf(2.0), []
+    y = x * x
+    y.register_hook(lambda g: seen.append(type(g)))
+    y.register_hook(lambda g: g * y.detach())
+    (first,) = tgs.grad(y**3, [x], create_graph=True)  # 3 y^2 k 2 x, with k = y held
+    assert seen == [tgs.Tensor]
+    assert first.item() == 3 * 16 * 4 * 4
+    (second,) = tgs.grad(first, [x])  # 3 y^2 k 2, and through y: 6 y k 2 x, hooked, times 2 x
+    assert second.item() == 3 * 16 * 4 * 2 + (6 * 4 * 4 * 4) * 4 * 4

@@ -256,3 +256,23 @@ def test_a_leaf_dropped_before_backward_is_skipped() -> None:
     loss = (leaf([1.0]) * w).sum()
     loss.backward()
     assert w.grad.tolist() == [1.0]
+
+
+def test_augmented_assignment_to_data_writes_in_place() -> None:
+    w = leaf([1.0, 2.0])
+    held = w.data
+    w.data += 1
+    assert w.data.tolist() == [2.0, 3.0]
+    assert w.data is held
+    assert w.version == 1
+
+
+def test_a_view_that_is_assigned_to_leaves_its_leaf_alone() -> None:
+    w = leaf([1.0, 2.0])
+    view = w.detach()
+    loss = (w * w).sum()
+    view.data = np.array([5.0, 6.0])
+    assert view.version == 1
+    assert w.data.tolist() == [1.0, 2.0]
+    loss.backward()  # nothing that it saved was written
+    assert w.grad.tolist() == [2.0, 4.0]

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, NotDifferentiableError
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED
+from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED, name_of
 
 __all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "call_function", "call_ufunc"]
 
@@ -26,14 +26,14 @@ def call_ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> 
     """Run a ufunc that met a Tensor."""
     if method == "__call__" and not kwargs and ufunc in DIFFERENTIABLE:
         return DIFFERENTIABLE[ufunc](*inputs)
-    name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+    name = name_of(ufunc) + ("" if method == "__call__" else f".{method}")
     return _on_values(getattr(ufunc, method), ufunc, name, inputs, kwargs)
 
 
 def call_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run one of NumPy's other functions that met a Tensor."""
     ours = DIFFERENTIABLE.get(func)
-    name = f"np.{func.__name__}"
+    name = name_of(func)
     if ours is None:
         return _on_values(func, func, name, args, kwargs)
     if not args:  # NumPy's name for its first argument is not always ours

@@ -182,7 +182,7 @@ class Tensor(Variable):
             raise NotDifferentiableError(
                 f"{what} on a tensor that requires gradients would drop the graph",
                 expected="a constant",
-                got=f"the result of {self._node}",
+                got=f"a tensor that requires gradients: {self._node}",
                 hint="call .detach() first, or .numpy() for the values",
             )
 
@@ -395,9 +395,9 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
     elif not create_graph:
         gradient = gradient._data
     if gradient.shape != output.shape:
-        raise ShapeError(
-            f"{what}: gradient does not fit", expected=output.shape, got=gradient.shape
-        )
+        hint = f"give {what.split(':')[0]} one number for each entry of {node}"
+        message = f"{what}: gradient does not fit"
+        raise ShapeError(message, expected=output.shape, got=gradient.shape, hint=hint)
     return node, gradient
 
 

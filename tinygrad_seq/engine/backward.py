@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.engine.faults import no_rule, wrong_count, wrong_dtype, wrong_shape
 from tinygrad_seq.engine.hooks import any_hooks, run_hooks
 from tinygrad_seq.engine.mode import Observer, current_mode
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Op, Rule, Want
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.engine.variable import Guarded, Variable
-from tinygrad_seq.errors import GraphError, ShapeError
+from tinygrad_seq.errors import GraphError
 
 __all__ = ["arguments", "backpropagate", "unbroadcast"]
 
@@ -224,11 +225,15 @@ class _Walk:
     def deposit(self, node: Node, source: Node, contribution: Any, *, fresh: bool = False) -> None:
         """Add a contribution to a node's cotangent, in the node's own shape and dtype."""
         if type(contribution) is not np.ndarray and not isinstance(contribution, Variable):
-            contribution = np.asarray(contribution)
+            number = type(contribution) in (float, int)
+            contribution = np.asarray(contribution, node.dtype if number else None)
         if contribution.shape != node.shape:
             contribution = self._fit(node, source, contribution)
             fresh = False
         if contribution.dtype is not node.dtype and contribution.dtype != node.dtype:
+            # An operand that was cast for the operation: its cotangent is cast back.
+            if source is not node and contribution.dtype != source.dtype:
+                raise wrong_dtype(source, node, contribution)
             contribution = contribution.astype(node.dtype)
             fresh = False
         present = self.cotangents.get(node)
@@ -250,12 +255,7 @@ class _Walk:
         except ValueError:
             fits = False
         if not fits:
-            raise ShapeError(
-                f"the gradient rule of {source} returned a wrong shape",
-                expected=f"a shape that {node.shape} broadcasts to",
-                got=contribution.shape,
-                hint="check the rule with tinygrad_seq.testing.gradcheck",
-            )
+            raise wrong_shape(source, node, contribution)
         return unbroadcast(contribution, node.shape)
 
     def result(self, node: Node) -> Any:
@@ -306,7 +306,7 @@ class _Walk:
                 continue
             rule = op.rules[i]
             if rule is None:
-                raise GraphError(f"{node} has no gradient to its input {i}: {op.why}")
+                raise no_rule(node, i)
             if not rule.wants:
                 contribution = rule.fn(cotangent)
             elif rule.only_out and lift is None:
@@ -335,6 +335,8 @@ class _Walk:
         else:
             args = arguments(node, op.joint, 0, self.lift, self.useful)
             contributions = op.joint.fn(cotangent, *args)
+            if len(contributions) != len(node.parents):
+                raise wrong_count(node, contributions)
         parts = cotangent if type(cotangent) is list else (cotangent,)
         for parent, contribution in zip(node.parents, contributions, strict=True):
             if parent is None or contribution is None:
@@ -365,11 +367,7 @@ class _Walk:
         slots = self.cotangents.get(parent)
         if slots is None:
             slots = self.cotangents[parent] = [None] * len(parent.shape)
-        index = item.params["index"]
-        if slots[index] is not None:
-            total = slots[index] + cotangent
-            cotangent = np.asarray(total) if self.lift is None else total
-        slots[index] = cotangent
+        slots[item.params["index"]] = cotangent
 
     def _defer(self, node: Node, weight: Node, cotangent: Any) -> bool:
         """Queue one use of a weight; False if its contribution must be made now."""

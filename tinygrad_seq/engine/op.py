@@ -187,5 +187,9 @@ class Op:
         found = self.plans[needs] = (keep, Want.OUT in kinds)
         return found
 
+    def operand(self, index: int) -> str:
+        """How messages call an operand: by its name, or by its place among any number."""
+        return str(index) if self.variadic else self.inputs[index]
+
     def __repr__(self) -> str:
         return f"<Op {self.name}>"

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Array, Node, next_seq
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable, guarded
-from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError, TinygradSeqError
+from tinygrad_seq.errors import DtypeError
 
 __all__ = ["ITEM", "apply", "bind_result_type", "lift"]
 
@@ -73,7 +74,7 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
                 dtype = array.dtype
             elif array.dtype is not dtype:
                 mixed = True
-        elif kind is not float and kind is not int:
+        elif op.variadic or (kind is not float and kind is not int):
             mixed = True
     if mixed and op.mixes:
         arrays = _one_dtype(op, arrays)
@@ -84,8 +85,8 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
             out, residuals = op.forward(*arrays, keep=tracked, **params)
         else:
             out = op.forward(*arrays, **params) if params else op.forward(*arrays)
-    except (ValueError, IndexError) as error:
-        raise _refusal(op, arrays, error) from error
+    except REFUSALS as error:
+        raise refusal(op.name, arrays, error) from error
     single = op.outputs == 1
     if single and type(out) is not np.ndarray:
         out = np.asarray(out)
@@ -129,8 +130,8 @@ def _apply_plain(
         y = b = q = None
         try:
             out = op.forward(x, **params) if params else op.forward(x)
-        except (ValueError, IndexError) as error:
-            raise _refusal(op, [x], error) from error
+        except REFUSALS as error:
+            raise refusal(op.name, [x], error) from error
     else:
         b = operands[1]
         y, q = (b._data, b._node) if isinstance(b, Variable) else (b, None)
@@ -144,8 +145,8 @@ def _apply_plain(
             return None
         try:
             out = op.forward(x, y, **params) if params else op.forward(x, y)
-        except (ValueError, IndexError) as error:
-            raise _refusal(op, [x, y], error) from error
+        except REFUSALS as error:
+            raise refusal(op.name, [x, y], error) from error
     if type(out) is not np.ndarray:
         out = np.asarray(out)
     made: Variable = _new(_result)
@@ -184,15 +185,6 @@ def _apply_plain(
     if mode.observer is not None:
         mode.observer.recorded(node, out)
     return made
-
-
-def _refusal(op: Op, arrays: list[Any], error: Exception) -> Exception:
-    """What NumPy said about shapes, axes or indices, with the operation and the operands."""
-    if isinstance(error, TinygradSeqError):
-        return error
-    kind = ShapeError if isinstance(error, ValueError) else IndexRangeError
-    shapes = " and ".join(str(np.shape(array)) for array in arrays)
-    return kind(f"{op.name}: {error}", got=f"shape {shapes}")
 
 
 def _kept(operand: Any, array: Any) -> Any:
@@ -246,7 +238,15 @@ def _share_memory(source: Any, views: tuple[Variable, ...]) -> None:
 def _one_dtype(op: Op, arrays: list[Any]) -> list[Any]:
     """Bring operands to one floating dtype, or refuse. Lists, like Python numbers, have none."""
     given = [a for a in arrays if isinstance(a, (np.ndarray, np.generic))]
+    operands = arrays
     arrays = [a if type(a) in (np.ndarray, float, int, bool) else np.asarray(a) for a in arrays]
+    for i, a in enumerate(arrays):
+        if isinstance(a, np.ndarray) and a.dtype.kind not in "fciub":
+            raise DtypeError(
+                f"{op.name}: operand {op.operand(i)} is not numeric",
+                expected="a tensor, an array or a number",
+                got=repr(operands[i]),
+            )
     kinds = {a.dtype for a in given if a.dtype.kind in "fc"}
     strong = {a.dtype for a in given if a.ndim and a.dtype in kinds}
     if len(strong or kinds) > 1:
@@ -259,6 +259,8 @@ def _one_dtype(op: Op, arrays: list[Any]) -> list[Any]:
     if not kinds:
         return arrays
     (target,) = strong or kinds
+    if op.variadic:  # NumPy joins a number as an array of its own dtype
+        arrays = [np.asarray(a) for a in arrays]
     return [
         a.astype(target)
         if isinstance(a, np.ndarray) and a.dtype != target and a.dtype.kind != "b"

@@ -134,7 +134,12 @@ class Variable:
         if value is not None:
             value = np.asarray(value)
             if value.shape != self.shape:
-                raise ShapeError("assignment to .grad", expected=self.shape, got=value.shape)
+                raise ShapeError(
+                    f"assignment to .grad of {self.name or 'a tensor'}",
+                    expected=self.shape,
+                    got=value.shape,
+                    hint="a gradient has the shape of its tensor; None clears it",
+                )
             value = value.astype(self.dtype, copy=False)
         self._grad = value
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import current_mode, scope
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["Dropout", "Embedding", "Linear", "positive_size"]
+__all__ = ["Dropout", "Embedding", "Linear", "floating", "positive_size"]
 
 
 def positive_size(owner: str, **sizes: int) -> None:
@@ -22,6 +22,19 @@ def positive_size(owner: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ConfigError(f"{owner}: {name}", expected="a positive integer", got=repr(size))
+
+
+def floating(owner: str, x: TensorLike) -> Tensor:
+    """The input as a Tensor, unless it holds integers: tokens are not to be scaled."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    if x.dtype.kind != "f":
+        raise DtypeError(
+            f"{owner}: input",
+            expected="floats",
+            got=x.dtype,
+            hint="embed tokens first (nn.Embedding); else x.astype(np.float32)",
+        )
+    return x
 
 
 class Linear(Module):
@@ -166,7 +179,7 @@ class Dropout(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop entries of `x`, any shape."""
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        x = floating("Dropout", x)
         if not self.training or self.p == 0:
             return x
         kept = self.rng.random(x.shape, np.float32) >= self.p

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.errors import ShapeError
-from tinygrad_seq.nn.layers import Dropout, positive_size
+from tinygrad_seq.nn.layers import Dropout, floating, positive_size
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -46,6 +46,7 @@ class LayerNorm(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Normalise x (..., F)."""
+        x = floating("LayerNorm", x)
         if shape_of(x)[-1:] != (self.size,):
             raise ShapeError(
                 "LayerNorm: the last axis of x", expected=f"(..., {self.size})", got=shape_of(x)
@@ -81,7 +82,7 @@ class VariationalDropout(Dropout):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop the same features of a sequence at all its steps."""
-        x = x if isinstance(x, Tensor) else Tensor(x)
+        x = floating("VariationalDropout", x)
         if not self.training or self.p == 0:
             return x
         if x.ndim < 2:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import getitem, take_along_axis
@@ -48,7 +49,11 @@ def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
     def on_tensor(x: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
         shape = shape_of(x)
         positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
-        return getitem(reshape(x, (-1,)), function(positions, *args, **kwargs))
+        try:
+            places = function(positions, *args, **kwargs)
+        except REFUSALS as error:
+            raise refusal(function.__name__, [positions], error) from error
+        return getitem(reshape(x, (-1,)), places)
 
     on_tensor.__name__ = function.__name__
     return on_tensor
@@ -129,8 +134,11 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -
             hint="compute the new entries and join them with tgs.concatenate",
         )
     shape = shape_of(x)
-    inside = np.pad(np.ones(shape, bool), pad_width)
-    values = np.pad(np.zeros(shape), pad_width, **options)
+    try:
+        inside = np.pad(np.ones(shape, bool), pad_width)
+        values = np.pad(np.zeros(shape), pad_width, **options)
+    except REFUSALS as error:
+        raise refusal("pad", [x], error) from error
     if 0 in shape:
         return reshape(values.astype(constant(x).dtype), values.shape)
     nearest = rearranged(np.pad)(x, pad_width, "edge")  # anything will do where not inside
@@ -145,12 +153,16 @@ def sort(x: TensorLike, axis: int | None = -1) -> Tensor:
     """
     if axis is None:
         x, axis = reshape(x, (-1,)), -1
+    axis = axis_of(axis, len(shape_of(x)), "sort")
     order = np.argsort(constant(x), axis=axis, kind="stable")
     return take_along_axis(x, order, axis)
 
 
 def diff(x: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
     """Differences of neighbours along an axis, n times."""
+    if n < 0:
+        raise ConfigError("diff: n", expected="0 or more", got=n)
+    axis = axis_of(axis, len(shape_of(x)), "diff")
     found: Any = moveaxis(x, axis, 0)
     for _ in range(n):
         found = getitem(found, slice(1, None)) - getitem(found, slice(None, -1))
@@ -166,6 +178,8 @@ def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     ndim = len(shape)
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     gone = sorted({axis_of(a, ndim, "prod") for a in axes})
+    if len(gone) != len(axes):
+        raise ShapeError("prod: axis", expected="each axis once", got=axis)
     rest = [a for a in range(ndim) if a not in gone]
     count = int(np.prod([shape[a] for a in gone], dtype=int))
     factors: Any = transpose(x, (*gone, *rest))
@@ -187,6 +201,7 @@ def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
     """
     if axis is None:
         x, axis = reshape(x, (-1,)), 0
+    axis = axis_of(axis, len(shape_of(x)), "cumprod")
     found: Any = moveaxis(x, axis, 0)
     step = 1
     while step < len(found):

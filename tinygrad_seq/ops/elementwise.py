@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.errors import DtypeError
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
 from tinygrad_seq.ops.registry import constant, record, register, shape_of
 
@@ -78,6 +79,8 @@ def _power_rule(g: Any, a: Any, b: Any) -> Any:
 
 def _exponent_rule(g: Any, a: Any, out: Any) -> Any:
     """a**b log(a), and 0 at a = 0, where a**b stays 0."""
+    if isinstance(a, (int, float)):
+        return g * (out * float(np.log(a or 1)))
     return g * (out * np.log(np.where(constant(a) == 0, 1, a)))
 
 
@@ -284,4 +287,6 @@ def clip(x: TensorLike, low: TensorLike | None = None, high: TensorLike | None =
 
 
 def _number(bound: Any) -> float | None:
+    if bound is not None and np.asarray(constant(bound)).dtype.kind not in "fiub":
+        raise DtypeError("clip: bound", expected="a number, an array or None", got=repr(bound))
     return None if bound is None else float(bound)

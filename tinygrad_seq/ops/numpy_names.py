@@ -19,7 +19,16 @@ from tinygrad_seq.ops.arrange import rearranged
 from tinygrad_seq.ops.nonlinear import tanh
 from tinygrad_seq.ops.registry import constant, record, shape_of
 
-__all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "REFUSED"]
+__all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "REFUSED", "name_of"]
+
+
+def name_of(function: Any) -> str:
+    """``np.tanh``, ``np.linalg.norm``: as one writes it."""
+    module = getattr(function, "__module__", None) or "numpy"
+    for inside in ("linalg", "fft"):
+        if module.startswith(f"numpy.{inside}"):
+            return f"np.{inside}.{function.__name__}"
+    return f"np.{function.__name__}"
 
 
 def _where(condition: Any, *branches: Any) -> Any:
@@ -273,12 +282,12 @@ CONSTANT_ONLY: frozenset[Any] = frozenset(
 )  # fmt: skip
 """NumPy functions evaluated on the values: piecewise constant, or not about values at all."""
 
-_MATRIX = "a decomposition: no model here needs one, and its rule is long"
+_MATRIX = "a decomposition: where a model needs one, give it a rule of your own with @tgs.op"
 _JUMP = "it jumps at every multiple; subtract a constant multiple instead"
 _NAN = "it passes over NaN, which is to be found: mask with np.where"
 _SORT = "pick entries of np.sort instead"
 _COUNT = "it counts values rather than computing with them: call it on t.detach()"
-_COMPLEX = "tensors are real"
+_COMPLEX = "its values are complex, and tensors are real: call it on t.detach()"
 _WRITE = "it writes into its argument: see t.writable()"
 _SLICE = "write it with slices and np.einsum"
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, REAL, Draw, reduction
-from tinygrad_seq.ops.registry import constant, record, register
+from tinygrad_seq.ops.elementwise import square, subtract
+from tinygrad_seq.ops.registry import axis_of, constant, record, register, shape_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -102,16 +105,54 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
 
 def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """Variance, the mean squared distance from the mean, with n - ddof in the denominator."""
-    centred = x - mean(x, axis, keepdims=True)
-    spread = sum(centred * centred, axis, keepdims)
-    count = centred.size / np.maximum(spread.size, 1) - ddof
-    return spread / float(count)
+    """Variance, the mean squared distance from the mean, with n - ddof in the denominator.
+
+    Raises
+    ------
+    ConfigError
+        If `ddof` leaves nothing to divide by.
+    """
+    count = _freedom("var", shape_of(x), axis, ddof)
+    centred = subtract(x, mean(x, axis, keepdims=True))
+    return sum(square(centred), axis, keepdims) / count
 
 
 def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """Standard deviation: the square root of :func:`var`."""
-    return var(x, axis, ddof, keepdims) ** 0.5
+    """Standard deviation: the square root of :func:`var`.
+
+    Its gradient where all entries are equal is 0: the one direction-free choice among the
+    subgradients there, what :func:`norm` does at the origin, and PyTorch's.
+
+    Raises
+    ------
+    ConfigError
+        If `ddof` leaves nothing to divide by.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> x = tgs.tensor([2.0, 2.0, 2.0], requires_grad=True)
+    >>> tgs.std(x).backward()
+    >>> x.grad
+    array([0., 0., 0.], dtype=float32)
+    """
+    count = _freedom("std", shape_of(x), axis, ddof)
+    centred = subtract(x, mean(x, axis, keepdims=True))
+    return norm(centred, axis, keepdims) / math.sqrt(count)
+
+
+def _freedom(name: str, shape: tuple[int, ...], axis: Axis, ddof: int) -> float:
+    """How many entries each result is made of, less `ddof`."""
+    ndim = len(shape)
+    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    entries = math.prod(shape[axis_of(a, ndim, name)] for a in axes)
+    if entries - ddof <= 0:
+        raise ConfigError(
+            f"{name}: nothing is left to divide by",
+            expected="more entries along the axes than ddof",
+            got=f"{entries} entries, ddof={ddof}",
+        )
+    return float(entries - ddof)
 
 
 def cumsum(x: TensorLike, axis: int) -> Tensor:

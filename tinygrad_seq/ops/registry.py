@@ -61,11 +61,15 @@ def constant(x: Any) -> Any:
 
 def axis_of(axis: int, ndim: int, what: str) -> int:
     """An axis counted from the front, or a typed error: wrapping around would hide mistakes."""
-    place = operator.index(axis)
+    try:
+        place = operator.index(axis)
+    except TypeError:
+        raise ConfigError(
+            f"{what}: axis", expected="an integer", got=repr(axis), hint="name one axis"
+        ) from None
     if not -ndim <= place < ndim:
-        raise ShapeError(
-            f"{what}: axis out of range", expected=f"-{ndim} <= axis < {ndim}", got=place
-        )
+        allowed = f"-{ndim} <= axis < {ndim}" if ndim else "an operand with at least one axis"
+        raise ShapeError(f"{what}: axis out of range", expected=allowed, got=place)
     return place % ndim
 
 

@@ -82,8 +82,11 @@ def _split_sample(draw: Draw) -> Sampled:
 
 def _points(parts: Sequence[Any], axis: int) -> tuple[int, ...]:
     """Where one part ends and the next begins."""
-    ends = np.cumsum([shape_of(part)[axis] for part in parts])
-    return tuple(int(end) for end in ends[:-1])
+    sizes = []
+    for part in parts:
+        shape = shape_of(part)
+        sizes.append(shape[axis_of(axis, len(shape), "concatenate")])
+    return tuple(int(end) for end in np.cumsum(sizes)[:-1])
 
 
 def _split(x: Any, sections: int | tuple[int, ...], axis: int) -> tuple[Any, ...]:
@@ -255,8 +258,22 @@ def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> tuple[
     >>> [part.shape for part in tgs.split(tgs.tensor(np.zeros((2, 12))), 4, axis=1)]
     [(2, 3), (2, 3), (2, 3), (2, 3)]
     """
-    cut = sections if isinstance(sections, int) else tuple(sections)
+    axis = axis_of(axis, len(shape_of(x)), "split")
+    cut = sections if type(sections) is int and sections > 0 else _cuts(sections)
     return record_several(SPLIT, (x,), {"sections": cut, "axis": axis})
+
+
+def _cuts(sections: Any) -> int | tuple[int, ...]:
+    """Where to split: a number of parts, or positions."""
+    if np.ndim(sections) == 1:
+        return tuple(sections)
+    if not isinstance(sections, (int, np.integer)) or sections < 1:
+        raise ConfigError(
+            "split: sections",
+            expected="a positive number of parts, or a list of positions",
+            got=repr(sections),
+        )
+    return int(sections)
 
 
 def _some(xs: Sequence[TensorLike], name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tinygrad_seq import ops
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED
+from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED, name_of
 from tinygrad_seq.ops.registry import OPS
 
 __all__ = ["operation_table"]
@@ -49,9 +49,9 @@ def operation_table() -> str:
     # Operations
     """
     rows = [_operation(OPS[name]) for name in sorted(OPS)]
-    named = [(_name(f), "differentiable", _how(ours)) for f, ours in DIFFERENTIABLE.items()]
-    named += [(_name(f), "constant only", _constant(f)) for f in CONSTANT_ONLY]
-    named += [(_name(f), "refused", why) for f, why in REFUSED.items()]
+    named = [(name_of(f), "differentiable", _how(ours)) for f, ours in DIFFERENTIABLE.items()]
+    named += [(name_of(f), "constant only", _constant(f)) for f in CONSTANT_ONLY]
+    named += [(name_of(f), "refused", why) for f, why in REFUSED.items()]
     numpys = [f"| `{name}` | {status} | {why} |" for name, status, why in sorted(set(named))]
     return _INTRODUCTION + "\n".join(rows) + "\n" + _NUMPY + "\n".join(numpys) + "\n"
 
@@ -68,15 +68,6 @@ def _operation(op: Op) -> str:
     check = "complex step" if op.analytic else "differences"
     fused = "with a composed twin" if op.twin is not None else ""
     return f"| `{op.name}` | {operands} | {gradient} | {check} | {fused} |"
-
-
-def _name(function: Any) -> str:
-    """``np.tanh``, ``np.linalg.norm``: as one writes it."""
-    module = getattr(function, "__module__", None) or "numpy"
-    for inside in ("linalg", "fft"):
-        if module.startswith(f"numpy.{inside}"):
-            return f"np.{inside}.{function.__name__}"
-    return f"np.{function.__name__}"
 
 
 def _how(ours: Callable[..., Any]) -> str:

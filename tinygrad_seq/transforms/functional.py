@@ -32,7 +32,8 @@ class _Call:
             raise ConfigError(
                 "nothing to differentiate to",
                 expected="at least one tensor or array of floats among the inputs",
-                got=[type(x).__name__ for x in leaves(inputs)],
+                got=", ".join(map(_kind, leaves(inputs))),
+                hint="integers have no gradients: x.astype(np.float64) differentiates to them",
             )
         spread = isinstance(self.inputs, tuple) and not hasattr(self.inputs, "_fields")
         with enable_grad():
@@ -92,6 +93,11 @@ class _Call:
             )
         out: Tensor = self.outputs[0]
         return out
+
+
+def _kind(value: Any) -> str:
+    dtype = getattr(value, "dtype", None)
+    return type(value).__name__ + (f" of {dtype}" if dtype is not None else "")
 
 
 def _is_source(value: Any) -> bool:

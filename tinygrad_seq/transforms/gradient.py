@@ -69,12 +69,21 @@ def grad(
         raise ShapeError(
             "grad: grad_outputs", expected=f"one per output, {len(outs)}", got=len(cots)
         )
-    starts = [starting_point(o, c, "grad", create_graph) for o, c in zip(outs, cots, strict=True)]
+    starts = [
+        starting_point(o, c, "grad" if len(outs) == 1 else f"grad: output {k}", create_graph)
+        for k, (o, c) in enumerate(zip(outs, cots, strict=True))
+    ]
     for i, source in enumerate(sources):
         if source._node is None:
+            numeric = source.dtype.kind == "f"
             raise GraphError(
                 f"grad: input {i} does not require gradients",
-                hint="make it with requires_grad=True before it is used",
+                expected="a tensor made with requires_grad=True, or a result of one",
+                got=f"a constant of dtype {source.dtype}",
+                hint="make it with requires_grad=True before it is used"
+                if numeric
+                else "only floats have gradients: x.astype(np.float32), or differentiate to what "
+                "the integers pick from (an embedding's weight)",
             )
     nodes = [source._node for source in sources if source._node is not None]
     keep = create_graph if retain_graph is None else retain_graph
@@ -87,7 +96,9 @@ def grad(
         if value is None and not allow_unused:
             raise GraphError(
                 f"grad: the output does not depend on input {i} ({node})",
-                hint="pass allow_unused=True to get None for it",
+                expected="inputs that the output was computed from, in this graph",
+                hint="pass allow_unused=True to get None for it; was it cut by detach(), "
+                "or used only after the output was made?",
             )
         if value is not None and not isinstance(value, Tensor):
             # Memory of its own: for an input given twice, and where a constant was passed on.

@@ -1,0 +1,90 @@
+"""Refusals in our words: of NumPy's functions, and of rules that do not return what they must."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.engine.node import Node
+from tinygrad_seq.errors import (
+    ConfigError,
+    DtypeError,
+    GraphError,
+    IndexRangeError,
+    ShapeError,
+    TinygradSeqError,
+)
+
+__all__ = ["REFUSALS", "no_rule", "refusal", "wrong_count", "wrong_dtype", "wrong_shape"]
+
+REFUSALS = (ValueError, IndexError, TypeError)
+"""How NumPy refuses shapes and values, indices, and options that are not of their kind."""
+
+_CHECK = "tinygrad_seq.testing.check_op tries the rule on examples"
+
+
+def refusal(name: str, operands: Sequence[Any], error: Exception) -> Exception:
+    """What NumPy said, with the name of the operation and the shapes of the operands."""
+    if isinstance(error, TinygradSeqError):
+        return error
+    kind: type[TinygradSeqError] = IndexRangeError
+    if isinstance(error, TypeError):
+        kind = ConfigError
+    elif isinstance(error, ValueError):
+        kind = ShapeError
+    shapes = " and ".join(str(np.shape(operand)) for operand in operands)
+    return kind(f"{name}: {error}", got=f"shape {shapes}")
+
+
+def no_rule(node: Node, index: int) -> Exception:
+    """A gradient was asked for to an operand that has none."""
+    op = node.op
+    assert op is not None
+    return GraphError(
+        f"{node} has no gradient to its operand {op.operand(index)}: {op.why or 'it has no rule'}",
+        expected="a constant there",
+        got=f"a tensor that requires gradients: {node.parents[index]}",
+        hint="pass t.detach(), or give the operation a rule for it",
+    )
+
+
+def wrong_shape(source: Node, node: Node, contribution: Any) -> Exception:
+    """The rule of `source` returned something that cannot be the gradient of `node`."""
+    if contribution.dtype.kind not in "fciub":  # None, most often: a forgotten return
+        return wrong_dtype(source, node, contribution)
+    return ShapeError(
+        f"the gradient rule of {source} for its {_operand(source, node)} returned a wrong shape",
+        expected=f"{node.shape}, or a shape that it broadcasts to",
+        got=contribution.shape,
+        hint="return the cotangent at the shape of the operand, or at that of the result: "
+        f"broadcasting is undone for you. {_CHECK}",
+    )
+
+
+def wrong_dtype(source: Node, node: Node, contribution: Any) -> Exception:
+    """The rule of `source` returned a dtype that neither operand nor result has."""
+    return DtypeError(
+        f"the gradient rule of {source} for its {_operand(source, node)} returned a wrong dtype",
+        expected=node.dtype,
+        got=repr(contribution.item()) if contribution.ndim == 0 else contribution.dtype,
+        hint="compute it from g, and bring constants to its dtype: np.asarray(k, g.dtype). "
+        f"{_CHECK}",
+    )
+
+
+def wrong_count(source: Node, contributions: Sequence[Any]) -> Exception:
+    """The joint rule of `source` did not return one contribution for each operand."""
+    return GraphError(
+        f"the gradient rule of {source} returned a wrong number of gradients",
+        expected=f"{len(source.parents)}, one for each operand (None where there is none)",
+        got=len(contributions),
+        hint=_CHECK,
+    )
+
+
+def _operand(source: Node, node: Node) -> str:
+    assert source.op is not None
+    places = [i for i, parent in enumerate(source.parents) if parent is node]
+    return "operand " + " and ".join(source.op.operand(i) for i in places)
