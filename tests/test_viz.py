@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import viz
 from tinygrad_seq.errors import ConfigError, GraphError, RenderError
+from tinygrad_seq.viz.style import number
 
 
 def test_an_unrolled_lstm_has_a_column_per_step_and_each_cell_once():
@@ -182,7 +184,22 @@ def test_clipping_is_drawn_as_before_factor_after():
     report = optim.clip_grad_norm_(model.parameters(), 0.1)
     text = viz.draw(loss, trace=trace, clip=report).dot
     assert report.factor < 1
-    assert f"clipped: |g| {report.norm:.3g} × " in text
-    assert " = 0.1" in text
+    assert f"clipped: |g| before {number(report.norm)}" in text
+    assert f"× {number(report.factor)} = after 0.100" in text
+    before, after = (
+        float(re.search(rf'width=([\d.]+), .*tooltip="{word}: ', text)[1])
+        for word in ("before", "after")
+    )
+    assert after / before == pytest.approx(report.factor, abs=0.01)
     kept = optim.clip_grad_norm_(model.parameters(), 10.0)
-    assert "not clipped: |g| " in viz.draw(loss, trace=trace, clip=kept).dot
+    assert "not clipped: |g| = 0.100" in viz.draw(loss, trace=trace, clip=kept).dot
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (0.02, "0.0200"), (0.00812, "0.0081"), (0.1, "0.100"), (1.0, "1.00"),
+     (12.345, "12.3"), (640.0, "640"), (1234.0, "1.2e3"), (0.00019, "1.9e-4"),
+     (float("inf"), "inf")],
+)  # fmt: skip
+def test_norms_read_alike_in_a_row(value, text):
+    assert number(value) == text

@@ -173,7 +173,7 @@ def test_two_directions_stand_above_one_another_below_what_joins_them(level):
 
 
 def overlaps(drawing: viz.Drawing) -> list[tuple[str, str]]:
-    """Pairs of shapes that share ink; swatches of the key touch by intent."""
+    """Pairs of shapes that share ink; swatches of the key touch, and a cell holds its stripes."""
     boxes = [
         (name, *map(float, numbers))
         for name, *numbers in re.findall(
@@ -186,7 +186,9 @@ def overlaps(drawing: viz.Drawing) -> list[tuple[str, str]]:
     for i, (name, x, y, w, h) in enumerate(boxes):
         for other, u, v, w2, h2 in boxes[:i]:
             apart = abs(x - u) >= 36 * (w + w2) - 1 or abs(y - v) >= 36 * (h + h2) - 1
-            if not apart and not name.startswith("key:"):
+            inside = abs(x - u) <= 36 * (w2 - w) and abs(y - v) <= 36 * (h2 - h)
+            stripe = inside and name in {f"{other}#h", f"{other}#c"}
+            if not apart and not stripe and not name.startswith("key:"):
                 found.append((name, other))
     return found
 

@@ -25,6 +25,7 @@ from tinygrad_seq.viz.render import TIMEOUT, Drawing
 from tinygrad_seq.viz.style import HeatScale, Theme
 from tinygrad_seq.viz.style import theme as named_theme
 from tinygrad_seq.viz.trace import Trace
+from tinygrad_seq.viz.weights import box_width
 from tinygrad_seq.viz.wiring import Wiring
 from tinygrad_seq.viz.words import edge_tooltip
 
@@ -144,7 +145,11 @@ def _picture(
         graph = bundle_weights(graph)
     heat = _heat(graph, colors)
     make = _block_maker(graph, colors, heat, weights)
-    grid = Grid(graph, make, rails=weights == "once", double=both)
+    margin = 0.0
+    if weights == "once":  # there may be none: their lines then have room for nothing
+        bundles = [item for item in graph.items.values() if item.kind == "weight"]
+        margin = max((box_width(item, colors, both) for item in bundles), default=1.0)
+    grid = Grid(graph, make, margin=margin, double=both)
     Wiring(grid, colors, weights, both).connect()
     add_legend(grid.picture, graph, colors, heat, both, clip)
     return grid.picture

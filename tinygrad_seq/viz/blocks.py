@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from tinygrad_seq.viz.block import Block
 from tinygrad_seq.viz.ir import BAR, Graph, Item
-from tinygrad_seq.viz.picture import Line, Shape
+from tinygrad_seq.viz.picture import LEADING, Line, Shape
 from tinygrad_seq.viz.style import HeatScale, Theme, shape_text, subscript
 from tinygrad_seq.viz.words import item_tooltip, span_text
+
+STRIPE = 19.0  # height of the stripe of one state within a box
 
 __all__ = ["cell_name", "module_block", "plain_shape"]
 
@@ -34,15 +36,16 @@ def module_block(
     roads = roads or {}
     place = item.place
     if place.step is None:
-        shape = _spanning(item, graph, theme)
+        shapes = [_spanning(item, graph, theme)]
     elif item.kind in {"output", "loss"}:
-        shape = _circle(item, theme)
+        shapes = [_circle(item, theme)]
     else:
-        shape = _cell(item, graph, theme, heat)
+        shapes = _cell(item, graph, theme, heat)
+    shape = shapes[0]
     if roads:
         shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 36)
     half_w, half_h = shape.width / 2, shape.height / 2
-    c = roads.get("c", 11.0 if item.roles & {"c"} else 0.0)
+    c = roads.get("c", STRIPE / 2 if item.roles & {"c"} else 0.0)
     h = roads.get("h", -c)
     anchors = {
         "x": (0.0, -half_h),
@@ -57,7 +60,7 @@ def module_block(
         "c+": (half_w, c),
     }
     narrow = shape.form == "circle"
-    return Block(shape.width, shape.height, [shape], anchors=anchors, narrow=narrow)
+    return Block(shape.width, shape.height, shapes, anchors=anchors, narrow=narrow)
 
 
 def _circle(item: Item, theme: Theme) -> Shape:
@@ -99,52 +102,55 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     )
 
 
-def _cell(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None) -> Shape:
+def _cell(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None) -> list[Shape]:
+    """A box for a whole cell; where it carries two states, a stripe for each on its road."""
     bar = item.place.step == BAR
-    lines = [Line("⋯" if bar else cell_name(item), 12, bold=True)]
+    title = Line("⋯" if bar else cell_name(item), 12, bold=True)
     if bar and not item.gradients.keys() & {"h", "c"}:
-        return Shape(
-            item.id,
-            0,
-            0,
-            32,
-            32,
-            lines,
-            form="circle",
-            dashed=True,
-            tooltip=item_tooltip(item),
-            classes="bar",
-        )
-    if not bar and shape_text(item.shape):
-        lines.append(Line(shape_text(item.shape), 10))
+        dots = Shape(item.id, 0, 0, 32, 32, [title], "circle", dashed=True, classes="bar")
+        dots.tooltip = item_tooltip(item)
+        return [dots]
+    below = []
     if bar:
         hidden = graph.length - sum(isinstance(step, int) for step in graph.steps)
-        lines.append(Line(f"{hidden:,} steps, {item.count:,} nodes", 10))
-    lines += [
-        Line(f"|∂L/∂{role}| {span_text(item.gradients[role])}", 10)
-        for role in ("h", "c")
+        below.append(Line(f"{hidden:,} steps, {item.count:,} nodes", 10))
+    elif shape_text(item.shape):
+        below.append(Line(shape_text(item.shape), 10))
+    norms = {
+        role: Line(f"|∂L/∂{role}| {span_text(item.gradients[role])}", 10)
+        for role in ("c", "h")
         if role in item.gradients
-    ]
-    fill = theme.box
-    span = item.gradients.get("h")
-    if heat is not None and span is not None and span.count == 1:
-        fill = heat.color(span.high)
-        for line in lines:
-            line.color = heat.text(span.high)
-    width = max(80.0, *(line.width + 12 for line in lines))
+    }
+    two = len(norms) == 2 and not bar
+    middle = [Line(" ", 2 * STRIPE / LEADING)] if two else list(norms.values())
+    lines = [title, *middle, *below] if two else [title, *below, *middle]
+    width = max(80.0, *(line.width + 14 for line in [title, *below, *norms.values()]))
     height = sum(line.height for line in lines) + 10
-    return Shape(
-        item.id,
-        0,
-        0,
-        width,
-        height,
-        lines,
-        fill=fill,
-        dashed=bar,
-        tooltip=item_tooltip(item),
-        classes="bar" if bar else "cell",
-    )
+    box = Shape(item.id, 0, 0, width, height, lines, fill=theme.box, dashed=bar)
+    box.tooltip, box.classes = item_tooltip(item), "bar" if bar else "cell"
+    if not two:
+        for role in norms:
+            _heated(box, item, role, heat)
+        return [box]
+    stripes = []
+    for role, line in norms.items():
+        y = STRIPE / 2 if role == "c" else -STRIPE / 2
+        stripe = Shape(f"{item.id}#{role}", 0, y, width - 2, STRIPE - 1, [line], "square")
+        stripe.fill, stripe.pen, stripe.tooltip = theme.box, 0.4, box.tooltip
+        stripe.classes = "norm"
+        _heated(stripe, item, role, heat)
+        stripe.stroke = stripe.fill
+        stripes.append(stripe)
+    return [box, *stripes]
+
+
+def _heated(shape: Shape, item: Item, role: str, heat: HeatScale | None) -> None:
+    """Colour a shape by the gradient norm of a state, if it is one and not a range."""
+    span = item.gradients[role]
+    if heat is not None and span.count == 1:
+        shape.fill = heat.color(span.high)
+        for line in shape.lines:
+            line.color = heat.text(span.high)
 
 
 def plain_shape(item: Item, theme: Theme, root: str) -> Shape:

@@ -21,7 +21,7 @@ BlockMaker = Callable[[list[Item], Place], Block]
 """Makes the block of a place from its items."""
 
 GAP = 52.0  # between columns: room for the names of the states
-AXIS_GAP = 150.0  # more between two time axes: room for the second one's weights
+AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
 PAD = 11.0  # between a block and the frame of its time step
 
 
@@ -34,8 +34,9 @@ class Grid:
         With bundled weights.
     blocks : callable
         Makes the block of a place from its items.
-    rails : bool
-        Leave room for the lines of shared weights under the rows that have some.
+    margin : float
+        Width of the widest box of shared weights, for which room is left beside a second time
+        axis, and for their lines under the rows; 0 for none.
     double : bool
         Leave room for gradients beside them.
 
@@ -48,9 +49,9 @@ class Grid:
     """
 
     def __init__(
-        self, graph: Graph, blocks: BlockMaker, *, rails: bool = True, double: bool = False
+        self, graph: Graph, blocks: BlockMaker, *, margin: float = 0.0, double: bool = False
     ) -> None:
-        self.graph, self.rails, self.double = graph, rails, double
+        self.graph, self.margin, self.double = graph, margin, double
         self.picture = Picture()
         self.inputs: dict[str, Shape] = {}
         self.members: dict[tuple[RowKey, Step], list[Item]] = {}
@@ -173,7 +174,7 @@ class Grid:
         for index, (number, step) in enumerate(self.columns):
             column = (number, step)
             if index and number != self.columns[index - 1][0]:
-                x += AXIS_GAP if self.rails else GAP
+                x += AXIS_GAP + self.margin if self.margin else GAP
                 x += GAP if self.graph.view == "rolled" else 0.0
             self.x[column] = (x + widths[column] / 2, widths[column])
             x += widths[column] + GAP
@@ -197,7 +198,7 @@ class Grid:
     def _gap_below(self, row: RowKey) -> float:
         """Room under a row: more where its weights come in, and where states loop."""
         gap = 34.0
-        if self.rails and row in self.weighted:
+        if self.margin and row in self.weighted:
             gap = self._drop + (41.0 if self.double else 25.0)
         lowest = next((r for r in self.rows if not r[2]), None)
         if row == lowest:  # what spans all steps stands below the frames
@@ -217,15 +218,21 @@ class Grid:
     def _add_panels(self) -> None:
         stepped = [row for row in self.rows if not row[2]]
         self.low = min(self.y[row][0] - self.y[row][1] / 2 for row in stepped)
-        high = max(self.y[row][0] + self.y[row][1] / 2 for row in stepped)
         self.floor = self.low - self._under()
+        tops: dict[int, float] = {}
+        for row in stepped:
+            axis, (y, height) = self.segment[row], self.y[row]
+            tops[axis] = max(tops.get(axis, y), y + height / 2)
         for column in self.columns:
             x, width = self.x[column]
             left, right = x - width / 2 - PAD, x + width / 2 + PAD
             number, step = column
             name = f"t{step}" if number == 0 else f"axis{number}-t{step}"
-            panel = Panel(name, left, self.floor, right, high + 14, "", step == BAR)
-            panel.label = self._axis_name(number) + self._step_label(step)
+            panel = Panel(name, left, self.floor, right, tops[number] + 14, "", step == BAR)
+            panel.label = self._step_label(step)
+            named = self._axis_name(number) + panel.label
+            if 6.6 * len(named) < right - left:
+                panel.label = named
             if self._crossed():
                 panel.aside = 3.4 * len(panel.label) + 8
             for (row, s), block in self.blocks.items():
@@ -240,7 +247,7 @@ class Grid:
     def _under(self) -> float:
         """Room within the frames under the lowest row: weights, inputs and the time."""
         if self.graph.level == "op":
-            return 74.0 if self.rails else 44.0
+            return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
         return (84.0 if inputs else self._drop + 35.0) + (10.0 if self.double else 0.0)
 
@@ -248,8 +255,14 @@ class Grid:
         """Whose time it is, where there are several."""
         if len(set(self.segment.values())) == 1:
             return ""
-        paths = [row[0] for row in self.rows if self.segment[row] == number and not row[2]]
-        return f"{paths[0]}: " if paths and paths[0] else ""
+        names = {
+            n: next((r[0] for r in self.rows if self.segment[r] == n and not r[2]), "")
+            for n in self.segment.values()
+        }
+        tops = [name.partition(".")[0] for name in names.values()]
+        short = names[number].partition(".")[0]
+        name = short if tops.count(short) == 1 else names[number]
+        return f"{name}: " if name else ""
 
     def _step_label(self, step: Step) -> str:
         steps = self.graph.steps

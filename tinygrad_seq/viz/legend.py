@@ -12,6 +12,8 @@ __all__ = ["ClipLike", "add_legend"]
 
 SWATCHES = 13
 WIDTH = 14.0
+LEAST = 420.0  # width before a new line is begun, where the drawing itself is narrower
+CLIP_BAR = 90.0  # length of the norm before clipping
 
 
 class ClipLike(Protocol):
@@ -35,16 +37,23 @@ def add_legend(
     clip: ClipLike | None = None,
 ) -> None:
     """Add the key below everything else."""
-    left, bottom, *_ = picture.bounds()
+    left, bottom, right, _ = picture.bounds()
     left = min((panel.left for panel in picture.panels), default=left)
-    y = bottom - 26
-    x = left
+    key = _Key(picture, left, max(right, left + LEAST), bottom - 26)
     if heat is not None:
-        x = _heat_bar(picture, heat, x, y)
+        key.add(_heat_bar(heat))
+    for text, color in _signs(graph, theme, both):
+        key.add([_text(text, color)])
+    if clip is not None:
+        key.add(_clip_bars(clip, theme))
+
+
+def _signs(graph: Graph, theme: Theme, both: bool) -> list[tuple[str, str]]:
+    """The signs that a drawing uses, in words."""
     notes = []
     if both:
         notes.append(("← gradient", theme.gradient))
-        notes.append(("+ what a step adds to |dL/dW|", theme.gradient))
+        notes.append(("+ norm of what a step adds to dL/dW", theme.gradient))
     if any(edge.cut for edge in graph.edges.values()) or any(
         item.kind == "carried" and item.note == "unknown" for item in graph.items.values()
     ):
@@ -53,41 +62,63 @@ def add_legend(
         ahead = any(edge.delay == -1 for edge in graph.edges.values())
         text = "z⁻¹ from the step before" + (", z⁺¹ from the step after" if ahead else "")
         notes.append((text, theme.ink))
-    if clip is not None:
-        after = clip.norm * clip.factor
-        text = f"clipped: |g| {number(clip.norm)} × {number(clip.factor)} = {number(after)}"
-        notes.append(
-            (text if clip.factor < 1 else f"not clipped: |g| {number(clip.norm)}", theme.ink)
-        )
-    for number_, (text, color) in enumerate(notes):
-        line = Line(text, 10, color=color)
-        x += line.width / 2
-        picture.shapes.append(_text(f"key:{number_}", x, y, line))
-        x += line.width / 2 + 18
+    return notes
 
 
-def _text(name: str, x: float, y: float, line: Line) -> Shape:
-    shape = Shape(name, x, y, line.width, 16, [line], "text")
-    shape.tooltip, shape.classes = line.text, "key"
-    return shape
+class _Key:
+    """Places groups of shapes from left to right, and in a new line where the next is too wide."""
+
+    def __init__(self, picture: Picture, left: float, right: float, y: float) -> None:
+        self.picture, self.left, self.right = picture, left, right
+        self.x, self.y = left, y
+        self.count = 0
+
+    def add(self, group: list[Shape]) -> None:
+        """Add shapes that belong together; their own x is the space before each."""
+        width = sum(shape.x + shape.width for shape in group)
+        if self.x > self.left and self.x + width > self.right:
+            self.x, self.y = self.left, self.y - 24
+        for shape in group:
+            shape.id = f"key:{self.count}"
+            self.count += 1
+            self.x += shape.x + shape.width
+            shape.x, shape.y = self.x - shape.width / 2, self.y
+            shape.classes = "key"
+            self.picture.shapes.append(shape)
+        self.x += 24
 
 
-def _heat_bar(picture: Picture, heat: HeatScale, x: float, y: float) -> float:
-    """Swatches from the smallest norm to the largest; returns where they end."""
-    title = Line("gradient norm, log scale:", 10)
-    picture.shapes.append(_text("key:heat", x + title.width / 2, y, title))
-    x += title.width + 4
-    low = Line(number(heat.low), 10)
-    picture.shapes.append(_text("key:low", x + low.width / 2, y, low))
-    x += low.width + 6
+def _text(text: str, color: str = "", space: float = 0.0) -> Shape:
+    line = Line(text, 10, color=color)
+    return Shape("", space, 0, line.width, 16, [line], "text", tooltip=text)
+
+
+def _bar(width: float, color: str, tooltip: str, space: float = 0.0) -> Shape:
+    bar = Shape("", space, 0, width, 14, [], "square", fill=color, stroke=color, pen=0.4)
+    bar.tooltip = tooltip
+    return bar
+
+
+def _heat_bar(heat: HeatScale) -> list[Shape]:
+    """Swatches from the smallest norm to the largest."""
+    shapes = [_text("gradient norm, log scale:"), _text(number(heat.low), "", 4)]
     for index in range(SWATCHES):
         value = heat.low * (heat.high / heat.low) ** (index / (SWATCHES - 1))
-        color = heat.color(value)
-        swatch = Shape(f"key:heat{index}", x + WIDTH / 2, y, WIDTH + 0.4, 14, [], "square")
-        swatch.fill = swatch.stroke = color
-        swatch.pen, swatch.tooltip, swatch.classes = 0.4, number(value), "key"
-        picture.shapes.append(swatch)
-        x += WIDTH
-    high = Line(number(heat.high), 10)
-    picture.shapes.append(_text("key:high", x + 6 + high.width / 2, y, high))
-    return x + high.width + 30
+        swatch = _bar(WIDTH + 0.4, heat.color(value), number(value), 0.0 if index else 4.0)
+        swatch.x -= 0.4 if index else 0.0
+        shapes.append(swatch)
+    return [*shapes, _text(number(heat.high), "", 4)]
+
+
+def _clip_bars(clip: ClipLike, theme: Theme) -> list[Shape]:
+    """The norm before and after clipping, as figures and as bars in one scale, and the factor."""
+    after = clip.norm * clip.factor
+    if not clip.factor < 1:
+        return [_text(f"not clipped: |g| = {number(clip.norm)}", theme.ink)]
+    shapes = [
+        _text(f"clipped: |g| before {number(clip.norm)}"),
+        _bar(CLIP_BAR, theme.gradient, f"before: {number(clip.norm)}", 2),
+        _text(f"× {number(clip.factor)} = after {number(after)}", "", 6),
+        _bar(max(CLIP_BAR * clip.factor, 1.0), theme.gradient, f"after: {number(after)}", 2),
+    ]
+    return shapes

@@ -107,12 +107,12 @@ def subscript(step: object) -> str:
 
 
 def number(value: float) -> str:
-    """A norm in at most six characters or so: two or three significant digits."""
+    """A norm in at most six characters or so: three significant digits, at most four decimals."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
-    if 0.01 <= abs(value) < 1000:
-        text = f"{value:.3g}"
-        return text if "e" not in text else f"{value:.0f}"
+    if 0.001 <= abs(value) < 1000:
+        decimals = 2 - math.floor(math.log10(abs(value)))
+        return f"{value:.{min(max(decimals, 0), 4)}f}"
     mantissa, _, exponent = f"{value:.1e}".partition("e")
     return f"{mantissa}e{int(exponent)}"
 

@@ -9,7 +9,8 @@ from tinygrad_seq.viz.detour import around
 from tinygrad_seq.viz.grid import GAP, PAD, Grid
 from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
-from tinygrad_seq.viz.style import Theme, number, shape_text, subscript
+from tinygrad_seq.viz.style import Theme, number, subscript
+from tinygrad_seq.viz.weights import weight_boxes
 from tinygrad_seq.viz.words import edge_tooltip, item_tooltip
 
 __all__ = ["Wiring"]
@@ -35,26 +36,14 @@ class Wiring:
         self.graph, self.picture = grid.graph, grid.picture
         self._roads: dict[str, int] = {}
 
-    def _clear_of_carried(self, row: RowKey) -> float:
-        """Room to leave between a box of weights and its row, beside carried-in states."""
-        number = self.grid.segment[row]
-        heights = [
-            self.grid.anchor(edge.head, edge.kind)[1]
-            - self.grid.rail(self.grid.where[edge.head][0])
-            for edge in self.graph.edges.values()
-            if self.graph.items[edge.tail].kind in {"carried", "start"}
-            and self.grid.column(edge.head)[0] == number
-        ]
-        return 108 if heights and (self.both or min(heights) < 50) else 34
-
     def connect(self) -> None:
         """Draw every edge between blocks."""
         for edge in self.graph.edges.values():
             if edge.kind != WEIGHT:
                 self._connect(edge)
         if self.weights == "once":
-            for item in [i for i in self.graph.items.values() if i.kind == "weight"]:
-                self._weights(item)
+            for item, row, box in weight_boxes(self.grid, self.theme, self.both):
+                self._weights(item, row, box)
         elif self.weights == "labels" and self.graph.level != "op":
             self._weight_labels()
         self._name_roads()
@@ -306,23 +295,13 @@ class Wiring:
 
     # -- weights --------------------------------------------------------------------------------
 
-    def _weights(self, item: Item) -> None:
+    def _weights(self, item: Item, row: RowKey, box: Shape) -> None:
         """A box for a bundle of weights, and a line from it to every use."""
-        edges = [edge for edge in self.graph.out_of(item.id) if edge.head in self.grid.where]
-        if not edges:
-            return
-        row = self.grid.where[edges[0].head][0]
-        left = self.grid.start(row)
-        lines = self._weight_lines(item)
-        width = max(line.width for line in lines) + 10
-        height = sum(line.height for line in lines) + 8
-        rail = self.grid.rail(row)
-        x = left - self._clear_of_carried(row) - width / 2
-        box = Shape(item.id, x, rail, width, height, lines, fill=self.theme.weight_fill)
-        box.stroke, box.tooltip, box.classes = self.theme.weight, item_tooltip(item), "weight"
         self.picture.shapes.append(box)
-        for edge in edges:
-            self._weight_wire(edge, (x + width / 2, rail), left)
+        start = (box.x + box.width / 2, box.y)
+        for edge in self.graph.out_of(item.id):
+            if edge.head in self.grid.where:
+                self._weight_wire(edge, start, self.grid.start(row))
 
     def _weight_wire(self, edge: Edge, start: Point, left: float) -> None:
         row, step = self.grid.where[edge.head]
@@ -352,26 +331,10 @@ class Wiring:
         if edge.contribution is not None and not hidden:
             share = edge.contribution.squares**0.5
             wire.label = Line(f"+{number(share)}", 9)
-            wire.label_at = (x + 8, lower - 8)
+            # Left of what comes up into the block, so that no line runs through the figure.
+            right = self.grid.anchor(edge.head, "x")[0] - 5
+            wire.label_at = (min(x + 8, right - wire.label.width / 2), lower - 8)
         self.picture.wires.append(wire)
-
-    def _weight_lines(self, item: Item) -> list[Line]:
-        """Whose weights they are, which, and how often each is used."""
-        place = item.place
-        layer = [] if place.layer is None else [f"layer {place.layer}"]
-        owner = ", ".join([place.path, *layer] if place.path else layer)
-        lines = [Line(owner or "weights", 10, bold=True, color=self.theme.weight)]
-        for name, shape, *_ in item.names:
-            short = name.removeprefix(place.path + ".")
-            lines.append(Line(f"{short}  {shape_text(shape)}", 9))
-        counts = sorted({uses for _, _, uses in item.names})
-        often = " or ".join(map(str, counts)) + (" time" if counts == [1] else " times")
-        lines.append(Line(f"used {often}", 9, color=self.theme.faint))
-        if self.both:
-            total = item.gradients.get("W")
-            text = "dL/dW: their sum" if total is None else f"|dL/dW| {number(total.high)}"
-            lines.append(Line(text, 9, color=self.theme.gradient))
-        return lines
 
     def _weight_labels(self) -> None:
         """A pale name of the weights at every use."""

@@ -1,0 +1,99 @@
+"""Boxes of shared weights, left of the rows that use them: what they say and where they stand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from tinygrad_seq.viz.ir import Item
+from tinygrad_seq.viz.picture import Line, Shape
+from tinygrad_seq.viz.style import Theme, number, shape_text
+from tinygrad_seq.viz.words import item_tooltip
+
+if TYPE_CHECKING:
+    from tinygrad_seq.viz.columns import RowKey
+    from tinygrad_seq.viz.grid import Grid
+
+__all__ = ["BESIDE", "box_width", "weight_boxes"]
+
+BESIDE = 34.0  # from a box to the first frame of its axis
+ASIDE = 108.0  # the same where a carried-in state stands between
+APART = 8.0
+
+
+def weight_lines(item: Item, theme: Theme, both: bool) -> list[Line]:
+    """Whose weights they are, which, and how often each is used."""
+    place = item.place
+    layer = [] if place.layer is None else [f"layer {place.layer}"]
+    owner = ", ".join([place.path, *layer] if place.path else layer)
+    lines = [Line(owner or "weights", 10, bold=True, color=theme.weight)]
+    for name, shape, *_ in item.names:
+        lines.append(Line(f"{_below(place.path, name)}  {shape_text(shape)}".rstrip(), 9))
+    counts = sorted({uses for _, _, uses in item.names})
+    often = " or ".join(f"{count:,}" for count in counts) + (" time" if counts == [1] else " times")
+    lines.append(Line(f"used {often}", 9, color=theme.faint))
+    if both:
+        total = item.gradients.get("W")
+        text = "dL/dW: their sum" if total is None else f"|dL/dW| {number(total.high)}"
+        lines.append(Line(text, 9, color=theme.gradient))
+    return lines
+
+
+def _below(path: str, name: str) -> str:
+    """A parameter's name without the part of its path that its box's title says already."""
+    ours, theirs = path.split("."), name.split(".")
+    same = 0
+    while same < min(len(ours), len(theirs) - 1) and ours[same] == theirs[same]:
+        same += 1
+    return ".".join(theirs[same:])
+
+
+def box_width(item: Item, theme: Theme, both: bool) -> float:
+    """Width of a box of weights."""
+    return max(line.width for line in weight_lines(item, theme, both)) + 10
+
+
+def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[tuple[Item, RowKey, Shape]]:
+    """A box for every bundle of weights at the height of its rail, none upon another."""
+    found: list[tuple[Item, RowKey, Shape]] = []
+    for item in grid.graph.items.values():
+        heads = [edge.head for edge in grid.graph.out_of(item.id) if edge.head in grid.where]
+        if item.kind != "weight" or not heads:
+            continue
+        row = grid.where[heads[0]][0]
+        lines = weight_lines(item, theme, both)
+        height = sum(line.height for line in lines) + 8
+        width = box_width(item, theme, both)
+        box = Shape(item.id, 0, grid.rail(row), width, height, lines, fill=theme.weight_fill)
+        box.stroke, box.tooltip, box.classes = theme.weight, item_tooltip(item), "weight"
+        found.append((item, row, box))
+    for axis in set(grid.segment.values()):
+        on_axis = [(row, box) for _, row, box in found if grid.segment[row] == axis]
+        _stack([box for _, box in on_axis])
+        carried = _carried_heights(grid, axis)
+        near = any(
+            abs(y - box.y) < box.height / 2 + 10 or (both and y > box.y)
+            for y in carried
+            for _, box in on_axis
+        )
+        for row, box in on_axis:
+            box.x = grid.start(row) - (ASIDE if near else BESIDE) - box.width / 2
+    return found
+
+
+def _stack(boxes: list[Shape]) -> None:
+    """Move boxes that would overlap apart, from the lowest to the highest."""
+    boxes = sorted(boxes, key=lambda box: box.y)
+    for below, box in pairwise(boxes):
+        box.y = max(box.y, below.y + (below.height + box.height) / 2 + APART)
+
+
+def _carried_heights(grid: Grid, axis: int) -> list[float]:
+    """Where states come in from before the first step of a time axis."""
+    return [
+        grid.anchor(edge.head, edge.kind)[1]
+        for edge in grid.graph.edges.values()
+        if grid.graph.items[edge.tail].kind in {"carried", "start"}
+        and grid.column(edge.head)[0] == axis
+        and grid.where[edge.head][0] not in grid.backwards
+    ]
