@@ -162,17 +162,20 @@ def gru_step(
     """
     hidden = np.shape(h)[-1]
     cut = (2 * hidden,)
-    inputs_rz, inputs_n = split(_inputs(x, weight_xh, bias), cut, axis=-1)
+    inputs_rz, inputs_n = split(_inputs(x, weight_xh, bias).tag("xW"), cut, axis=-1)
     if bias_hn is None:
         weight_rz, weight_n = split(weight_hh, cut, axis=-1)
-        recurrent_rz = matmul(h, weight_rz)
+        recurrent_rz = matmul(h, weight_rz).tag("hW")
     else:
-        recurrent_rz, recurrent_n = split(matmul(h, weight_hh), cut, axis=-1)
+        recurrent_rz, recurrent_n = split(matmul(h, weight_hh).tag("hW"), cut, axis=-1)
     r, z = split((inputs_rz + recurrent_rz).tag("z"), 2, axis=-1)
     r, z = sigmoid(r).tag("r"), sigmoid(z).tag("u")
-    inner = matmul(r * h, weight_n) if bias_hn is None else r * (recurrent_n + bias_hn)
+    if bias_hn is None:
+        inner = matmul((r * h).tag("reset"), weight_n).tag("inner")
+    else:
+        inner = (r * (recurrent_n + bias_hn).tag("hW")).tag("reset")
     n = tanh(inputs_n + inner).tag("n")
-    return ((1 - z) * n + z * h).tag("h")
+    return (((1 - z) * n).tag("fresh") + (z * h).tag("kept")).tag("h")
 
 
 def unroll(

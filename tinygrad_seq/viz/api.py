@@ -11,7 +11,7 @@ from tinygrad_seq.errors import ConfigError, GraphError, RenderError
 from tinygrad_seq.viz.block import Block
 from tinygrad_seq.viz.blocks import module_block, plain_shape
 from tinygrad_seq.viz.bundle import bundle_weights
-from tinygrad_seq.viz.cells import LSTM_ROADS, RNN_ROADS, template_block, template_for
+from tinygrad_seq.viz.cells import bar_roads, template_block, template_for
 from tinygrad_seq.viz.dot import dot_text
 from tinygrad_seq.viz.expand import expand_fused
 from tinygrad_seq.viz.grid import Grid
@@ -171,9 +171,9 @@ def _block_maker(
             return template_block(template, items, inside.get(place, []), colors, heat)
         if len(items) > 1 or (graph.level == "op" and place.step not in {None, BAR}):
             return layered_block(items, inside.get(place, []), graph, colors, heat, weights)
-        roads = {}
-        if graph.level == "cell" and place.step == BAR and items[0].roles & {"h"}:
-            roads = LSTM_ROADS if "c" in items[0].roles else RNN_ROADS
+        roads: dict[str, float] = {}
+        if graph.level == "cell" and place.step == BAR:
+            roads = bar_roads(items[0].roles)
         return module_block(items[0], graph, colors, heat, roads)
 
     return make

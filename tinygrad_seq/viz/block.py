@@ -19,6 +19,8 @@ class Block:
         Where wires from elsewhere end: ``"x"``, ``"h"``, ``"c"``, ``"w"`` come in, ``"up"``,
         ``"h+"``, ``"c+"`` go out, ``"w-"`` is the gradient's way back to the weights.
         ``"port item"`` overrides a port for one item.
+    ways : dict
+        Corners on the way from the left of the block to an anchor that no straight line reaches.
     """
 
     width: float
@@ -26,6 +28,7 @@ class Block:
     shapes: list[Shape]
     wires: list[Wire] = field(default_factory=list)
     anchors: dict[str, Point] = field(default_factory=dict)
+    ways: dict[str, list[Point]] = field(default_factory=dict)
     narrow: bool = False
     """Stands right above what feeds it, rather than in the middle of its column."""
 
@@ -39,6 +42,9 @@ class Block:
             if wire.label_at is not None:
                 wire.label_at = (wire.label_at[0] + x, wire.label_at[1] + y)
         self.anchors = {port: (u + x, v + y) for port, (u, v) in self.anchors.items()}
+        self.ways = {
+            port: [(u + x, v + y) for u, v in corners] for port, corners in self.ways.items()
+        }
 
     def mirror(self) -> None:
         """Swap left and right: for states that run from late to early."""
@@ -50,6 +56,7 @@ class Block:
             if wire.label_at is not None:
                 wire.label_at = (-wire.label_at[0], wire.label_at[1])
         self.anchors = {port: (-x, y) for port, (x, y) in self.anchors.items()}
+        self.ways = {port: [(-x, y) for x, y in corners] for port, corners in self.ways.items()}
 
     def anchor(self, item: str, port: str) -> Point:
         """The point where a wire meets an item."""

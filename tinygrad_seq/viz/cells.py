@@ -16,7 +16,7 @@ from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, outline, route
 from tinygrad_seq.viz.style import HeatScale, Theme, subscript
 from tinygrad_seq.viz.words import edge_tooltip, item_tooltip, span_text
 
-__all__ = ["LSTM_ROADS", "RNN_ROADS", "Template", "template_block", "template_for"]
+__all__ = ["Template", "bar_roads", "template_block", "template_for"]
 
 
 class Slot(NamedTuple):
@@ -32,59 +32,122 @@ class Slot(NamedTuple):
 
 
 class Template(NamedTuple):
-    """Slots of a cell; the glyph of a state's last operation; size and anchors."""
+    """Slots of a cell; the glyph of a state's last operation; size, and where states pass."""
 
     slots: dict[str, Slot]
     glyphs: dict[str, Slot]
     width: float
     height: float
     center: Point
+    roads: dict[str, tuple[str, str]]
+    """By state: the part that it enters first on its road, and the part that it leaves from."""
 
 
-LSTM_ROADS = {"c": 72.0, "h": -70.0}
-RNN_ROADS = {"h": 0.0}
+_C, _H = 72.0, -70.0  # heights of the upper and the lower road
 _TIMES, _PLUS = "×", "+"
-_C, _H = LSTM_ROADS["c"], LSTM_ROADS["h"]
+
+
+def _round(x: float, y: float, text: str) -> Slot:
+    return Slot(x, y, 20, 20, text, "box", "circle")
+
+
+def _gate(x: float, y: float, name: str, width: float = 34) -> Slot:
+    return Slot(x, y, width, 24, f"{name}  σ", "gate_fill")
+
+
+def _state(x: float, y: float, name: str) -> Slot:
+    return Slot(x, y, 34, 34, name, f"{name}_fill", "circle")
+
+
 _LSTM = Template(
     {
         "z": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill"),
-        "f": Slot(-100, -14, 34, 24, "f  σ", "gate_fill"),
-        "i": Slot(-60, -14, 34, 24, "i  σ", "gate_fill"),
+        "f": _gate(-100, -14, "f"),
+        "i": _gate(-60, -14, "i"),
         "g": Slot(-13, -14, 48, 24, "g  tanh", "squash_fill"),
-        "o": Slot(32, -14, 34, 24, "o  σ", "gate_fill"),
-        "f*c": Slot(-100, _C, 20, 20, _TIMES, "box", "circle"),
-        "i*g": Slot(-37, 30, 20, 20, _TIMES, "box", "circle"),
-        "c": Slot(78, _C, 34, 34, "c", "c_fill", "circle"),
+        "o": _gate(32, -14, "o"),
+        "f*c": _round(-100, _C, _TIMES),
+        "i*g": _round(-37, 30, _TIMES),
+        "c": _state(78, _C, "c"),
         "tanh_c": Slot(78, 28, 40, 22, "tanh", "squash_fill"),
-        "h": Slot(120, _H, 34, 34, "h", "h_fill", "circle"),
+        "h": _state(120, _H, "h"),
     },
-    {
-        "c": Slot(-37, _C, 20, 20, _PLUS, "box", "circle"),
-        "h": Slot(78, -14, 20, 20, _TIMES, "box", "circle"),
-    },
+    {"c": _round(-37, _C, _PLUS), "h": _round(78, -14, _TIMES)},
     274,
     208,
     (8, 0),
+    {"c": ("f*c", "c"), "h": ("z", "h")},
+)
+_PROJECTED_LSTM = _LSTM._replace(
+    slots={**_LSTM.slots, "o*tanh_c": _round(78, -14, _TIMES)},
+    glyphs={**_LSTM.glyphs, "h": Slot(78, -44, 30, 20, "W", "weight_fill")},
 )
 _RNN = Template(
     {
         "z": Slot(-52, 0, 100, 28, "W [h; x] + b", "weight_fill"),
-        "h": Slot(86, 0, 34, 34, "h", "h_fill", "circle"),
+        "h": _state(86, 0, "h"),
     },
     {"h": Slot(32, 0, 44, 24, "tanh", "squash_fill")},
     214,
     50,
     (0, 0),
+    {"h": ("z", "h")},
 )
+_GRU = Template(
+    {
+        "z": Slot(-27, _H, 184, 28, "W h,  W x + b", "weight_fill"),
+        "u": _gate(-100, -14, "z"),
+        "r": _gate(-54, -14, "r"),
+        "reset": _round(-8, -14, _TIMES),
+        "n": Slot(40, -14, 48, 24, "n  tanh", "squash_fill"),
+        "1-u": Slot(-40, 30, 34, 22, "1 −", "box"),
+        "fresh": _round(40, 30, _TIMES),
+        "kept": _round(-100, _C, _TIMES),
+        "h": _state(100, _C, "h"),
+    },
+    {"h": _round(40, _C, _PLUS)},
+    244,
+    208,
+    (-3, 0),
+    {"h": ("kept", "h")},
+)
+_GRU_RESET_BEFORE = _GRU._replace(
+    slots={
+        **_GRU.slots,
+        "z": Slot(-54, _H, 130, 28, "W h,  W x + b", "weight_fill"),
+        "inner": Slot(34, -14, 34, 24, "W", "weight_fill"),
+        "n": Slot(86, -14, 48, 24, "n  tanh", "squash_fill"),
+        "fresh": _round(86, 30, _TIMES),
+        "h": _state(146, _C, "h"),
+    },
+    glyphs={"h": _round(86, _C, _PLUS)},
+    width=290,
+    center=(20, 0),
+)
+_TEMPLATES = (_LSTM, _PROJECTED_LSTM, _RNN, _GRU, _GRU_RESET_BEFORE)
+_RESET_LANE = -41.0  # on it h goes to the reset gate's product, between the sum and the gates
+_OTHER_ORDER = {"c*f": "f*c", "g*i": "i*g", "tanh_c*o": "o*tanh_c"}
 
 
 def template_for(parts: Iterable[str]) -> Template | None:
     """The template that has exactly these parts."""
-    found = {"f*c" if part == "c*f" else "i*g" if part == "g*i" else part for part in parts}
-    for template in (_LSTM, _RNN):
+    found = {_OTHER_ORDER.get(part, part) for part in parts}
+    for template in _TEMPLATES:
         if found == set(template.slots):
             return template
     return None
+
+
+def bar_roads(roles: set[str]) -> dict[str, float]:
+    """Heights at which the states of a cell with these roles pass a bar that hides some."""
+    if "h" not in roles:
+        return {}
+    template = _LSTM if "c" in roles else _GRU if "u" in roles else _RNN
+    heights = {
+        state: template.slots[part].y - template.center[1]
+        for state, (part, _) in template.roads.items()
+    }
+    return heights
 
 
 def template_block(
@@ -95,8 +158,9 @@ def template_block(
     of_part: dict[str, Shape] = {}
     glyph_of: dict[str, Shape] = {}
     for item in items:
-        part = {"c*f": "f*c", "g*i": "i*g"}.get(item.part, item.part)
-        shape = _shape(item, template.slots[part], template.center, theme, heat)
+        part = _OTHER_ORDER.get(item.part, item.part)
+        slot = _named(template.slots[part], item, part)
+        shape = _shape(item, slot, template.center, theme, heat)
         of_part[part] = shape
         if part in template.glyphs:
             slot = template.glyphs[part]
@@ -114,8 +178,20 @@ def template_block(
     for edge in edges:
         tail, head = shapes[edge.tail], glyph_of.get(edge.head, shapes[edge.head])
         block.wires.append(_inside(edge, tail, head, parts, theme))
-    _set_anchors(block, of_part)
+    _set_anchors(block, of_part, template)
     return block
+
+
+def _named(slot: Slot, item: Item, part: str) -> Slot:
+    """The slot with what is done besides: modules that are called within the cell."""
+    inner = sorted({name.partition("_l")[0] for name in item.inner})
+    if not inner:
+        return slot
+    if part == "z" and inner == ["norm_h", "norm_x"]:
+        return slot._replace(text="norm W x + norm W h + b")
+    if part == "tanh_c" and inner == ["norm_c"]:
+        return slot._replace(text="norm, tanh", width=68)
+    return slot._replace(text=", ".join([*inner, slot.text]))
 
 
 def _note_norm(block: Block, item: Item, part: str, shape: Shape, theme: Theme) -> None:
@@ -171,8 +247,13 @@ def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: 
     start_part = parts.get(edge.tail)
     if start_part == "f*c":
         color, pen = theme.c, 2.2
-    if start_part == "z" and head.form == "box" and head.y > tail.y:
+    if start_part == "kept":
+        color, pen = theme.h, 2.2
+    over = abs(head.x - tail.x) < tail.width / 2 and head.y > tail.y
+    if start_part == "z" and over and parts.get(edge.head) != "h":
         corners = [(head.x, tail.y + tail.height / 2), outline(head, (0, -1))]
+    elif start_part == "z" and head.x > tail.x + tail.width / 2:
+        corners = [outline(tail, (1, 0)), (head.x, tail.y), outline(head, (0, -1))]
     elif abs(tail.y - head.y) < 1:
         corners = [outline(tail, (1, 0)), outline(head, (-1, 0))]
     elif abs(tail.x - head.x) < 1:
@@ -196,15 +277,23 @@ def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: 
     )
 
 
-def _set_anchors(block: Block, shapes: dict[str, Shape]) -> None:
+def _set_anchors(block: Block, shapes: dict[str, Shape], template: Template) -> None:
     z, h = shapes["z"], shapes["h"]
     block.anchors = {
         "x": (z.x, z.y - z.height / 2),
         "w": (z.x - z.width / 2 + 24, z.y - z.height / 2),
         "up": (h.x, h.y + h.height / 2),
-        "h": outline(z, (-1, 0)),
-        "h+": outline(h, (1, 0)),
     }
-    if "c" in shapes:
-        block.anchors["c"] = outline(shapes["f*c"], (-1, 0))
-        block.anchors["c+"] = outline(shapes["c"], (1, 0))
+    for state, (entry, leaving) in template.roads.items():
+        block.anchors[state] = outline(shapes[entry], (-1, 0))
+        block.anchors[state + "+"] = outline(shapes[leaving], (1, 0))
+    if "kept" in shapes:
+        block.anchors[f"h {z.id}"] = outline(z, (-1, 0))
+    if "inner" in shapes:
+        reset, inner = shapes["reset"], shapes["inner"]
+        block.anchors[f"h {reset.id}"] = outline(reset, (0, -1))
+        block.ways[f"h {reset.id}"] = [(reset.x, _RESET_LANE - template.center[1])]
+        block.anchors[f"w {inner.id}"] = (inner.x + 8, inner.y - inner.height / 2)
+    if "o*tanh_c" in shapes:
+        below = next(shape for shape in block.shapes if shape.id == f"{h.id}·")
+        block.anchors[f"w {h.id}"] = (below.x - 9, below.y - below.height / 2)

@@ -24,9 +24,9 @@ def add_context(
     _mark_starts(graph)
 
 
-def _entry_parts(graph: Graph) -> dict[Place, dict[str, str]]:
-    """By cell: the item that takes x and h in, and the one that takes c in."""
-    found: dict[Place, dict[str, str]] = {}
+def _entry_parts(graph: Graph) -> dict[Place, dict[str, list[str]]]:
+    """By cell: the items that take x, h and c in; first the one on the state's road."""
+    found: dict[Place, dict[str, list[str]]] = {}
     for item in graph.items.values():
         place = item.place
         if place.step is None or item.kind in {"weight", "leaf", "carried", "input"}:
@@ -34,16 +34,22 @@ def _entry_parts(graph: Graph) -> dict[Place, dict[str, str]]:
         parts = found.setdefault(place, {})
         if graph.level == "module" or item.kind == "bar":
             if item.roles & {"h"} or item.kind == "bar":
-                parts["h"] = parts["c"] = item.id
-            parts.setdefault("x", item.id)
+                parts["h"] = parts["c"] = [item.id]
+            parts.setdefault("x", [item.id])
         elif item.part == "z":
-            parts["h"] = parts["x"] = item.id
+            parts.setdefault("h", []).append(item.id)
+            parts["x"] = [item.id]
         elif item.part in {"f*c", "c*f"}:
-            parts["c"] = item.id
+            parts["c"] = [item.id]
+        elif item.part == "kept":
+            parts.setdefault("h", []).insert(0, item.id)
+    for item in graph.items.values():  # a GRU whose reset gate acts on h itself
+        if item.part == "inner" and graph.level == "cell":
+            found[item.place]["h"].append(f"{item.place}:reset")
     for item in graph.items.values():  # where input and state are not added up into one z
         port = _PORTS.get(item.part.partition(".")[0])
         if port is not None and item.place in found and found[item.place].keys() & {"x", "h"}:
-            found[item.place][port] = item.id
+            found[item.place][port] = [item.id]
     return found
 
 
@@ -60,7 +66,8 @@ def _add_inputs(graph: Graph) -> None:
             continue
         item = Item(f"x:{place}", "input", place, "x")
         graph.items[item.id] = item
-        graph.edges[item.id, parts["x"], "input", 0] = Edge(item.id, parts["x"], "input", count=0)
+        (reader,) = parts["x"]
+        graph.edges[item.id, reader, "input", 0] = Edge(item.id, reader, "input", count=0)
 
 
 def _add_carried(
@@ -89,7 +96,8 @@ def _add_carried(
             if kind not in parts or place.step == BAR:
                 continue
             if place.step == FOLDED or (place, kind) not in arrived:
-                _carry_in(graph, place, kind, sign, parts[kind], starts)
+                for entry in parts[kind]:
+                    _carry_in(graph, place, kind, sign, entry, starts)
 
 
 def _carry_in(

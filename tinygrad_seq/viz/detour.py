@@ -9,7 +9,8 @@ from tinygrad_seq.viz.picture import Point
 
 __all__ = ["around"]
 
-ROOM = 6.0  # beside the blocks, within the frame of the column
+# Lanes beside the blocks, within the frame of the column; a third is that of states.
+INPUT_LANE, LANE = 3.0, 6.5
 
 
 def around(grid: Grid, edge: Edge, column: Column, corners: list[Point]) -> list[Point]:
@@ -24,6 +25,6 @@ def around(grid: Grid, edge: Edge, column: Column, corners: list[Point]) -> list
     ):
         return corners
     middle, width = grid.x[column]
-    side = middle + width / 2 + ROOM
+    side = middle + width / 2 + (INPUT_LANE if edge.kind == "input" else LANE)
     out, back = low + 9, high - 15
     return [(x, low), (x, out), (side, out), (side, back), (x, back), (x, high)]

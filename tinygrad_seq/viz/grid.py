@@ -22,7 +22,7 @@ BlockMaker = Callable[[list[Item], Place], Block]
 
 GAP = 52.0  # between columns: room for the names of the states
 AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
-PAD = 11.0  # between a block and the frame of its time step
+PAD = 14.0  # between a block and the frame of its time step
 
 
 class Grid:
@@ -105,6 +105,10 @@ class Grid:
     def anchor(self, item: str, port: str) -> Point:
         """Where a wire meets an item."""
         return self.blocks[self.where[item]].anchor(item, port)
+
+    def way(self, item: str, port: str) -> list[Point]:
+        """Corners between the left of a block and the point where a wire meets an item."""
+        return self.blocks[self.where[item]].ways.get(f"{port} {item}", [])
 
     def column(self, item: str) -> Column:
         """The column of an item that has a time step."""

@@ -80,6 +80,8 @@ class Item:
         ``"input"``, ``"carried"`` or ``"bar"``.
     count : int
         Recorded nodes that it stands for.
+    inner : set of str
+        Names of modules called within the cell, a normalisation for instance.
     values, gradients : dict
         Norms by role (``"h"``, ``"c"``, ...; ``""`` for the last node without one).
     """
@@ -91,6 +93,7 @@ class Item:
     count: int = 0
     ops: dict[str, int] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
+    inner: set[str] = field(default_factory=set)
     shape: Any = None
     dtype: str = ""
     values: dict[str, Span] = field(default_factory=dict)

@@ -24,7 +24,9 @@ Key = tuple[Place, str]
 User = tuple[Key, "int | None"]
 """What uses a node, and at which real time step."""
 
-_ABSORBING = {"z", "logits", "loss"}  # roles that stand for the untagged nodes leading up to them
+# Roles that stand for the untagged nodes leading up to them.
+_ABSORBING = {"z", "n", "tanh_c", "logits", "loss"}
+_SUMMED = {"z", "xW", "hW"}  # at cell level one part: all affine maps of a cell
 _PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
 _LEAVES = ("weight:", "leaf:")
 
@@ -51,6 +53,16 @@ def picked(node: Node) -> Node | None:
     return stack.parents[index] if stack.params["axis"] == 0 else node
 
 
+def _piece(node: Node) -> Node | None:
+    """The weight that a node is a piece of, split off."""
+    if node.op is not ITEM or node.parents[0] is None or node.parents[0].op is None:
+        return None
+    whole = node.parents[0]
+    cut = whole.op is not None and whole.op.name == "split"
+    origin = whole.parents[0] if cut else None
+    return origin if origin is not None and origin.op is None else None
+
+
 class Keys:
     """Answers for the nodes of one graph.
 
@@ -61,18 +73,31 @@ class Keys:
         Maps a time step to the one it is drawn at.
     leaves : list of Node
         Oldest first.
+    cells : set of (path, layer)
+        Rows that have a state h: modules called within their steps are part of them.
     """
 
-    def __init__(self, level: str, shown: Callable[[int], Step], leaves: list[Node]) -> None:
+    def __init__(
+        self,
+        level: str,
+        shown: Callable[[int], Step],
+        leaves: list[Node],
+        cells: set[tuple[str, int | None]],
+    ) -> None:
         self.level = level
         self.shown = shown
+        self.cells = cells
+        self._homes: dict[tuple[str, int | None], str] = {}
         self._counters: dict[tuple[Place, int | None, str], int] = {}
         self._leaves = _leaf_names(leaves)
 
     def origin(self, parent: Node | None) -> Node | None:
-        """Where an operand comes from: an entry picked from a stack is what was stacked."""
+        """Where an operand comes from: an entry picked from a stack is what was stacked.
+
+        So is a piece of a weight that weight.
+        """
         while parent is not None and self.level != "op":
-            found = picked(parent)
+            found = _piece(parent) or picked(parent)
             if found is parent:
                 break
             parent = found
@@ -99,7 +124,7 @@ class Keys:
         if real is None:
             return self._timeless(node, single, feeds_steps)
         step = self.shown(real)
-        place = Place(scope.path, scope.layer, step)
+        place = Place(self.home(scope.path, scope.layer), scope.layer, step)
         if self.level == "module" or step == BAR:
             return place, ""
         if self.level == "cell":
@@ -107,6 +132,21 @@ class Keys:
         label = node.role or node.op.name
         number = self._numbered(place, real, label)
         return place, label if node.role and number.endswith(".0") else number
+
+    def home(self, path: str, layer: int | None) -> str:
+        """The path of the cell that a module belongs to, if it is called within one's steps."""
+        if layer is None or (path, layer) in self.cells:
+            return path
+        known = self._homes.get((path, layer))
+        if known is None:
+            outer, known = path, path
+            while outer:
+                outer = outer.rpartition(".")[0]
+                if (outer, layer) in self.cells:
+                    known = outer
+                    break
+            self._homes[path, layer] = known
+        return known
 
     def _numbered(self, place: Place, step: int | None, label: str) -> str:
         """A label with its number, from the newest, among equal ones at one real step."""
@@ -135,9 +175,9 @@ class Keys:
         """The part of a cell that a node belongs to."""
         assert node.op is not None
         if node.role:
-            return node.role
+            return "z" if node.role in _SUMMED else node.role
         parent = node.parents[0] if node.parents else None
-        if node.op.name == "split" and parent is not None and parent.role == "z":
+        if node.op.name == "split" and parent is not None and parent.role in _SUMMED:
             return "z"
         if single is not None and single[1] == node.scope.step:
             there, part = single[0]
@@ -147,6 +187,8 @@ class Keys:
         if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
             # Named by what is multiplied; a constant beside the forget gate is the carried c.
             return "*".join(role or "c" for role in roles)
+        if node.op.name == "subtract" and "u" in roles:
+            return "1-u"
         return self._numbered(place, node.scope.step, node.op.name)
 
 

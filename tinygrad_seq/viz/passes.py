@@ -64,7 +64,12 @@ def build(
     taken = {node.scope.step for node in nodes if node.op is not None}
     steps = sorted(step for step in taken if step is not None)
     shown = _time_map(view, steps)
-    keys = Keys(level, shown, [node for node in nodes if node.op is None])
+    cells = {
+        (node.scope.path, node.scope.layer)
+        for node in nodes
+        if node.role == "h" and node.scope.step is not None
+    }
+    keys = Keys(level, shown, [node for node in nodes if node.op is None], cells)
     graph = Graph(view, level, length=steps[-1] + 1 if steps else 0, recorded=len(nodes))
     graph.steps = list(dict.fromkeys(shown(step) for step in steps))
     folding = _Folding(graph, keys, trace)
@@ -160,6 +165,10 @@ class _Folding:
         self._oldest[name] = node.seq
         leads_out = is_root or any(head != name for head, _, _ in pending.edges)
         _count_node(item, node, leads_out, self.trace)
+        if node.op is not None and item.place.step is not None:
+            inner = node.scope.path[len(key[0].path) :]
+            if inner:
+                item.inner.add(inner.removeprefix("."))
         if self.trace is not None and node.role in SERIES and node.scope.step is not None:
             self._note_series(node, self.trace)
         self._flush(item, node, pending)
@@ -222,7 +231,7 @@ class _Folding:
         """Whether the constant that a cell carries in is zero, where that is known."""
         op, scope = node.op, node.scope
         assert op is not None and scope.step is not None
-        if node.role or op.name not in {"matmul", "multiply"}:
+        if node.role not in {None, "hW"} or op.name not in {"matmul", "multiply"}:
             return
         step = self.keys.shown(scope.step)
         if step == BAR:
@@ -297,4 +306,5 @@ def _edge_type(node: Node, origin: Node) -> tuple[str, int]:
 
 def _slot(node: Node) -> str:
     """Which state an operand of a cell's first operation is: c is multiplied, h is projected."""
-    return "c" if node.op is not None and node.op.name == "multiply" else "h"
+    multiplied = node.op is not None and node.op.name == "multiply" and node.role is None
+    return "c" if multiplied else "h"  # a GRU multiplies h too, in products that have a role

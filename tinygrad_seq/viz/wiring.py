@@ -7,7 +7,7 @@ from typing import Any
 from tinygrad_seq.viz.columns import Column, RowKey
 from tinygrad_seq.viz.detour import around
 from tinygrad_seq.viz.grid import GAP, PAD, Grid
-from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item
+from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item, Step
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
 from tinygrad_seq.viz.style import Theme, number, subscript
 from tinygrad_seq.viz.weights import weight_boxes
@@ -35,6 +35,7 @@ class Wiring:
         self.grid, self.theme, self.weights, self.both = grid, theme, weights, both
         self.graph, self.picture = grid.graph, grid.picture
         self._roads: dict[str, int] = {}
+        self._on_road: set[tuple[str, str, tuple[RowKey, Step]]] = set()
 
     def connect(self) -> None:
         """Draw every edge between blocks."""
@@ -71,7 +72,9 @@ class Wiring:
 
     def _connect(self, edge: Edge) -> None:
         head, tail = self.graph.items[edge.head], self.graph.items[edge.tail]
-        if tail.kind in {"carried", "start"}:
+        if self._branches_off(edge):
+            self._branch(edge, tail)
+        elif tail.kind in {"carried", "start"}:
             self._carried(edge, tail)
         elif head.kind == "start":
             return  # named in the label of the start
@@ -126,6 +129,46 @@ class Wiring:
         return x - width / 2 - PAD, x + width / 2 + PAD
 
     # -- states ---------------------------------------------------------------------------------
+
+    def _branches_off(self, edge: Edge) -> bool:
+        """Whether the state goes on its road into the same block, and here beside it too."""
+        if edge.kind not in {"h", "c"} or edge.head not in self.grid.where:
+            return False
+        if not self._on_road:
+            self._on_road = {
+                (e.tail, e.kind, self.grid.where[e.head])
+                for e in self.graph.edges.values()
+                if e.head in self.grid.where and self._enters_by_road(e)
+            }
+        key = (edge.tail, edge.kind, self.grid.where[edge.head])
+        return not self._enters_by_road(edge) and key in self._on_road
+
+    def _enters_by_road(self, edge: Edge) -> bool:
+        block = self.grid.blocks[self.grid.where[edge.head]]
+        return block.anchors.get(edge.kind) == block.anchor(edge.head, edge.kind)
+
+    def _branch(self, edge: Edge, tail: Item) -> None:
+        """From the road to another node of the block, along the inside of its frame."""
+        where = self.grid.where[edge.head]
+        way = -1 if where[0] in self.grid.backwards else 1
+        x = self._frame(self.grid.column(edge.head))[way < 0] + way * 4
+        end = self.grid.anchor(edge.head, edge.kind)
+        corners = [*self.grid.way(edge.head, edge.kind), end]
+        road = self.grid.blocks[where].anchors[edge.kind][1]
+        before = tail.kind in {"carried", "start"}
+        wire = self._wire(
+            edge,
+            [(x, road), (x, corners[0][1]), *corners],
+            color=self._color(edge.kind),
+            pen=1.8 if before else 2.2,
+            dashed=edge.cut or tail.kind == "carried",
+        )
+        if before:
+            wire.tail = self._start_name(tail, edge.kind)
+
+    @staticmethod
+    def _start_name(item: Item, kind: str) -> str:
+        return item.id if item.kind == "carried" else f"{item.id}·{kind}"
 
     def _ends(self, edge: Edge) -> tuple[Point, Point, int]:
         """Where a state leaves and arrives, and on which side its name goes."""
@@ -207,7 +250,7 @@ class Wiring:
         line = Line(text, 11, color=color)
         width = line.width + 6
         x = side - way * ((44 if step == FOLDED else 24) + width / 2)
-        name = item.id if item.kind == "carried" else f"{item.id}·{edge.kind}"
+        name = self._start_name(item, edge.kind)
         shape = Shape(name, x, end[1], width, 16, [line], "text", tooltip=item_tooltip(item))
         shape.classes = "carried"
         self.picture.shapes.append(shape)
