@@ -36,7 +36,7 @@ MAY_READ: dict[str, set[str]] = {
     "optim": BELOW_NN,
     "data": {"errors"},
     "flow": BELOW_NN,
-    "viz": {"errors", "engine", "ops", "tensor", "transforms"},
+    "viz": BELOW_NN | {"nn"},
     "train": BELOW_TRAIN | {"viz"},
     FACE: BELOW_TRAIN | {"viz", "train"},
     # Leaves: they may read what users see, and nothing else reads them.

@@ -39,6 +39,12 @@ class Scope(NamedTuple):
     step: int | None = None
     """Time step t of an unrolled sequence."""
 
+    @property
+    def place(self) -> str:
+        """Module path and layer in short, ``"rnn.l0"``; ``""`` where there are none."""
+        layer = "" if self.layer is None else f"l{self.layer}"
+        return ".".join(part for part in (self.path, layer) if part)
+
     def __str__(self) -> str:
         parts = [f"module {self.path}"] if self.path else []
         if self.layer is not None:

@@ -87,8 +87,7 @@ def _place(node: Node) -> tuple[str, int | None]:
 
 
 def _name(node: Node, chains: list[Chain]) -> str:
-    path, layer = _place(node)
-    name = ".".join(part for part in (path, "" if layer is None else f"l{layer}") if part) or "h"
+    name = node.scope.place or "h"
     others = sum(chain.name.split(" ")[0] == name for chain in chains)
     return f"{name} ({others + 1})" if others else name
 

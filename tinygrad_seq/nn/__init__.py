@@ -13,7 +13,7 @@ from tinygrad_seq.nn.attention import (
 from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.layers import Dropout, Embedding, Linear
-from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential
+from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential, evaluating
 from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
 from tinygrad_seq.nn.recurrent import GRU, LSTM, RNN
 from tinygrad_seq.nn.seq2seq import (
@@ -60,6 +60,7 @@ __all__ = [
     "beam_search",
     "causal_mask",
     "detach",
+    "evaluating",
     "generate",
     "init",
     "length_mask",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.mode import current_mode, scope
+from tinygrad_seq.engine.mode import current_mode, no_grad, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["Module", "ModuleList", "Parameter", "Sequential"]
+__all__ = ["Module", "ModuleList", "Parameter", "Sequential", "evaluating"]
 
 
 class Parameter(Tensor):
@@ -209,6 +210,30 @@ class Module:
         for name, module in self._modules.items():
             lines += [f"  {name}: " + repr(module).replace("\n", "\n  ")]
         return "\n".join(lines)
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Evaluation mode and no recording in the block; each module's own mode is put back after.
+
+    Examples
+    --------
+    >>> from tinygrad_seq import nn
+    >>> drop = nn.Dropout(0.5)
+    >>> with nn.evaluating(drop):
+    ...     drop.training
+    False
+    >>> drop.training
+    True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class ModuleList(Module):

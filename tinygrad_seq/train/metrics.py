@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq import nn, ops
-from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.errors import ConfigError, DataError
+from tinygrad_seq.nn import evaluating
 
 __all__ = ["Evaluation", "MetricsTable", "evaluate", "evaluating"]
 
@@ -41,30 +40,6 @@ class Evaluation(NamedTuple):
     def bits(self) -> float:
         """Per character, base 2."""
         return self.nats / math.log(2)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no recording in the block; each module's own mode is put back after.
-
-    Examples
-    --------
-    >>> from tinygrad_seq import nn, train
-    >>> drop = nn.Dropout(0.5)
-    >>> with train.evaluating(drop):
-    ...     drop.training
-    False
-    >>> drop.training
-    True
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def evaluate(

@@ -1,7 +1,8 @@
-"""Drawings of recorded graphs in which time is a fact, not a guess."""
+"""Drawings of recorded graphs in which time is a fact, and pages of what the units of a model do."""
 
 from tinygrad_seq.viz.api import draw, draw_model
+from tinygrad_seq.viz.celltext import CellText, cell_text
 from tinygrad_seq.viz.render import Drawing
 from tinygrad_seq.viz.trace import Trace
 
-__all__ = ["Drawing", "Trace", "draw", "draw_model"]
+__all__ = ["CellText", "Drawing", "Trace", "cell_text", "draw", "draw_model"]

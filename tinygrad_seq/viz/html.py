@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tinygrad_seq.viz.ir import BAR, FOLDED, Graph, Step
 from tinygrad_seq.viz.style import Theme
 
-__all__ = ["page", "page_data"]
+__all__ = ["embedded", "filled", "page", "page_data"]
 
 
 def page_data(graph: Graph, theme: Theme) -> dict[str, Any]:
@@ -48,13 +49,10 @@ def _extent(graph: Graph, step: Step) -> tuple[int, int]:
 
 def page(svg: str, title: str, data: dict[str, Any], theme: Theme) -> str:
     """The page around an SVG. Loads nothing, and its policy forbids that it ever would."""
-    import html
-    import json
+    from html import escape
 
-    inline = svg[svg.index("<svg") :]
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    filled = {
-        "title": html.escape(title),
+    fields = {
+        "title": escape(title),
         "theme": theme.name,
         "background": theme.background,
         "ink": theme.ink,
@@ -62,13 +60,25 @@ def page(svg: str, title: str, data: dict[str, Any], theme: Theme) -> str:
         "panel": theme.panel,
         "faint": theme.faint,
         "gradient": theme.gradient,
-        "svg": inline,
-        "data": text.replace("<", "\\u003c"),
+        "svg": svg[svg.index("<svg") :],
+        "data": embedded(data),
     }
-    template = Path(__file__).with_name("page.html").read_text("utf-8")
-    pieces = template.split("{{")
+    return filled("page.html", fields)
+
+
+def embedded(data: Any) -> str:
+    """JSON for a script element: no string in it can end the element."""
+    import json
+
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def filled(template: str, fields: Mapping[str, str]) -> str:
+    """A template of this folder with its ``{{names}}`` filled in, once: fields stay literal."""
+    pieces = Path(__file__).with_name(template).read_text("utf-8").split("{{")
     made = [pieces[0]]
     for piece in pieces[1:]:
         name, _, rest = piece.partition("}}")
-        made += [filled[name], rest]
+        made += [fields[name], rest]
     return "".join(made)

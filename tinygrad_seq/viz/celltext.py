@@ -1,0 +1,356 @@
+"""A text coloured by what one unit of a model does: after Karpathy, Johnson and Fei-Fei (2015)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.errors import ConfigError, DataError, ShapeError
+from tinygrad_seq.viz.activations import QUANTITIES, connectivity, read
+from tinygrad_seq.viz.html import embedded, filled
+from tinygrad_seq.viz.properties import Correlation, correlate, text_properties
+from tinygrad_seq.viz.style import THEMES
+
+if TYPE_CHECKING:
+    from tinygrad_seq.nn import Module
+
+__all__ = ["CellText", "cell_text"]
+
+MAX_BYTES = 48_000_000
+_LEVELS = 63  # 0 .. 62: one character of this alphabet per value, and 0 in the middle of -1 .. 1
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_DECADES = 3  # of connectivity that are told apart
+_BITS_PER_LEVEL = 0.25
+
+
+class _Symbols(Protocol):
+    """A vocabulary, as far as it is needed."""
+
+    @property
+    def symbols(self) -> Any: ...
+    def encode(self, text: str) -> Any: ...
+
+
+@dataclass(frozen=True)
+class CellText:
+    """What a model does at every character of a text, and the page that shows it.
+
+    T characters, H units in a layer, V symbols.
+
+    Attributes
+    ----------
+    title : str
+    symbols : tuple of str
+        All V.
+    ids : ndarray (T,)
+        The text.
+    values : dict
+        By layer (``"rnn.l0"``) and quantity (``"h"``, ``"tanh_c"``, ``"i"``, ``"f"``, ``"o"``,
+        ``"g"``; of a GRU ``"r"``, ``"u"``, ``"n"``), the activations (T, H): entry t follows from
+        the characters up to t.
+    log_probabilities : ndarray (T, V)
+        Of the character after each, natural logarithm.
+    connectivity : ndarray (T, K) or None
+        Entry (t, k): the norm of d log p(target_t) / d x_{t-k}; see :func:`cell_text`.
+    properties : dict
+        By name, numbers (T,).
+    target : str
+        Whose log probability was differentiated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import data, train, viz
+    >>> vocabulary = data.Vocabulary.from_text('say "hello"')
+    >>> model = train.CharLM(len(vocabulary), 8, 2, rng=np.random.default_rng(0))
+    >>> seen = viz.cell_text(model, 'say "hello"', vocabulary)
+    >>> seen.values["rnn.l1", "f"].shape, seen.connectivity.shape
+    ((11, 8), (11, 11))
+    >>> best = seen.correlations("inside quotes")[0]
+    >>> -1 <= best.r <= 1
+    True
+    """
+
+    title: str
+    symbols: tuple[str, ...]
+    ids: Array
+    values: dict[tuple[str, str], Array]
+    log_probabilities: Array
+    connectivity: Array | None
+    properties: dict[str, Array]
+    target: str = "next"
+
+    def correlations(self, name: str, top: int = 5) -> list[Correlation]:
+        """The units that correlate most with a property, strongest first."""
+        if name not in self.properties:
+            known = ", ".join(map(repr, self.properties))
+            raise ConfigError("correlations: property", expected=known, got=repr(name))
+        return correlate(self.values, self.properties[name], top)
+
+    def html(self) -> str:
+        """The page, one file that loads nothing from elsewhere.
+
+        An activation takes one byte: 63 levels from -1 to 1 (or 0 to 1), so what the page shows
+        is within 0.016 (0.008) of the value.
+        """
+        from html import escape
+
+        data = _page_data(self)
+        colors = {
+            name: {
+                "paper": theme.background,
+                "ink": theme.ink,
+                "faint": theme.faint,
+                "line": theme.panel_line,
+                "panel": theme.panel,
+                "low": theme.h,
+                "high": theme.c,
+                "gradient": theme.gradient,
+            }
+            for name, theme in THEMES.items()
+        }
+        return filled(
+            "celltext.html",
+            {
+                "title": escape(self.title),
+                "data": embedded(data | {"colors": colors}),
+                "light": _variables(colors["light"]),
+                "dark": _variables(colors["dark"]),
+            },
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page; the name must end in .html."""
+        target = Path(path)
+        if target.suffix.lower() not in {".html", ".htm"}:
+            raise ConfigError(
+                f"CellText.save: {target.name}",
+                expected="a name ending in .html",
+                got=target.suffix or "no suffix",
+            )
+        target.write_bytes(self.html().encode("utf-8", "replace"))
+        return target
+
+    def __repr__(self) -> str:
+        return f"<CellText {self.title!r}, {len(self.ids):,} characters>"
+
+
+def cell_text(
+    model: Module,
+    text: str,
+    vocabulary: _Symbols,
+    *,
+    quantities: Iterable[str] | None = None,
+    properties: Mapping[str, npt.ArrayLike | Callable[[Any], npt.ArrayLike]] | None = None,
+    horizon: int = 64,
+    target: str = "next",
+    title: str = "",
+) -> CellText:
+    r"""Run a character model over a text, and keep what each of its units does.
+
+    Parameters
+    ----------
+    model : Module
+        ``model(tokens (T, N), state) -> (logits (T, N, V), state)``, reading from left to right.
+        It is run in evaluation mode; its parameters, gradients and generators are left alone.
+    text : str
+        T >= 2 characters; a few thousand are comfortable to read.
+    vocabulary : Vocabulary
+        The one that the model was trained with.
+    quantities : iterable of str, optional
+        Which of ``h, tanh_c, c, i, f, o, g`` (LSTM) or ``h, r, u, n`` (GRU) to keep; by default
+        all but the unbounded c.
+    properties : mapping, optional
+        Properties of the text to look for besides those of
+        :data:`~tinygrad_seq.viz.properties.PROPERTIES`: by name, T numbers, or a function of
+        the list of characters.
+    horizon : int
+        K, how many characters back the connectivity reaches; 0 leaves it out.
+    target : {"next", "likeliest"}
+        Whose log probability the connectivity differentiates: the character that does come
+        next (after the last one, the likeliest), or always the likeliest.
+    title : str
+        Of the page.
+
+    Returns
+    -------
+    CellText
+        ``.save("cells.html")`` writes the page; ``.correlations(name)`` lists units.
+
+    Raises
+    ------
+    DataError
+        If the text has fewer than two characters, or one that the vocabulary lacks.
+    ShapeError
+        If the model's logits are not as many as the symbols, or a property has another length.
+    ConfigError
+        For an unknown option, a model that reads backwards, or a page that would come to more
+        than 48 MB.
+    GraphError
+        If nothing in the model is a recurrent unit.
+
+    Notes
+    -----
+    Gates are those of the composed cells: their values, not a reconstruction. Connectivity
+    (t, k) is ``|| d log p(target_t) / d x_{t-k} ||``, with x_s the one-hot row of character s, by
+    backpropagation: exact, in the model's dtype. It answers how much the prediction would change
+    if that input changed a little, not what would happen with another character there.
+    """
+    roles = [role for role in QUANTITIES if role != "c"] if quantities is None else list(quantities)
+    unknown = [role for role in roles if role not in QUANTITIES]
+    if unknown or not roles:
+        raise ConfigError(
+            "cell_text: quantities", expected=", ".join(QUANTITIES), got=unknown or "none"
+        )
+    if target not in ("next", "likeliest"):
+        raise ConfigError(
+            "cell_text: target", expected="'next' or 'likeliest'", got=repr(target)
+        )
+    if horizon < 0:
+        raise ConfigError("cell_text: horizon", expected="an integer >= 0", got=horizon)
+    ids = np.asarray(vocabulary.encode(text))
+    if len(ids) < 2:
+        raise DataError("cell_text: text", expected="at least 2 characters", got=len(ids))
+    symbols = tuple(vocabulary.symbols)
+    seen = read(model, ids, roles)
+    if seen.logits.shape[1] != len(symbols):
+        raise ShapeError(
+            "cell_text: the model and the vocabulary do not belong together",
+            expected=f"logits of {len(symbols)} symbols",
+            got=seen.logits.shape[1],
+        )
+    scores = seen.logits.astype(np.float64)
+    scores -= scores.max(axis=1, keepdims=True)
+    scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    likeliest = scores.argmax(axis=1)
+    targets = likeliest if target == "likeliest" else np.append(ids[1:], likeliest[-1])
+    reach = connectivity(model, ids, targets, seen, horizon) if horizon else None
+    measured = text_properties([symbols[i] for i in ids], properties)
+    return CellText(title or "cells", symbols, ids, seen.values, scores, reach, measured, target)
+
+
+# -- what goes into the page ----------------------------------------------------------------------
+
+
+def legible(symbol: str) -> str:
+    """A character as it can be seen: blanks, controls and lone accents get a sign.
+
+    Examples
+    --------
+    >>> [legible(symbol) for symbol in " a\\n\\t\\x00\\u0301"]
+    ['␣', 'a', '↵', '⇥', '␀', '◌́']
+    """
+    special = {" ": "␣", "\n": "↵", "\t": "⇥", "\x7f": "␡"}
+    if symbol in special:
+        return special[symbol]
+    if ord(symbol) < 32:
+        return chr(0x2400 + ord(symbol))
+    category = unicodedata.category(symbol)
+    if category in {"Mn", "Me"}:
+        return f"◌{symbol}"
+    return f"U+{ord(symbol):04X}" if category[0] in "CZ" else symbol
+
+
+def _page_data(seen: CellText) -> dict[str, Any]:
+    size = sum(block.size for block in seen.values.values())
+    if size > MAX_BYTES:
+        raise ConfigError(
+            "cell_text: a page too large to open",
+            expected=f"at most {MAX_BYTES / 1e6:.0f} MB: characters x units x quantities",
+            got=f"{size / 1e6:.0f} MB",
+            hint="a shorter text, or fewer quantities=",
+        )
+    blocks, cells, start = [], [], 0
+    for (layer, role), block in seen.values.items():
+        quantity = QUANTITIES[role]
+        top = max(1.0, float(np.abs(block).max()))  # a relu, a raw cell: whatever they come to
+        shares = block / top if quantity.gate else (block / top + 1) / 2
+        cells.append(_packed(shares.T))
+        blocks.append(
+            {
+                "layer": layer,
+                "role": role,
+                "label": quantity.label,
+                "gate": quantity.gate,
+                "top": top,
+                "units": block.shape[1],
+                "start": start,
+            }
+        )
+        start += block.size
+    places = {key: index for index, key in enumerate(seen.values)}
+    order = np.argsort(-seen.log_probabilities, axis=1, kind="stable")[:, :5]
+    chances = np.exp(np.take_along_axis(seen.log_probabilities, order, axis=1))
+    actual = seen.log_probabilities[np.arange(len(seen.ids) - 1), seen.ids[1:]]
+    bits = np.append(-actual / np.log(2), 0.0)
+    return {
+        "glyphs": [legible(symbol) for symbol in seen.symbols],
+        "line_break": seen.symbols.index("\n") if "\n" in seen.symbols else -1,
+        "ids": seen.ids.tolist(),
+        "levels": _LEVELS,
+        "blocks": blocks,
+        "values": "".join(cells),
+        "guesses": order.ravel().tolist(),
+        "per_character": order.shape[1],
+        "chances": _packed(chances),
+        "bits": _packed(bits / (_BITS_PER_LEVEL * (_LEVELS - 1))),
+        "bits_per_level": _BITS_PER_LEVEL,
+        "reach": None if seen.connectivity is None else _reach(seen),
+        "properties": [_property(name, seen, places) for name in seen.properties],
+    }
+
+
+def _packed(shares: Array) -> str:
+    """Numbers of 0 .. 1 as one character each."""
+    letters = np.frombuffer(_ALPHABET.encode(), np.uint8)
+    with np.errstate(invalid="ignore"):
+        levels = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * (_LEVELS - 1)).astype(np.intp)
+    return letters[levels].tobytes().decode()
+
+
+def _reach(seen: CellText) -> dict[str, Any]:
+    """Shares of the largest in the row, on a logarithmic scale, and how far back half of it is."""
+    connected = seen.connectivity
+    assert connected is not None
+    sizes = np.nan_to_num(connected)
+    likeliest = "log p of the likeliest next character"
+    next_one = "log p of the character that came next (at the end: of the likeliest)"
+    largest = sizes.max(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = 1 + np.log10(sizes / largest) / _DECADES
+    whole = sizes[connected.shape[1] - 1 :].sum(axis=0)  # positions with a full horizon behind
+    running = np.cumsum(whole) / max(float(whole.sum()), np.finfo(float).tiny)
+    return {
+        "of": next_one if seen.target == "next" else likeliest,
+        "horizon": connected.shape[1],
+        "decades": _DECADES,
+        "cells": _packed(np.where(np.isfinite(shares), shares, 0.0)),
+        "largest": [float(f"{value:.3g}") for value in largest[:, 0]],
+        "within": {f"{share:.0%}": int(np.searchsorted(running, share)) for share in (0.5, 0.9)},
+    }
+
+
+def _property(name: str, seen: CellText, places: dict[tuple[str, str], int]) -> dict[str, Any]:
+    values = seen.properties[name]
+    top = float(np.abs(values).max()) or 1.0
+    return {
+        "name": name,
+        "cells": _packed(values / top),
+        "top": top,
+        "units": [
+            [places[found.layer, found.quantity], found.unit]
+            + [round(r, 3) if np.isfinite(r) else None for r in found[3:]]
+            for found in seen.correlations(name)
+        ],
+    }
+
+
+def _variables(colors: dict[str, str]) -> str:
+    return " ".join(f"--{name}: {color};" for name, color in colors.items())
