@@ -40,7 +40,8 @@ def test_train_then_sample(capsys):
     place = Path("runs/cat-lstm-1x5")
     made = {path.name for path in place.iterdir()}
     assert {LAST, "best.safetensors", "metrics.csv", "samples.txt", "summary.json"} <= made
-    assert {"report.html", "loss.png", "unrolled.svg"} <= made
+    assert {"report.html", "cells.html", "loss.png", "unrolled.svg"} <= made
+    assert '<a href="cells.html">' in (place / "report.html").read_text("utf-8")
     said = capsys.readouterr().out
     for part in ("BLAS", "parameters", "order-0", "order-3", "bits/char", str(place)):
         assert part in said or part.lower() in said.lower()
@@ -57,6 +58,37 @@ def test_train_then_sample(capsys):
     assert capsys.readouterr().out == first
     run(f"sample {place / LAST} --length 0")
     assert capsys.readouterr().out == "\n"
+    assert tree() == before
+
+
+def test_cells_of_a_run(capsys):
+    run(f"train --text cat.txt {SMALL} --run-name cat")
+    place = Path("runs/cat/cells.html")
+    of_the_report = place.read_bytes()
+    place.unlink()
+    capsys.readouterr()
+    assert run("cells runs/cat --length 150 --horizon 9") == 0
+    said = capsys.readouterr().out
+    assert "150 characters" in said and str(place) in said
+    assert "position in the line" in said and "rnn.l0" in said
+    assert len(place.read_bytes()) < len(of_the_report)
+    Path("other.txt").write_text("a mat. " * 9)
+    assert run(f"cells runs/cat/{LAST} --text other.txt --out o.html --horizon 0") == 0
+    assert "other.txt" in Path("o.html").read_text("utf-8")
+    before = tree()
+    Path("strange.txt").write_text("a Mat")
+    for line, complaint in (
+        ("--text strange.txt", "'M'"),
+        ("--text missing.txt", "missing.txt"),
+        ("--length 1", "at least 2"),
+        ("--horizon -1", "horizon"),
+        ("--out nowhere/x.html", "folder that exists"),
+        ("--out x.svg", ".html"),
+    ):
+        assert run(f"cells runs/cat {line}") == 2
+        assert complaint in capsys.readouterr().err
+    assert run("cells runs/none") == 2
+    Path("strange.txt").unlink()
     assert tree() == before
 
 

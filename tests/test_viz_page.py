@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tests.browser import needs_browser, visit
 from tests.viz_models import Model, composed_loss
 from tinygrad_seq import viz
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-needs_browser = pytest.mark.skipif(
-    BROWSER is None, reason="no Chromium on the PATH (Debian: apt install chromium)"
-)
-
 PROBE = """
 <script>
-window.addEventListener("error", event => report.errors.push(String(event.message)));
-const report = { errors: [] };
 function count(selector) { return document.querySelectorAll(selector).length; }
 function enter(element) { element.dispatchEvent(new MouseEvent("mouseenter")); }
 {
@@ -64,13 +53,10 @@ function enter(element) { element.dispatchEvent(new MouseEvent("mouseenter")); }
     report.now = count("g.cluster.now");
   }
   report.requests = performance.getEntriesByType("resource").map(entry => entry.name);
-  const out = document.createElement("pre");
-  out.id = "report";
-  out.textContent = "REPORT" + JSON.stringify(report) + "END";
-  document.body.append(out);
+  finish();
 }
 </script>
-</body>"""
+"""
 
 
 def traced(view: str = "unrolled", level: str = "module", steps: int = 4):
@@ -80,45 +66,10 @@ def traced(view: str = "unrolled", level: str = "module", steps: int = 4):
     return model, trace, viz.draw(loss, view=view, level=level, trace=trace)
 
 
-def visit(page: str, folder: Path) -> dict:
-    """What the probe saw of a page in the browser."""
-    file = folder / "page.html"
-    file.write_text(page.replace("</body>", PROBE), encoding="utf-8")
-    for budget in (4_000, 20_000, 60_000):  # a loaded machine may not get there in the first
-        done = subprocess.run(
-            [
-                BROWSER,
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-dev-shm-usage",
-                "--disable-background-networking",
-                "--no-first-run",
-                f"--user-data-dir={folder / f'profile-{budget}'}",
-                "--window-size=1200,800",
-                f"--virtual-time-budget={budget}",
-                "--dump-dom",
-                file.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        found = re.search(r"REPORT(\{.*\})END</pre>", done.stdout, re.DOTALL)
-        if found is not None:
-            break
-    assert found is not None, done.stderr[-2000:]
-    text = found.group(1)
-    for entity, character in (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&")):
-        text = text.replace(entity, character)
-    return json.loads(text)
-
-
 @needs_browser
 def test_page_zooms_moves_and_follows(tmp_path):
     model, _, drawing = traced()
-    report = visit(drawing.html(), tmp_path)
+    report = visit(drawing.html(), tmp_path, PROBE)
     assert report["errors"] == []
     assert report["requests"] == []
     assert report["zoomed"] == pytest.approx(0.8)
@@ -141,7 +92,7 @@ def test_slider_shows_the_traced_norms_of_every_step(view, level, tmp_path):
     trace = viz.Trace()
     model = Model("LSTM", 2)
     loss, _ = composed_loss(model, 7, trace=trace)
-    report = visit(viz.draw(loss, view=view, level=level, trace=trace).html(), tmp_path)
+    report = visit(viz.draw(loss, view=view, level=level, trace=trace).html(), tmp_path, PROBE)
     assert report["errors"] == []
     assert report["max"] == 6
     expected: dict[tuple[int, str, str], float] = {}

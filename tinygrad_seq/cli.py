@@ -1,4 +1,4 @@
-"""The command line: ``python -m tinygrad_seq train | sample``.
+"""The command line: ``python -m tinygrad_seq train | sample | cells``.
 
 Exit status: 0 done; 2 something is wrong with what was asked for (a message says what, nothing
 was changed); 128 + N stopped by signal N, so 130 for Ctrl-C, with a checkpoint to resume from.
@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import tinygrad_seq as tgs
-from tinygrad_seq import train
+from tinygrad_seq import train, viz
+from tinygrad_seq.data import pydoc_topics, read_text, split_text
 from tinygrad_seq.errors import ConfigError, TinygradSeqError
 from tinygrad_seq.train.loop import SAMPLES
 from tinygrad_seq.train.options import RATES
+from tinygrad_seq.train.report import REPORT_FILES
 from tinygrad_seq.train.run import LAST
 
 __all__ = ["announce", "finish", "folder_of", "guarded", "main", "open_run", "train_parser"]
@@ -258,9 +260,7 @@ def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
     if run.options.minutes is not None and run.options.steps is None:
         print(f"  (the clock set the pace; for the same schedule by updates: --steps {run.step})")
     made = [
-        name
-        for name in ("report.html", "loss.png", "unrolled.svg", "metrics.csv", SAMPLES, LAST)
-        if (folder / name).exists()
+        name for name in (*REPORT_FILES, "metrics.csv", SAMPLES, LAST) if (folder / name).exists()
     ]
     print(f"\nresults in {folder}: {', '.join(made)}")
     print(f"let it write: python -m tinygrad_seq sample {folder}")
@@ -307,6 +307,61 @@ def _sample(options: argparse.Namespace) -> int:
     return 0
 
 
+# -- cells ----------------------------------------------------------------------------------------
+
+
+def _add_cells(commands: Any, name: str) -> None:
+    help_text = "colour a text by what each unit of a trained model does"
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+    parser.add_argument(
+        "--text", metavar="FILE", help="UTF-8 file to read; default: what the run held out"
+    )
+    parser.add_argument(
+        "--length", type=int, default=2000, help="characters of it, from its start (default: 2000)"
+    )
+    parser.add_argument(
+        "--horizon",
+        type=int,
+        default=64,
+        metavar="K",
+        help="how far back to ask what a prediction depends on, 0 for not at all (default: 64)",
+    )
+    parser.add_argument("--out", metavar="FILE", help="default: cells.html beside the checkpoint")
+    parser.set_defaults(command=_cells)
+
+
+def _cells(options: argparse.Namespace) -> int:
+    given = Path(options.run)
+    out = Path(options.out or (given if given.is_dir() else given.parent) / "cells.html")
+    if not out.parent.is_dir():
+        raise ConfigError("--out", expected="a file in a folder that exists", got=str(out))
+    if options.length < 2:
+        raise ConfigError("--length", expected="at least 2", got=options.length)
+    model, vocabulary, trained = train.load_char_lm(given)
+    if options.text is not None:
+        text = read_text(options.text)
+    else:
+        source = pydoc_topics() if trained.text is None else read_text(trained.text)
+        text = split_text(source, trained.validation)[1]
+    title = (
+        f"{Path(options.text or trained.text or 'pydoc_data.topics').name}, read by {given.name}"
+    )
+    seen = viz.cell_text(
+        model, text[: options.length], vocabulary, horizon=options.horizon, title=title
+    )
+    size = seen.save(out).stat().st_size
+    for name in seen.properties:
+        for unit in seen.correlations(name, top=1):
+            print(f"{name:<22} {unit.r:+.2f}  {unit}")
+    print(f"{len(seen.ids):,} characters, {size / 1e6:.1f} MB: {out}")
+    return 0
+
+
 # Each command adds its own parser and sets `command`: a function of the parsed options that
 # returns the exit status.
-COMMANDS: dict[str, Callable[[Any, str], None]] = {"train": _add_train, "sample": _add_sample}
+COMMANDS: dict[str, Callable[[Any, str], None]] = {
+    "train": _add_train,
+    "sample": _add_sample,
+    "cells": _add_cells,
+}

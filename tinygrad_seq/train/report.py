@@ -1,4 +1,4 @@
-"""What a finished run leaves to look at: loss.png, unrolled.svg, summary.json, report.html.
+"""What a finished run leaves to look at: pictures, cells.html, summary.json, report.html.
 
 All of it is made from files and a model that are already saved, and none of it is worth losing
 them: whatever fails is reported, and the rest goes on.
@@ -23,9 +23,12 @@ from tinygrad_seq.train.machine import machine
 from tinygrad_seq.train.metrics import MetricsTable, evaluating
 from tinygrad_seq.train.run import CharRun, HeldOut
 
-__all__ = ["write_report", "yardsticks"]
+__all__ = ["REPORT_FILES", "write_report", "yardsticks"]
+
+REPORT_FILES = ("report.html", "cells.html", "loss.png", "unrolled.svg")
 
 _DRAWN_STEPS = 5
+_READ = {"length": 1000, "horizon": 50}  # of cells.html: a few seconds
 _ORDERS = (0, 3)
 
 
@@ -67,7 +70,8 @@ def write_report(
     attempt("summary.json", lambda: (place / "summary.json").write_text(text, encoding="utf-8"))
     attempt("loss.png", lambda: plot_loss(place, lines))
     attempt("unrolled.svg", lambda: draw_unrolled(run, place / "unrolled.svg"))
-    attempt("report.html", lambda: _write_html(place, summary, list(problems)))
+    units = attempt("cells.html", lambda: write_cells(run, place / "cells.html"))
+    attempt("report.html", lambda: _write_html(place, summary, list(problems), units))
     return summary, problems
 
 
@@ -120,6 +124,20 @@ def draw_unrolled(run: CharRun, path: Path) -> None:
     with evaluating(run.model), enable_grad():
         drawing = viz.draw_model(run.model, ids[:-1, None], loss=loss)
     drawing.save(path)
+
+
+def write_cells(run: CharRun, path: Path) -> list[tuple[str, Any]]:
+    """Colour the first characters held out by the units of the model (cells.html).
+
+    Returns the properties of the text that units follow best, strongest first, each with its
+    :class:`~tinygrad_seq.viz.properties.Correlation`.
+    """
+    text = run.held_out_text[: _READ["length"]]
+    title = f"{run.options.model.upper()}: what its units do"
+    seen = viz.cell_text(run.model, text, run.vocabulary, horizon=_READ["horizon"], title=title)
+    seen.save(path)
+    best = [(name, found) for name in seen.properties for found in seen.correlations(name, 1)]
+    return sorted(best, key=lambda pair: -abs(pair[1].r))[:3]
 
 
 def plot_loss(folder: Path, lines: dict[int, float]) -> None:
@@ -201,7 +219,9 @@ details { margin-top: 2rem } code { font-size: .88em }
 """
 
 
-def _write_html(folder: Path, summary: dict[str, Any], problems: list[str]) -> None:
+def _write_html(
+    folder: Path, summary: dict[str, Any], problems: list[str], units: list[tuple[str, Any]] | None
+) -> None:
     options = summary["options"]
     source = options["text"] or "pydoc_data.topics"
     title = f"{options['model'].upper()} on {Path(source).name}"
@@ -220,6 +240,8 @@ def _write_html(folder: Path, summary: dict[str, Any], problems: list[str]) -> N
         _figure(folder / "loss.png", "Bits per character while training. Lower is better."),
         "<h2>What it writes</h2>",
         _samples(folder / SAMPLES),
+        "<h2>What its units do</h2>",
+        _cells(units),
         "<h2>The graph</h2>",
         _drawing(folder / "unrolled.svg"),
         _details(summary),
@@ -273,6 +295,22 @@ def _drawing(path: Path) -> str:
         "text; time runs to the right."
     )
     return f"<figure><div class=wide>{drawing}</div><figcaption>{caption}</figcaption></figure>"
+
+
+def _cells(units: list[tuple[str, Any]] | None) -> str:
+    if units is None:
+        return "<p>No page was made; see above.</p>"
+    rows = "".join(
+        f"<tr><td>{escape(name)}<td>{escape(str(unit))}<td class=n>{unit.r:+.2f}"
+        f"<td class=n>{unit.first:+.2f}, {unit.second:+.2f}"
+        for name, unit in units
+    )
+    table = "<table><tr><th>property<th>unit<th>correlation<th>on either half"
+    return (
+        '<p><a href="cells.html">The held-out text, coloured by any unit or gate</a>, with the '
+        "likeliest next characters and what each prediction depends on. Units that follow a "
+        f"property of the text most closely:</p>{table}{rows}</table>"
+    )
 
 
 def _samples(path: Path) -> str:

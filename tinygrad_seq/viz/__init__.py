@@ -1,4 +1,4 @@
-"""Drawings of recorded graphs in which time is a fact, and pages of what the units of a model do."""
+"""Drawings of recorded graphs in which time is a fact; texts coloured by what units do."""
 
 from tinygrad_seq.viz.api import draw, draw_model
 from tinygrad_seq.viz.celltext import CellText, cell_text

@@ -256,7 +256,8 @@ def _loss(logits: Tensor, last: Array, targets: Array) -> Tensor:
 
 
 def _norms(gradient: Array) -> Array:
-    return np.linalg.norm(gradient.astype(np.float64), axis=-1)
+    norms: Array = np.linalg.norm(gradient.astype(np.float64), axis=-1)
+    return norms
 
 
 class _LookUps:
@@ -272,7 +273,8 @@ class _LookUps:
         table = node.parents[0] if node.op is not None and node.op.name == "take" else None
         if table is None or not table.is_leaf:
             return
-        ids, step = node.params["ids"], len(self.nodes)
+        ids = node.params["ids"]
+        step = sum(isinstance(place, int) for place in self.nodes.values())
         if np.array_equal(ids, self.tokens):
             self.nodes[node] = slice(None)
         elif step < len(self.tokens) and np.array_equal(ids, self.tokens[step]):

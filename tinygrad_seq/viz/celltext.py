@@ -210,9 +210,7 @@ def cell_text(
             "cell_text: quantities", expected=", ".join(QUANTITIES), got=unknown or "none"
         )
     if target not in ("next", "likeliest"):
-        raise ConfigError(
-            "cell_text: target", expected="'next' or 'likeliest'", got=repr(target)
-        )
+        raise ConfigError("cell_text: target", expected="'next' or 'likeliest'", got=repr(target))
     if horizon < 0:
         raise ConfigError("cell_text: horizon", expected="an integer >= 0", got=horizon)
     ids = np.asarray(vocabulary.encode(text))
@@ -240,11 +238,11 @@ def cell_text(
 
 
 def legible(symbol: str) -> str:
-    """A character as it can be seen: blanks, controls and lone accents get a sign.
+    r"""A character as it can be seen: blanks, controls and lone accents get a sign.
 
     Examples
     --------
-    >>> [legible(symbol) for symbol in " a\\n\\t\\x00\\u0301"]
+    >>> [legible(symbol) for symbol in " a\n\t\x00\u0301"]
     ['␣', 'a', '↵', '⇥', '␀', '◌́']
     """
     special = {" ": "␣", "\n": "↵", "\t": "⇥", "\x7f": "␡"}
@@ -312,7 +310,7 @@ def _packed(shares: Array) -> str:
     letters = np.frombuffer(_ALPHABET.encode(), np.uint8)
     with np.errstate(invalid="ignore"):
         levels = np.rint(np.clip(np.nan_to_num(shares), 0, 1) * (_LEVELS - 1)).astype(np.intp)
-    return letters[levels].tobytes().decode()
+    return bytes(letters[levels].tobytes()).decode()
 
 
 def _reach(seen: CellText) -> dict[str, Any]:

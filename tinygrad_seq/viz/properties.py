@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.viz.activations import QUANTITIES
 
 __all__ = ["PROPERTIES", "Correlation", "correlate", "text_properties"]
 
@@ -165,6 +166,9 @@ class Correlation(NamedTuple):
     second: float
     """Over its second half."""
 
+    def __str__(self) -> str:
+        return f"{self.layer} {QUANTITIES[self.quantity].label} {self.unit}"
+
 
 def correlate(
     values: Mapping[tuple[str, str], Array], target: npt.ArrayLike, top: int = 5
@@ -189,9 +193,10 @@ def correlate(
     """
     aim = np.asarray(target, np.float64)
     half = len(aim) // 2
+    spans = slice(None), slice(half), slice(half, None)
     best: dict[tuple[str, int], Correlation] = {}
     for (layer, role), block in values.items():
-        parts = [_pearson(block[part], aim[part]) for part in (slice(None), slice(half), slice(half, None))]
+        parts = [_pearson(block[span], aim[span]) for span in spans]
         for unit, (r, first, second) in enumerate(zip(*parts, strict=True)):
             known = best.get((layer, unit))
             if np.isfinite(r) and (known is None or abs(r) > abs(known.r)):
