@@ -150,6 +150,53 @@ def test_padding_of_the_memory_changes_nothing(kind, problem):
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "multihead"])
+@given(problem=problems())
+def test_composed_runs_step_by_step_and_gives_the_same(kind, problem):
+    """Context, weights and every gradient; and each step's weights are a node of that step."""
+    rng, query, memory, lengths, mask = problem
+    many = kind == "multihead"
+    layer = nn.MultiheadAttention(4, 2, rng=rng, dtype=np.float64) if many else build(kind, rng)
+    cotangents = rng.standard_normal((STEPS, BATCH, 4)), rng.standard_normal(MEMORY)
+
+    def run():
+        q, m = (tgs.tensor(a, requires_grad=True) for a in (query, memory))
+        y, weights = layer(*((q, m, m) if many else (q, m)), lengths=lengths, mask=mask)
+        total = (y * cotangents[0]).sum() + (weights * cotangents[1]).sum()
+        leaves = [*layer.parameters(), q, m]
+        found = tgs.grad(total, leaves, allow_unused=True)
+        return [y, weights, *(g for g in found if g is not None)]
+
+    class Listener:
+        def __init__(self):
+            self.steps = []
+
+        def recorded(self, node, value):
+            if node.name in {"softmax", "masked_softmax"}:
+                self.steps.append(node.scope.step)
+
+        def received(self, node, cotangent):
+            pass
+
+    whole = run()
+    listener = Listener()
+    with tgs.composed(), tgs.observe(listener):
+        stepwise = run()
+    assert listener.steps == list(range(STEPS))
+    for a, b in zip(whole, stepwise, strict=True):
+        np.testing.assert_allclose(b.numpy(), a.numpy(), rtol=1e-10, atol=1e-13)
+
+
+def test_dropped_weights_are_the_same_composed():
+    x = np.random.default_rng(1).standard_normal((4, 2, 6))
+    found = []
+    for mode in (tgs.enable_grad(), tgs.composed()):
+        layer = nn.MultiheadAttention(6, 3, 0.5, rng=np.random.default_rng(0), dtype=np.float64)
+        with mode:
+            found.append(layer(x, x, x)[0].numpy())
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-12)
+
+
 def test_causal_attention_cannot_see_the_future():
     rng = np.random.default_rng(0)
     layer = nn.MultiheadAttention(6, 3, rng=rng, dtype=np.float64)

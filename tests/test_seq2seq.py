@@ -245,3 +245,18 @@ def test_bad_wirings_are_explained():
         model.generate(source, START, temperature=-1.0)
     with pytest.raises(ConfigError, match="at least 1"):
         model.beam_search(source, START, end=END, width=1, max_steps=0)
+
+
+@FEWER
+@given(models())
+def test_composed_gives_the_same_step_by_step(problem):
+    model, source, lengths, _ = problem
+    target = np.array([[0, 0], [1, 2], [3, 1]])
+    whole = model(source, target, lengths=lengths)
+    with tgs.composed():
+        stepwise = model(source, target, lengths=lengths)
+    np.testing.assert_allclose(stepwise.logits.numpy(), whole.logits.numpy(), rtol=1e-10)
+    for a, b in zip(whole.state, stepwise.state, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10)
+    if whole.weights is not None:
+        np.testing.assert_allclose(stepwise.weights.numpy(), whole.weights.numpy(), rtol=1e-10)

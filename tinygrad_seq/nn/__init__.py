@@ -5,7 +5,6 @@ from tinygrad_seq.nn.attention import (
     AdditiveAttention,
     Attention,
     DotAttention,
-    MultiheadAttention,
     MultiplicativeAttention,
     causal_mask,
     length_mask,
@@ -14,6 +13,7 @@ from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.layers import Dropout, Embedding, Linear
 from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential, evaluating
+from tinygrad_seq.nn.multihead import MultiheadAttention
 from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
 from tinygrad_seq.nn.recurrent import GRU, LSTM, RNN
 from tinygrad_seq.nn.seq2seq import (

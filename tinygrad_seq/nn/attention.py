@@ -1,4 +1,4 @@
-"""Attention over a sequence of states: additive, dot, multiplicative, and multi-head."""
+"""Attention over a sequence of states: additive, dot and multiplicative."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.layers import Dropout, Linear, positive_size
+from tinygrad_seq.nn.layers import Linear, positive_size, runs_stepwise
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import constant, shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -19,10 +20,10 @@ __all__ = [
     "AdditiveAttention",
     "Attention",
     "DotAttention",
-    "MultiheadAttention",
     "MultiplicativeAttention",
     "causal_mask",
     "length_mask",
+    "stretched",
 ]
 
 
@@ -79,7 +80,7 @@ class Attention(Module):
 
     def forward(
         self,
-        query: TensorLike,
+        query: Any,
         memory: TensorLike,
         *,
         lengths: Any = None,
@@ -107,9 +108,7 @@ class Attention(Module):
         weights : Tensor (N, T, S), or (N, S)
         """
         one_step = len(shape_of(query)) == 2
-        if one_step:
-            query = ops.expand_dims(query, 0)
-        steps, batch = shape_of(query)[:2]
+        steps, batch = (1, *shape_of(query))[:2] if one_step else shape_of(query)[:2]
         size = shape_of(memory)[0]
         if len(shape_of(memory)) != 3 or shape_of(memory)[1] != batch:
             raise ShapeError(
@@ -130,18 +129,36 @@ class Attention(Module):
                 )
             mask = mask.reshape(shape)
         if lengths is not None:
-            valid = _stretched(type(self).__name__, lengths, shape)
+            valid = stretched(type(self).__name__, lengths, shape)
             mask = valid if mask is None else mask & valid
-        scores = self.score(query, self.prepare(memory) if keys is None else keys)
+        keys = self.prepare(memory) if keys is None else keys
+        if one_step:
+            return self._one_step(query, memory, keys, mask)
+        if not runs_stepwise(query):
+            return self._look_up(query, memory, keys, mask)
+        found = []
+        for t in range(steps):
+            with scope(step=t):
+                part = None if mask is None else mask[:, t : t + 1]
+                found.append(self._one_step(query[t], memory, keys, part))
+        return ops.stack([context for context, _ in found]), ops.stack(
+            [weights for _, weights in found], axis=1
+        )
+
+    def _look_up(self, query: Any, memory: Any, keys: Any, mask: Any) -> tuple[Tensor, Tensor]:
+        """Context (T, N, M) and weights (N, T, S)."""
+        scores = self.score(query, keys)
         weights = ops.softmax(scores) if mask is None else ops.masked_softmax(scores, mask)
         weights.tag("weights")
-        context = ops.swapaxes(ops.matmul(weights, ops.swapaxes(memory, 0, 1)), 0, 1)
-        if one_step:
-            return ops.squeeze(context, 0), ops.squeeze(weights, 1)
-        return context, weights
+        return ops.swapaxes(ops.matmul(weights, ops.swapaxes(memory, 0, 1)), 0, 1), weights
+
+    def _one_step(self, query: Any, memory: Any, keys: Any, mask: Any) -> tuple[Tensor, Tensor]:
+        """Context (N, M) and weights (N, S)."""
+        context, weights = self._look_up(ops.expand_dims(query, 0), memory, keys, mask)
+        return ops.squeeze(context, 0), ops.squeeze(weights, 1)
 
 
-def _stretched(owner: str, lengths: Any, shape: tuple[int, ...]) -> Array:
+def stretched(owner: str, lengths: Any, shape: tuple[int, ...]) -> Array:
     """Lengths (N,) as a mask of scores (N, ..., T, S)."""
     valid = length_mask(lengths, shape[-1])
     if len(valid) != shape[0]:
@@ -268,134 +285,3 @@ class MultiplicativeAttention(Attention):
     def score(self, query: Any, keys: Any) -> Tensor:
         """Scores (N, T, S)."""
         return ops.matmul(_rows_first(query), ops.swapaxes(_rows_first(keys), 1, 2))
-
-
-class MultiheadAttention(Module):
-    """Scaled dot-product attention in several heads (Vaswani et al., 2017).
-
-    Parameters
-    ----------
-    embed_dim, num_heads : int
-        E, cut into heads of E / num_heads.
-    dropout : float
-        Probability of dropping weights, while training.
-    bias : bool
-        Whether the projections add a bias.
-    kdim, vdim : int, optional
-        Sizes of keys and values; E by default.
-    rng : numpy.random.Generator, optional
-        Source of initial weights and dropout masks.
-    dtype : optional
-        Of the parameters.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_seq import nn
-    >>> attend = nn.MultiheadAttention(8, 2, rng=np.random.default_rng(0))
-    >>> x = np.ones((5, 3, 8), np.float32)  # (T, N, E)
-    >>> y, weights = attend(x, x, x, lengths=[5, 2, 0], causal=True)
-    >>> y.shape, weights.shape
-    ((5, 3, 8), (3, 2, 5, 5))
-    """
-
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        dropout: float = 0.0,
-        bias: bool = True,
-        kdim: int | None = None,
-        vdim: int | None = None,
-        *,
-        rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
-    ) -> None:
-        super().__init__()
-        positive_size("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
-        if embed_dim % num_heads:
-            raise ConfigError(
-                "MultiheadAttention: num_heads",
-                expected=f"a divisor of embed_dim, {embed_dim}",
-                got=num_heads,
-            )
-        rng = np.random.default_rng() if rng is None else rng
-        self.embed_dim, self.num_heads = embed_dim, num_heads
-        made = {"rng": rng, "dtype": dtype}
-        self.query = Linear(embed_dim, embed_dim, bias, **made)
-        self.key = Linear(embed_dim if kdim is None else kdim, embed_dim, bias, **made)
-        self.value = Linear(embed_dim if vdim is None else vdim, embed_dim, bias, **made)
-        self.out = Linear(embed_dim, embed_dim, bias, **made)
-        self.dropout = Dropout(dropout, rng=rng)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(T, N, E) as (N, heads, T, E / heads)."""
-        steps, batch, _ = x.shape
-        cut = ops.reshape(x, (steps, batch, self.num_heads, -1))
-        return ops.transpose(cut, (1, 2, 0, 3))
-
-    def forward(
-        self,
-        query: TensorLike,
-        key: TensorLike,
-        value: TensorLike,
-        *,
-        lengths: Any = None,
-        mask: Any = None,
-        causal: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """Attend from queries (T, N, E) to keys and values (S, N, ...).
-
-        Parameters
-        ----------
-        query, key, value : (T, N, E), (S, N, kdim), (S, N, vdim)
-        lengths : (N,) integers, optional
-            Valid steps of keys and values; a row of length 0 gets the output bias.
-        mask : (N, T, S) booleans, optional
-            True for what may be attended to; of exactly this shape.
-        causal : bool
-            Whether step t may attend to steps 0 .. t only.
-
-        Returns
-        -------
-        y : Tensor (T, N, E)
-        weights : Tensor (N, heads, T, S)
-        """
-        steps, batch = shape_of(query)[:2]
-        size = shape_of(key)[0]
-        if shape_of(key)[:2] != (size, batch) or shape_of(value)[:2] != (size, batch):
-            raise ShapeError(
-                "MultiheadAttention: keys and values",
-                expected=f"(S, {batch}, ...) both",
-                got=f"{shape_of(key)} and {shape_of(value)}",
-            )
-        shape = (batch, self.num_heads, steps, size)
-        allowed: Any = None
-        if mask is not None:
-            allowed = np.asarray(constant(mask))
-            if allowed.shape != (batch, steps, size) or allowed.dtype != bool:
-                raise ShapeError(
-                    "MultiheadAttention: mask",
-                    expected=f"booleans of shape {(batch, steps, size)}",
-                    got=f"{allowed.dtype} of shape {allowed.shape}",
-                )
-            allowed = np.broadcast_to(allowed[:, None], shape)
-        for part in (
-            None if lengths is None else _stretched("MultiheadAttention", lengths, shape),
-            np.broadcast_to(causal_mask(steps, size), shape) if causal else None,
-        ):
-            if part is not None:
-                allowed = part if allowed is None else allowed & part
-        q, k, v = (
-            self._heads(ops.linear(x, layer.weight, layer.bias))
-            for x, layer in ((query, self.query), (key, self.key), (value, self.value))
-        )
-        scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * float(1 / np.sqrt(q.shape[-1]))
-        weights = ops.softmax(scores) if allowed is None else ops.masked_softmax(scores, allowed)
-        heads = ops.matmul(self.dropout(weights.tag("weights")), v)
-        joined = ops.reshape(ops.transpose(heads, (2, 0, 1, 3)), (steps, batch, self.embed_dim))
-        return ops.linear(joined, self.out.weight, self.out.bias), weights
-
-    def extra_repr(self) -> str:
-        """Sizes."""
-        return f"{self.embed_dim}, {self.num_heads}"

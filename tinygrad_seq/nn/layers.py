@@ -37,6 +37,15 @@ def floating(owner: str, x: TensorLike) -> Tensor:
     return x
 
 
+def runs_stepwise(x: Any) -> bool:
+    """Whether a sequence (T, N, F) is to be mapped step by step: under ``composed()``.
+
+    Every step is then a node of its own, unless a loop outside says already what step it is.
+    """
+    mode, shape = current_mode.get(), shape_of(x)
+    return mode.composed and mode.scope.step is None and len(shape) == 3 and shape[0] > 0
+
+
 class Linear(Module):
     """The affine map ``y = x W + b``; the notes' readout ``y_t = W_hy h_t``.
 
@@ -84,10 +93,7 @@ class Linear(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Map the last axis; a sequence (T, N, I) is mapped step by step under ``composed()``."""
-        mode = current_mode.get()
-        shape = shape_of(x)
-        stepwise = mode.composed and mode.scope.step is None and len(shape) == 3 and shape[0] > 0
-        if not stepwise:
+        if not runs_stepwise(x):
             return ops.linear(x, self.weight, self.bias)
         steps = []
         for t, x_t in enumerate(x if isinstance(x, Tensor) else Tensor(x)):

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.engine.mode import no_grad
+from tinygrad_seq.engine.mode import no_grad, scope
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.attention import Attention, length_mask
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
-from tinygrad_seq.nn.layers import Linear, positive_size
+from tinygrad_seq.nn.layers import Linear, positive_size, runs_stepwise
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import select_rows
@@ -38,6 +38,21 @@ def _time_major(owner: str, recurrent: Recurrent[Any]) -> None:
             expected="time-major, (T, N, ...)",
             got="batch_first=True",
         )
+
+
+class Join(Linear):
+    """Two vectors as one: ``tanh(W [a; b] + bias)``."""
+
+    def forward(self, a: TensorLike, b: TensorLike) -> Tensor:  # type: ignore[override]
+        """Join a (..., A) and b (..., B); sequences step by step under ``composed()``."""
+        if not runs_stepwise(a):
+            both = ops.concatenate([a, b], axis=-1)
+            return ops.tanh(ops.linear(both, self.weight, self.bias))
+        steps = []
+        for t, (a_t, b_t) in enumerate(zip(a, b, strict=True)):  # type: ignore[arg-type]
+            with scope(step=t):
+                steps.append(self.forward(a_t, b_t))
+        return ops.stack(steps)
 
 
 class ManyToOne(Module):
@@ -173,10 +188,10 @@ class Decoder(Module):
         hidden = recurrent.hidden_size
         self.recurrent = recurrent
         self.attention = attention
-        self.combine: Linear | None = None
+        self.combine: Join | None = None
         if attention is not None:
             memory_size = hidden if memory_size is None else memory_size
-            self.combine = Linear(memory_size + hidden, hidden, **made)
+            self.combine = Join(memory_size + hidden, hidden, **made)
         width = recurrent.input_size if output_size is None else output_size
         self.head = Linear(hidden, width, **made)
 
@@ -199,7 +214,7 @@ class Decoder(Module):
             if memory is None:
                 raise ConfigError("Decoder: attention without a memory", hint="pass memory=...")
             context, weights = self.attention(y, memory, lengths=lengths, keys=keys)
-            y = ops.tanh(self.combine(ops.concatenate([context, y], axis=-1)))
+            y = self.combine(context, y)
         return Decoded(self.head(y), state, weights)
 
 
@@ -321,10 +336,10 @@ class Seq2Seq(Module):
                 got=f"{ours[0]}, {ours[1]} layers of {ours[2]}",
             )
         self.encoder, self.decoder = encoder, decoder
-        self.bridge: Linear | None = None
+        self.bridge: Join | None = None
         if encoder.bidirectional:
             hidden = encoder.hidden_size
-            self.bridge = Linear(2 * hidden, hidden, **_made(encoder, rng))
+            self.bridge = Join(2 * hidden, hidden, **_made(encoder, rng))
 
     def encode(self, source: TensorLike, lengths: Any = None) -> tuple[Tensor, Any]:
         """The memory (S, N, M), and the state for the decoder to start from."""
@@ -332,10 +347,8 @@ class Seq2Seq(Module):
         if self.bridge is not None:
             parts = []
             for part in state:  # (layers * 2, N, H), the directions of a layer side by side
-                _, batch, hidden = part.shape
-                pairs = ops.reshape(part, (-1, 2, batch, hidden))
-                joined = ops.concatenate([pairs[:, 0], pairs[:, 1]], axis=-1)
-                parts.append(ops.tanh(self.bridge(joined)))
+                pairs = range(0, part.shape[0], 2)
+                parts.append(ops.stack([self.bridge(part[k], part[k + 1]) for k in pairs]))
             state = type(state)(*parts)
         return memory, state
 

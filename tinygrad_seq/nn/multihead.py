@@ -1,0 +1,164 @@
+"""Attention in several heads, over another sequence or over one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.engine.mode import scope
+from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.nn.attention import causal_mask, stretched
+from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, runs_stepwise
+from tinygrad_seq.nn.module import Module
+from tinygrad_seq.ops.registry import constant, shape_of
+from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["MultiheadAttention"]
+
+
+class MultiheadAttention(Module):
+    """Scaled dot-product attention in several heads (Vaswani et al., 2017).
+
+    Parameters
+    ----------
+    embed_dim, num_heads : int
+        E, cut into heads of E / num_heads.
+    dropout : float
+        Probability of dropping weights, while training.
+    bias : bool
+        Whether the projections add a bias.
+    kdim, vdim : int, optional
+        Sizes of keys and values; E by default.
+    rng : numpy.random.Generator, optional
+        Source of initial weights and dropout masks.
+    dtype : optional
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> attend = nn.MultiheadAttention(8, 2, rng=np.random.default_rng(0))
+    >>> x = np.ones((5, 3, 8), np.float32)  # (T, N, E)
+    >>> y, weights = attend(x, x, x, lengths=[5, 2, 0], causal=True)
+    >>> y.shape, weights.shape
+    ((5, 3, 8), (3, 2, 5, 5))
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        kdim: int | None = None,
+        vdim: int | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: Any = np.float32,
+    ) -> None:
+        super().__init__()
+        positive_size("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
+        if embed_dim % num_heads:
+            raise ConfigError(
+                "MultiheadAttention: num_heads",
+                expected=f"a divisor of embed_dim, {embed_dim}",
+                got=num_heads,
+            )
+        rng = np.random.default_rng() if rng is None else rng
+        self.embed_dim, self.num_heads = embed_dim, num_heads
+        made = {"rng": rng, "dtype": dtype}
+        self.query = Linear(embed_dim, embed_dim, bias, **made)
+        self.key = Linear(embed_dim if kdim is None else kdim, embed_dim, bias, **made)
+        self.value = Linear(embed_dim if vdim is None else vdim, embed_dim, bias, **made)
+        self.out = Linear(embed_dim, embed_dim, bias, **made)
+        self.dropout = Dropout(dropout, rng=rng)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(T, N, E) as (N, heads, T, E / heads)."""
+        steps, batch, _ = x.shape
+        cut = ops.reshape(x, (steps, batch, self.num_heads, -1))
+        return ops.transpose(cut, (1, 2, 0, 3))
+
+    def forward(
+        self,
+        query: Any,
+        key: TensorLike,
+        value: TensorLike,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        causal: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Attend from queries (T, N, E) to keys and values (S, N, ...).
+
+        Parameters
+        ----------
+        query, key, value : (T, N, E), (S, N, kdim), (S, N, vdim)
+        lengths : (N,) integers, optional
+            Valid steps of keys and values; a row of length 0 gets the output bias.
+        mask : (N, T, S) booleans, optional
+            True for what may be attended to; of exactly this shape.
+        causal : bool
+            Whether step t may attend to steps 0 .. t only.
+
+        Returns
+        -------
+        y : Tensor (T, N, E)
+        weights : Tensor (N, heads, T, S)
+        """
+        steps, batch = shape_of(query)[:2]
+        size = shape_of(key)[0]
+        if shape_of(key)[:2] != (size, batch) or shape_of(value)[:2] != (size, batch):
+            raise ShapeError(
+                "MultiheadAttention: keys and values",
+                expected=f"(S, {batch}, ...) both",
+                got=f"{shape_of(key)} and {shape_of(value)}",
+            )
+        shape = (batch, self.num_heads, steps, size)
+        allowed: Any = None
+        if mask is not None:
+            allowed = np.asarray(constant(mask))
+            if allowed.shape != (batch, steps, size) or allowed.dtype != bool:
+                raise ShapeError(
+                    "MultiheadAttention: mask",
+                    expected=f"booleans of shape {(batch, steps, size)}",
+                    got=f"{allowed.dtype} of shape {allowed.shape}",
+                )
+            allowed = np.broadcast_to(allowed[:, None], shape)
+        for part in (
+            None if lengths is None else stretched("MultiheadAttention", lengths, shape),
+            np.broadcast_to(causal_mask(steps, size), shape) if causal else None,
+        ):
+            if part is not None:
+                allowed = part if allowed is None else allowed & part
+        k, v = (
+            self._heads(ops.linear(x, layer.weight, layer.bias))
+            for x, layer in ((key, self.key), (value, self.value))
+        )
+        # With dropout all at once, composed or not: both draw the same masks.
+        if not runs_stepwise(query) or (self.dropout.training and self.dropout.p):
+            return self._look_up(query, k, v, allowed)
+        found = []
+        for t in range(steps):
+            with scope(step=t):
+                part = None if allowed is None else allowed[:, :, t : t + 1]
+                y, weights = self._look_up(ops.expand_dims(query[t], 0), k, v, part)
+                found.append((ops.squeeze(y, 0), ops.squeeze(weights, 2)))
+        return ops.stack([y for y, _ in found]), ops.stack([w for _, w in found], axis=2)
+
+    def _look_up(self, query: Any, k: Tensor, v: Tensor, allowed: Any) -> tuple[Tensor, Tensor]:
+        """Outputs (T, N, E) and weights (N, heads, T, S) of projected keys and values."""
+        q = self._heads(ops.linear(query, self.query.weight, self.query.bias))
+        scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * float(1 / np.sqrt(q.shape[-1]))
+        weights = ops.softmax(scores) if allowed is None else ops.masked_softmax(scores, allowed)
+        heads = ops.matmul(self.dropout(weights.tag("weights")), v)
+        flat = (*shape_of(query)[:2], self.embed_dim)
+        joined = ops.reshape(ops.transpose(heads, (2, 0, 1, 3)), flat)
+        return ops.linear(joined, self.out.weight, self.out.bias), weights
+
+    def extra_repr(self) -> str:
+        """Sizes."""
+        return f"{self.embed_dim}, {self.num_heads}"
