@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demos gallery test lint format types hooks parity bench clean distclean
+.PHONY: help demo demos gallery test lint format types hooks parity bench mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,9 @@ parity: $(PARITY)/.installed-parity ## compare with PyTorch, in an environment o
 
 bench: $(VENV)/.installed-test ## time one training step at the published shapes
 	$(BIN)/python benchmarks/train_step.py $(ARGS)
+
+mutants: $(VENV)/.installed-mutants ## plant small faults and see which the tests miss (stops after an hour)
+	$(BIN)/python tests/mutation/run.py $(ARGS)
 
 clean: ## remove caches and build products; runs/ and the environments stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage coverage.xml htmlcov *.egg-info

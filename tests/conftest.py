@@ -8,7 +8,7 @@ import platform
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 # No deadline anywhere: the first call of an op may pay for BLAS threads waking up, and a
 # test that fails by the clock says nothing about a gradient. For the same reason slow
@@ -20,6 +20,14 @@ settings.register_profile(
     "ci", settings.get_profile("dev"), max_examples=100, derandomize=True, print_blob=True
 )
 settings.register_profile("deep", settings.get_profile("dev"), max_examples=5000, print_blob=True)
+# For mutation testing: whether a test fails is all that counts, so nothing is made small.
+settings.register_profile(
+    "mutants",
+    settings.get_profile("dev"),
+    max_examples=30,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
+)
 
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or (
     "ci" if os.environ.get("CI", "").lower() in {"1", "true"} else "dev"
