@@ -320,7 +320,10 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="only print what is known")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        enter_first_copy(Path(scratch, "first", "tree"))
+        if chosen.report:
+            os.chdir(ROOT)
+        else:
+            enter_first_copy(Path(scratch, "first", "tree"))
         with use_db(str(session(chosen.rooms, chosen.seed)), WorkDB.Mode.open) as db:
             if not chosen.report:
                 run(db, trace(), chosen, scratch)
