@@ -1,0 +1,81 @@
+"""What a rule is given, and what becomes of the array that it returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_seq as tgs
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.tape import apply
+
+
+def leaf(value: Any) -> tgs.Tensor:
+    return tgs.tensor(np.asarray(value, np.float64), requires_grad=True)
+
+
+@given(tracked=st.lists(st.booleans(), min_size=3, max_size=3).filter(any))
+def test_a_joint_rule_is_told_which_inputs_want_a_gradient(tracked: list[bool]) -> None:
+    told: list[tuple[bool, ...]] = []
+
+    def rule(g: Any, needs: tuple[bool, ...]) -> Any:
+        told.append(needs)
+        return [np.array(g) if need else None for need in needs]
+
+    total = Op("total", lambda a, b, c: a + b + c, "a b c", joint=rule)
+    operands = [leaf([1.0]) if track else np.ones(1) for track in tracked]
+    loss = apply(total, tuple(operands), {}).sum()
+    loss.backward(retain_graph=True)
+    wanted = tracked.index(True)
+    tgs.grad(loss, operands[wanted])
+    only = tuple(i == wanted for i in range(3))
+    assert told == [tuple(tracked), only]
+
+
+@pytest.mark.parametrize("used", [(0,), (1,), (0, 1)])
+def test_an_operation_of_one_input_and_two_outputs(used: tuple[int, ...]) -> None:
+    both = Op(
+        "sine_and_total",
+        lambda x: (np.sin(x), np.asarray(np.sum(x * x))),
+        "x",
+        [lambda g, x: g[0] * np.cos(x) + g[1] * 2 * x],
+        outputs=2,
+    )
+    x = leaf([0.5, -1.0])
+    outs = apply(both, (x,), {})
+    assert [out.shape for out in outs] == [(2,), ()]
+    sum(outs[k].sum() for k in used).backward()
+    slopes = [np.cos(x.data), 2 * x.data]
+    np.testing.assert_allclose(x.grad, sum(slopes[k] for k in used))
+
+
+SHAPES = [(3,), (1, 3), (2, 1), (1, 1), (2, 3), (1, 1, 3), (1,), ()]
+
+
+@given(
+    left=st.sampled_from(SHAPES),
+    right=st.sampled_from(SHAPES),
+    before=st.integers(0, 2),
+    wide=st.booleans(),
+)
+def test_operands_of_one_sum_never_share_a_growing_cotangent(
+    left: tuple[int, ...], right: tuple[int, ...], before: int, wide: bool
+) -> None:
+    """a + b hands one cotangent to both; what a collects elsewhere must not reach b, nor back.
+
+    The other uses are recorded first, so that backward comes to them last, and the shapes differ
+    by axes of size 1, which are undone without a copy.
+    """
+    a, b = leaf(np.full(left, 2.0)), leaf(np.full(right, 3.0))
+    others = [a * 5.0 for _ in range(before)] + [b * 7.0 for _ in range(before)]
+    z = a + b
+    total = (z * 2.0).sum() if wide else (z * np.float64(1)).sum() * 2.0
+    for other in others:
+        total = total + other.sum()
+    total.backward()
+    np.testing.assert_array_equal(a.grad, np.full(left, 5.0 * before + 2.0 * z.size / a.size))
+    np.testing.assert_array_equal(b.grad, np.full(right, 7.0 * before + 2.0 * z.size / b.size))
