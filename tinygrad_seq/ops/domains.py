@@ -80,12 +80,11 @@ def draw_axis(draw: Draw, ndim: int) -> int | tuple[int, ...] | None:
     return draw.choice(options)
 
 
-def reduction(values: str = REAL, *, several: bool = True) -> Sample:
+def reduction(values: str = REAL) -> Sample:
     """One operand with ``axis`` and ``keepdims``."""
 
     def sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
         x = draw.array(draw.shape(1), values)
-        axis = draw_axis(draw, x.ndim) if several else draw.integer(-x.ndim, x.ndim - 1)
-        return (x,), {"axis": axis, "keepdims": draw.choice([False, True])}
+        return (x,), {"axis": draw_axis(draw, x.ndim), "keepdims": draw.choice([False, True])}
 
     return sample

@@ -222,7 +222,7 @@ def take(x: TensorLike, ids: Any) -> Tensor:
     return record(TAKE, (x,), {"ids": check_indices(ids, shape_of(x)[0], "take")})
 
 
-def take_along_axis(x: TensorLike, indices: Any, axis: int) -> Tensor:
+def take_along_axis(x: TensorLike, indices: Any, axis: int = -1) -> Tensor:
     """Entries picked along an axis by an index array that has the shape of x but for that axis."""
     shape = shape_of(x)
     axis = axis_of(axis, len(shape), "take_along_axis")

@@ -193,8 +193,6 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
         )
     if bias is None:
         return matmul(x, weight)
-    if len(shape) == 1:
-        return squeeze(record(LINEAR, (expand_dims(x, 0), weight, bias), {}), 0)
     return record(LINEAR, (x, weight, bias), {})
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops import arrange, elementwise, indexing, linalg, reduce, shape, transcendental
 from tinygrad_seq.ops.arrange import rearranged
 from tinygrad_seq.ops.nonlinear import tanh
-from tinygrad_seq.ops.registry import constant, record, shape_of
+from tinygrad_seq.ops.registry import axis_of, constant, record, shape_of
 
 __all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "REFUSED", "name_of"]
 
@@ -95,11 +95,19 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
 def _average(a: Any, axis: Any = None, weights: Any = None) -> Any:
     if weights is None:
         return reduce.mean(a, axis)
-    held = constant(weights)
-    if held.ndim == 1 and isinstance(axis, int) and held.shape != shape_of(a):
-        places = [1] * len(shape_of(a))
-        places[axis] = len(held)
-        weights = shape.reshape(weights, tuple(places))
+    whole, given = shape_of(a), shape_of(weights)
+    if given != whole:  # NumPy's rule: one weight for every entry along the axes
+        named = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = [axis_of(each, len(whole), "average") for each in named]
+        along = tuple(whole[each] for each in axes)
+        if not axes or given != along:
+            raise ShapeError(
+                "np.average on a Tensor: weights",
+                expected=f"shape {whole}" + (f", or {along} along axis {axis}" if axes else ""),
+                got=given,
+            )
+        weights = shape.transpose(weights, tuple(int(i) for i in np.argsort(axes)))
+        weights = shape.reshape(weights, tuple(n if i in axes else 1 for i, n in enumerate(whole)))
     total = reduce.sum(elementwise.multiply(weights, 1.0), axis)
     return reduce.sum(elementwise.multiply(a, weights), axis) / total
 
