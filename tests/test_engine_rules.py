@@ -56,14 +56,18 @@ def test_an_operation_of_one_input_and_two_outputs(used: tuple[int, ...]) -> Non
 SHAPES = [(3,), (1, 3), (2, 1), (1, 1), (2, 3), (1, 1, 3), (1,), ()]
 
 
+HANDED = Op("handed", lambda a, b: a + b, "a b", joint=lambda g: (g, g))
+"""A sum whose one rule hands the cotangent itself to both operands."""
+
+
+@pytest.mark.parametrize("joint", [False, True])
 @given(
     left=st.sampled_from(SHAPES),
     right=st.sampled_from(SHAPES),
     before=st.integers(0, 2),
-    wide=st.booleans(),
 )
 def test_operands_of_one_sum_never_share_a_growing_cotangent(
-    left: tuple[int, ...], right: tuple[int, ...], before: int, wide: bool
+    joint: bool, left: tuple[int, ...], right: tuple[int, ...], before: int
 ) -> None:
     """a + b hands one cotangent to both; what a collects elsewhere must not reach b, nor back.
 
@@ -72,10 +76,14 @@ def test_operands_of_one_sum_never_share_a_growing_cotangent(
     """
     a, b = leaf(np.full(left, 2.0)), leaf(np.full(right, 3.0))
     others = [a * 5.0 for _ in range(before)] + [b * 7.0 for _ in range(before)]
-    z = a + b
-    total = (z * 2.0).sum() if wide else (z * np.float64(1)).sum() * 2.0
+    z = apply(HANDED, (a, b), {}) if joint else a + b
+    start = np.full(z.shape, 2.0)
+    total = (z * start).sum()
     for other in others:
         total = total + other.sum()
-    total.backward()
-    np.testing.assert_array_equal(a.grad, np.full(left, 5.0 * before + 2.0 * z.size / a.size))
-    np.testing.assert_array_equal(b.grad, np.full(right, 7.0 * before + 2.0 * z.size / b.size))
+    total.backward(retain_graph=True)
+    z.backward(start)
+    a.grad += 1.0  # its own memory: neither b nor the caller notices
+    np.testing.assert_array_equal(b.grad, np.full(right, 7.0 * before + 4.0 * z.size / b.size))
+    np.testing.assert_array_equal(a.grad, np.full(left, 5.0 * before + 4.0 * z.size / a.size + 1))
+    assert np.all(start == 2.0)

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.testing import gradcheck
 
 
 @pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
@@ -75,3 +76,12 @@ def test_norm_scales_each_slice_by_itself() -> None:
     size.sum().backward()
     assert x.grad is not None
     np.testing.assert_allclose(x.grad[1], [0.6, 0.8], rtol=1e-6)
+
+
+def test_sequences_take_complex_numbers_in_every_operand_at_once() -> None:
+    """What a complex step along one direction needs."""
+    rng = np.random.default_rng(0)
+    operands = [rng.uniform(-1, 1, operand.shape) for operand in _operands().values()]
+    gradcheck(
+        lambda *xs: tgs.rnn_sequence(*xs)[0], *operands, method="complex", check="directional"
+    )

@@ -21,6 +21,7 @@ def ones(*shape: int) -> tgs.Tensor:
         (lambda: tgs.einsum("ij->i", ones(2)), "one axis per letter"),
         (lambda: tgs.linear(ones(4, 3), ones(3, 2), ones(4, 2)), r"bias \(O,\)"),
         (lambda: tgs.linear(ones(4, 3), ones(3)), r"weight \(I, O\)"),
+        (lambda: tgs.linear(ones(4, 3), ones(3, 3, 2)), r"weight \(I, O\)"),
         (lambda: tgs.take_along_axis(ones(3, 3), np.zeros((3, 1), int), 0), "of any size along"),
     ],
 )
