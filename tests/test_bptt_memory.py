@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 
 import numpy as np
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn
+from tinygrad_seq import nn, train
+from tinygrad_seq.engine.node import Node
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.train.bptt import bptt, first_run, forward_steps
 
@@ -152,3 +154,64 @@ def test_bad_budgets_are_explained():
         nn.LSTM(3, 4, checkpoint=0)
     with pytest.raises(ConfigError, match="nothing to split"):
         first_run(5, 1)
+
+
+# -- truncation over an iterator, with bounded memory --------------------------------------------
+
+
+def look_while_running(late, kept=None):
+    """Nodes, containers of all kinds, and the peak of bytes over 20 updates, early and `late`.
+
+    Bytes are traced in these two stretches only, since that slows everything down.
+    """
+    model = train.CharLM(3, hidden=8, layers=1, rng=np.random.default_rng(0), dtype=np.float64)
+    drawn = 0
+
+    def stream(count):
+        nonlocal drawn
+        for seed in range(count):
+            drawn += 5
+            tokens = np.random.default_rng(seed).integers(0, 3, (6, 2))
+            yield tokens[:-1], tokens[1:]
+
+    def loss(outputs, targets):
+        if kept is not None:
+            kept.append(outputs)
+        return tgs.cross_entropy(outputs, targets, reduction="sum")
+
+    stretches = (20, late)
+    nodes, containers, peaks = [], [], []
+    try:
+        for index, done in enumerate(train.truncated_bptt(model, stream(160), 3, 7, loss=loss)):
+            assert drawn <= done.end + 2 * 3 + 5  # it reads no further ahead than it must
+            if index in stretches:
+                gc.collect()
+                alive = gc.get_objects()
+                nodes.append(sum(isinstance(each, Node) for each in alive))
+                containers.append(len(alive))
+                del alive
+                tracemalloc.start()
+            if index - 20 in stretches:
+                peaks.append(tracemalloc.get_traced_memory()[1])
+                tracemalloc.stop()
+            if index == late + 20:
+                break
+    finally:
+        tracemalloc.stop()
+    return nodes, containers, peaks
+
+
+def test_memory_does_not_grow_with_the_stream():
+    nodes, containers, peaks = look_while_running(late=120)
+    assert nodes[0] == nodes[1]
+    assert containers[1] - containers[0] < 20  # 100 updates
+    assert max(peaks) < 1.2 * min(peaks) + 10_000
+    assert max(peaks) < 250_000
+
+
+def test_the_memory_check_notices_outputs_that_are_kept():
+    """A planted mistake: a loss that holds on to the graphs it was given."""
+    nodes, containers, peaks = look_while_running(late=50, kept=[])
+    assert nodes[1] - nodes[0] > 200
+    assert containers[1] - containers[0] > 200
+    assert max(peaks) > 300_000

@@ -6,7 +6,9 @@ import gc
 import importlib
 import itertools
 import math
+import sys
 import tracemalloc
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -285,8 +287,19 @@ class Leaky:
         return h, h
 
 
-def live_nodes_and_bytes(windows, at):
-    """Engine nodes alive, and bytes traced, after so many updates of the least model."""
+class Held(NamedTuple):
+    """What is alive after some update."""
+
+    nodes: int
+    blocks: int  # of Python's own memory: every object of any kind has one
+    traced: int  # bytes, NumPy's data included, allocated since tracing began
+
+
+def held_after(windows, at, traced_from):
+    """Train the least model, and look at what it holds after the updates `at`.
+
+    Tracing takes four times as long as the updates themselves, so it begins late.
+    """
     model = Leaky()
     x = np.ones((1, 1), np.float32)
     updates = train.tbptt(
@@ -295,26 +308,28 @@ def live_nodes_and_bytes(windows, at):
         optim.SGD([model.w], lr=1e-3),
         loss=lambda h, _: h.sum(),
     )
-    nodes, memory = [], []
+    found = []
     gc.collect()
     gc.disable()  # nothing may wait for the collector: there are no cycles to collect
-    tracemalloc.start(1)
     try:
         for report in updates:
+            if report.step == traced_from:
+                tracemalloc.start(1)
             if report.step in at:
-                nodes.append(sum(isinstance(each, Node) for each in gc.get_objects()))
-                memory.append(tracemalloc.get_traced_memory()[0])
+                nodes = sum(isinstance(each, Node) for each in gc.get_objects())
+                blocks, traced = sys.getallocatedblocks(), tracemalloc.get_traced_memory()[0]
+                found.append(Held(nodes, blocks, traced))
     finally:
         tracemalloc.stop()
         gc.enable()
-    return nodes, memory
+    return found
 
 
 def test_memory_stays_flat_over_ten_thousand_windows():
-    nodes, memory = live_nodes_and_bytes(10_000, at=(500, 5_000, 10_000))
-    assert len(nodes) == 3
-    assert nodes[0] == nodes[1] == nodes[2]
-    assert max(memory) - min(memory) < 10_000  # one byte per window
+    early, later, last = held_after(10_000, at=(500, 9_000, 10_000), traced_from=8_900)
+    assert early.nodes == later.nodes == last.nodes
+    assert later.blocks - early.blocks < 100  # 8,500 windows: not one object each, by far
+    assert last.traced - later.traced < 1_000  # one byte per window
 
 
 def test_the_memory_check_notices_what_is_kept(monkeypatch):
@@ -323,9 +338,21 @@ def test_the_memory_check_notices_what_is_kept(monkeypatch):
     real = nn.state.detach
     module = importlib.import_module("tinygrad_seq.train.tbptt")
     monkeypatch.setattr(module, "detach", lambda state: kept.append(state) or real(state))
-    nodes, memory = live_nodes_and_bytes(1_000, at=(500, 1_000))
-    assert nodes[1] - nodes[0] >= 500
-    assert memory[1] - memory[0] > 10_000
+    early, last = held_after(1_000, at=(500, 1_000), traced_from=400)
+    assert last.nodes - early.nodes >= 500
+    assert last.blocks - early.blocks >= 500
+    assert last.traced - early.traced > 10_000
+
+
+def test_the_memory_check_notices_an_array_that_grows(monkeypatch):
+    """Another: no new objects, but a byte more of memory at every window, and a little over."""
+    grown = bytearray()
+    real = nn.state.detach
+    module = importlib.import_module("tinygrad_seq.train.tbptt")
+    monkeypatch.setattr(module, "detach", lambda state: grown.extend(b"xx") or real(state))
+    early, last = held_after(2_000, at=(1_000, 2_000), traced_from=900)
+    assert last.nodes == early.nodes
+    assert last.traced - early.traced > 1_000
 
 
 def test_a_carried_state_learns_what_a_reset_one_cannot():

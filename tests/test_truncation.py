@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, optim, train
-from tinygrad_seq.engine.node import Node
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.kernels.gates import gate
 from tinygrad_seq.train.truncation import compare_truncations, truncated_bptt
@@ -321,41 +318,6 @@ def test_rtrl_agrees_with_full_backpropagation_and_not_with_truncation(kind, hid
     for k1, k2 in ((1, 1), (3, 3), (3, 5)):
         found = total(model, windows, k1, k2)
         assert worst({n: found[n] for n in exact}, exact) > 1e-4
-
-
-# -- an iterator with bounded memory -----------------------------------------------------------
-
-
-def live_nodes():
-    gc.collect()
-    return sum(isinstance(each, Node) for each in gc.get_objects())
-
-
-def test_memory_does_not_grow_with_the_stream():
-    model = Model(hidden=8)
-    drawn = 0
-
-    def stream(count):
-        nonlocal drawn
-        for seed in range(count):
-            drawn += 5
-            yield sequence(5, seed=seed)
-
-    running = truncated_bptt(model, stream(160), 3, 7, loss=summed)
-    peaks, nodes = [], []
-    tracemalloc.start()
-    try:
-        for index, done in enumerate(running):
-            assert drawn <= done.end + 2 * 3 + 5  # it reads no further ahead than it must
-            if index % 50 == 49:
-                peaks.append(tracemalloc.get_traced_memory()[1])
-                nodes.append(live_nodes())
-                tracemalloc.reset_peak()
-    finally:
-        tracemalloc.stop()
-    assert done.end == 800
-    assert len(set(nodes)) == 1
-    assert max(peaks[1:]) < 1.2 * min(peaks[1:]) + 20_000
 
 
 def test_nothing_runs_before_it_is_asked_for():

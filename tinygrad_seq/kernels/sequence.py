@@ -19,6 +19,8 @@ from tinygrad_seq.kernels.projection import project, projection_gradients, recur
 
 __all__ = ["Kernel", "Residuals", "Run", "run_backward", "run_forward"]
 
+_LONG = 8  # from so many steps on, a product quicker by a third pays for a transposed copy
+
 Array = NDArray[Any]
 States = tuple[Array, ...]
 
@@ -161,7 +163,9 @@ def run_backward(
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
     order = plan.order
     dstates = [np.array(c) if order is None else c[order] for c in cotangents[1:]]
-    back = np.ascontiguousarray(weights[1].T)
+    back = weights[1].T
+    if plan.steps >= _LONG:
+        back = np.ascontiguousarray(back)
     need_x = need_x and x.dtype.kind not in "iu"
     single = len(plan.groups) == 1
     dx = np.zeros_like(x) if need_x and not single else None

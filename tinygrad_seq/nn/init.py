@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_seq.engine.node import Array
 
-__all__ = ["glorot_uniform", "normal", "orthogonal", "uniform"]
+__all__ = ["chrono", "glorot_uniform", "normal", "orthogonal", "uniform"]
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any) -> Array:
@@ -52,3 +52,20 @@ def orthogonal(
         q, r = np.linalg.qr(rng.standard_normal((size, size)))
         parts.append(q * np.sign(np.diag(r)))
     return np.concatenate(parts, axis=1).astype(dtype)
+
+
+def chrono(rng: np.random.Generator, size: int, longest: float, dtype: Any = np.float32) -> Array:
+    """Biases of gates that keep, so that units start with time constants from 2 to `longest`.
+
+    ``log u`` with u uniform in [1, longest - 1]: a unit whose gate is ``sigma(log u)`` forgets at
+    the rate 1 / (1 + u) per step. For an LSTM: the bias of f, and its negative for that of i; for
+    a GRU: the bias of z. Source: Tallec and Ollivier, 2018.
+
+    Examples
+    --------
+    >>> bias = chrono(np.random.default_rng(0), 1000, 100.0, dtype=np.float64)
+    >>> keep = 1 / (1 + np.exp(-bias))
+    >>> bool(np.all(1 / (1 - keep) >= 2)), bool(np.all(1 / (1 - keep) <= 100.001))
+    (True, True)
+    """
+    return np.log(rng.uniform(1.0, longest - 1.0, size)).astype(dtype)

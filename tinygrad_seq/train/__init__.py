@@ -10,6 +10,7 @@ from tinygrad_seq.train.options import PRESETS, CharOptions, learning_rate
 from tinygrad_seq.train.report import write_report
 from tinygrad_seq.train.run import CharRun, HeldOut, load_char_lm
 from tinygrad_seq.train.sample import generate, sample
+from tinygrad_seq.train.tasks import Progress, Verdict, judge, learn, task_loss, task_model
 from tinygrad_seq.train.tbptt import TBPTT, StepReport, tbptt
 from tinygrad_seq.train.truncation import (
     Comparison,
@@ -32,8 +33,10 @@ __all__ = [
     "MetricsTable",
     "Monitor",
     "Outcome",
+    "Progress",
     "StepReport",
     "Truncated",
+    "Verdict",
     "bptt",
     "compare_truncations",
     "evaluate",
@@ -42,12 +45,16 @@ __all__ = [
     "fit",
     "forward_steps",
     "generate",
+    "judge",
+    "learn",
     "learning_rate",
     "load_char_lm",
     "load_checkpoint",
     "machine",
     "sample",
     "save_checkpoint",
+    "task_loss",
+    "task_model",
     "tbptt",
     "truncated_bptt",
     "write_report",

@@ -1,0 +1,260 @@
+"""The long-lag experiments: which recurrent layer learns which task, at which lag, how soon.
+
+    python benchmarks/long_lags.py                          # every row; hours
+    python benchmarks/long_lags.py --task adding --lag 100  # one row of the table
+    python benchmarks/long_lags.py --table                  # what the results so far come to
+
+Results are appended to runs/long_lags.jsonl, a line per run, and a run that is there is not run
+again: stop and go on as you like. A run trains on sequences that never repeat until the mean loss
+of the most recent 2,000, each judged before it was trained on, is below 6% of the trivial loss
+(*solved*), or until its limit; then it is judged on 2,560 others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_seq import data, nn, optim, train
+from tinygrad_seq.kernels.gates import gate
+
+SOLVED = 0.06  # of the trivial loss; for adding that is a squared error of 0.01
+STREAK = 2000  # sequences right in a row, where Hochreiter and Schmidhuber stopped
+RATES = {"RNN": 1e-3, "LSTM": 1e-2, "GRU": 1e-2, "LSTM chrono": 1e-2, "GRU chrono": 1e-2}
+PAIR_RATES = {"without attention": 1e-2, "attention": 1e-2}
+COPY_RATES = {**RATES, "LSTM chrono": 2e-2}
+
+
+class Row(NamedTuple):
+    """One task at one lag."""
+
+    task: Any
+    hidden: int
+    limit: int
+    """Sequences, at most."""
+    span: int
+    """Longest time constant that gates start with, for models that are told."""
+    rates: dict[str, float] = RATES
+    """Learning rate of Adam for every model that is run."""
+
+
+def rnn(row: Row, rng: np.random.Generator) -> nn.RNN:
+    """The plain layer, tanh and orthogonal."""
+    return nn.RNN(row.task.input_size, row.hidden, rng=rng)
+
+
+def irnn(row: Row, rng: np.random.Generator) -> nn.RNN:
+    """Le et al. (2015): relu, W_hh the identity, W_xh normal with deviation 0.001."""
+    layer = nn.RNN(row.task.input_size, row.hidden, nonlinearity="relu", rng=rng)
+    weight_xh, weight_hh, _ = layer.layer_weights(0)
+    weight_xh.data = nn.init.normal(rng, weight_xh.shape, 0.001, np.float32)
+    weight_hh.data = np.eye(row.hidden, dtype=np.float32)
+    return layer
+
+
+def lstm(row: Row, rng: np.random.Generator) -> nn.LSTM:
+    """The layer as it comes: forget biases 1."""
+    return nn.LSTM(row.task.input_size, row.hidden, rng=rng)
+
+
+def lstm_chrono(row: Row, rng: np.random.Generator) -> nn.LSTM:
+    """Cells that start with time constants up to the row's span (Tallec and Ollivier, 2018)."""
+    layer = lstm(row, rng)
+    bias = layer.bias_l0.numpy()
+    bias[gate("f", row.hidden)] = nn.init.chrono(rng, row.hidden, row.span)
+    bias[gate("i", row.hidden)] = -bias[gate("f", row.hidden)]
+    layer.bias_l0.data = bias
+    return layer
+
+
+def gru(row: Row, rng: np.random.Generator) -> nn.GRU:
+    """The layer as it comes: all biases 0."""
+    return nn.GRU(row.task.input_size, row.hidden, rng=rng)
+
+
+def gru_chrono(row: Row, rng: np.random.Generator) -> nn.GRU:
+    """Units that start with time constants up to the row's span."""
+    layer = gru(row, rng)
+    bias = layer.bias_l0.numpy()
+    bias[row.hidden : 2 * row.hidden] = nn.init.chrono(rng, row.hidden, row.span)
+    layer.bias_l0.data = bias
+    return layer
+
+
+def translator(row: Row, rng: np.random.Generator, attentive: bool) -> nn.Seq2Seq:
+    """A GRU that reads in both directions, and one that writes, with attention or without."""
+    hidden, made = row.hidden, {"rng": rng}
+    attention = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attentive else None
+    writer = nn.GRU(row.task.output_size, hidden, **made)
+    decoder = nn.Decoder(writer, None, attention, 2 * hidden, **made)
+    reader = nn.GRU(row.task.input_size, hidden, bidirectional=True, **made)
+    return nn.Seq2Seq(reader, decoder, **made)
+
+
+MODELS: dict[str, Callable[[Row, np.random.Generator], Any]] = {
+    "RNN": rnn,
+    "IRNN": irnn,
+    "LSTM": lstm,
+    "GRU": gru,
+    "LSTM chrono": lstm_chrono,
+    "GRU chrono": gru_chrono,
+    "without attention": partial(translator, attentive=False),
+    "attention": partial(translator, attentive=True),
+}
+ROWS: dict[tuple[str, int], Row] = {
+    ("adding", 100): Row(data.Adding(100), 32, 60_000, 100),
+    ("order", 100): Row(data.TemporalOrder(100), 16, 40_000, 100),
+    ("adding", 200): Row(data.Adding(200), 32, 40_000, 200),
+    ("order", 200): Row(data.TemporalOrder(200), 16, 20_000, 200),
+    ("adding", 50): Row(data.Adding(50), 32, 60_000, 50),
+    ("order", 50): Row(data.TemporalOrder(50), 16, 40_000, 50),
+    ("adding", 400): Row(data.Adding(400), 32, 30_000, 400),
+    ("order", 400): Row(data.TemporalOrder(400), 16, 20_000, 400),
+    ("reber", 0): Row(data.EmbeddedReber(), 16, 40_000, 20),
+    ("dyck", 0): Row(data.Dyck(40, max_depth=8), 32, 40_000, 40),
+    ("dates", 0): Row(data.Dates(), 64, 60_000, 0, PAIR_RATES),
+    ("sums", 3): Row(data.AddNumbers(3), 64, 100_000, 0, PAIR_RATES),
+    ("reversed sums", 3): Row(data.AddNumbers(3, reverse=True), 64, 100_000, 0, PAIR_RATES),
+    ("copy", 20): Row(data.CopyMemory(20), 64, 100_000, 40, COPY_RATES),
+    ("copy", 50): Row(data.CopyMemory(50), 64, 60_000, 70, COPY_RATES),
+    ("copy", 100): Row(data.CopyMemory(100), 64, 60_000, 120, COPY_RATES),
+}
+
+
+def examine(task: Any, learner: nn.Module) -> tuple[float, int]:
+    """Loss on 2,560 new sequences, and how many are wrong; translations are written freely."""
+    rng, losses, wrong = np.random.default_rng(12345), [], 0
+    for _ in range(20):
+        if not isinstance(learner, nn.Seq2Seq):
+            verdict = train.judge(task, learner, task.batch(128, rng))
+            wrong += int((~verdict.right).sum())
+        else:
+            pairs = task.pairs(128, rng)
+            verdict = train.judge(task, learner, pairs)
+            steps = len(pairs.targets)
+            made = learner.generate(pairs.sources, 0, lengths=pairs.lengths, max_steps=steps)
+            wrong += int((made.tokens != pairs.targets).any(axis=0).sum())
+        losses.append(verdict.loss)
+    return float(np.mean(losses)), wrong
+
+
+def attempt(name: str, lag: int, model: str, seed: int, row: Row) -> dict[str, Any]:
+    """One run: what it was, how it went, what came of it."""
+    rng = np.random.default_rng(seed)
+    made = MODELS[model](row, rng)
+    learner = made if isinstance(made, nn.Seq2Seq) else train.task_model(row.task, made, rng=rng)
+    optimizer = optim.Adam(learner.parameters(), lr=row.rates[model])
+    run: dict[str, Any] = {
+        "task": name,
+        "lag": lag,
+        "model": model,
+        "seed": seed,
+        "lr": row.rates[model],
+        "hidden": row.hidden,
+        "span": row.span if model.endswith("chrono") else None,
+        "weights": learner.num_parameters(),
+        "limit": row.limit,
+        "trivial": row.task.trivial_loss,
+        "solved": None,
+        "streak": None,
+        "curve": [],
+    }
+    start = time.perf_counter()
+    for now in train.learn(row.task, learner, optimizer, np.random.default_rng([seed, 1])):
+        if now.sequences % 1000 == 0:
+            run["curve"].append((now.sequences, round(now.loss, 6)))
+        if now.streak >= STREAK and run["streak"] is None:
+            run["streak"] = now.sequences
+        if now.full and now.loss < SOLVED * row.task.trivial_loss:
+            run["solved"] = now.sequences
+            break
+        if now.sequences >= row.limit:
+            break
+    run["loss"], run["wrong"] = examine(row.task, learner)
+    run["seconds"] = round(time.perf_counter() - start, 1)
+    return run
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All runs so far."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def cell(runs: list[dict[str, Any]]) -> str:
+    """A cell of the table: the runs of one model on one row."""
+    if not runs:
+        return ""
+    losses = sorted(run["loss"] for run in runs)
+    solved = sorted(run["solved"] for run in runs if run["solved"])
+    text = f"{losses[len(losses) // 2]:.4f}"
+    if solved:
+        return f"{text}, {len(solved)}/{len(runs)} at {', '.join(f'{n:,}' for n in solved)}"
+    return f"{text}, 0/{len(runs)}"
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Markdown: a row per task and lag, a column per model."""
+    models = [model for model in MODELS if any(run["model"] == model for run in runs)]
+    lines = ["| task | trivial | " + " | ".join(models) + " |", "|---" * (len(models) + 2) + "|"]
+    for name, lag in dict.fromkeys((run["task"], run["lag"]) for run in runs):
+        same = [run for run in runs if (run["task"], run["lag"]) == (name, lag)]
+        cells = [cell([run for run in same if run["model"] == model]) for model in models]
+        lines.append(
+            f"| {name} {lag or ''} | {same[0]['trivial']:.4f} | " + " | ".join(cells) + " |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run what is asked for and not there yet; print the table."""
+    parser = argparse.ArgumentParser(description="long-lag experiments")
+    parser.add_argument("--task", choices=sorted({name for name, _ in ROWS}))
+    parser.add_argument("--lag", type=int, help="one lag only")
+    parser.add_argument("--model", choices=MODELS, help="one model only")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--lr", type=float, help="in place of the row's")
+    parser.add_argument("--hidden", type=int, help="in place of the row's")
+    parser.add_argument("--span", type=int, help="in place of the row's")
+    parser.add_argument("--limit", type=int, help="in place of the row's")
+    parser.add_argument("--out", type=Path, default=Path("runs/long_lags.jsonl"))
+    parser.add_argument("--table", action="store_true", help="print the results so far and stop")
+    options = parser.parse_args()
+    runs = read(options.out)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    known = {(run["task"], run["lag"], run["model"], run["seed"]) for run in runs}
+    for (name, lag), row in [] if options.table else ROWS.items():
+        if options.task not in (None, name) or options.lag not in (None, lag):
+            continue
+        changed = {"hidden": options.hidden, "limit": options.limit, "span": options.span}
+        row = row._replace(**{k: v for k, v in changed.items() if v is not None})
+        if options.lr is not None:
+            row = row._replace(rates=dict.fromkeys(MODELS, options.lr))
+        for model in row.rates if options.model is None else [options.model]:
+            for seed in options.seeds:
+                if (name, lag, model, seed) in known:
+                    continue
+                run = attempt(name, lag, model, seed, row)
+                runs.append(run)
+                with options.out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(run) + "\n")
+                print(
+                    f"{name} {lag} {model} seed {seed} lr {run['lr']:g}: "
+                    f"loss {run['loss']:.4f} of "
+                    f"{run['trivial']:.4f}, solved {run['solved']}, wrong {run['wrong']} of 2560, "
+                    f"{run['seconds']} s",
+                    flush=True,
+                )
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()
