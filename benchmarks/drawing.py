@@ -17,7 +17,7 @@ import numpy as np
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, viz
-from tinygrad_seq.viz.passes import recorded_nodes
+from tinygrad_seq.viz.walk import recorded_nodes
 
 LENGTHS = (10, 100, 1_000, 10_000)
 

@@ -26,6 +26,7 @@ from tinygrad_seq.viz.style import HeatScale, Theme
 from tinygrad_seq.viz.style import theme as named_theme
 from tinygrad_seq.viz.trace import Trace
 from tinygrad_seq.viz.weights import box_width
+from tinygrad_seq.viz.walk import Survey
 from tinygrad_seq.viz.wiring import Wiring
 from tinygrad_seq.viz.words import edge_tooltip
 
@@ -45,6 +46,7 @@ def draw(
     *,
     view: str = "unrolled",
     level: str = "module",
+    depth: int | None = None,
     direction: str = "forward",
     trace: Trace | None = None,
     clip: ClipLike | None = None,
@@ -67,6 +69,10 @@ def draw(
         column for every t, with a delay box on each state.
     level : {"module", "cell", "op"}
         Layers as boxes; cells gate by gate; or every recorded node.
+    depth : int, optional
+        Take apart only modules less than `depth` names deep: ``encoder.rnn`` is two names deep.
+        Deeper ones are closed, at every level: all that was recorded in one at a time step is one
+        box. 0 closes the model itself, 1 its own modules; by default all are open.
     direction : {"forward", "both"}
         Whether the way of the gradients is drawn too (module level, views with columns).
     trace : Trace, optional
@@ -112,6 +118,8 @@ def draw(
     _check("direction", direction, ("forward", "both"))
     weights = weights or ("labels" if level == "op" else "once")
     _check("weights", weights, ("once", "labels", "hidden"))
+    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
+        raise ConfigError("draw: depth", expected="an integer >= 0, or None", got=repr(depth))
     if direction == "both" and (level != "module" or view == "rolled"):
         raise ConfigError(
             "draw: direction='both' needs a place beside every wire",
@@ -119,10 +127,15 @@ def draw(
             got=f"level={level!r}, view={view!r}",
         )
     colors = named_theme(theme)
-    nodes, roots = expand_fused(_roots(outputs))
-    graph = build(nodes, roots, view=view, level=level, trace=trace)
-    if not graph.steps and level == "module" and _lumped(graph):
-        graph = build(nodes, roots, level="op", trace=trace)
+    roots = _roots(outputs)
+    survey = Survey(roots, view == "unrolled")
+    if survey.fused:
+        roots = expand_fused(roots)
+        survey = Survey(roots, view == "unrolled")
+    options: dict[str, Any] = {"view": view, "level": level, "depth": depth, "trace": trace}
+    graph = build(roots, survey=survey, **options)
+    if not graph.steps and level == "module" and depth is None and _lumped(graph):
+        graph = build(roots, survey=survey, **{**options, "level": "op"})
     if len(graph.items) > max_items:
         raise RenderError(
             f"draw: {len(graph.items):,} items, more than a reader or a renderer can take",
@@ -166,6 +179,8 @@ def _block_maker(
             inside.setdefault(head, []).append(edge)
 
     def make(items: list[Item], place: Place) -> Block:
+        if graph.closes(place) and len(items) == 1:
+            return module_block(items[0], graph, colors, heat)
         template = template_for(item.part for item in items)
         if template is not None:
             return template_block(template, items, inside.get(place, []), colors, heat)

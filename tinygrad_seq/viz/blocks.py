@@ -16,13 +16,13 @@ __all__ = ["cell_name", "module_block", "plain_shape"]
 def cell_name(item: Item) -> str:
     """What a reader calls a box: ``LSTM 0``, ``RNN``, or the module's own name."""
     place = item.place
-    if item.roles & {"c"} or item.roles & {"h"}:
+    if item.roles & {"c", "h"} and not item.nested:
         kind = "LSTM" if "c" in item.roles else "GRU" if item.roles >= {"r", "n"} else "RNN"
         return kind if place.layer is None else f"{kind} {place.layer}"
     own = place.path.rpartition(".")[2]
     if own:
         return own if place.layer is None else f"{own} {place.layer}"
-    return ", ".join(item.ops) or item.kind
+    return "model" if item.nested else ", ".join(item.ops) or item.kind
 
 
 def module_block(

@@ -32,7 +32,7 @@ def _entry_parts(graph: Graph) -> dict[Place, dict[str, list[str]]]:
         if place.step is None or item.kind in {"weight", "leaf", "carried", "input"}:
             continue
         parts = found.setdefault(place, {})
-        if graph.level == "module" or item.kind == "bar":
+        if graph.closes(place) or item.kind == "bar":
             if item.roles & {"h"} or item.kind == "bar":
                 parts["h"] = parts["c"] = [item.id]
             parts.setdefault("x", [item.id])
@@ -131,7 +131,7 @@ def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None
     if not 0 <= position < len(graph.steps):
         return None
     earlier = place._replace(step=graph.steps[position])
-    name = str(earlier) if graph.level == "module" or earlier.step == BAR else f"{earlier}:{kind}"
+    name = str(earlier) if graph.closes(place) or earlier.step == BAR else f"{earlier}:{kind}"
     return name if name in graph.items else None
 
 

@@ -15,7 +15,7 @@ from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.tape import ITEM, lift
 from tinygrad_seq.engine.variable import Guarded
-from tinygrad_seq.viz.passes import recorded_nodes
+from tinygrad_seq.viz.walk import recorded_nodes
 
 __all__ = ["expand_fused"]
 
@@ -23,11 +23,9 @@ LIMIT = 50_000_000  # entries of all results of a twin; beyond, the fused node i
 _RESULTS_PER_OUTPUT = 20  # nodes per time step of a cell, about as large as its output
 
 
-def expand_fused(roots: list[Node]) -> tuple[list[Node], list[Node]]:
-    """All nodes behind `roots`, oldest first, and the roots, with fused nodes expanded."""
+def expand_fused(roots: list[Node]) -> list[Node]:
+    """Copies of `roots` with the fused nodes behind them expanded; themselves if none is."""
     nodes = recorded_nodes(roots)
-    if not any(_expandable(node) for node in nodes):
-        return nodes, roots
     now: dict[Node, Node] = {}
     outputs: dict[Node, tuple[Node, ...]] = {}
     for node in nodes:
@@ -39,8 +37,7 @@ def expand_fused(roots: list[Node]) -> tuple[list[Node], list[Node]]:
             now[node] = made[0]
         elif parents != node.parents:
             now[node] = _copied(node, parents)
-    new_roots = [now.get(root, root) for root in roots]
-    return recorded_nodes(new_roots), new_roots
+    return [now.get(root, root) for root in roots]
 
 
 def _expandable(node: Node) -> bool:

@@ -10,7 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Union
 
-__all__ = ["BAR", "DEPTH", "FOLDED", "WEIGHT", "Edge", "Graph", "Item", "Place", "Span", "Step"]
+__all__ = [
+    "BAR",
+    "DEPTH",
+    "FOLDED",
+    "WEIGHT",
+    "Edge",
+    "Graph",
+    "Item",
+    "Place",
+    "Span",
+    "Step",
+    "reaches",
+]
 
 BAR = "bar"
 """The time step of everything that an elided view hides."""
@@ -43,6 +55,11 @@ class Place(NamedTuple):
         if not path.replace(".", "").replace("_", "").isalnum():
             path = "".join(_SAFE.get(character, character) for character in path)
         return f"{path}{layer}{step}"
+
+
+def reaches(path: str, depth: int | None) -> bool:
+    """Whether a module path is at least `depth` names deep; None is deeper than any."""
+    return depth is not None and (len(path.split(".")) if path else 0) >= depth
 
 
 @dataclass(slots=True)
@@ -101,10 +118,8 @@ class Item:
     source: str = ""
     names: list[tuple[Any, ...]] = field(default_factory=list)
     note: str = ""
-
-    def norm(self, role: str) -> Span | None:
-        """Gradient norm of a role."""
-        return self.gradients.get(role)
+    nested: bool = False
+    """Whether nodes of modules inside that of its place are among them."""
 
 
 @dataclass(slots=True)
@@ -142,14 +157,15 @@ class Graph:
 
     view: str
     level: str
-    items: dict[str, Item] = field(default_factory=dict)
-    edges: dict[EdgeKey, Edge] = field(default_factory=dict)
-    steps: list[Step] = field(default_factory=list)
-    """Columns from left to right."""
+    depth: int | None = None
     length: int = 0
     """T: time steps that were recorded."""
     recorded: int = 0
     """Nodes that were recorded."""
+    items: dict[str, Item] = field(default_factory=dict)
+    edges: dict[EdgeKey, Edge] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    """Columns from left to right."""
     recorded_edges: int = 0
     plumbing: int = 0
     """Recorded nodes that only pass entries on (a stack read step by step), not drawn."""
@@ -160,6 +176,10 @@ class Graph:
         default_factory=dict
     )
     """Traced norms of value and gradient by (row, role) and time step, hidden steps included."""
+
+    def closes(self, place: Place) -> bool:
+        """Whether everything at a place is one item: at module level, and from `depth` on."""
+        return self.level == "module" or reaches(place.path, self.depth)
 
     def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:
         """Add `count` recorded edges between two items."""

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_seq.engine.tape import ITEM
-from tinygrad_seq.viz.ir import BAR, Place, Step
+from tinygrad_seq.viz.ir import BAR, Place, Step, reaches
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
 
-__all__ = ["Key", "Keys", "User", "item_id", "picked"]
+__all__ = ["Key", "Keys", "User", "item_id", "pick"]
 
 Key = tuple[Place, str]
 """Where an item is, and which part of what is there."""
@@ -39,18 +39,18 @@ def item_id(key: Key) -> str:
     return f"{place}:{part}" if part else str(place)
 
 
-def picked(node: Node) -> Node | None:
-    """What ``stack(parts)[t]`` picks: part t (None for a constant); otherwise the node itself."""
+def pick(node: Node) -> tuple[Node, int] | None:
+    """The stack, and the place in it, that ``stack(parts)[t]`` picks; None for another node."""
     if node.op is None or node.op.name != "getitem":
-        return node
+        return None
     (stack,) = node.parents
     index = node.params["index"]
     if isinstance(index, np.ndarray) and index.ndim == 0 and index.dtype.kind in "iu":
         index = int(index)
     whole = isinstance(index, int) and not isinstance(index, bool)
     if stack is None or stack.op is None or stack.op.name != "stack" or not whole:
-        return node
-    return stack.parents[index] if stack.params["axis"] == 0 else node
+        return None
+    return (stack, index % len(stack.parents)) if stack.params["axis"] == 0 else None
 
 
 def _piece(node: Node) -> Node | None:
@@ -75,6 +75,8 @@ class Keys:
         Oldest first.
     cells : set of (path, layer)
         Rows that have a state h: modules called within their steps are part of them.
+    depth : int, optional
+        Names in a module path from which on everything inside is one item.
     """
 
     def __init__(
@@ -83,13 +85,18 @@ class Keys:
         shown: Callable[[int], Step],
         leaves: list[Node],
         cells: set[tuple[str, int | None]],
+        depth: int | None = None,
     ) -> None:
-        self.level = level
+        self.level, self.depth = level, depth
         self.shown = shown
         self.cells = cells
         self._homes: dict[tuple[str, int | None], str] = {}
         self._counters: dict[tuple[Place, int | None, str], int] = {}
         self._leaves = _leaf_names(leaves)
+
+    def pick(self, node: Node) -> tuple[Node, int] | None:
+        """The stack that a node only picks an entry from; at op level every node stands."""
+        return pick(node) if self.level != "op" else None
 
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.
@@ -97,10 +104,12 @@ class Keys:
         So is a piece of a weight that weight.
         """
         while parent is not None and self.level != "op":
-            found = _piece(parent) or picked(parent)
-            if found is parent:
+            if (weight := _piece(parent)) is not None:
+                return weight
+            place = pick(parent)
+            if place is None:
                 break
-            parent = found
+            parent = place[0].parents[place[1]]
         return parent
 
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
@@ -116,16 +125,15 @@ class Keys:
         """
         if node.op is None:
             return Place(), self._leaves[node.seq]
-        scope = node.scope
-        real = scope.step
-        if real is None and self.level == "op":
-            found = picked(node)  # one entry of a stack over time belongs to that time
-            real = None if found is None or found is node else found.scope.step
+        real = node.scope.step
+        if real is None and self.level == "op" and (found := pick(node)) is not None:
+            entry = found[0].parents[found[1]]  # of a stack over time: belongs to that time
+            real = None if entry is None else entry.scope.step
+        place = self._place(node, real is not None)
         if real is None:
-            return self._timeless(node, single, feeds_steps)
-        step = self.shown(real)
-        place = Place(self.home(scope.path, scope.layer), scope.layer, step)
-        if self.level == "module" or step == BAR:
+            return self._timeless(node, place, single, feeds_steps)
+        place = place._replace(step=self.shown(real))
+        if self.level == "module" or place.step == BAR or reaches(place.path, self.depth):
             return place, ""
         if self.level == "cell":
             return place, self._part(node, place, single)
@@ -155,18 +163,26 @@ class Keys:
         self._counters[slot] = count + 1
         return f"{label}.{count}"
 
-    def _timeless(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
+    def _place(self, node: Node, stepped: bool) -> Place:
+        """Module and layer of a node, or the closed module that it is inside of."""
+        scope = node.scope
+        path = self.home(scope.path, scope.layer) if stepped else scope.path
+        if self.depth is not None and reaches(path, self.depth + 1):
+            return Place(".".join(path.split(".")[: self.depth]))
+        return Place(path, scope.layer)
+
+    def _timeless(self, node: Node, place: Place, single: User | None, feeds_steps: bool) -> Key:
         assert node.op is not None
         scope = node.scope
+        if reaches(place.path, self.depth):
+            return place, "before" if feeds_steps else "" if place.path else "after"
         if self.level == "op":
-            place = Place(scope.path, scope.layer, None)
             return place, self._numbered(place, None, node.op.name)
         if single is not None and single[1] is None:
-            place, part = single[0]
-            unnamed = not scope.path and (not place.path or part == "before")
-            if place.step is None and (node.op.name in _PASSING or unnamed):
-                return place, part
-        place = Place(scope.path, scope.layer, None)
+            there, part = single[0]
+            unnamed = not scope.path and (not there.path or part == "before")
+            if there.step is None and (node.op.name in _PASSING or unnamed):
+                return there, part
         if place.path or place.layer is not None:
             return place, "before" if feeds_steps else ""
         return place, self._numbered(place, None, node.op.name)

@@ -2,78 +2,68 @@
 
 Everything here is one quotient: :class:`~tinygrad_seq.viz.keys.Keys` gives every recorded node its
 item, :func:`build` counts nodes and edges into items. Views map time steps (unrolled: themselves,
-elided: a bar, rolled: one ``t``), levels map nodes within a step (module, cell, op).
+elided: a bar, rolled: one ``t``), levels map nodes within a step (module, cell, op), depth maps
+modules to the one that they are inside of.
 
 Nodes are visited once, from the newest to the oldest. Beside the drawing itself, only the edges
-into nodes not yet visited are held, so memory grows with the drawing and hardly with T.
+into nodes not yet visited are held.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.viz.context import add_context
 from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, Graph, Item, Span, Step
-from tinygrad_seq.viz.keys import Key, Keys, User, item_id
+from tinygrad_seq.viz.keys import Key, Keys, item_id
+from tinygrad_seq.viz.pending import Pending, Picks, Use
 from tinygrad_seq.viz.trace import constant_norms
+from tinygrad_seq.viz.walk import Survey, walk
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
     from tinygrad_seq.viz.trace import Summary, Trace
 
-__all__ = ["build", "recorded_nodes"]
+__all__ = ["build"]
 
 STATES = ("h", "c")
 SERIES = {"h", "c", "logits", "loss"}
 
 
-def recorded_nodes(roots: Iterable[Node]) -> list[Node]:
-    """Every node reachable from `roots`, oldest first, found without recursion."""
-    found = set(roots)
-    stack = list(found)
-    while stack:
-        for parent in stack.pop().parents:
-            if parent is not None and parent not in found:
-                found.add(parent)
-                stack.append(parent)
-    return sorted(found, key=lambda node: node.seq)
-
-
 def build(
-    nodes: list[Node],
     roots: list[Node],
     *,
     view: str = "unrolled",
     level: str = "module",
+    depth: int | None = None,
     trace: Trace | None = None,
+    survey: Survey | None = None,
 ) -> Graph:
     """Count recorded nodes and edges into the items and edges of one view.
 
     Parameters
     ----------
-    nodes, roots : list of Node
-        From :func:`recorded_nodes`, and where it started.
+    roots : list of Node
+        What is drawn, with everything behind it.
     view : {"unrolled", "elided", "rolled"}
         What becomes of the time steps.
     level : {"module", "cell", "op"}
         What becomes of the nodes within a step.
+    depth : int, optional
+        Modules this many names deep are closed: whatever is in them is one item.
     trace : Trace, optional
         Norms of values and gradients, and source lines.
+    survey : Survey, optional
+        Of these roots, where one was made already.
     """
-    taken = {node.scope.step for node in nodes if node.op is not None}
-    steps = sorted(step for step in taken if step is not None)
-    shown = _time_map(view, steps)
-    cells = {
-        (node.scope.path, node.scope.layer)
-        for node in nodes
-        if node.role == "h" and node.scope.step is not None
-    }
-    keys = Keys(level, shown, [node for node in nodes if node.op is None], cells)
-    graph = Graph(view, level, length=steps[-1] + 1 if steps else 0, recorded=len(nodes))
-    graph.steps = list(dict.fromkeys(shown(step) for step in steps))
+    survey = Survey(roots, view == "unrolled") if survey is None else survey
+    steps = survey.steps
+    keys = Keys(level, _time_map(view, steps), survey.leaves, survey.cells, depth)
+    graph = Graph(view, level, depth, steps[-1] + 1 if steps else 0, survey.nodes)
+    graph.steps = list(dict.fromkeys(keys.shown(step) for step in steps))
     folding = _Folding(graph, keys, trace)
-    folding.fold(nodes, roots)
+    folding.fold(roots)
     add_context(graph, folding.starts)
     return graph
 
@@ -87,58 +77,29 @@ def _time_map(view: str, steps: list[int]) -> Callable[[int], Step]:
     return lambda step: step
 
 
-class _Pending:
-    """What is known of a node before it is visited: the edges out of it."""
-
-    __slots__ = ("edges", "feeds_steps", "single", "users")
-
-    def __init__(self) -> None:
-        self.edges: dict[tuple[str, str, int], tuple[int, Span | None]] = {}
-        self.single: User | None = None
-        self.users = 0
-        """Different users: 0, 1, or 2 for more."""
-        self.feeds_steps = False
-
-    def add(self, user: User, edge: tuple[str, str, int], share: Span | None) -> None:
-        count, span = self.edges.get(edge, (0, None))
-        if share is not None:
-            if span is None:
-                span = share
-            else:
-                span.add(share)
-        self.edges[edge] = (count + 1, span)
-        if self.users == 0:
-            self.single, self.users = user, 1
-        elif self.users == 1 and user != self.single:
-            self.single, self.users = None, 2
-
-
 class _Folding:
     """Visits nodes from the newest to the oldest and fills a graph."""
 
     def __init__(self, graph: Graph, keys: Keys, trace: Trace | None) -> None:
         self.graph, self.keys, self.trace = graph, keys, trace
-        self.pending: dict[int, _Pending] = {}
+        self.pending: dict[int, Pending] = {}
+        self.picks: dict[int, Picks] = {}
         self.starts: dict[tuple[str, int | None, Step, str], float | None] = {}
+        self._tops: dict[int, str] = {}
         self._oldest: dict[str, int] = {}
         self._names: dict[Key, str] = {}
+        self._uses: list[Use] = []
+        self._use_numbers: dict[Use, int] = {}
 
-    def fold(self, nodes: list[Node], roots: list[Node]) -> None:
+    def fold(self, roots: list[Node]) -> None:
         """Count everything, then put items in the order they were first recorded in."""
         drawn = [origin.seq for root in roots if (origin := self.keys.origin(root)) is not None]
-        tops = dict.fromkeys(drawn, "")
-        for node in reversed(nodes):
-            pending = self.pending.pop(node.seq, None)
-            if pending is None and node.seq not in tops:
-                self._plumbing(node)
-                continue
-            name = self._visit(node, pending or _Pending(), node.seq in tops)
-            if node.seq in tops:
-                tops[node.seq] = name
+        self._tops = dict.fromkeys(drawn, "")
+        walk(roots, self._visit, self._reach)
         graph = self.graph
         for item in graph.items.values():
-            item.kind = _kind(item, graph.level)  # now that all its roles are known
-        graph.roots = list(dict.fromkeys(tops.values()))
+            item.kind = _kind(item, graph)  # now that all its roles are known
+        graph.roots = list(dict.fromkeys(self._tops.values()))
         order = sorted(graph.items, key=self._oldest.__getitem__)
         graph.items = {name: graph.items[name] for name in order}
         place = {name: index for index, name in enumerate(order)}
@@ -146,21 +107,22 @@ class _Folding:
             sorted(graph.edges.items(), key=lambda e: (place[e[0][1]], place[e[0][0]], e[0][2:]))
         )
 
-    def _plumbing(self, node: Node) -> None:
-        """A node that only passes on what was stacked: nothing that is drawn leads to it."""
-        edges = sum(parent is not None for parent in node.parents)
-        self.graph.plumbing += 1
-        self.graph.recorded_edges += edges
-        self.graph.inside += edges
-
-    def _visit(self, node: Node, pending: _Pending, is_root: bool) -> str:
-        single = None if is_root else pending.single
-        key = self.keys.key(node, single, pending.feeds_steps)
+    def _visit(self, node: Node) -> tuple[Key, str, bool] | None:
+        """Count a node; None for one that only passes on what was stacked."""
+        pending = self.pending.pop(node.seq, None)
+        is_root = node.seq in self._tops
+        if pending is None and not is_root:
+            self.graph.plumbing += 1
+            return None
+        pending = pending or Pending()
+        key = self.keys.key(node, None if is_root else pending.single, pending.feeds_steps)
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = item_id(key)
             self.graph.items[name] = Item(name, "", key[0], key[1])
-            self.graph.items[name].kind = _kind(self.graph.items[name], self.graph.level)
+            self.graph.items[name].kind = _kind(self.graph.items[name], self.graph)
+        if is_root:
+            self._tops[node.seq] = name
         item = self.graph.items[name]
         self._oldest[name] = node.seq
         leads_out = is_root or any(head != name for head, _, _ in pending.edges)
@@ -171,11 +133,12 @@ class _Folding:
                 item.inner.add(inner.removeprefix("."))
         if self.trace is not None and node.role in SERIES and node.scope.step is not None:
             self._note_series(node, self.trace)
-        self._flush(item, node, pending)
-        self._look_back(node, key, name, pending)
-        return name
+        if None in node.parents and node.scope.step is not None:
+            self._note_start(node, key)
+        self._flush(item, pending)
+        return key, name, node.scope.step is not None or pending.feeds_steps
 
-    def _flush(self, item: Item, node: Node, pending: _Pending) -> None:
+    def _flush(self, item: Item, pending: Pending) -> None:
         """Count the edges out of a node, now that its own item is known."""
         graph = self.graph
         for (head, kind, delay), (count, share) in pending.edges.items():
@@ -192,24 +155,46 @@ class _Folding:
                 else:
                     edge.contribution.add(share)
 
-    def _look_back(self, node: Node, key: Key, name: str, pending: _Pending) -> None:
-        """Tell the operands of a node who uses them."""
-        user = (key, node.scope.step)
-        stepped = node.scope.step is not None or pending.feeds_steps
-        for parent in node.parents:
-            origin = self.keys.origin(parent)
-            if origin is None:
-                if parent is not None:
-                    self.graph.recorded_edges += 1
-                    self.graph.inside += 1
+    def _reach(
+        self, visited: tuple[Key, str, bool] | None, node: Node, indices: list[int], parent: Node
+    ) -> None:
+        """Tell an operand of a visited node who uses it."""
+        picks = self.picks.get(node.seq)
+        if visited is None and picks is None:
+            self.graph.recorded_edges += len(indices)
+            self.graph.inside += len(indices)
+            return
+        origin = self.keys.origin(parent)
+        for index in indices:
+            for use in picks.take(index) if picks is not None else ():
+                self._use(parent, origin, use, None)
+            if visited is None or origin is None:
+                self.graph.recorded_edges += 1
+                self.graph.inside += 1
                 continue
+            key, name, stepped = visited
+            here, there = node.scope.step, origin.scope.step
+            relative = here is not None and there is not None
+            step = here - there if here is not None and there is not None else here
+            use = Use(key, step, relative, stepped, (name, *_edge_type(node, origin)))
+            self._use(parent, origin, use, self._share(node, origin))
+
+    def _use(self, parent: Node, origin: Node | None, use: Use, share: Span | None) -> None:
+        """Note a use with the operand itself, or with the stack that it is picked from."""
+        assert origin is not None  # of a constant no use is noted
+        place = self.keys.pick(parent)
+        if place is None:  # the operand itself, or the weight that it is a piece of
             known = self.pending.get(origin.seq)
             if known is None:
-                known = self.pending[origin.seq] = _Pending()
-            known.feeds_steps = known.feeds_steps or stepped
-            known.add(user, (name, *_edge_type(node, origin)), self._share(node, origin))
-        if None in node.parents and node.scope.step is not None:
-            self._note_start(node)
+                known = self.pending[origin.seq] = Pending()
+            known.add(use, origin.scope.step, share)
+            return
+        stack, index = place
+        picks = self.picks.get(stack.seq)
+        if picks is None:
+            made = Picks(len(stack.parents), self._uses, self._use_numbers)
+            picks = self.picks[stack.seq] = made
+        picks.add(index, use)
 
     def _note_series(self, node: Node, trace: Trace) -> None:
         """Keep the norms of a state, of logits or of a loss over time."""
@@ -227,19 +212,17 @@ class _Folding:
         share = self.trace.contributions.get((node.seq, origin.seq))
         return None if share is None else Span.of(share)
 
-    def _note_start(self, node: Node) -> None:
+    def _note_start(self, node: Node, key: Key) -> None:
         """Whether the constant that a cell carries in is zero, where that is known."""
-        op, scope = node.op, node.scope
-        assert op is not None and scope.step is not None
-        if node.role not in {None, "hW"} or op.name not in {"matmul", "multiply"}:
-            return
-        step = self.keys.shown(scope.step)
-        if step == BAR:
+        op, place = node.op, key[0]
+        assert op is not None
+        known_role = node.role in {None, "hW"}
+        if not known_role or op.name not in {"matmul", "multiply"} or place.step == BAR:
             return
         known = self.trace.constants.get(node.seq) if self.trace is not None else None
         norms = known if known is not None else constant_norms(node)
         found = [norm for norm in norms if norm is not None]
-        self.starts[scope.path, scope.layer, step, _slot(node)] = found[0] if found else None
+        self.starts[(*place, _slot(node))] = found[0] if found else None
 
 
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
@@ -259,6 +242,8 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
         item.source = item.source or trace.sources.get(node.seq, "")
     if node.role:
         item.roles.add(node.role)
+    if node.op is not None and len(node.scope.path) > len(item.place.path):
+        item.nested = True
 
 
 def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) -> None:
@@ -271,7 +256,8 @@ def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) 
             spans[role] = span
 
 
-def _kind(item: Item, level: str) -> str:
+def _kind(item: Item, graph: Graph) -> str:
+    level = "module" if graph.closes(item.place) else graph.level
     if item.part.startswith("weight:"):
         return "weight"
     if item.part.startswith("leaf:"):
