@@ -121,7 +121,7 @@ class Keys:
         single : (key, real step), optional
             Its only user, if it has only one.
         feeds_steps : bool
-            Whether a node with a time step comes after it.
+            Whether a node with a time step comes after it (in a closed module: of that module).
         """
         if node.op is None:
             return Place(), self._leaves[node.seq]
@@ -162,6 +162,19 @@ class Keys:
         count = self._counters.get(slot, 0)
         self._counters[slot] = count + 1
         return f"{label}.{count}"
+
+    def closed(self, node: Node) -> Place | None:
+        """The place of the closed module that a node belongs to, if it does."""
+        place = self._place(node, node.scope.step is not None)
+        return place if node.op is not None and reaches(place.path, self.depth) else None
+
+    def hides(self, node: Node) -> bool:
+        """Whether a node is of a module inside the one that it is drawn in."""
+        if self.depth is None:
+            return False
+        scope = node.scope
+        path = self.home(scope.path, scope.layer) if scope.step is not None else scope.path
+        return reaches(path, self.depth + 1)
 
     def _place(self, node: Node, stepped: bool) -> Place:
         """Module and layer of a node, or the closed module that it is inside of."""

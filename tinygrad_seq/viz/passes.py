@@ -115,7 +115,8 @@ class _Folding:
             self.graph.plumbing += 1
             return None
         pending = pending or Pending()
-        key = self.keys.key(node, None if is_root else pending.single, pending.feeds_steps)
+        single = None if is_root else pending.single
+        key = self.keys.key(node, single, self._feeds_steps(node, pending))
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = item_id(key)
@@ -127,6 +128,7 @@ class _Folding:
         self._oldest[name] = node.seq
         leads_out = is_root or any(head != name for head, _, _ in pending.edges)
         _count_node(item, node, leads_out, self.trace)
+        item.nested = item.nested or self.keys.hides(node)
         if node.op is not None and item.place.step is not None:
             inner = node.scope.path[len(key[0].path) :]
             if inner:
@@ -137,6 +139,15 @@ class _Folding:
             self._note_start(node, key)
         self._flush(item, pending)
         return key, name, node.scope.step is not None or pending.feeds_steps
+
+    def _feeds_steps(self, node: Node, pending: Pending) -> bool:
+        """Whether a node comes before steps: any, or those of the closed module it is part of."""
+        closed = self.keys.closed(node)
+        if closed is None:
+            return pending.feeds_steps
+        heads = [self.graph.items[head] for head, _, _ in pending.edges]
+        own = [head for head in heads if head.place.path == closed.path]
+        return any(head.place.step is not None or head.part == "before" for head in own)
 
     def _flush(self, item: Item, pending: Pending) -> None:
         """Count the edges out of a node, now that its own item is known."""
@@ -242,8 +253,6 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
         item.source = item.source or trace.sources.get(node.seq, "")
     if node.role:
         item.roles.add(node.role)
-    if node.op is not None and len(node.scope.path) > len(item.place.path):
-        item.nested = True
 
 
 def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) -> None:

@@ -300,8 +300,10 @@ class Wiring:
         if head_step is None and tail_step is None:
             pass
         elif head_step is None:
-            above, tall = self.grid.y[head_row]
-            corners = [start, (start[0], above - tall / 2)]
+            other, tall = self.grid.y[head_row]
+            corners = [start, (start[0], other - tall / 2)]
+            if other < y:  # a module that is closed may read its own steps below them
+                corners = [(start[0] + 16, y - height / 2), (start[0] + 16, other + tall / 2)]
         elif tail_step is None:
             left, right = self.grid.extent(tail_row)
             if left <= end[0] <= right:
