@@ -11,7 +11,8 @@ import tinygrad_seq as tgs
 from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
-from tinygrad_seq.viz.passes import build, recorded_nodes
+from tinygrad_seq.viz.passes import build
+from tinygrad_seq.viz.walk import recorded_nodes
 
 KINDS = {
     "rnn-relu": lambda rng: nn.RNN(5, 4, nonlinearity="relu", rng=rng),
@@ -45,7 +46,7 @@ def words(drawing: viz.Drawing) -> list[str]:
 def test_every_recorded_node_and_edge_is_counted_once(kind, level, view):
     loss = recorded(kind, 6)
     nodes = recorded_nodes([loss.node])
-    graph = build(nodes, [loss.node], level=level, view=view)
+    graph = build([loss.node], level=level, view=view)
     assert sum(item.count for item in graph.items.values()) + graph.plumbing == len(nodes)
     edges = sum(parent is not None for node in nodes for parent in node.parents)
     assert sum(edge.count for edge in graph.edges.values()) + graph.inside == edges
@@ -55,7 +56,7 @@ def test_every_recorded_node_and_edge_is_counted_once(kind, level, view):
 @pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
 def test_every_edge_between_parts_is_a_wire(kind, view):
     loss = recorded(kind, 6)
-    graph = build(recorded_nodes([loss.node]), [loss.node], level="cell", view=view)
+    graph = build([loss.node], level="cell", view=view)
     drawing = viz.draw(loss, level="cell", view=view)
     assert overlaps(drawing) == []
     ends = {
@@ -109,7 +110,7 @@ def test_reset_gate_acts_on_h_before_its_product_or_after():
     edges = {}
     for kind in ("gru", "gru-before"):
         loss = recorded(kind)
-        graph = build(recorded_nodes([loss.node]), [loss.node], level="cell")
+        graph = build([loss.node], level="cell")
         edges[kind] = {
             edge.head.rpartition(":")[2]
             for edge in graph.edges.values()
@@ -121,10 +122,10 @@ def test_reset_gate_acts_on_h_before_its_product_or_after():
 def test_normalisation_within_a_cell_is_part_of_it():
     loss = recorded("lstm-norm")
     for level in ("module", "cell", "op"):
-        graph = build(recorded_nodes([loss.node]), [loss.node], level=level)
+        graph = build([loss.node], level=level)
         paths = {item.place.path for item in graph.items.values() if item.place.step is not None}
         assert paths == {""}
-    z = build(recorded_nodes([loss.node]), [loss.node], level="cell").items["[0]@1:z"]
+    z = build([loss.node], level="cell").items["[0]@1:z"]
     assert z.inner == {"norm_x_l0", "norm_h_l0"}
     assert z.ops["sqrt"] == 2
 

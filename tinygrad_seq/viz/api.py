@@ -25,8 +25,8 @@ from tinygrad_seq.viz.render import TIMEOUT, Drawing
 from tinygrad_seq.viz.style import HeatScale, Theme
 from tinygrad_seq.viz.style import theme as named_theme
 from tinygrad_seq.viz.trace import Trace
-from tinygrad_seq.viz.weights import box_width
 from tinygrad_seq.viz.walk import Survey
+from tinygrad_seq.viz.weights import box_width
 from tinygrad_seq.viz.wiring import Wiring
 from tinygrad_seq.viz.words import edge_tooltip
 

@@ -142,7 +142,7 @@ class _Folding:
 
     def _feeds_steps(self, node: Node, pending: Pending) -> bool:
         """Whether a node comes before steps: any, or those of the closed module it is part of."""
-        closed = self.keys.closed(node)
+        closed = self.keys.closed(node) if self.keys.depth is not None else None
         if closed is None:
             return pending.feeds_steps
         heads = [self.graph.items[head] for head, _, _ in pending.edges]
