@@ -77,8 +77,19 @@ def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[tuple[Item, RowKe
             for _, box in on_axis
         )
         for row, box in on_axis:
-            box.x = grid.start(row) - (ASIDE if near else BESIDE) - box.width / 2
+            left = grid.start(row) - (ASIDE if near else BESIDE)
+            box.x = min([left, *_beside(grid, box)]) - box.width / 2
     return found
+
+
+def _beside(grid: Grid, box: Shape) -> list[float]:
+    """How far right a box may reach beside what spans all steps, and may be wider than they."""
+    spanning = [block.shapes[0] for (_, step), block in grid.blocks.items() if step is None]
+    return [
+        shape.x - shape.width / 2 - APART
+        for shape in spanning
+        if abs(shape.y - box.y) < (shape.height + box.height) / 2
+    ]
 
 
 def _stack(boxes: list[Shape]) -> None:
