@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Tensor", "TensorLike", "starting_point", "tensor"]
 
-
 TensorLike: TypeAlias = "Tensor | Array | float | int"
 """What operations take: tensors, arrays and Python numbers."""
 
@@ -75,6 +74,11 @@ class Tensor(Variable):
     def T(self) -> Tensor:  # noqa: N802  (NumPy's name)
         """All axes reversed."""
         return ops.transpose(self)
+
+    @property
+    def mT(self) -> Tensor:  # noqa: N802  (NumPy's and PyTorch's name)
+        """The last two axes exchanged: every matrix of a stack transposed."""
+        return ops.swapaxes(self, -1, -2)
 
     @property
     def real(self) -> Tensor:

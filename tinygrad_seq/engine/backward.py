@@ -9,6 +9,7 @@ out only at the end: a refused backward changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from tinygrad_seq.errors import GraphError
 __all__ = ["arguments", "backpropagate", "unbroadcast"]
 
 Lift = Callable[[Any, "Node | None"], Any]
+
+_seq = attrgetter("seq")
 
 
 def backpropagate(
@@ -104,10 +107,6 @@ def _collect(starts: list[Node], stop: set[Node]) -> list[Node]:
     return sorted(found, key=_seq)
 
 
-def _seq(node: Node) -> int:
-    return node.seq
-
-
 def _useful(ascending: list[Node], targets: set[Node]) -> set[Node]:
     """The nodes through which a target can be reached."""
     useful: set[Node] = set()
@@ -162,14 +161,17 @@ def unbroadcast(cotangent: Any, shape: tuple[int, ...]) -> Any:
     """
     wide = cotangent.shape
     extra = len(wide) - len(shape)
-    axes = [
-        *range(extra),
-        *[extra + i for i, size in enumerate(shape) if size == 1 and wide[extra + i] != 1],
-    ]
-    summed = tuple([axis for axis in axes if wide[axis] != 1])
+    if extra < 0:
+        raise ValueError(f"{shape} has more axes than {wide}")
+    summed = [axis for axis in range(extra) if wide[axis] != 1]
+    for axis, size in enumerate(shape, extra):
+        if size != wide[axis]:
+            if size != 1:
+                raise ValueError(f"{shape} does not broadcast to {wide}")
+            summed.append(axis)
     if summed:
-        cotangent = np.sum(cotangent, axis=summed, keepdims=True)
-    return np.reshape(cotangent, shape) if extra else cotangent
+        cotangent = np.sum(cotangent, axis=tuple(summed), keepdims=True)
+    return cotangent.reshape(shape) if extra else cotangent
 
 
 def arguments(
@@ -251,12 +253,9 @@ class _Walk:
 
     def _fit(self, node: Node, source: Node, contribution: Any) -> Any:
         try:
-            fits = np.broadcast_shapes(contribution.shape, node.shape) == contribution.shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise wrong_shape(source, node, contribution)
-        return unbroadcast(contribution, node.shape)
+            return unbroadcast(contribution, node.shape)
+        except ValueError as error:
+            raise wrong_shape(source, node, contribution) from error
 
     def result(self, node: Node) -> Any:
         """The final cotangent of a node, in memory that nothing else looks into."""
@@ -296,7 +295,7 @@ class _Walk:
         if op.joint is not None:
             self._propagate_jointly(node, op, cotangent)
             return
-        useful, lift, cotangents = self.useful, self.lift, self.cotangents
+        useful, lift, cotangents, owned = self.useful, self.lift, self.cotangents, self._owned
         i = -1
         for parent in node.parents:
             i += 1
@@ -309,7 +308,12 @@ class _Walk:
                 raise no_rule(node, i)
             if not rule.wants:
                 contribution = rule.fn(cotangent)
-            elif rule.only_out and lift is None:
+            elif lift is None and rule.only_input is not None:
+                value = node.inputs[rule.only_input]  # type: ignore[index]
+                if type(value) is Guarded:
+                    value = value.array
+                contribution = rule.fn(cotangent, value)
+            elif lift is None and rule.only_out:
                 contribution = rule.fn(cotangent, node.out)
             else:
                 contribution = rule.fn(cotangent, *arguments(node, rule, i, lift, useful))
@@ -317,16 +321,19 @@ class _Walk:
                 self.deposit(parent, node, contribution)
                 continue
             fresh = contribution.base is None and contribution is not cotangent
-            if (
-                parent in cotangents
-                or contribution.shape != parent.shape
-                or contribution.dtype is not parent.dtype
-            ):
+            if contribution.shape != parent.shape or contribution.dtype is not parent.dtype:
                 self.deposit(parent, node, contribution, fresh=fresh)
-            else:  # the first and mostly the only one: kept as it is
+                continue
+            # As `deposit` does, for arrays that fit: a call for each would cost as much again.
+            present = cotangents.get(parent)
+            if present is None:
                 cotangents[parent] = contribution
                 if fresh:
-                    self._owned.add(parent)
+                    owned.add(parent)
+            elif lift is None and parent in owned:
+                np.add(present, contribution, present)
+            else:
+                self.deposit(parent, node, contribution)
 
     def _propagate_jointly(self, node: Node, op: Op, cotangent: Any) -> None:
         assert op.joint is not None
@@ -381,6 +388,9 @@ class _Walk:
         elif queue[0].op is not node.op:
             return False
         queue[1].append(cotangent)
+        if rule.only_input is not None:
+            queue[2][0].append(_input(node, rule.only_input, None))
+            return True
         for values, value in zip(queue[2], arguments(node, rule, node.op.defer[0]), strict=True):
             values.append(value)
         return True

@@ -51,7 +51,7 @@ def _parameters(fn: Callable[..., Any]) -> tuple[str, ...]:
 class Rule:
     """A gradient rule and, compiled from its parameter names, what it asks for after ``g``."""
 
-    __slots__ = ("fn", "only_out", "wants")
+    __slots__ = ("fn", "only_input", "only_out", "wants")
 
     def __init__(self, fn: Callable[..., Any], inputs: tuple[str, ...], variadic: bool) -> None:
         self.fn = fn
@@ -63,7 +63,10 @@ class Rule:
             else (_SPECIAL.get(name, Want.PARAM), name)
             for name in _parameters(fn)[1:]
         )
-        self.only_out = [kind for kind, _ in self.wants] == [Want.OUT]
+        # The commonest two, which backward then need not look up.
+        only = self.wants[0] if len(self.wants) == 1 else (None, None)
+        self.only_out = only[0] is Want.OUT
+        self.only_input: int | None = only[1] if only[0] is Want.INPUT else None
 
 
 class Op:

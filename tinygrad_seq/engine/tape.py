@@ -216,13 +216,16 @@ def _saved(
 
 def _pick(node: Node | None, outputs: tuple[Array, ...], mode: Mode) -> tuple[Variable, ...]:
     """One variable per output of an operation that has several."""
-    picked = []
-    for index, part in enumerate(outputs):
-        item = None
-        if node is not None:
-            item = Node(ITEM, (node,), {"index": index}, part.shape, part.dtype, mode.scope)
-        picked.append(_result._wrap(part, item))
-    return tuple(picked)
+    if node is None:
+        return tuple([_result._wrap(part, None) for part in outputs])
+    return tuple(
+        [
+            _result._wrap(
+                part, Node(ITEM, (node,), {"index": index}, part.shape, part.dtype, mode.scope)
+            )
+            for index, part in enumerate(outputs)
+        ]
+    )
 
 
 def _share_memory(source: Any, views: tuple[Variable, ...]) -> None:

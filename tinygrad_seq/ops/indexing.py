@@ -20,6 +20,8 @@ __all__ = ["check_indices", "gather", "getitem", "one_hot", "take", "take_along_
 
 Sampled = tuple[tuple[Any, ...], dict[str, Any]]
 
+_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+
 
 def _is_basic(index: Any) -> bool:
     """Whether an index picks every entry at most once, as slices and integers do."""
@@ -133,7 +135,7 @@ PUT_ADD: Op = register(
 TAKE: Op = register(
     Op(
         "take",
-        lambda x, ids: np.take(x, ids, axis=0),
+        lambda x, ids: np.asarray(x).take(ids, 0),
         "x",
         [lambda g, shape, ids: run(ADD_ROWS, g, ids=ids, rows=shape[0])],
         sample=_take_sample,
@@ -178,8 +180,8 @@ def check_indices(ids: Any, size: int, what: str) -> Array:
     if array.dtype.kind not in "iu":
         raise DtypeError(f"{what}: ids", expected="an integer dtype", got=array.dtype)
     # Seen as unsigned, a negative id is a huge one: one pass finds both ends.
-    unsigned = array.view(f"u{array.itemsize}")
-    if array.size and unsigned.max() >= size:
+    unsigned = array.view(_UNSIGNED[array.itemsize])
+    if array.size and np.maximum.reduce(unsigned, axis=None) >= size:
         bad = np.argwhere((array < 0) | (array >= size))[0]
         raise IndexRangeError(
             f"{what}: id out of range at position {tuple(int(i) for i in bad)}",

@@ -21,10 +21,6 @@ __all__ = ["einsum", "linear", "matmul"]
 Sampled = tuple[tuple[Any, ...], dict[str, Any]]
 
 
-def _t(x: Any) -> Any:
-    return np.swapaxes(x, -1, -2)
-
-
 def _rows(x: Any) -> Any:
     """All leading axes flattened into one."""
     return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
@@ -39,17 +35,17 @@ def _matmul(a: Any, b: Any) -> Any:
 
 def _right_rule(g: Any, a: Any, shape: Any) -> Any:
     if len(shape) == 2:
-        return np.matmul(_t(_rows(a)), _rows(g))
-    return np.matmul(_t(a), g)
+        return np.matmul(_rows(a).mT, _rows(g))
+    return np.matmul(a.mT, g)
 
 
 def _queued_products(cotangents: list[Any], lefts: list[Any]) -> Any:
     """Sum of ``a.T @ g`` over a weight's uses, as one product over all their rows."""
     if len(lefts) == 1:
-        return np.matmul(_t(_rows(lefts[0])), _rows(cotangents[0]))
+        return np.matmul(_rows(lefts[0]).mT, _rows(cotangents[0]))
     a = np.concatenate([_rows(left) for left in lefts])
     g = np.concatenate([_rows(cotangent) for cotangent in cotangents])
-    return np.matmul(_t(a), g)
+    return np.matmul(a.mT, g)
 
 
 def _matmul_sample(draw: Draw) -> Sampled:
@@ -105,7 +101,7 @@ MATMUL = register(
         "matmul",
         _matmul,
         "a b",
-        [lambda g, b: _matmul(g, _t(b)), _right_rule],
+        [lambda g, b: _matmul(g, b.mT), _right_rule],
         sample=_matmul_sample,
         defer=(1, lambda gs, a: _queued_products(gs, a)),
     )
@@ -116,8 +112,8 @@ LINEAR = register(
         _linear,
         "x weight bias",
         [
-            lambda g, weight: _matmul(g, _t(weight)),
-            lambda g, x: np.matmul(_t(_rows(x)), _rows(g)),
+            lambda g, weight: _matmul(g, weight.mT),
+            lambda g, x: np.matmul(_rows(x).mT, _rows(g)),
             lambda g: np.sum(_rows(g), axis=0),
         ],
         sample=_linear_sample,

@@ -75,5 +75,7 @@ def axis_of(axis: int, ndim: int, what: str) -> int:
 
 def shape_of(x: Any) -> tuple[int, ...]:
     """Shape of an operand: a variable, an array, a number or a nested list."""
+    if isinstance(x, Variable):
+        return x._data.shape
     shape = getattr(x, "shape", None)
     return np.shape(x) if shape is None else tuple(shape)

@@ -100,7 +100,8 @@ def _split(x: Any, sections: int | tuple[int, ...], axis: int) -> tuple[Any, ...
 
 
 def _unstack(g: Any, axis: int) -> list[Any]:
-    return [np.squeeze(part, axis) for part in np.split(g, g.shape[axis], axis)]
+    before = (slice(None),) * (axis % g.ndim)
+    return [g[(*before, k)] for k in range(g.shape[axis])]
 
 
 RESHAPE = register(
