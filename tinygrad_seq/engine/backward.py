@@ -69,26 +69,20 @@ def backpropagate(
     walk = _Walk(useful, lift)
     for node, cotangent in starts:
         walk.deposit(node, node, cotangent)
-    cotangents = walk.cotangents
-    hooked = any_hooks()
+    cotangents, propagate = walk.cotangents, walk.propagate
+    watched = any_hooks() or walk.observer is not None
     for node in passed:
         kept = node.owner is not None if targets is None else node in targets
         cotangent = cotangents.get(node) if kept else cotangents.pop(node, None)
         if cotangent is not None:
-            if hooked:
-                cotangent = walk.hook(node, cotangent)
-            if walk.observer is not None:
-                walk.tell(node, cotangent)
-            walk.propagate(node, cotangent)
+            propagate(node, walk.watch(node, cotangent) if watched else cotangent)
         if not retain_graph:
             node.free()
     walk.finish_deferred()
-    if hooked or walk.observer is not None:
+    if watched:
         done = stop.union(passed)
         for node in [node for node in cotangents if node not in done]:
-            cotangent = walk.hook(node, cotangents[node])
-            if walk.observer is not None:
-                walk.tell(node, cotangent)
+            walk.watch(node, cotangents[node])
     return {node: walk.result(node) for node in cotangents if targets is None or node in targets}
 
 
@@ -264,21 +258,18 @@ class _Walk:
             return np.array(cotangent)
         return cotangent
 
-    def hook(self, node: Node, cotangent: Any) -> Any:
-        """The complete cotangent of a node after the hooks on it."""
+    def watch(self, node: Node, cotangent: Any) -> Any:
+        """The complete cotangent of a node after the hooks on it; the observer is told of it."""
         changed = run_hooks(node, cotangent)
         if changed is not cotangent and node in self.cotangents:
             self.cotangents[node] = changed
             self._owned.discard(node)
+        if self.observer is not None:
+            for part in changed if type(changed) is list else (changed,):
+                if part is not None:
+                    value = part._data if isinstance(part, Variable) else part
+                    self.observer.received(node, value)
         return changed
-
-    def tell(self, node: Node, cotangent: Any) -> None:
-        """Show the observer the complete cotangent of a node."""
-        assert self.observer is not None
-        for part in cotangent if type(cotangent) is list else (cotangent,):
-            if part is not None:
-                value = part._data if isinstance(part, Variable) else part
-                self.observer.received(node, value)
 
     def propagate(self, node: Node, cotangent: Any) -> None:
         """Run the rules of one node and deposit what they return."""
@@ -296,9 +287,7 @@ class _Walk:
             self._propagate_jointly(node, op, cotangent)
             return
         useful, lift, cotangents, owned = self.useful, self.lift, self.cotangents, self._owned
-        i = -1
-        for parent in node.parents:
-            i += 1
+        for i, parent in enumerate(node.parents):
             if parent is None or (useful is not None and parent not in useful):
                 continue
             if op.defer is not None and op.defer[0] == i and self._defer(node, parent, cotangent):

@@ -170,11 +170,15 @@ def _apply_plain(
     node.dtype = out.dtype
     node.scope = mode.scope
     if plan[0]:
-        keep = plan[0]
-        first = _kept(a, x) if 0 in keep else None
-        node.inputs = (
-            (first,) if len(operands) == 1 else (first, _kept(b, y) if 1 in keep else None)
-        )
+        # A result's array is kept as it is; what may lie in a leaf's memory is guarded.
+        first = second = None
+        if 0 in plan[0]:
+            inner = p is not None and p.op is not None and a._base is None
+            first = x if inner else _kept(a, x)
+        if 1 in plan[0]:
+            inner = q is not None and q.op is not None and b._base is None
+            second = y if inner else _kept(b, y)
+        node.inputs = (first,) if len(operands) == 1 else (first, second)
     else:
         node.inputs = None
     node.out = out if plan[1] else None
