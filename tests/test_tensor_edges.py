@@ -68,3 +68,11 @@ def test_constant_gradients_of_scalars_are_tensors_under_create_graph() -> None:
     x = tgs.tensor(np.array(0.4), requires_grad=True)
     g = tgs.grad(np.abs(x - 1.0) + np.abs(x), x, create_graph=True)
     assert isinstance(g, tgs.Tensor) and g.item() == 0.0
+
+
+def test_mt_transposes_every_matrix_of_a_stack() -> None:
+    x = tgs.tensor(np.arange(12.0).reshape(2, 2, 3), requires_grad=True)
+    weight = np.arange(12.0).reshape(2, 3, 2)
+    assert np.array_equal(x.mT.numpy(), x.numpy().mT)
+    (x.mT * weight).sum().backward()
+    assert np.array_equal(x.grad, weight.mT)

@@ -282,9 +282,7 @@ class Tensor(Variable):
         self._refuse_if_tracked("index()")
         return self._data.__index__()
 
-    # In-place operators write into a leaf under no_grad (an optimiser's step by hand); elsewhere
-    # they are short for the plain operator and a new name.
-
+    # Written in place under no_grad (an optimiser's step by hand); elsewhere a new name.
     def _inplace(self, ufunc: Any, plain: Callable[..., Tensor], other: TensorLike) -> Tensor:
         if current_mode.get().grad or not self.is_leaf:
             return plain(self, other)
@@ -311,7 +309,6 @@ class Tensor(Variable):
         return self._inplace(np.true_divide, ops.divide, other)
 
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
-
     __lt__ = _comparison(np.less)
     __le__ = _comparison(np.less_equal)
     __gt__ = _comparison(np.greater)

@@ -122,6 +122,7 @@ def _apply_plain(
     more than the arithmetic. So what the general path does in loops and calls is written out:
     that halves its cost.
     """
+    b: Any
     a = operands[0]
     x, p = (a._data, a._node) if isinstance(a, Variable) else (a, None)
     if len(operands) == 1:
