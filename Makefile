@@ -9,9 +9,12 @@ PYTHON ?=
 
 BIN := $(VENV)/bin
 
+# What demos share, and what draws the pages of docs/.
+NO_DEMO := demos/demokit.py demos/gallery.py demos/lecture.py
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demos gallery test lint format types hooks parity bench mutants clean distclean
+.PHONY: help demo demos gallery lecture test lint format types hooks parity bench mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,11 +23,14 @@ demo: $(VENV)/.installed-draw,plot ## train, sample and draw a character LSTM (a
 	$(BIN)/python demos/char_lm.py $(ARGS)
 
 demos: $(VENV)/.installed-draw,plot ## run every demo, each ending in a picture under runs/
-	@set -e; for demo in $(filter-out demos/gallery.py,$(wildcard demos/*.py)); do \
+	@set -e; for demo in $(filter-out $(NO_DEMO),$(wildcard demos/*.py)); do \
 	  echo "== $$demo"; $(BIN)/python $$demo $(ARGS); done
 
 gallery: $(VENV)/.installed-draw,plot ## draw docs/gallery again
 	$(BIN)/python demos/gallery.py
+
+lecture: $(VENV)/.installed-draw,plot ## draw the figures of docs/lecture again
+	$(BIN)/python demos/lecture.py $(ARGS)
 
 test: $(VENV)/.installed-test ## run the tests and the examples in the docstrings and pages
 	$(BIN)/python -m pytest $(ARGS)

@@ -10,12 +10,12 @@ wall: there the network tips from one fixed point to another, and fifty steps mu
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import demokit
 import numpy as np
 
 import tinygrad_seq as tgs
@@ -24,11 +24,11 @@ from tinygrad_seq.optim import clip_rules
 
 STEPS, TARGET, START = 50, 0.7, (6.2, -2.8)
 RULES: dict[str, tuple[Callable[[Any, float], Any], float, str]] = {
-    "no clipping": (optim.clip_grad_norm_, np.inf, "#c0392b"),
-    "by norm, 0.1": (optim.clip_grad_norm_, 0.1, "#1f5fa8"),
-    "by value, 0.1": (optim.clip_grad_value_, 0.1, "#2e8b57"),
-    "squared norm, 0.01": (clip_rules.clip_grad_squared_norm_, 0.01, "#8e44ad"),
-    "adaptive, 0.02": (clip_rules.clip_grad_adaptive_, 0.02, "#d68910"),
+    "no clipping": (optim.clip_grad_norm_, np.inf, demokit.RED),
+    "by norm, 0.1": (optim.clip_grad_norm_, 0.1, demokit.BLUE),
+    "by value, 0.1": (optim.clip_grad_value_, 0.1, demokit.GREEN),
+    "squared norm, 0.01": (clip_rules.clip_grad_squared_norm_, 0.01, demokit.PURPLE),
+    "adaptive, 0.02": (clip_rules.clip_grad_adaptive_, 0.02, demokit.ORANGE),
 }
 
 
@@ -67,54 +67,50 @@ def sizes(clip: Callable[[Any, float], Any], bound: float, before: Any) -> list[
 
 
 def draw(runs: dict[str, dict[str, Any]], resolution: int, path: Path) -> None:
-    """The surface with the paths on it; the errors; and what each rule makes of a norm."""
-    from matplotlib.colors import LightSource
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 7), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.5, 1])
-    places = [(slice(None), 0), (0, 1), (1, 1)]
-    surface, curves, rules = (figure.add_subplot(grid[place]) for place in places)
-    low, high = (3.5, -3.7), (6.6, -1.4)
+    """The surface with each rule's path on it; the errors; and what the rules make of a norm."""
+    figure = demokit.figure(15, 7.6)
+    grid = figure.add_gridspec(2, 10, height_ratios=[1.2, 1])
+    low, high = (3.6, -3.5), (6.6, -1.3)
     w, b = np.meshgrid(*(np.linspace(a, z, resolution) for a, z in zip(low, high, strict=True)))
     with tgs.no_grad():
         height = error(w, b).numpy()
-    shade = LightSource(315, 50).hillshade(height, vert_exag=0.4 * resolution, fraction=1.0)
-    extent = (low[0], high[0], low[1], high[1])
-    surface.imshow(height, origin="lower", extent=extent, cmap="YlGnBu_r", aspect="auto", alpha=0.9)
-    surface.imshow(shade, origin="lower", extent=extent, cmap="gray", aspect="auto", alpha=0.18)
+    for k, (name, run) in enumerate(runs.items()):
+        colour, steps = RULES[name][2], run["path"]
+        axes = figure.add_subplot(grid[0, 2 * k : 2 * k + 2])
+        extent = (low[0], high[0], low[1], high[1])
+        axes.imshow(height, origin="lower", extent=extent, cmap="Greys", aspect="auto", alpha=0.65)
+        axes.plot(*steps.T, "-", color=colour, lw=1.3)
+        axes.plot(*START, "*", color="white", ms=15, mec="k")
+        axes.plot(*steps[-1], "o", color=colour, ms=9, mec="white")
+        gone = "" if np.all((low < steps[-1]) & (steps[-1] < high)) else ": gone"
+        axes.set_title(name + gone, color=colour)
+        axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=(4, 5, 6), xlabel="w")
+        axes.set(yticks=(-3, -2), ylabel="b") if not k else axes.set(yticks=())
+    figure.suptitle("one path per rule over the error (dark: high), from the star to the dot")
+    curves, rules = figure.add_subplot(grid[1, :5]), figure.add_subplot(grid[1, 5:])
     for name, run in runs.items():
-        colour = RULES[name][2]
-        surface.plot(*run["path"].T, "-", color=colour, lw=1.4, label=name)
-        surface.plot(*run["path"][-1], "o", color=colour, ms=7, mec="white", clip_on=True)
-        curves.semilogy(np.minimum.accumulate(run["errors"]), color=colour, lw=1.8)
-    surface.plot(*START, "w*", ms=15, mec="k")
-    surface.set(xlim=extent[:2], ylim=extent[2:], xlabel="w", ylabel="b")
-    surface.set_title("error surface: a plateau, a wall, and the path of each rule", loc="left")
-    surface.legend(loc="upper right", framealpha=0.95)
+        least = np.minimum.accumulate(run["errors"])
+        curves.semilogy(least, color=RULES[name][2], lw=1.8, label=name)
     curves.set(xlabel="update", ylabel="error")
     curves.set_title("the least error so far", loc="left")
+    curves.legend(frameon=False, fontsize=9)
     before = np.geomspace(0.5, 60, 120)
     for name, clip, colour in [
-        ("by norm", optim.clip_grad_norm_, "#1f5fa8"),
-        ("by value", optim.clip_grad_value_, "#2e8b57"),
-        ("squared norm (the snippet)", clip_rules.clip_grad_squared_norm_, "#8e44ad"),
+        ("by value", optim.clip_grad_value_, RULES["by value, 0.1"][2]),
+        ("by norm", optim.clip_grad_norm_, RULES["by norm, 0.1"][2]),
+        ("squared norm (the snippet)", clip_rules.clip_grad_squared_norm_, demokit.PURPLE),
     ]:
-        rules.loglog(before, sizes(clip, 5.0, before), color=colour, lw=1.8, label=name)
+        rules.loglog(before, sizes(clip, 5.0, before), color=colour, lw=2, label=name)
     rules.axhline(5.0, color="0.6", ls=":", lw=1)
     rules.set(xlabel="norm of the gradient", ylabel="norm after clipping")
     rules.set_title("threshold 5: the snippet inverts instead of bounding", loc="left")
-    rules.legend(frameon=False, fontsize=9)
-    for axes in (curves, rules):
-        axes.spines[["top", "right"]].set_visible(False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    rules.legend(frameon=False, fontsize=9, loc="lower left")
+    demokit.tidy(curves, rules)
+    demokit.save(figure, path)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fast", action="store_true", help="fewer updates, a coarser surface")
-    parser.add_argument("--out", type=Path, default=Path("runs/clipping.png"))
+    parser = demokit.parser(__doc__, "clipping", "fewer updates, a coarser surface")
     options = parser.parse_args(arguments)
     updates, resolution = (60, 80) if options.fast else (200, 400)
 
@@ -130,10 +126,11 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         print(f"{name:9}" + "".join(f"{n:8.4g}" for n in sizes(rule, 5.0, (3, 5, 10, 50))))
     draw(runs, resolution, options.out)
-    print(
-        "\nLook for: one step at the wall throws the unclipped run out of the picture. Clipped\n"
-        "runs turn there and follow the valley; the snippet takes its smallest steps where the\n"
-        f"others are held at the bound. -> {options.out}"
+    demokit.look_for(
+        "one step at the wall throws the unclipped run out of the picture. Clipped\n"
+        "runs turn there and follow the valley. The snippet takes its smallest steps where the\n"
+        "others are held at the bound, and stays where it is.",
+        options.out,
     )
     return 0
 

@@ -10,11 +10,11 @@ measured beside an RNN: along its cells the gradient is only multiplied by the f
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
+import demokit
 import numpy as np
 
 from tinygrad_seq import flow, nn
@@ -22,7 +22,7 @@ from tinygrad_seq.nn import init
 
 SCALES = (0.7, 0.9, 1.0, 1.1, 1.3)
 FORGET = (0.0, 1.0, 3.0, 5.0)
-COLOURS = ("#16417c", "#3b82c4", "#7a7a7a", "#e08e45", "#b03a2e")
+COLOURS = ("#16417c", "#3b82c4", "#7a7a7a", "#e08e45", demokit.RED)
 
 
 def measure(model: Any, steps: int, drive: float, seed: int = 1) -> flow.Track:
@@ -45,9 +45,7 @@ def largest(track: flow.Track) -> Any:
 
 
 def draw(claim: dict[Any, Any], exception: dict[str, flow.Track], path: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 8), layout="constrained")
+    figure = demokit.figure(13, 8)
     (left, right), (rnn_axes, lstm_axes) = figure.subplots(2, 2)
     for (scale, drive), values in claim.items():
         lags = np.arange(1, len(values) + 1)
@@ -62,14 +60,14 @@ def draw(claim: dict[Any, Any], exception: dict[str, flow.Track], path: Path) ->
     left.set(xlabel="steps k", ylabel="largest singular value", ylim=(1e-13, 1e12))
     greens = ("#c7e0b8", "#8fc28a", "#4b9a5f", "#14613a")
     for name, track in exception.items():
-        colour = "#b03a2e" if name == "RNN" else greens[list(exception).index(name) - 1]
+        colour = demokit.RED if name == "RNN" else greens[list(exception).index(name) - 1]
         right.semilogy(track.decay, color=colour, lw=2, label=f"{name} ({track.rate:.3f} per step)")
     right.set_title("LSTM: the last gradient carried back, by forget bias")
     right.set(xlabel="steps back", ylabel="fraction of its norm left")
     right.axhline(0.01, color="0.6", lw=0.8, ls=":")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=9, loc="lower left")
-        axes.spines[["top", "right"]].set_visible(False)
+    demokit.tidy(left, right)
     best = list(exception)[-1]
     shown = [(rnn_axes, "RNN", "dL/dh", exception["RNN"].dh)]
     shown += [(lstm_axes, best, "dL/dc", exception[best].dc)]
@@ -78,14 +76,11 @@ def draw(claim: dict[Any, Any], exception: dict[str, flow.Track], path: Path) ->
         image = axes.imshow(ink, aspect="auto", cmap="magma", vmin=-8, vmax=0, origin="lower")
         axes.set(title=f"{name}: log10 |{what}| of every unit", xlabel="step t", ylabel="unit")
     figure.colorbar(image, ax=[rnn_axes, lstm_axes], shrink=0.9, extend="min", pad=0.01)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    demokit.save(figure, path)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fast", action="store_true", help="fewer units and steps")
-    parser.add_argument("--out", type=Path, default=Path("runs/gradient_flow.png"))
+    parser = demokit.parser(__doc__, "gradient_flow", "fewer units and steps")
     options = parser.parse_args(arguments)
     hidden, steps = (6, 40) if options.fast else (32, 100)
 
@@ -111,11 +106,12 @@ def main(arguments: list[str] | None = None) -> int:
             f"{reach} after {track.horizon:.0f} steps"
         )
     draw(claim, exception, options.out)
-    print(
-        "\nLook for: below 1 every curve stays under its dotted bound; above 1 the gradient\n"
+    demokit.look_for(
+        "below 1 every curve stays under its dotted bound; above 1 the gradient\n"
         "explodes while states are small, and vanishes where they saturate. In the lower row the\n"
-        "RNN's gradient goes dark towards the left; the LSTM's cells stay lit to the first step.\n"
-        f"-> {options.out}"
+        "RNN's gradient goes dark towards the left; the LSTM's cells are lit at the first step.\n"
+        "(Dark at the right: cells so full that tanh(c) is flat there.)",
+        options.out,
     )
     return 0
 

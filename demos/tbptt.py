@@ -10,18 +10,16 @@ last k2) is compared with full backpropagation through time.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
+import demokit
 import numpy as np
 
 import tinygrad_seq as tgs
 from tinygrad_seq import data, optim, train
 from tinygrad_seq.train.truncation import Comparison, compare_truncations, truncated_bptt
-
-BLUE, RED = "#1f5fa8", "#b03a2e"
 
 
 def scalar_trap() -> None:
@@ -62,12 +60,14 @@ def trained(hidden: int, updates: int) -> tuple[train.CharLM, data.Streams]:
 
 
 def draw(chunks: list[Comparison], fixed: list[Comparison], path: Path) -> None:
-    from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
-    figure = Figure(figsize=(13, 4.6), layout="constrained")
+    figure = demokit.figure(13, 4.6)
     error, seconds, memory = figure.subplots(1, 3)
-    named = ((chunks, BLUE, "k1 = k2: cut and go on"), (fixed, RED, f"k1 = {fixed[0].k1}"))
+    named = (
+        (chunks, demokit.BLUE, "k1 = k2: cut and go on"),
+        (fixed, demokit.RED, f"k1 = {fixed[0].k1}"),
+    )
     for found, colour, label in named:
         k2 = [each.k2 for each in found]
         shown = [max(each.error, 1e-16) for each in found]
@@ -86,16 +86,13 @@ def draw(chunks: list[Comparison], fixed: list[Comparison], path: Path) -> None:
         axes.set_xlabel("k2: steps a gradient goes back")
         axes.set_xticks([each.k2 for each in chunks], [str(each.k2) for each in chunks])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.spines[["top", "right"]].set_visible(False)
     error.legend(frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    demokit.tidy(error, seconds, memory)
+    demokit.save(figure, path)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fast", action="store_true", help="a smaller model, a shorter window")
-    parser.add_argument("--out", type=Path, default=Path("runs/tbptt.png"))
+    parser = demokit.parser(__doc__, "tbptt", "a smaller model, a shorter window")
     options = parser.parse_args(arguments)
     hidden, updates, steps, k1 = (8, 8, 32, 4) if options.fast else (64, 150, 320, 10)
 
@@ -115,10 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
             f"{each.seconds:8.3f} {each.peak_bytes / 1e6:8.2f}"
         )
     draw(chunks, fixed, options.out)
-    print(
-        f"\nLook for: the error falls with k2 and is rounding at k2 = T = {steps}; memory grows\n"
-        "with k2 and not with the sequence. For the same k2, small k1 is more exact (every loss\n"
-        f"gets nearly k2 steps) and costs k2 / k1 times the work. -> {options.out}"
+    demokit.look_for(
+        f"the error falls with k2 and is rounding at k2 = T = {steps}; memory grows with\n"
+        "k2 and not with the sequence. For the same k2, small k1 is more exact (every loss gets\n"
+        "nearly k2 steps) and costs k2 / k1 times the work.",
+        options.out,
     )
     return 0
 

@@ -16,6 +16,7 @@ DEMOS = Path(__file__).resolve().parents[1] / "demos"
 
 
 def load(name, monkeypatch):
+    monkeypatch.syspath_prepend(DEMOS)  # as when the script is run: demokit.py lies there
     spec = importlib.util.spec_from_file_location(f"demo_{name}", DEMOS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look there
@@ -98,3 +99,56 @@ def test_long_lags(tmp_path, capsys, monkeypatch):
     for result in results:  # not even a good run gets below zero, nor a bad one far above trivial
         assert 0 < min(result["losses"]) < 3
         assert len(result["losses"]) == len(result["seen"])
+
+
+def percents(printed, label):
+    (line,) = [line for line in printed.splitlines() if line.startswith(label)]
+    return [float(word.rstrip("%:,")) for word in line.split() if word.rstrip(":,").endswith("%")]
+
+
+def test_one_to_many(tmp_path, capsys, monkeypatch):
+    printed = run("one_to_many", tmp_path, capsys, monkeypatch)
+    sentences, words = percents(printed, "new images")
+    assert sentences > 10  # one in 128 by chance
+    assert words > 80
+
+
+def test_many_to_one(tmp_path, capsys, monkeypatch):
+    printed = run("many_to_one", tmp_path, capsys, monkeypatch)
+    assert min(percents(printed, "right after 39")) > 60  # a third by chance
+
+
+def test_many_to_many(tmp_path, capsys, monkeypatch):
+    printed = run("many_to_many", tmp_path, capsys, monkeypatch)
+    (one_way,), (both,) = percents(printed, "left to right"), percents(printed, "both directions")
+    assert both > one_way > 40
+
+
+def test_seq2seq_attention(tmp_path, capsys, monkeypatch):
+    printed = run("seq2seq_attention", tmp_path, capsys, monkeypatch)
+    assert percents(printed, "with attention")[0] > 90  # of dates never seen, whole and right
+    assert percents(printed, "without")[0] < 10
+    rows = [line.split() for line in printed.splitlines() if "=  " in line]
+    assert len(rows) == 6
+    assert sum(greedy == beam for _, greedy, beam, *_ in rows) >= 5
+
+
+def test_unrolled(tmp_path, capsys, monkeypatch):
+    printed = run("unrolled", tmp_path, capsys, monkeypatch)
+    after = printed.split("after training")[1].splitlines()[2:6]
+    assert [line.split()[1] for line in after] == list("hell")
+    assert [line.split()[-2] for line in after] == list("ello")
+    assert "0 1 0 0" in after[0]  # h among e, h, l, o
+    for name in ("unrolled-untrained.png", "unrolled-rolled.png", "unrolled-ops.png"):
+        assert (tmp_path / "pictures" / name).stat().st_size > 10_000
+    assert "<svg" in (tmp_path / "pictures" / "unrolled.html").read_text("utf-8")
+
+
+def test_every_demo_is_run_here():
+    names = {path.stem for path in DEMOS.glob("*.py")} - {"demokit", "gallery", "lecture"}
+    elsewhere = {"char_lm"}  # tests/test_char_lm.py
+    assert names - elsewhere == {
+        name.removeprefix("test_")
+        for name in globals()
+        if name.startswith("test_") and "every" not in name
+    }

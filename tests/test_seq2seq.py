@@ -1,4 +1,4 @@
-"""The wirings of the notes, and making sequences: against enumeration, loops and single rows."""
+"""Encoder and decoder, and making sequences: against enumeration, loops and single rows."""
 
 from __future__ import annotations
 
@@ -145,44 +145,6 @@ def test_draws_follow_the_softmax_at_a_temperature():
         np.testing.assert_allclose(found, expected, atol=0.015)  # four standard deviations
 
 
-def test_many_to_one_reads_the_last_valid_state_of_each_direction():
-    rng = np.random.default_rng(0)
-    layer = nn.LSTM(3, 4, 2, bidirectional=True, rng=rng, dtype=np.float64)
-    model = nn.ManyToOne(layer, 5, rng=rng)
-    x = rng.standard_normal((6, 2, 3))
-    logits = model(x, lengths=[6, 2]).numpy()
-    y, _ = layer(x[:2, 1:])
-    joined = np.concatenate([y.numpy()[-1, 0, :4], y.numpy()[0, 0, 4:]])
-    expected = joined @ model.head.weight.numpy() + model.head.bias.numpy()
-    np.testing.assert_allclose(logits[1], expected, rtol=1e-10)
-
-
-def test_many_to_many_labels_every_step():
-    rng = np.random.default_rng(0)
-    model = nn.ManyToMany(nn.RNN(3, 4, rng=rng), 2, rng=rng)
-    ids = rng.integers(0, 3, (5, 2))
-    logits, state = model(ids)
-    y, _ = model.recurrent(ids)
-    np.testing.assert_allclose(
-        logits.numpy(), y.numpy() @ model.head.weight.numpy() + model.head.bias.numpy(), rtol=1e-5
-    )
-    assert state.h.shape == (1, 2, 4)
-
-
-def test_one_to_many_starts_from_the_vector():
-    rng = np.random.default_rng(0)
-    decoder = nn.Decoder(nn.LSTM(6, 4, 2, rng=rng), rng=rng)
-    model = nn.OneToMany(3, decoder, rng=rng)
-    vectors = rng.standard_normal((2, 3)).astype(np.float32)
-    state = model.initial_state(vectors)
-    flat = np.tanh(vectors @ model.start.weight.numpy()).reshape(2, 2, 2, 4)
-    np.testing.assert_allclose(state.h.numpy(), flat[:, 0].swapaxes(0, 1), rtol=1e-5)
-    np.testing.assert_allclose(state.c.numpy(), flat[:, 1].swapaxes(0, 1), rtol=1e-5)
-    made = model.generate(vectors, START, max_steps=4)
-    inputs = np.concatenate([np.full((1, 2), START), made.tokens[:-1]])
-    np.testing.assert_array_equal(model(vectors, inputs).logits.numpy().argmax(-1), made.tokens)
-
-
 @pytest.mark.parametrize("attention", [None, "additive"])
 def test_reversing_short_sequences_is_learnt(attention):
     """Seeded; from log 5 nats per token to almost every sequence right."""
@@ -228,10 +190,6 @@ def test_bad_wirings_are_explained():
         nn.Seq2Seq(gru, nn.Decoder(lstm, rng=rng))
     with pytest.raises(ConfigError, match="one direction"):
         nn.Decoder(nn.GRU(5, 4, bidirectional=True, rng=rng))
-    with pytest.raises(ConfigError, match="time-major"):
-        nn.ManyToOne(nn.GRU(5, 4, batch_first=True, rng=rng), 3)
-    with pytest.raises(ConfigError, match="no attention"):
-        nn.OneToMany(3, nn.Decoder(gru, None, nn.DotAttention(), rng=rng))
     decoder = nn.Decoder(gru, None, nn.DotAttention(), rng=rng)
     with pytest.raises(ConfigError, match="without a memory"):
         decoder(np.zeros((2, 1), int))

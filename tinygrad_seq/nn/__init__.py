@@ -11,20 +11,15 @@ from tinygrad_seq.nn.attention import (
 )
 from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
+from tinygrad_seq.nn.decoder import Decoded, Decoder
 from tinygrad_seq.nn.layers import Dropout, Embedding, Linear
 from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential, evaluating
 from tinygrad_seq.nn.multihead import MultiheadAttention
 from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
 from tinygrad_seq.nn.recurrent import GRU, LSTM, RNN
-from tinygrad_seq.nn.seq2seq import (
-    Decoded,
-    Decoder,
-    ManyToMany,
-    ManyToOne,
-    OneToMany,
-    Seq2Seq,
-)
+from tinygrad_seq.nn.seq2seq import Seq2Seq
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, detach, reset_rows, select_rows
+from tinygrad_seq.nn.wirings import ManyToMany, ManyToOne, OneToMany
 
 __all__ = [
     "GRU",

@@ -1,0 +1,51 @@
+"""What the demos share: their options, the look of their pictures, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, RED, GREEN, ORANGE, PURPLE = "#1f5fa8", "#b03a2e", "#2e8b57", "#d68910", "#8e44ad"
+
+
+def parser(doc: str, name: str, fast: str) -> argparse.ArgumentParser:
+    """A demo's options: `--fast`, which does `fast`, and `--out`, runs/`name`.png by default."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    made.add_argument("--fast", action="store_true", help=fast)
+    made.add_argument(
+        "--out",
+        type=Path,
+        default=Path(f"runs/{name}.png"),
+        help="the picture (default: %(default)s)",
+    )
+    return made
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches; no window is opened."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def tidy(*axes: Any) -> None:
+    """Take away the frame lines that carry no scale."""
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the picture, making its folder if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+
+
+def look_for(text: str, path: Path) -> None:
+    """The end of every demo: what the picture shows, and where it is."""
+    print(f"\nLook for: {text} -> {path}")

@@ -1,0 +1,188 @@
+"""Dates from words to ISO 8601, with attention: where a translator looks while it writes.
+
+    python demos/seq2seq_attention.py            # half a minute; the picture goes to runs/
+    python demos/seq2seq_attention.py --fast
+
+``Sat,_Oct_9,_1993=`` is to become ``1993-10-09``. An encoder reads the source both ways; a decoder
+writes the answer character by character, and for each one looks the source up again (Bahdanau et
+al., 2015; Luong et al., 2015). Beside it learns a twin without attention, which has to pass all it
+read through one last state. No date of the test set is seen in training, in any way of writing it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import demokit
+import numpy as np
+
+import tinygrad_seq as tgs
+from tinygrad_seq import data, nn, optim
+
+TASK = data.Dates()
+SYMBOLS = TASK.input_size
+STOP = 0  # the symbol for nothing: it starts an answer and ends it
+
+
+class Pairs(NamedTuple):
+    """N questions and answers; `given` is what the decoder reads, one symbol behind `targets`."""
+
+    sources: Any  # (S, N)
+    lengths: Any  # (N,)
+    given: Any  # (T, N)
+    targets: Any  # (T, N)
+
+    def rows(self, which: Any) -> Pairs:
+        """Some of them, without padding that they do not need."""
+        lengths = self.lengths[which]
+        sources = self.sources[: lengths.max(), which]
+        return Pairs(sources, lengths, self.given[:, which], self.targets[:, which])
+
+
+def drawn(count: int, rng: np.random.Generator) -> tuple[Pairs, Pairs]:
+    """Pairs to train on and pairs to test with; no date is in both."""
+    sources, lengths, answers = TASK.pairs(count, rng)
+    stop = np.full((1, count), STOP)
+    pairs = Pairs(sources, lengths, np.append(stop, answers, 0), np.append(answers, stop, 0))
+    date = np.unique(answers, axis=1, return_inverse=True)[1].reshape(-1)
+    held_out = rng.random(date.max() + 1)[date] < 0.1
+    return pairs.rows(~held_out), pairs.rows(held_out)
+
+
+def translator(hidden: int, attention: bool) -> nn.Seq2Seq:
+    """A GRU in both directions, and one that writes, with or without additive attention."""
+    made: dict[str, Any] = {"rng": np.random.default_rng(1)}
+    attend = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attention else None
+    writer = nn.Decoder(nn.GRU(SYMBOLS, hidden, **made), SYMBOLS, attend, 2 * hidden, **made)
+    return nn.Seq2Seq(nn.GRU(SYMBOLS, hidden, bidirectional=True, **made), writer, **made)
+
+
+def right(model: nn.Seq2Seq, pairs: Pairs) -> tuple[float, float]:
+    """The shares of characters, and of whole answers, that are right when written greedily."""
+    made = model.generate(pairs.sources, STOP, lengths=pairs.lengths, end=STOP, max_steps=11)
+    answers = np.full_like(pairs.targets, STOP)
+    answers[: len(made.tokens)] = made.tokens
+    hit = answers[:10] == pairs.targets[:10]
+    return float(hit.mean()), float(hit.all(axis=0).mean())
+
+
+def train(model: nn.Seq2Seq, pairs: Pairs, test: Pairs, updates: int, rows: int, lr: float) -> Any:
+    """Teacher forcing: each symbol is asked for after the *right* ones before it."""
+    rng = np.random.default_rng(2)
+    optimizer = optim.Adam(model.parameters(), lr=lr)
+    schedule = optim.CosineAnnealingLR(optimizer, updates)
+    curve = []
+    for update in range(1, updates + 1):
+        batch = pairs.rows(rng.integers(0, len(pairs.lengths), rows))
+        logits = model(batch.sources, batch.given, lengths=batch.lengths).logits
+        loss = tgs.cross_entropy(logits, batch.targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if update % 20 == 0:
+            curve.append((update, *right(model, test.rows(slice(200)))))
+    return np.array(curve)
+
+
+def one_of_each(pairs: Pairs) -> Pairs:
+    """The first of each way of writing a date."""
+    found: dict[str, int] = {}
+    for n, tokens in enumerate(pairs.sources.T):
+        found.setdefault(re.sub("[a-z]+", "a", re.sub(r"\d+", "9", text(tokens).lower())), n)
+    return pairs.rows(np.array(list(found.values())))
+
+
+def text(tokens: Any) -> str:
+    return TASK.decode(tokens)
+
+
+def show_decoding(model: nn.Seq2Seq, pairs: Pairs) -> None:
+    """The same questions answered greedily, by beam search and by drawing."""
+    given = (pairs.sources, STOP)
+    options: dict[str, Any] = {"lengths": pairs.lengths, "end": STOP, "max_steps": 11}
+    greedy = model.generate(*given, **options)
+    beam = model.beam_search(*given, width=5, **options)
+    hot = model.generate(*given, temperature=2.0, rng=np.random.default_rng(0), **options)
+    print(f"\n{'source':32} {'greedy':12} {'beam of 5':12} {'probability':12} drawn, temperature 2")
+    for n, source in enumerate(pairs.sources.T):
+        answers = [text(made.tokens[:, n]) for made in (greedy, beam, hot)]
+        chance = np.exp(beam.log_probability[n])
+        print(f"{text(source):32} {answers[0]:12} {answers[1]:12} {chance:<12.4f} {answers[2]}")
+
+
+def draw(model: nn.Seq2Seq, pairs: Pairs, curves: dict[str, Any], path: Path) -> None:
+    """Six alignments, one for each way of writing, and both learning curves."""
+    figure = demokit.figure(14, 8.5)
+    grid = figure.add_gridspec(3, 3, width_ratios=[1, 1, 0.62])
+    with tgs.no_grad():
+        weights = model(pairs.sources, pairs.given, lengths=pairs.lengths).weights
+    assert weights is not None
+    for n, length in enumerate(pairs.lengths[:6]):
+        axes = figure.add_subplot(grid[n // 2, n % 2])
+        seen = weights.numpy()[n, :-1, :length]  # (T, S)
+        axes.imshow(seen, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        axes.set_xticks(range(length), text(pairs.sources[:length, n]).replace("_", "␣"))
+        axes.set_yticks(range(10), text(pairs.targets[:-1, n]))
+        axes.tick_params(length=0, labelsize=9)
+        axes.set_xticks(np.arange(length + 1) - 0.5, minor=True)
+        axes.set_yticks(np.arange(11) - 0.5, minor=True)
+        axes.grid(which="minor", color="0.93", lw=0.6)
+        axes.tick_params(which="minor", length=0)
+        axes.spines[:].set_visible(False)
+    curve = figure.add_subplot(grid[:2, 2])
+    for (name, found), colour in zip(curves.items(), (demokit.BLUE, demokit.RED), strict=True):
+        update, characters, answers = found.T
+        curve.plot(update, answers, "o-", ms=3, lw=1.8, color=colour, label=f"dates, {name}")
+        curve.plot(update, characters, ":", lw=1.8, color=colour, label=f"characters, {name}")
+    curve.set(xlabel="updates", ylim=(-0.02, 1.02))
+    curve.set_title("held-out dates: what comes out right", loc="left", fontsize=11)
+    curve.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    demokit.tidy(curve)
+    legend = figure.add_subplot(grid[2, 2])
+    legend.axis("off")
+    legend.legend(*curve.get_legend_handles_labels(), frameon=False, loc="upper left")
+    legend.text(
+        0.02,
+        0.3,
+        "Rows: the answer, from top to bottom.\nColumns: the source, from left to right.\n"
+        "Dark: looked at while that was written.",
+        va="top",
+        color="0.35",
+    )
+    demokit.save(figure, path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = demokit.parser(__doc__, "seq2seq_attention", "fewer units and updates").parse_args(
+        arguments
+    )
+    hidden, updates, rows, lr = (48, 120, 32, 2e-2) if options.fast else (64, 400, 64, 5e-3)
+
+    pairs, test = drawn(6_000 if options.fast else 30_000, np.random.default_rng(0))
+    print(
+        f"{len(pairs.lengths)} pairs to train on, {len(test.lengths)} of other dates to test with\n"
+    )
+    curves, models = {}, {}
+    for name in ("with attention", "without"):
+        model = models[name] = translator(hidden, name == "with attention")
+        curves[name] = train(model, pairs, test, updates, rows, lr)
+        characters, answers = right(model, test)
+        print(f"{name:15} {answers:6.1%} of the dates right, {characters:6.1%} of the characters")
+    show_decoding(models["with attention"], one_of_each(test))
+    draw(models["with attention"], one_of_each(test), curves, options.out)
+    demokit.look_for(
+        "the year is read last and written first, so the dark cells start at the\n"
+        "right and jump back to the left. A month is known by two or three of its letters; the\n"
+        "hyphens, which need nothing from the source, look at its end.",
+        options.out,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The wirings of the notes around one recurrent layer: many to one, many to many, one to many.
+
+Any of RNN, LSTM and GRU, with what goes before and after it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.engine.mode import no_grad
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.nn.decode import Generated, beam_search, generate
+from tinygrad_seq.nn.decoder import Decoded, Decoder, made_like, one_step, time_major
+from tinygrad_seq.nn.layers import Linear, positive_size
+from tinygrad_seq.nn.module import Module
+from tinygrad_seq.nn.stack import Recurrent
+from tinygrad_seq.nn.state import select_rows
+from tinygrad_seq.ops.registry import shape_of
+from tinygrad_seq.tensor import Tensor, TensorLike
+
+__all__ = ["ManyToMany", "ManyToOne", "OneToMany"]
+
+
+class ManyToOne(Module):
+    """Classify a sequence: the last valid state of the top layer, through a readout.
+
+    Parameters
+    ----------
+    recurrent : RNN, LSTM or GRU
+        If bidirectional, the last states of both directions are joined.
+    output_size : int
+        Number of classes.
+    bias : bool
+        Whether the readout adds b; without it, it is the notes' ``y = W_hy h``.
+    rng : numpy.random.Generator, optional
+        Source of the readout's weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> rng = np.random.default_rng(0)
+    >>> model = nn.ManyToOne(nn.GRU(10, 8, rng=rng), 3, rng=rng)
+    >>> model(np.zeros((7, 2), int), lengths=[7, 4]).shape
+    (2, 3)
+    """
+
+    def __init__(
+        self,
+        recurrent: Recurrent[Any],
+        output_size: int,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        time_major("ManyToOne", recurrent)
+        self.recurrent = recurrent
+        width = recurrent.directions * recurrent.hidden_size
+        self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
+
+    def forward(self, x: TensorLike, state: Any = None, *, lengths: Any = None) -> Tensor:
+        """Logits (N, V) of sequences (T, N, ...)."""
+        _, last = self.recurrent(x, state, lengths=lengths)
+        directions = self.recurrent.directions
+        tops = [last.h[k - directions] for k in range(directions)]
+        logits: Tensor = self.head(tops[0] if directions == 1 else ops.concatenate(tops, axis=-1))
+        return logits
+
+
+class ManyToMany(Module):
+    """Label every step of a sequence: ``y_t = W_hy h_t + b``.
+
+    Parameters
+    ----------
+    recurrent : RNN, LSTM or GRU
+    output_size : int
+        Number of labels.
+    bias : bool
+        Whether the readout adds b; without it, it is the notes' ``y = W_hy h``.
+    rng : numpy.random.Generator, optional
+        Source of the readout's weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> rng = np.random.default_rng(0)
+    >>> tagger = nn.ManyToMany(nn.LSTM(10, 8, bidirectional=True, rng=rng), 3, rng=rng)
+    >>> logits, state = tagger(np.zeros((7, 2), int))
+    >>> logits.shape
+    (7, 2, 3)
+    """
+
+    def __init__(
+        self,
+        recurrent: Recurrent[Any],
+        output_size: int,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        time_major("ManyToMany", recurrent)
+        self.recurrent = recurrent
+        width = recurrent.directions * recurrent.hidden_size
+        self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
+
+    def forward(
+        self, x: TensorLike, state: Any = None, *, lengths: Any = None, reset: Any = None
+    ) -> tuple[Tensor, Any]:
+        """Logits (T, N, V) and the last state; logits in the padding are the bias, or 0."""
+        y, state = self.recurrent(x, state, lengths=lengths, reset=reset)
+        return self.head(y), state
+
+
+class OneToMany(Module):
+    """A sequence from a vector, as in describing an image: the vector makes the first state.
+
+    Parameters
+    ----------
+    vector_size : int
+        Length of the vector.
+    decoder : Decoder
+        Without attention.
+    rng : numpy.random.Generator, optional
+        Source of the weights between.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> rng = np.random.default_rng(0)
+    >>> model = nn.OneToMany(6, nn.Decoder(nn.LSTM(10, 8, rng=rng), rng=rng), rng=rng)
+    >>> vector = np.ones((2, 6), np.float32)
+    >>> model(vector, np.zeros((5, 2), int)).logits.shape
+    (5, 2, 10)
+    >>> model.generate(vector, start=0, max_steps=4).tokens.shape
+    (4, 2)
+    """
+
+    def __init__(
+        self, vector_size: int, decoder: Decoder, *, rng: np.random.Generator | None = None
+    ) -> None:
+        super().__init__()
+        positive_size("OneToMany", vector_size=vector_size)
+        if decoder.attention is not None:
+            raise ConfigError("OneToMany: decoder", expected="no attention", got="attention")
+        self.decoder = decoder
+        layer = decoder.recurrent
+        parts = len(layer.state_type._fields)
+        width = parts * layer.num_layers * layer.hidden_size
+        self.start = Linear(vector_size, width, **made_like(layer, rng))
+
+    def initial_state(self, vector: TensorLike) -> Any:
+        """The state that stands for vectors (N, D): tanh of an affine map."""
+        layer = self.decoder.recurrent
+        made = ops.tanh(self.start(vector))
+        shape = (made.shape[0], -1, layer.num_layers, layer.hidden_size)
+        return layer.state_type(*ops.transpose(ops.reshape(made, shape), (1, 2, 0, 3)))
+
+    def forward(self, vector: TensorLike, tokens: Any) -> Decoded:
+        """Logits after each of the given tokens (T, N): teacher forcing."""
+        decoded: Decoded = self.decoder(tokens, self.initial_state(vector))
+        return decoded
+
+    def generate(self, vector: TensorLike, start: int, **options: Any) -> Generated:
+        """Make sequences; `options` as for :func:`~tinygrad_seq.nn.generate`."""
+        with no_grad():
+            state = self.initial_state(vector)
+        return generate(one_step(self.decoder), state, shape_of(vector)[0], start, **options)
+
+    def beam_search(
+        self, vector: TensorLike, start: int, *, end: int, width: int = 5, **options: Any
+    ) -> Generated:
+        """Find the likeliest; `options` as for :func:`~tinygrad_seq.nn.beam_search`."""
+        rows = shape_of(vector)[0]
+        with no_grad():
+            beams = np.repeat(np.arange(rows), width)
+            state = select_rows(self.initial_state(vector), beams)
+        step = one_step(self.decoder)
+        return beam_search(step, state, rows, start, end=end, width=width, **options)
