@@ -5,7 +5,8 @@
     python demos/char_lm.py --help
 
 It takes the options of ``python -m tinygrad_seq train`` and does the same job; only the loop is
-spelt out here. Results (report.html, cells.html, loss.png, unrolled.svg, samples, checkpoints) go to runs/.
+spelt out here. Results (report.html, cells.html, loss.png, unrolled.svg, samples, checkpoints) go
+to runs/.
 """
 
 from __future__ import annotations

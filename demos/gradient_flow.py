@@ -62,8 +62,10 @@ def draw(claim: dict[Any, Any], exception: dict[str, flow.Track], path: Path) ->
     for name, track in exception.items():
         colour = demokit.RED if name == "RNN" else greens[list(exception).index(name) - 1]
         right.semilogy(track.decay, color=colour, lw=2, label=f"{name} ({track.rate:.3f} per step)")
-    right.set_title("LSTM: the last gradient carried back, by forget bias")
-    right.set(xlabel="steps back", ylabel="fraction of its norm left")
+        if track.cell_decay is not None:
+            right.semilogy(track.cell_decay, "--", color=colour, lw=1.2)
+    right.set_title("LSTM: the last gradient carried back (dashed: along the cells alone)")
+    right.set(xlabel="steps back", ylabel="fraction of its norm left", ylim=(1e-17, 1e3))
     right.axhline(0.01, color="0.6", lw=0.8, ls=":")
     for axes in (left, right):
         axes.legend(frameon=False, fontsize=9, loc="lower left")
@@ -104,11 +106,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             f"  {name:20} {track.verdict}, {track.rate:.3f} per step; "
             f"{reach} after {track.horizon:.0f} steps"
+            + (f"; {track.cell_rate:.3f} along the cells alone" if track.cell_rate else "")
         )
     draw(claim, exception, options.out)
     demokit.look_for(
         "below 1 every curve stays under its dotted bound; above 1 the gradient\n"
-        "explodes while states are small, and vanishes where they saturate. In the lower row the\n"
+        "explodes while states are small, and vanishes where they saturate. Along the cells alone\n"
+        "(dashed) the forget gates decide: open ones pass the gradient on, as a residual connection\n"
+        "does, and never make it grow; what grows comes by way of h. In the lower row the\n"
         "RNN's gradient goes dark towards the left; the LSTM's cells are lit at the first step.\n"
         "(Dark at the right: cells so full that tanh(c) is flat there.)",
         options.out,

@@ -172,6 +172,11 @@ def test_jacobians_gradients_and_ratios_against_complex_steps(kind, steps, seed)
                 np.testing.assert_allclose(exact[t - 1, row], jacobian, rtol=0, atol=1e-14)
                 carried[t - 1, row] = u[t, row] @ jacobian
     np.testing.assert_allclose(track.dh, u[..., :hidden], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        track.step_singular_values(),
+        [[np.linalg.svd(j)[1] for j in step_jacobians] for step_jacobians in exact],
+        atol=1e-13,
+    )
     sizes = [np.linalg.norm(part) for part in u]
     ratios = [np.linalg.norm(carried[t - 1]) / sizes[t] for t in range(1, steps)]
     np.testing.assert_allclose(track.ratios, ratios, rtol=1e-11)
@@ -179,6 +184,12 @@ def test_jacobians_gradients_and_ratios_against_complex_steps(kind, steps, seed)
         weight_xh, weight_hh, bias = (w.numpy() for w in model.layer_weights(0))
         before = np.concatenate([np.zeros((1, 2, hidden)), track.h[:-1]])
         forget = sigmoid((x @ weight_xh + before @ weight_hh + bias)[..., gate("f", hidden)])
+        carried_cells = [track.dc[-1]]
+        for t in range(steps - 1, 0, -1):
+            carried_cells.append(carried_cells[-1] * forget[t])
+        left = [np.linalg.norm(part) / np.linalg.norm(track.dc[-1]) for part in carried_cells]
+        np.testing.assert_allclose(track.cell_decay, left, rtol=1e-12)
+        assert track.cell_rate == pytest.approx(left[-1] ** (1 / (steps - 1)))
         for t in range(1, steps):
             for row in range(2):
                 cell_path = exact[t - 1, row, hidden:, hidden:]
@@ -238,9 +249,29 @@ def test_the_cell_path_is_the_exception():
     np.testing.assert_array_equal(cell_path, np.eye(4))
     np.testing.assert_array_equal(track.dc, 1.0)
     np.testing.assert_array_equal(track.decay, 1.0)
+    np.testing.assert_array_equal(track.cell_decay, 1.0)
     assert track.verdict == "is carried"
     assert track.horizon == np.inf
+    assert "along the cells alone: 1 of dL/dc is left after 199 steps" in str(
+        flow.GradientFlow(0.0, {"l0": track}, {})
+    )
     assert "neither growing nor shrinking" in str(flow.GradientFlow(0.0, {"l0": track}, {}))
+
+
+def test_half_shut_forget_gates_halve_what_the_cells_carry():
+    """f = 1/2 with W_hh = 0: exactly 2^-k; what goes by h does not count."""
+    lstm = nn.LSTM(3, 4, forget_bias=0.0, rng=np.random.default_rng(0), dtype=F64)
+    forget = gate("f", 4)
+    lstm.weight_hh_l0.writable()[:, forget] = 0.0
+    lstm.weight_xh_l0.writable()[:, forget] = 0.0
+    lstm.weight_hh_l0.writable()[:] *= 20.0
+    x = np.random.default_rng(1).normal(size=(60, 2, 3))
+    track = flow.gradient_flow(lambda: lstm(x)[0].sum())["l0"]
+    np.testing.assert_allclose(track.cell_decay, 0.5 ** np.arange(60), rtol=1e-12)
+    assert not np.allclose(track.decay, track.cell_decay)
+    model = layer(nn.RNN, 1)
+    rnn = flow.gradient_flow(lambda: model(x)[0].sum())["l0"]
+    assert rnn.cell_decay is None and rnn.cell_rate is None
 
 
 def test_a_forget_bias_moves_the_horizon():
@@ -281,6 +312,8 @@ def test_the_picture_has_its_panels():
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert len(titles) == 4
     assert len(figure.axes[0].lines) == 4  # dL/dh and dL/dc of two layers
+    labels = [line.get_label() for line in figure.axes[1].lines]
+    assert "l1: along the cells alone" in labels
 
 
 def test_refusals():
@@ -292,6 +325,8 @@ def test_refusals():
         flow.gradient_flow(lambda: (rnn.weight_hh_l0 * 2).sum())
     with pytest.raises(GraphError, match="without a graph"):
         flow.gradient_flow(lambda: rnn(x)[0].detach().sum())
+    with pytest.raises(GraphError, match="make the model first"):
+        flow.gradient_flow(lambda: layer(nn.RNN, 1)(x)[0].sum())
     track = flow.gradient_flow(lambda: rnn(x)[0].sum())["l0"]
     with pytest.raises(IndexRangeError):
         track.contribution(3)
@@ -302,6 +337,20 @@ def test_refusals():
             flow.lyapunov_exponents(wrong)
         with pytest.raises(ShapeError):
             flow.product_singular_values(wrong)
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, [""]), (nn.LSTM, "ifog"), (nn.GRU, "rzn")])
+def test_spectra_are_named_by_gate(kind, gates):
+    model = layer(kind, 1)
+    x = np.random.default_rng(0).normal(size=(3, 1, 3))
+    found = flow.gradient_flow(lambda: model(x)[0].sum())
+    spectra = found["l0"].spectra()
+    assert list(spectra) == list(gates)
+    for spectrum, block in zip(
+        spectra.values(), np.split(model.weight_hh_l0.numpy(), len(gates), axis=1), strict=True
+    ):
+        np.testing.assert_allclose(spectrum.singular_values, np.linalg.svd(block)[1])
+    assert ", ".join(gates[:1]) + ("radius" if gates == [""] else ": radius") in str(found)
 
 
 def test_products_neither_overflow_nor_underflow():

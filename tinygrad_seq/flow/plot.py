@@ -30,6 +30,9 @@ def plot_flow(tracks: Iterable[Track]) -> Figure:
             label = f"{track.name}: dL/dc"
             norms.semilogy(_positive(track.dc_norm), "--", color=colour, label=label)
         decay.semilogy(_positive(track.decay), color=colour, label=track.name)
+        if track.cell_decay is not None:
+            label = f"{track.name}: along the cells alone"
+            decay.semilogy(_positive(track.cell_decay), "--", color=colour, label=label)
         ratio.plot(np.arange(1, track.steps), track.ratios, color=colour, label=track.name)
         for name in track.weights:
             for spectrum in track.spectra(name).values():

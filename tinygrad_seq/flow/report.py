@@ -148,6 +148,11 @@ def _in_words(track: Track) -> str:
         verb = "falls below" if track.verdict == "vanishes" else "passes"
         reach = f"it {verb} {limit} after {track.horizon:.0f} steps"
     lines = [f"{sentence}: {left} ({track.rate:.4g} per step); {reach}"]
+    if track.cell_decay is not None and len(track.cell_decay) > 1:
+        lines.append(
+            f"  along the cells alone: {track.cell_decay[-1]:.3g} of dL/dc is left after "
+            f"{len(track.cell_decay) - 1} steps ({track.cell_rate:.4g} per step)"
+        )
     ratios = track.ratios[np.isfinite(track.ratios)]
     if ratios.size:
         lines.append(

@@ -18,6 +18,8 @@ __all__ = [
     "recurrent_spectra",
 ]
 
+_GRU_ORDER = ("r", "z", "n")
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -64,7 +66,8 @@ class Spectrum:
 def recurrent_spectra(weight: Array) -> dict[str, Spectrum]:
     """Spectrum of every (H, H) block of a recurrent weight (H, gates * H), by gate.
 
-    Four blocks are the LSTM's i, f, o, g; other counts are numbered; a lone block is ``""``.
+    Four blocks are the LSTM's i, f, o, g, three the GRU's r, z, n; other counts are numbered; a
+    lone block is ``""``.
     """
     matrix = np.atleast_2d(np.asarray(weight, np.float64))
     size = matrix.shape[0]
@@ -73,7 +76,8 @@ def recurrent_spectra(weight: Array) -> dict[str, Spectrum]:
     blocks = np.split(matrix, matrix.shape[1] // size, axis=1)
     if len(blocks) == 1:
         return {"": Spectrum.of(blocks[0])}
-    names = GATE_ORDER if len(blocks) == len(GATE_ORDER) else map(str, range(len(blocks)))
+    known = {len(order): order for order in (GATE_ORDER, _GRU_ORDER)}
+    names = known.get(len(blocks), tuple(map(str, range(len(blocks)))))
     return {name: Spectrum.of(block) for name, block in zip(names, blocks, strict=True)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.node import Array, Node
-from tinygrad_seq.errors import ConfigError, IndexRangeError
+from tinygrad_seq.errors import ConfigError, GraphError, IndexRangeError
 from tinygrad_seq.flow.chains import Chain, Recorder, rows_of
 from tinygrad_seq.flow.spectrum import Spectrum, recurrent_spectra
 
@@ -38,6 +39,11 @@ class Track:
         Entry k: norm of the gradient of the last state that the loss depends on, carried k
         steps back (``|| J^T ... J^T u ||``), over its norm ``|| u ||``. 1 at k = 0; K = T - 1
         where the loss reads the last step.
+    cell_decay : ndarray (K + 1,) or None
+        The same for dL/dc of the last such step along the cells alone, from c_t to c_{t-1}
+        past h: what the forget gates leave of it, ``|| f_{T-1} * ... * f_{T-k} * u ||`` over
+        ``|| u ||`` in an LSTM. It is the road that a gradient takes unharmed, as through the
+        identity of a residual connection, where the forget gates are open. None without a cell.
     ratios : ndarray (T - 1,)
         Pascanu's ratio of each step, ``|| u_{t+1} J_{t+1} || / || u_{t+1} ||`` with u_t = dL/ds_t
         and J_{t+1} = ds_{t+1}/ds_t (Pascanu, Mikolov and Bengio 2013, eq. 10): below 1 the step
@@ -54,6 +60,7 @@ class Track:
     dh: Array
     dc: Array | None
     decay: Array
+    cell_decay: Array | None
     ratios: Array
     weights: dict[str, Array]
     weight_gradients: dict[str, Array]
@@ -80,6 +87,14 @@ class Track:
         """Growth of the carried gradient per step, the geometric mean; 0 if it is cut off."""
         lags = len(self.decay) - 1
         return float(self.decay[-1] ** (1 / lags)) if lags else 1.0
+
+    @property
+    def cell_rate(self) -> float | None:
+        """The same along the cells alone; None without a cell."""
+        if self.cell_decay is None:
+            return None
+        lags = len(self.cell_decay) - 1
+        return float(self.cell_decay[-1] ** (1 / lags)) if lags else 1.0
 
     @property
     def verdict(self) -> str:
@@ -166,6 +181,14 @@ class Track:
                             found[t - 1, :, p * units + i, columns] = row
         return found
 
+    def step_singular_values(self) -> Array:
+        """Singular values of every step Jacobian, (T - 1, N, S), largest first.
+
+        Those of their products: :func:`~tinygrad_seq.flow.product_singular_values`.
+        """
+        values: Array = np.linalg.svd(self.jacobians(), compute_uv=False)
+        return values
+
     def _weight(self, name: str | None) -> str:
         if name is None and len(self.weights) == 1:
             return next(iter(self.weights))
@@ -200,6 +223,7 @@ def make_track(
         gathered(0, found),
         gathered(1, found) if cell else None,
         _decay(states, direct),
+        _cell_decay(states, found) if cell else None,
         _ratios(states, direct),
         {name: _value(weight) for name, weight in weights.items()},
         {name: gradients[weight] for name, weight in weights.items()},
@@ -210,7 +234,13 @@ def make_track(
 
 def _value(leaf: Node) -> Array:
     tensor = leaf.owner() if leaf.owner is not None else None
-    assert tensor is not None  # the model is alive while its gradient is measured
+    if tensor is None:
+        raise GraphError(
+            "gradient_flow: a recurrent weight is gone",
+            expected="a model that outlives the run",
+            got="one that was made inside it",
+            hint="make the model first, and use it in run()",
+        )
     return np.array(tensor.data)
 
 
@@ -247,17 +277,38 @@ def _carried(states: tuple[Node, ...], before: tuple[Node, ...], u: list[Array])
 
 
 def _decay(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
-    last = max((t for t, u in enumerate(direct) if _size(u) > 0), default=-1)
+    def one_step_back(t: int, u: list[Array]) -> list[Array]:
+        return _carried(states[t], states[t - 1], u)
+
+    return _sizes_going_back(direct, one_step_back)
+
+
+def _cell_decay(states: list[tuple[Node, ...]], found: dict[Node, Array]) -> Array:
+    cells = [step[1] for step in states]
+
+    def one_step_back(t: int, u: list[Array]) -> list[Array]:
+        reached = _back([(cells[t], u[0])], states[t - 1])  # what goes by h stops there
+        return [reached.get(cells[t - 1], np.zeros(u[0].shape, u[0].dtype))]
+
+    zero = np.zeros(cells[0].shape, cells[0].dtype)
+    return _sizes_going_back([[found.get(c, zero)] for c in cells], one_step_back)
+
+
+def _sizes_going_back(
+    starts: list[list[Array]], one_step_back: Callable[[int, list[Array]], list[Array]]
+) -> Array:
+    """Norm of the last start that is not zero as it is carried back, over its own norm."""
+    last = max((t for t, u in enumerate(starts) if _size(u) > 0), default=-1)
     if last < 0:
         return np.zeros(1)
-    u, found = direct[last], [1.0]
+    u, found = starts[last], [1.0]
     for t in range(last, 0, -1):
         size = _size(u)
         if size == 0.0:
             found.append(0.0)
             continue
         # Rescaled at every step: what vanishes must not vanish for want of digits.
-        u = _carried(states[t], states[t - 1], [(part / size).astype(part.dtype) for part in u])
+        u = one_step_back(t, [(part / size).astype(part.dtype) for part in u])
         found.append(found[-1] * _size(u))
     return np.array(found)
 
