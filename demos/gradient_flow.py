@@ -111,9 +111,9 @@ def main(arguments: list[str] | None = None) -> int:
     draw(claim, exception, options.out)
     demokit.look_for(
         "below 1 every curve stays under its dotted bound; above 1 the gradient\n"
-        "explodes while states are small, and vanishes where they saturate. Along the cells alone\n"
-        "(dashed) the forget gates decide: open ones pass the gradient on, as a residual connection\n"
-        "does, and never make it grow; what grows comes by way of h. In the lower row the\n"
+        "explodes while states are small, and vanishes where they saturate. Along the cells\n"
+        "alone (dashed) the forget gates decide: open ones pass the gradient on, as a residual\n"
+        "connection does, and never make it grow; what grows comes by way of h. Below, the\n"
         "RNN's gradient goes dark towards the left; the LSTM's cells are lit at the first step.\n"
         "(Dark at the right: cells so full that tanh(c) is flat there.)",
         options.out,
