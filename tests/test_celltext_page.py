@@ -207,6 +207,7 @@ def test_connectivity_surprise_and_properties_are_shown(used):
     [
         ("GRU", 0, "#layer=rnn.l1&quantity=u&unit=3&at=9&colour=reach", "rnn.l1 u 3 9 unit"),
         ("RNN", 5, "#layer=rnn.l0&quantity=h&unit=2&at=4&colour=reach", "rnn.l0 h 2 4 reach"),
+        ("LSTM", 0, "", ""),
         (
             "RNN",
             5,
@@ -220,7 +221,12 @@ def test_an_address_says_what_to_show(kind, horizon, fragment, expected, tmp_pat
     report.shown = [$0.value, block().role, state.unit, state.at, state.mode].join(" ");
     report.closed = document.querySelector("#mode [value=reach]").disabled;
     finish();</script>""".replace("$0", "document.getElementById('layer')")
-    report = visit(page_of(kind, horizon=horizon)[1], tmp_path, probe, fragment)
+    seen, page = page_of(kind, horizon=horizon)
+    if not fragment:
+        best = seen.correlations("bracket depth")[0]
+        fragment = seen.address("bracket depth", best)
+        expected = f"{best.layer} {best.quantity} {best.unit} -1 unit"
+    report = visit(page, tmp_path, probe, fragment)
     assert report["errors"] == []
     assert report["shown"] == expected
     assert report["closed"] == (horizon == 0)

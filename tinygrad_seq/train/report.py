@@ -126,18 +126,22 @@ def draw_unrolled(run: CharRun, path: Path) -> None:
     drawing.save(path)
 
 
-def write_cells(run: CharRun, path: Path) -> list[tuple[str, Any]]:
+def write_cells(run: CharRun, path: Path) -> list[tuple[str, str, Any]]:
     """Colour the first characters held out by the units of the model (cells.html).
 
-    Returns the properties of the text that units follow best, strongest first, each with its
-    :class:`~tinygrad_seq.viz.properties.Correlation`.
+    Returns, for each property of the text that a unit follows, its name, the address of the page
+    that shows the unit, and the :class:`~tinygrad_seq.viz.properties.Correlation`; strongest first.
     """
     text = run.held_out_text[: _READ["length"]]
     title = f"{run.options.model.upper()}: what its units do"
     seen = viz.cell_text(run.model, text, run.vocabulary, horizon=_READ["horizon"], title=title)
     seen.save(path)
-    best = [(name, found) for name in seen.properties for found in seen.correlations(name, 1)]
-    return sorted(best, key=lambda pair: -abs(pair[1].r))[:3]
+    best = [
+        (name, path.name + seen.address(name, found), found)
+        for name in seen.properties
+        for found in seen.correlations(name, 1)
+    ]
+    return sorted(best, key=lambda row: -abs(row[2].r))
 
 
 def plot_loss(folder: Path, lines: dict[int, float]) -> None:
@@ -220,7 +224,10 @@ details { margin-top: 2rem } code { font-size: .88em }
 
 
 def _write_html(
-    folder: Path, summary: dict[str, Any], problems: list[str], units: list[tuple[str, Any]] | None
+    folder: Path,
+    summary: dict[str, Any],
+    problems: list[str],
+    units: list[tuple[str, str, Any]] | None,
 ) -> None:
     options = summary["options"]
     source = options["text"] or "pydoc_data.topics"
@@ -297,19 +304,19 @@ def _drawing(path: Path) -> str:
     return f"<figure><div class=wide>{drawing}</div><figcaption>{caption}</figcaption></figure>"
 
 
-def _cells(units: list[tuple[str, Any]] | None) -> str:
+def _cells(units: list[tuple[str, str, Any]] | None) -> str:
     if units is None:
         return "<p>No page was made; see above.</p>"
     rows = "".join(
-        f"<tr><td>{escape(name)}<td>{escape(str(unit))}<td class=n>{unit.r:+.2f}"
-        f"<td class=n>{unit.first:+.2f}, {unit.second:+.2f}"
-        for name, unit in units
+        f'<tr><td>{escape(name)}<td><a href="{escape(address)}">{escape(str(unit))}</a>'
+        f"<td class=n>{unit.r:+.2f}<td class=n>{unit.first:+.2f}, {unit.second:+.2f}"
+        for name, address, unit in units
     )
     table = "<table><tr><th>property<th>unit<th>correlation<th>on either half"
     return (
         '<p><a href="cells.html">The held-out text, coloured by any unit or gate</a>, with the '
-        "likeliest next characters and what each prediction depends on. Units that follow a "
-        f"property of the text most closely:</p>{table}{rows}</table>"
+        "likeliest next characters and what each prediction depends on. The unit that follows "
+        f"each property of the text most closely:</p>{table}{rows}</table>"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlencode
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,17 @@ class CellText:
             known = ", ".join(map(repr, self.properties))
             raise ConfigError("correlations: property", expected=known, got=repr(name))
         return correlate(self.values, self.properties[name], top)
+
+    def address(self, name: str, found: Correlation) -> str:
+        """The part after ``cells.html`` of the address that shows a unit and marks a property."""
+        shown = {
+            "layer": found.layer,
+            "quantity": found.quantity,
+            "unit": found.unit,
+            "colour": "unit",
+            "mark": list(self.properties).index(name),
+        }
+        return "#" + urlencode(shown)
 
     def html(self) -> str:
         """The page, one file that loads nothing from elsewhere.
