@@ -14,119 +14,7 @@ A = np.array([[0.5, 1.5, 2.5], [1.0, 0.25, 3.0]])
 B = np.array([[1.25, 0.75, 2.0], [0.5, 2.25, 1.0]])
 M = np.array([True, False, True])
 IDS = np.array([[0, 2], [1, 1]])
-
-CALLS = {
-    "add": lambda x: np.add(x, B), "subtract": lambda x: np.subtract(B, x),
-    "multiply": lambda x: np.multiply(x, B), "divide": lambda x: np.true_divide(B, x),
-    "power": lambda x: np.power(x, 2.5), "negative": lambda x: np.negative(x),
-    "positive": lambda x: np.positive(x), "square": lambda x: np.square(x),
-    "sqrt": lambda x: np.sqrt(x), "exp": lambda x: np.exp(x), "log": lambda x: np.log(x),
-    "log1p": lambda x: np.log1p(x), "sin": lambda x: np.sin(x), "cos": lambda x: np.cos(x),
-    "tanh": lambda x: np.tanh(x), "absolute": lambda x: np.absolute(x), "abs": lambda x: np.abs(x),
-    "maximum": lambda x: np.maximum(x, B), "minimum": lambda x: np.minimum(B, x),
-    "matmul": lambda x: np.matmul(x, B.T), "dot": lambda x: np.dot(B.T, x),
-    "where": lambda x: np.where(M, x, 0.0), "clip": lambda x: np.clip(x, 0.7, 2.2),
-    "clip keywords": lambda x: np.clip(x, min=0.7, max=2.2),
-    "sum": lambda x: np.sum(x), "sum axis": lambda x: np.sum(x, axis=0),
-    "sum keepdims": lambda x: np.sum(x, axis=(0, 1), keepdims=True),
-    "mean": lambda x: np.mean(x, axis=1), "max": lambda x: np.max(x, axis=1),
-    "amax": lambda x: np.amax(x), "min": lambda x: np.min(x, axis=-1), "amin": lambda x: np.amin(x),
-    "var": lambda x: np.var(x, axis=0), "var ddof": lambda x: np.var(x, axis=1, ddof=1),
-    "std": lambda x: np.std(x, axis=1), "std keepdims": lambda x: np.std(x, 0, keepdims=True),
-    "cumsum": lambda x: np.cumsum(x), "cumsum axis": lambda x: np.cumsum(x, axis=1),
-    "reshape": lambda x: np.reshape(x, (3, 2)), "transpose": lambda x: np.transpose(x),
-    "transpose axes": lambda x: np.transpose(x, (1, 0)), "swapaxes": lambda x: np.swapaxes(x, 0, 1),
-    "moveaxis": lambda x: np.moveaxis(x, 0, -1), "expand_dims": lambda x: np.expand_dims(x, 1),
-    "squeeze": lambda x: np.squeeze(np.expand_dims(x, 0)),
-    "broadcast_to": lambda x: np.broadcast_to(x, (2, 2, 3)), "flip": lambda x: np.flip(x, 1),
-    "concatenate": lambda x: np.concatenate([x, B, x], axis=1),
-    "stack": lambda x: np.stack([B, x]), "split": lambda x: np.split(x, 3, axis=1)[1],
-    "take": lambda x: np.take(x, IDS), "take axis 0": lambda x: np.take(x, IDS % 2, axis=0),
-    "take axis 1": lambda x: np.take(x, IDS, axis=1),
-    "take last": lambda x: np.take(x, IDS, axis=-1),
-    "take_along_axis": lambda x: np.take_along_axis(x, IDS, axis=1),
-    "einsum": lambda x: np.einsum("ij,kj->ik", x, B),
-    "einsum implicit": lambda x: np.einsum("ij->ji", x),
-    "float_power": lambda x: np.float_power(x, 1.5), "fabs": lambda x: np.fabs(x),
-    "expm1": lambda x: np.expm1(x), "exp2": lambda x: np.exp2(x), "log2": lambda x: np.log2(x),
-    "log10": lambda x: np.log10(x), "sinh": lambda x: np.sinh(x), "cosh": lambda x: np.cosh(x),
-    "tan": lambda x: np.tan(0.4 * x), "arctan": lambda x: np.arctan(x),
-    "reciprocal": lambda x: np.reciprocal(x), "logaddexp": lambda x: np.logaddexp(x, B),
-    "real": lambda x: np.real(x), "conjugate": lambda x: np.conjugate(x),
-    "select": lambda x: np.select([B > 2, B > 1], [x, x * x], 0.5), "copy": lambda x: np.copy(x),
-    "outer": lambda x: np.outer(x[0], B), "inner": lambda x: np.inner(x, B),
-    "inner vectors": lambda x: np.inner(x[0], x[1]), "vdot": lambda x: np.vdot(x, B),
-    "tensordot": lambda x: np.tensordot(x, B.T, 1), "tensordot 2": lambda x: np.tensordot(x, B),
-    "tensordot axes": lambda x: np.tensordot(B, x, axes=([1, 0], [1, 0])),
-    "average": lambda x: np.average(x),
-    "average weights": lambda x: np.average(x, 0, weights=x + B),
-    "average vector": lambda x: np.average(x, axis=1, weights=[1.0, 2.0, 3.0]),
-    "ptp": lambda x: np.ptp(x, axis=1), "prod": lambda x: np.prod(x),
-    "prod axis": lambda x: np.prod(x, 1),
-    "prod keepdims": lambda x: np.prod(x, axis=(0, 1), keepdims=True),
-    "cumprod": lambda x: np.cumprod(x), "cumprod axis": lambda x: np.cumprod(x, axis=1),
-    "diff": lambda x: np.diff(x), "diff twice": lambda x: np.diff(x, n=2, axis=1),
-    "trace": lambda x: np.trace(x), "trace offset": lambda x: np.trace(x, offset=1),
-    "norm": lambda x: np.linalg.norm(x), "norm axis": lambda x: np.linalg.norm(x, axis=1),
-    "norm fro": lambda x: np.linalg.norm(x, "fro"),
-    "norm 1": lambda x: np.linalg.norm(x, 1, axis=0),
-    "norm 3": lambda x: np.linalg.norm(x, 3, axis=1, keepdims=True),
-    "norm inf": lambda x: np.linalg.norm(x[0], np.inf),
-    "norm -inf": lambda x: np.linalg.norm(x[1], -np.inf),
-    "ravel": lambda x: np.ravel(x), "atleast_1d": lambda x: np.atleast_1d(x[0, 0]),
-    "atleast_2d": lambda x: np.atleast_2d(x[0]), "hstack": lambda x: np.hstack([x, B]),
-    "hstack vectors": lambda x: np.hstack([x[0], x[1, 1], x[1]]),
-    "vstack": lambda x: np.vstack([x, x[0]]),
-    "column_stack": lambda x: np.column_stack([x, x[:, 0]]),
-    "append": lambda x: np.append(x, B), "append axis": lambda x: np.append(x, x, axis=1),
-    "array_split": lambda x: np.array_split(x, 2, axis=1)[0],
-    "compress": lambda x: np.compress([True, False, True], x, axis=1),
-    "delete": lambda x: np.delete(x, 1, axis=1), "diagonal": lambda x: np.diagonal(x),
-    "diag": lambda x: np.diag(x, 1), "diag vector": lambda x: np.diag(x[0]),
-    "diag above": lambda x: np.diag(x[0], 2), "diag below": lambda x: np.diag(x[0], -1),
-    "flip all": lambda x: np.flip(x), "flip axes": lambda x: np.flip(x, (0, 1)),
-    "fliplr": lambda x: np.fliplr(x), "flipud": lambda x: np.flipud(x),
-    "rot90": lambda x: np.rot90(x, 3), "roll": lambda x: np.roll(x, 2),
-    "roll axis": lambda x: np.roll(x, -1, axis=1),
-    "roll axes": lambda x: np.roll(x, (1, 1), (0, 1)),
-    "repeat": lambda x: np.repeat(x, 2), "repeat axis": lambda x: np.repeat(x, [1, 0, 2], axis=1),
-    "tile": lambda x: np.tile(x, (2, 2)), "pad": lambda x: np.pad(x, 1),
-    "pad values": lambda x: np.pad(x, ((0, 1), (2, 0)), constant_values=5.0),
-    "pad edge": lambda x: np.pad(x, 2, mode="edge"),
-    "pad wrap": lambda x: np.pad(x, (0, 2), "wrap"),
-    "pad reflect": lambda x: np.pad(x, ((1, 0), (1, 1)), mode="reflect"),
-    "sort": lambda x: np.sort(x), "sort axis": lambda x: np.sort(x, axis=0),
-    "sort flat": lambda x: np.sort(x, axis=None), "tril": lambda x: np.tril(x),
-    "tril vector": lambda x: np.tril(x[0]), "triu": lambda x: np.triu(x, 1),
-    "sum by name": lambda x: np.sum(axis=1, a=x), "sum None": lambda x: np.sum(x, 0, dtype=None),
-}  # fmt: skip
-
-
-def as_array(value) -> np.ndarray:
-    return value._data if isinstance(value, tgs.Tensor) else np.asarray(value)
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_numpys_function_equals_numpys_value_and_is_recorded(call: str) -> None:
-    fn = CALLS[call]
-    x = tgs.tensor(A, requires_grad=True)
-    y = fn(x)
-    assert isinstance(y, tgs.Tensor)
-    assert y.requires_grad
-    np.testing.assert_allclose(as_array(y), fn(A), rtol=1e-13)
-    from tinygrad_seq.testing import gradcheck
-
-    gradcheck(fn, A)
-
-
-def test_every_function_in_the_table_is_called_above() -> None:
-    named = {call.split()[0] for call in CALLS}
-    table = {func.__name__ for func in DIFFERENTIABLE}
-    assert table <= named
-
-
-def test_the_two_tables_do_not_overlap() -> None:
-    assert not set(DIFFERENTIABLE) & CONSTANT_ONLY
+CUBE = np.linspace(-1.0, 2.0, 12).reshape(2, 3, 2)[..., :1] + np.arange(3.0)
 
 
 @pytest.mark.parametrize("tracked", [True, False])
@@ -148,7 +36,7 @@ def test_constant_only_functions_give_plain_values(func, args, tracked) -> None:
 
 
 REFUSED = [
-    np.arctan2, np.floor_divide, np.remainder, np.fmod, np.hypot, np.arcsin, np.heaviside,
+    np.floor_divide, np.remainder, np.fmod, np.fmax, np.cbrt, np.heaviside,
     np.copysign, np.gcd, np.bitwise_and, np.nextafter,
 ]  # fmt: skip
 
@@ -163,7 +51,7 @@ def test_a_function_without_a_rule_is_refused_on_a_tracked_tensor(func) -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda x: np.median(x), lambda x: np.interp(0.5, x, x), lambda x: np.convolve(x, x),
+        lambda x: np.median(x), lambda x: np.interp(0.5, x, x), lambda x: np.trapezoid(x, x),
         lambda x: np.fft.fft(x), lambda x: np.linalg.inv(x[None] + np.eye(2)),
         lambda x: np.polyfit(x, x, 1), lambda x: np.histogram(x), lambda x: np.unique(x),
         lambda x: np.copyto(np.zeros(2), x),
@@ -184,8 +72,8 @@ def test_a_tracked_tensor_deep_inside_the_arguments_is_found() -> None:
 def test_refused_functions_work_on_constants_and_give_arrays() -> None:
     x = tgs.tensor(np.array([0.5, 0.25]))
     assert np.array_equal(np.median(x), 0.375)
-    assert np.array_equal(np.arcsin(x), np.arcsin([0.5, 0.25]))
-    assert isinstance(np.arcsin(x), np.ndarray)
+    assert np.array_equal(np.cbrt(x), np.cbrt([0.5, 0.25]))
+    assert isinstance(np.cbrt(x), np.ndarray)
 
 
 def test_out_is_refused_where_it_would_lose_the_graph() -> None:
@@ -297,8 +185,10 @@ def test_every_refusal_gives_its_reason(func) -> None:
     more = {
         np.linalg.solve: (x,), np.linalg.lstsq: (x,), np.linalg.matrix_power: (2,), np.isin: (x,),
         np.percentile: (50,), np.quantile: (0.5,), np.partition: (1,), np.argpartition: (1,),
-        np.convolve: (x,), np.correlate: (x,), np.cross: (x,), np.kron: (x,), np.insert: (0, x),
-        np.interp: (x, x), np.piecewise: ([True], [1.0]), np.choose: ([x, x],),
+        np.cross: (x,), np.linalg.cross: (x,), np.insert: (0, x), np.resize: ((2,),),
+        np.linalg.tensorsolve: (x,), np.nanquantile: (0.5,), np.rollaxis: (1,),
+        np.apply_along_axis: (0, x), np.polyfit: (x, 1), np.polyval: (x,), np.interp: (x, x),
+        np.piecewise: ([True], [1.0]), np.choose: ([x, x],),
     }  # fmt: skip
     args = (x,) * count + more.get(func, ())
     writes = {
@@ -314,46 +204,5 @@ def test_every_refusal_gives_its_reason(func) -> None:
 
 def test_no_function_stands_in_two_tables() -> None:
     assert not set(DIFFERENTIABLE) & set(REFUSED_WITH_REASON)
-    assert not CONSTANT_ONLY & set(REFUSED_WITH_REASON)
-
-
-@pytest.mark.parametrize("zeros", [1, 2, 3])
-@pytest.mark.parametrize("fn", [np.prod, np.cumprod])
-def test_products_differentiate_twice_at_zeros(fn, zeros: int) -> None:
-    from tinygrad_seq.testing import gradcheck
-
-    x = np.array([1.5, -2.0, 0.5, 3.0, 2.5])
-    x[:zeros] = 0.0
-    gradcheck(fn, x, order=2)
-
-
-def test_norm_at_the_origin_and_of_huge_entries() -> None:
-    x = tgs.tensor([0.0, 0.0], requires_grad=True)
-    np.linalg.norm(x).backward()
-    assert x.grad.tolist() == [0.0, 0.0]
-    big = tgs.tensor([3e30, 4e30], requires_grad=True)
-    size = np.linalg.norm(big)
-    size.backward()
-    assert size.item() == pytest.approx(5e30)
-    np.testing.assert_allclose(big.grad, [0.6, 0.8], rtol=1e-6)
-
-
-def test_orders_of_norms_that_need_a_decomposition_are_refused() -> None:
-    x = tgs.tensor(A, requires_grad=True)
-    for order in (2, "nuc", 1):
-        with pytest.raises(ConfigError, match="ord"):
-            np.linalg.norm(x, order)
-
-
-def test_a_mode_of_padding_that_computes_is_refused() -> None:
-    x = tgs.tensor(A, requires_grad=True)
-    with pytest.raises(ConfigError, match=r"pad: mode[\s\S]*'mean'"):
-        np.pad(x, 1, mode="mean")
-    assert np.pad(tgs.tensor(np.zeros((0, 2))), 1).shape == (2, 4)
-
-
-def test_products_of_nothing_are_one() -> None:
-    x = tgs.tensor(np.zeros((0, 3)), requires_grad=True)
-    assert np.prod(x).item() == 1.0
-    assert np.prod(x, axis=0).tolist() == [1.0, 1.0, 1.0]
-    assert np.prod(tgs.tensor(3.0)).item() == 3.0
+    assert not set(CONSTANT_ONLY) & set(REFUSED_WITH_REASON)
+    assert not set(CONSTANT_ONLY) & set(DIFFERENTIABLE)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from tinygrad_seq import ops
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED, name_of
+from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, NEWER, REFUSED, name_of
 from tinygrad_seq.ops.registry import OPS
 
 __all__ = ["operation_table"]
@@ -17,27 +18,42 @@ __all__ = ["operation_table"]
 _INTRODUCTION = """\
 # Operations
 
-This page is generated from the records: `python -m tinygrad_seq.ops.table > docs/operations.md`.
+What is differentiable, what is evaluated on the values only, what is refused, and why. This page
+is generated from the records: `python -m tinygrad_seq.ops.table > docs/operations.md`.
 
 ## Recorded operations
 
-Every one has a gradient rule for each operand (or a reason why not) and a domain that the property
-tests draw from: value and gradient against the complex step where the operation is analytic, else
-against central differences; second derivatives; float32 and float64; broadcasting; no writing and
-no shared memory. A fused operation is held to its twin, the same computation from single ones.
+These are the nodes of a graph. Every one has a gradient rule for each operand (or a reason why not)
+and a domain that the property tests draw from: value and gradient against the complex step where
+the operation is analytic, else against central differences; second derivatives; float32 and
+float64; broadcasting; no writing and no shared memory ([testing.md](testing.md) has the kit). A
+fused operation is held to its twin, the same computation from single ones.
 
-| operation | operands | gradient | checked by | fused |
-|---|---|---|---|---|
+| operation | computes | operands | gradient | checked by | fused |
+|---|---|---|---|---|---|
 """
 _NUMPY = """
 ## NumPy's functions on Tensors
 
-A function that is not listed is refused on a tensor that requires gradients, by name, and
-works on constants; nothing drops the graph silently.
+- *differentiable*: recorded as an operation, or as several;
+- *constant only*: evaluated on the values, as a plain array: there is no gradient to lose;
+- *refused* on a tensor that requires gradients, with this reason, and evaluated on constants.
 
-| function | on a tensor that requires gradients | how, or why not |
+A function of NumPy that is not listed is refused like those; nothing drops the graph silently.
+Arguments that a function here does not have (`out=`, `where=`, `dtype=`) are refused by name.
+
+| function | on a tensor that requires gradients | how, or why not and what instead |
 |---|---|---|
 """
+_WORDS = {
+    "add_rows": "Rows of the cotangent added where `take` picked them",
+    "put_add": "The cotangent added where `getitem` picked it",
+    "put_along_axis": "The cotangent added where `take_along_axis` picked it",
+    "gru_reset_before_sequence": "`gru_sequence` with the reset gate before the product",
+    "rnn_relu_sequence": "A vanilla RNN with relu over a whole sequence",
+    "rnn_tanh_sequence": "A vanilla RNN with tanh over a whole sequence",
+}
+"""What operations without a public function of their name compute."""
 
 
 def operation_table() -> str:
@@ -50,53 +66,46 @@ def operation_table() -> str:
     """
     rows = [_operation(OPS[name]) for name in sorted(OPS)]
     named = [(name_of(f), "differentiable", _how(ours)) for f, ours in DIFFERENTIABLE.items()]
-    named += [(name_of(f), "constant only", _constant(f)) for f in CONSTANT_ONLY]
-    named += [(name_of(f), "refused", why) for f, why in REFUSED.items()]
+    named += [(f"np.{name}", "differentiable", _how(ours)) for name, ours in NEWER.items()]
+    named += [(name_of(f), "constant only", _markdown(why)) for f, why in CONSTANT_ONLY.items()]
+    named += [(name_of(f), "refused", _markdown(why)) for f, why in REFUSED.items()]
     numpys = [f"| `{name}` | {status} | {why} |" for name, status, why in sorted(set(named))]
     return _INTRODUCTION + "\n".join(rows) + "\n" + _NUMPY + "\n".join(numpys) + "\n"
 
 
 def _operation(op: Op) -> str:
     operands = ", ".join(f"`{'*' if op.variadic else ''}{name}`" for name in op.inputs)
-    if op.joint is not None:
-        gradient = "all operands"
-    else:
-        refused = [name for name, rule in zip(op.inputs, op.rules, strict=True) if rule is None]
-        gradient = "all operands"
-        if refused:
-            gradient = f"not to {', '.join(refused)}: {op.why}"
+    without = [name for name, rule in zip(op.inputs, op.rules, strict=False) if rule is None]
+    gradient = f"not to {', '.join(without)}: {op.why}" if without else "all operands"
     check = "complex step" if op.analytic else "differences"
     fused = "with a composed twin" if op.twin is not None else ""
-    return f"| `{op.name}` | {operands} | {gradient} | {check} | {fused} |"
+    what = _WORDS.get(op.name) or _first_line(getattr(ops, op.name))
+    return f"| `{op.name}` | {what} | {operands} | {gradient} | {check} | {fused} |"
 
 
 def _how(ours: Callable[..., Any]) -> str:
-    """The public function of the same meaning, if there is one."""
+    """The public function of the same meaning, or in words what is composed."""
     name = getattr(ours, "__name__", "")
     if getattr(ops, name, None) is ours:
         return f"`tgs.{name}{_parameters(ours)}`"
-    return "composed of operations"
+    return _first_line(ours)
+
+
+def _first_line(function: Any) -> str:
+    return _markdown(function.__doc__.strip().split("\n")[0].rstrip("."))
+
+
+def _markdown(text: str) -> str:
+    """A docstring's line or a reason, with its code as code and nothing else as mark-up."""
+    text = re.sub(r":func:`(?:[\w.]*\.)?(\w+)`", r"`\1`", text).replace("``", "`")
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([*_|<])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _parameters(function: Callable[..., Any]) -> str:
     parameters = inspect.signature(function).parameters.values()
     return "(" + ", ".join(str(p.replace(annotation=p.empty)) for p in parameters) + ")"
-
-
-def _constant(function: Any) -> str:
-    if function.__name__.startswith(("arg", "is", "all", "any", "count", "search", "digit")):
-        return "its values are indices, counts or truths"
-    if function.__name__ in {"sign", "floor", "ceil", "rint", "trunc", "round", "fix", "signbit"}:
-        return "piecewise constant: its gradient is 0 wherever it has one"
-    if function.__name__.endswith("_like") or function.__name__ in {"shape", "ndim", "size"}:
-        return "it looks at the shape only"
-    if (
-        "array_" in function.__name__
-        or "2string" in function.__name__
-        or "mem" in function.__name__
-    ):
-        return "it says something about the array"
-    return "its values are indices, counts or truths"
 
 
 if __name__ == "__main__":

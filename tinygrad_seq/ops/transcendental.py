@@ -7,17 +7,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.ops.domains import NONZERO, POSITIVE, REAL, binary, unary
-from tinygrad_seq.ops.registry import record, register
+from tinygrad_seq.ops.domains import NONZERO, POSITIVE, REAL, Sample, binary, unary
+from tinygrad_seq.ops.registry import constant, record, register
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = [
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
     "arctan",
+    "arctan2",
+    "arctanh",
     "cosh",
     "exp2",
     "expm1",
+    "hypot",
     "log2",
     "log10",
     "logaddexp",
@@ -25,6 +32,12 @@ __all__ = [
     "sinh",
     "tan",
 ]
+
+
+def _within(scale: float, shift: float = 0.0) -> Sample:
+    """One operand of any shape between ``shift - 2 * scale`` and ``shift + 2 * scale``."""
+    return lambda draw: ((np.asarray(scale * draw.array(draw.shape(), REAL) + shift),), {})
+
 
 LN2, LN10 = float(np.log(2)), float(np.log(10))
 
@@ -40,11 +53,51 @@ TAN = register(
         np.tan,
         "x",
         [lambda g, out: g * (1 + out * out)],
-        # Between -2 and 2 lie two poles: draw from half of that.
-        sample=lambda draw: ((np.asarray(0.5 * draw.array(draw.shape(), REAL)),), {}),
+        sample=_within(0.5),  # between two poles
     )
 )
 ARCTAN = register(Op("arctan", np.arctan, "x", [lambda g, x: g / (1 + x * x)], sample=unary()))
+ARCSIN = register(
+    Op("arcsin", np.arcsin, "x", [lambda g, x: g / np.sqrt(1 - x * x)], sample=_within(0.45))
+)
+ARCCOS = register(
+    Op("arccos", np.arccos, "x", [lambda g, x: -g / np.sqrt(1 - x * x)], sample=_within(0.45))
+)
+ARCSINH = register(
+    Op("arcsinh", np.arcsinh, "x", [lambda g, x: g / np.sqrt(1 + x * x)], sample=unary())
+)
+ARCCOSH = register(
+    Op("arccosh", np.arccosh, "x", [lambda g, out: g / np.sinh(out)], sample=_within(0.5, 2.25))
+)
+ARCTANH = register(
+    Op("arctanh", np.arctanh, "x", [lambda g, x: g / (1 - x * x)], sample=_within(0.45))
+)
+ARCTAN2 = register(
+    Op(
+        "arctan2",
+        np.arctan2,
+        "y x",
+        [
+            lambda g, y, x: g * (x / (x * x + y * y)),
+            lambda g, y, x: -g * (y / (x * x + y * y)),
+        ],
+        sample=binary(NONZERO, NONZERO),
+        analytic=False,  # NumPy has it for real numbers only
+    )
+)
+HYPOT = register(
+    Op(
+        "hypot",
+        np.hypot,
+        "a b",
+        [
+            lambda g, a, out: g * (a / np.where(constant(out) == 0, 1, out)),
+            lambda g, b, out: g * (b / np.where(constant(out) == 0, 1, out)),
+        ],
+        sample=binary(NONZERO, NONZERO),
+        analytic=False,  # NumPy has it for real numbers only
+    )
+)
 RECIPROCAL = register(
     Op(
         "reciprocal",
@@ -104,6 +157,41 @@ def tan(x: TensorLike) -> Tensor:
 def arctan(x: TensorLike) -> Tensor:
     """Elementwise inverse tangent, in radians."""
     return record(ARCTAN, (x,), {})
+
+
+def arcsin(x: TensorLike) -> Tensor:
+    """Elementwise inverse sine, in radians; its gradient at -1 and 1 is infinite."""
+    return record(ARCSIN, (x,), {})
+
+
+def arccos(x: TensorLike) -> Tensor:
+    """Elementwise inverse cosine, in radians; its gradient at -1 and 1 is infinite."""
+    return record(ARCCOS, (x,), {})
+
+
+def arcsinh(x: TensorLike) -> Tensor:
+    """Elementwise inverse hyperbolic sine: a logarithm that takes either sign."""
+    return record(ARCSINH, (x,), {})
+
+
+def arccosh(x: TensorLike) -> Tensor:
+    """Elementwise inverse hyperbolic cosine of x >= 1; its gradient at 1 is infinite."""
+    return record(ARCCOSH, (x,), {})
+
+
+def arctanh(x: TensorLike) -> Tensor:
+    """Elementwise inverse hyperbolic tangent of -1 < x < 1."""
+    return record(ARCTANH, (x,), {})
+
+
+def arctan2(y: TensorLike, x: TensorLike) -> Tensor:
+    """Elementwise angle of the point (x, y), in radians; it has no gradient at the origin (NaN)."""
+    return record(ARCTAN2, (y, x), {})
+
+
+def hypot(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise ``sqrt(a**2 + b**2)`` without overflow; the gradient at the origin is 0."""
+    return record(HYPOT, (a, b), {})
 
 
 def reciprocal(x: TensorLike) -> Tensor:

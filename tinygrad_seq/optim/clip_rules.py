@@ -84,8 +84,9 @@ def clip_grad_adaptive_(
 ) -> ClipReport:
     r"""Limit the gradient of each unit relative to the size of its weights.
 
-    Adaptive gradient clipping (Brock et al. 2021): for each unit i, with W_i its incoming
-    weights and G_i their gradient::
+    Adaptive gradient clipping (Brock, De, Smith and Simonyan, *High-Performance Large-Scale
+    Image Recognition Without Normalization*, ICML 2021; `eps` is theirs): for each unit i, with
+    W_i its incoming weights and G_i their gradient::
 
         if ‖G_i‖ > clip_factor · max(‖W_i‖, eps):
             G_i <- G_i · clip_factor · max(‖W_i‖, eps) / ‖G_i‖
