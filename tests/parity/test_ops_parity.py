@@ -108,6 +108,8 @@ PEERS: dict[str, Any] = {
         torch.softmax(x.masked_fill(~torch.from_numpy(np.array(mask)), -torch.inf), axis)
     ),
     "norm": lambda x, axis, keepdims: reduced(torch.linalg.vector_norm, x, axis, keepdims),
+    "arcsin": torch.asin, "arccos": torch.acos, "arctan2": torch.atan2, "hypot": torch.hypot,
+    "arcsinh": torch.asinh, "arccosh": torch.acosh, "arctanh": torch.atanh,
 }  # fmt: skip
 
 
@@ -177,6 +179,13 @@ X = np.array([[0.5, -1.5, 2.5], [1.0, 0.25, -3.0]])
 FUNCTIONS = {
     "mse_loss": (lambda x: tgs.mse_loss(x, np.ones((2, 3), x.dtype)),
                  lambda x: F.mse_loss(x, torch.ones(2, 3, dtype=x.dtype))),
+    "mse_loss summed": (lambda x: tgs.mse_loss(x, 2 * x, "sum"),
+                        lambda x: F.mse_loss(x, 2 * x, reduction="sum")),
+    "expand_dims": (lambda x: tgs.expand_dims(x, 1), lambda x: torch.unsqueeze(x, 1)),
+    "gather": (lambda x: tgs.gather(x, 1, [[2, 0], [1, 1]]),
+               lambda x: torch.gather(x, 1, torch.tensor([[2, 0], [1, 1]]))),
+    "one_hot": (lambda x: x @ tgs.one_hot([1, 0, 1], 4, dtype=x.dtype),
+                lambda x: x @ F.one_hot(torch.tensor([1, 0, 1]), 4).to(x.dtype)),
     "var": (lambda x: tgs.var(x, 1), lambda x: torch.var(x, 1, correction=0)),
     "var ddof": (lambda x: tgs.var(x, None, ddof=1), torch.var),
     "std": (lambda x: tgs.std(x, 0, keepdims=True),
@@ -243,11 +252,11 @@ def test_subgradients_at_ties_and_zeros_are_pytorchs(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "softmax", "logsumexp", "matmul"])
+@pytest.mark.parametrize("name", sorted(PEERS))
 def test_second_order(name: str) -> None:
     op = OPS[name]
     assert op.sample is not None
-    for seed in range(5):
+    for seed in range(3):
         operands, params = op.sample(RandomDraw(np.random.default_rng(seed)))
         mine = [tgs.tensor(a, requires_grad=True) if a.dtype.kind == "f" else a for a in operands]
         yours = [
@@ -260,6 +269,8 @@ def test_second_order(name: str) -> None:
         peer = sum((o * o).sum() for o in as_list(PEERS[name](*yours, **params)))
         first = tgs.grad(loss, sources, create_graph=True)
         expected = torch.autograd.grad(peer, targets, create_graph=True)
+        if not any(g.requires_grad for g in first):
+            continue  # nothing was picked: the gradient is 0, whatever the operand
         second = tgs.grad(sum((g * g).sum() for g in first), sources, allow_unused=True)
         second_expected = torch.autograd.grad(
             sum((g * g).sum() for g in expected), targets, allow_unused=True

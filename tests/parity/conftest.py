@@ -1,0 +1,7 @@
+"""One thread for PyTorch: its pool gains nothing at these sizes, and waits where cores are few."""
+
+from __future__ import annotations
+
+import torch
+
+torch.set_num_threads(1)
