@@ -8,7 +8,7 @@ import pytest
 import tinygrad_seq as tgs
 from tests.viz_models import Model
 from tinygrad_seq import data, nn, viz
-from tinygrad_seq.errors import ConfigError, DataError, GraphError, ShapeError
+from tinygrad_seq.errors import ConfigError, DataError, GraphError, NonFiniteError, ShapeError
 from tinygrad_seq.viz.activations import QUANTITIES, connectivity, read
 from tinygrad_seq.viz.celltext import legible
 from tinygrad_seq.viz.properties import PROPERTIES, correlate, text_properties
@@ -354,6 +354,12 @@ class Inside(Untagged):
         return logits.tag("h"), state
 
 
+def lost():
+    made = model()
+    made.head.bias.writable()[0] = np.inf
+    return made
+
+
 class Both(nn.Module):
     def __init__(self):
         super().__init__()
@@ -377,6 +383,7 @@ class Both(nn.Module):
         (lambda: viz.cell_text(model(), TEXT, VOCABULARY, quantities=[]), ConfigError, "none"),
         (lambda: viz.cell_text(Untagged(), TEXT, VOCABULARY), GraphError, "tag"),
         (lambda: viz.cell_text(Inside(), TEXT, VOCABULARY), ConfigError, "horizon=0"),
+        (lambda: viz.cell_text(lost(), TEXT, VOCABULARY), NonFiniteError, "after 0 steps"),
         (lambda: viz.cell_text(Both(), TEXT, VOCABULARY), ConfigError, "backwards"),
         (lambda: viz.cell_text(model(), "ab", data.Vocabulary("ab")), ShapeError, "2 symbols"),
     ],

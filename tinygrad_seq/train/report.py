@@ -307,9 +307,13 @@ def _drawing(path: Path) -> str:
 def _cells(units: list[tuple[str, str, Any]] | None) -> str:
     if units is None:
         return "<p>No page was made; see above.</p>"
+
+    def half(r: float) -> str:
+        return f"{r:+.2f}" if math.isfinite(r) else "–"
+
     rows = "".join(
         f'<tr><td>{escape(name)}<td><a href="{escape(address)}">{escape(str(unit))}</a>'
-        f"<td class=n>{unit.r:+.2f}<td class=n>{unit.first:+.2f}, {unit.second:+.2f}"
+        f"<td class=n>{unit.r:+.2f}<td class=n>{half(unit.first)}, {half(unit.second)}"
         for name, address, unit in units
     )
     table = "<table><tr><th>property<th>unit<th>correlation<th>on either half"

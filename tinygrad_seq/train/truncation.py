@@ -150,6 +150,21 @@ def truncated_bptt(
     1 [0.9, 0.18, 0.036]
     2 [0.9, 0.36, 0.072]
     3 [0.9, 0.36, 0.108]
+
+    To train with it, update between two backwards:
+
+    >>> from tinygrad_seq import data, optim, train
+    >>> model = train.CharLM(5, hidden=8, layers=1, rng=np.random.default_rng(0))
+    >>> optimizer = optim.Adam(model.parameters(), lr=0.02)
+    >>> windows = data.Streams(np.arange(1000) % 5, streams=4).windows(50)
+    >>> losses = []
+    >>> for part in train.truncated_bptt(model, windows, k1=5, k2=15):
+    ...     _ = optim.clip_grad_norm_(model.parameters(), 1.0)
+    ...     optimizer.step()
+    ...     optimizer.zero_grad()
+    ...     losses.append(part.loss)
+    >>> len(losses), losses[-1] < 0.2 < losses[0]
+    (50, True)
     """
     for name, value in (("k1", k1), ("k2", k2)):
         if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:

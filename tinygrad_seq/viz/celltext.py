@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, DataError, ShapeError
+from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from tinygrad_seq.viz.activations import QUANTITIES, connectivity, read
 from tinygrad_seq.viz.html import embedded, filled
 from tinygrad_seq.viz.properties import Correlation, correlate, text_properties
@@ -207,6 +207,8 @@ def cell_text(
         than 48 MB.
     GraphError
         If nothing in the model is a recurrent unit.
+    NonFiniteError
+        If the model's logits are not finite.
 
     Notes
     -----
@@ -235,6 +237,13 @@ def cell_text(
             "cell_text: the model and the vocabulary do not belong together",
             expected=f"logits of {len(symbols)} symbols",
             got=seen.logits.shape[1],
+        )
+    if not np.isfinite(seen.logits).all():
+        raise NonFiniteError(
+            "cell_text: the model's logits are not finite",
+            expected="a model that was trained without running away",
+            got=f"NaN or infinity after {int(np.isfinite(seen.logits).all(axis=1).argmin())} steps",
+            hint="train.tbptt stops at the first one, and says which update it was",
         )
     scores = seen.logits.astype(np.float64)
     scores -= scores.max(axis=1, keepdims=True)
