@@ -172,7 +172,8 @@ def test_text_on_heat_is_legible_everywhere_on_the_scale(theme):
     heat = HeatScale(1e-4, 1.0, colors.heat)
     steps = np.logspace(-4, 0, 50)
     assert min(_contrast(heat.color(v), heat.text(v)) for v in steps) >= 4.5
-    for ink in (colors.h, colors.c, colors.weight, colors.gradient, colors.ink, colors.faint):
+    inks = (colors.h, colors.c, colors.weight, colors.gradient, colors.attention)
+    for ink in (*inks, colors.ink, colors.faint):
         assert _contrast(ink, colors.background) >= 4.5
 
 

@@ -2,7 +2,8 @@
 
 from tinygrad_seq.viz.api import draw, draw_model
 from tinygrad_seq.viz.celltext import CellText, cell_text
+from tinygrad_seq.viz.matrix import draw_alignment
 from tinygrad_seq.viz.render import Drawing
 from tinygrad_seq.viz.trace import Trace
 
-__all__ = ["CellText", "Drawing", "Trace", "cell_text", "draw", "draw_model"]
+__all__ = ["CellText", "Drawing", "Trace", "cell_text", "draw", "draw_alignment", "draw_model"]

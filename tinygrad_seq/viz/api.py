@@ -50,6 +50,8 @@ def draw(
     direction: str = "forward",
     trace: Trace | None = None,
     clip: ClipLike | None = None,
+    sample: int = 0,
+    head: int | None = None,
     weights: str | None = None,
     theme: str = "light",
     max_items: int = MAX_ITEMS,
@@ -79,6 +81,10 @@ def draw(
         What listened while the graph was made: norms as colour and figures, source lines.
     clip : ClipReport, optional
         What a clipping of these gradients returned: drawn as norm before, factor, norm after.
+    sample : int
+        Which sequence of the batch attention weights are shown of, as the opacity of lines.
+    head : int, optional
+        Which head of an attention in several; by default the mean of all.
     weights : {"once", "labels", "hidden"}, optional
         Shared weights as one box with a line to every use, as a pale label at every use, or not
         at all. By default once, at op level labels.
@@ -133,6 +139,7 @@ def draw(
         roots = expand_fused(roots)
         survey = Survey(roots, view == "unrolled")
     options: dict[str, Any] = {"view": view, "level": level, "depth": depth, "trace": trace}
+    options |= {"sample": sample, "head": head}
     graph = build(roots, survey=survey, **options)
     if not graph.steps and level == "module" and depth is None and _lumped(graph):
         graph = build(roots, survey=survey, **{**options, "level": "op"})

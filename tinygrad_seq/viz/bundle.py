@@ -53,7 +53,7 @@ def bundle_weights(graph: Graph) -> Graph:
                 None if share is None else Span(share.low, share.high, share.count, share.squares)
             )
             merged.edges[key] = Edge(
-                tail, edge.head, edge.kind, edge.delay, edge.cut, edge.count, copy
+                tail, edge.head, edge.kind, edge.delay, edge.cut, edge.count, copy, edge.alignment
             )
         else:
             known.count += edge.count

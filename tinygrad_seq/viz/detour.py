@@ -11,20 +11,24 @@ __all__ = ["around"]
 
 # Lanes beside the blocks, within the frame of the column; a third is that of states.
 INPUT_LANE, LANE = 3.0, 6.5
+BELOW = 15.0  # under the block that a wire ends at
 
 
 def around(grid: Grid, edge: Edge, column: Column, corners: list[Point]) -> list[Point]:
-    """The same way if it is free; otherwise along the right side of the column."""
-    if len(corners) != 2:
-        return corners
-    (x, low), (end, high) = corners
+    """The same way if it is free; otherwise beside what stands between, or along the column."""
+    (x, low), (end, high) = corners[0], corners[-1]
     own = {grid.where[name][0] for name in (edge.tail, edge.head) if name in grid.where}
-    if abs(x - end) >= 1 or not any(
-        (grid.segment[row], step) == column and row not in own and low < grid.y[row][0] < high
-        for row, step in grid.blocks
-    ):
+    between = [
+        block
+        for (row, step), block in grid.blocks.items()
+        if (grid.segment[row], step) == column and row not in own and low < grid.y[row][0] < high
+    ]
+    if not between or len(corners) not in {2, 4} or (len(corners) == 2 and abs(x - end) >= 1):
         return corners
     middle, width = grid.x[column]
+    back = high - BELOW
+    if len(corners) == 4 and all(abs(x - middle) > block.width / 2 + 4 for block in between):
+        return [(x, low), (x, back), (end, back), (end, high)]
     side = middle + width / 2 + (INPUT_LANE if edge.kind == "input" else LANE)
-    out, back = low + 9, high - 15
-    return [(x, low), (x, out), (side, out), (side, back), (x, back), (x, high)]
+    out = low + 9
+    return [(x, low), (x, out), (side, out), (side, back), (end, back), (end, high)]

@@ -49,7 +49,7 @@ def _expandable(node: Node) -> bool:
 
 def _copied(node: Node, parents: tuple[Node | None, ...]) -> Node:
     copy = Node(node.op, parents, node.params, node.shape, node.dtype, node.scope)
-    copy.role, copy.owner, copy.inputs = node.role, node.owner, node.inputs
+    copy.role, copy.owner, copy.inputs, copy.out = node.role, node.owner, node.inputs, node.out
     return copy
 
 

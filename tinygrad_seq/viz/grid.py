@@ -22,6 +22,7 @@ BlockMaker = Callable[[list[Item], Place], Block]
 
 GAP = 52.0  # between columns: room for the names of the states
 AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
+FAN, LONG_FAN = 100.0, 140.0  # from a memory up to what attends to it; from another time axis
 PAD = 14.0  # between a block and the frame of its time step
 
 
@@ -90,6 +91,9 @@ class Grid:
             for edge in graph.edges.values()
             if edge.kind == WEIGHT and edge.head in self.where
         }
+        self.fans = [
+            edge for edge in graph.edges.values() if edge.alignment and edge.head in self.where
+        ]
         self._arrange()
 
     def _sort_items(self) -> None:
@@ -120,6 +124,20 @@ class Grid:
         columns = self.spans[row]
         (left, first), (right, last) = self.x[columns[0]], self.x[columns[-1]]
         return left - first / 2, right + last / 2
+
+    def fan_floor(self, edge: Edge) -> float:
+        """Height at which lines of attention start: above all that spans the memory's steps."""
+        memory, reader = self.where[edge.tail][0], self.where[edge.head][0]
+        return max(
+            y + height / 2
+            for row, (y, height) in self.y.items()
+            if row == memory
+            or (
+                row[2]
+                and self.segment[row] == self.segment[memory]
+                and self.y[memory][0] < y < self.y[reader][0]
+            )
+        )
 
     def start(self, row: RowKey) -> float:
         """Left of the frame of the first column on a row's time axis."""
@@ -191,6 +209,10 @@ class Grid:
         for row in self.rows:
             number = self.segment[row]
             y = tops[number] + self._gap_below(row) if number in tops else 0.0
+            for edge in self.fans:
+                if self.where[edge.head][0] == row:
+                    axis = self.segment[self.where[edge.tail][0]]
+                    y = max(y, tops[axis] + (FAN if axis == number else LONG_FAN))
             self.y[row] = (y + heights[row] / 2, heights[row])
             tops[number] = y + heights[row]
 

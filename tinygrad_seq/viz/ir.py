@@ -15,12 +15,14 @@ __all__ = [
     "DEPTH",
     "FOLDED",
     "WEIGHT",
+    "AttentionNote",
     "Edge",
     "Graph",
     "Item",
     "Place",
     "Span",
     "Step",
+    "Weight",
     "reaches",
 ]
 
@@ -85,6 +87,31 @@ class Span:
 
 
 @dataclass(slots=True)
+class Weight:
+    """Attention weights that one line stands for, of one query or of several."""
+
+    total: float
+    low: float
+    high: float
+    count: int = 1
+
+    @classmethod
+    def of(cls, weight: float) -> Weight:
+        """One weight."""
+        return cls(weight, weight, weight)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the queries."""
+        return self.total / self.count
+
+    def add(self, other: Weight) -> None:
+        """Take in those of other queries."""
+        self.total, self.count = self.total + other.total, self.count + other.count
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+
+@dataclass(slots=True)
 class Item:
     """One thing that is drawn: a cell, an operation, a weight, an input, a carried state.
 
@@ -137,6 +164,8 @@ class Edge:
         Whether values go forward here while no gradient comes back.
     count : int
         Recorded edges that it stands for.
+    alignment : dict
+        Attention weights along it, by step of the query and step of the memory.
     """
 
     tail: str
@@ -146,6 +175,16 @@ class Edge:
     cut: bool = False
     count: int = 1
     contribution: Span | None = None
+    alignment: dict[tuple[Step, Step], Weight] = field(default_factory=dict)
+
+
+class AttentionNote(NamedTuple):
+    """Whose attention weights a graph shows."""
+
+    sample: int
+    batch: int
+    heads: int
+    head: int | None
 
 
 EdgeKey = tuple[str, str, str, int]
@@ -172,13 +211,21 @@ class Graph:
     inside: int = 0
     """Recorded edges inside items."""
     roots: list[str] = field(default_factory=list)
+    stateless: set[tuple[str, int | None]] = field(default_factory=set)
+    """Rows that are closed at cell level."""
+    attention: AttentionNote | None = None
     series: dict[tuple[str, str], dict[int, tuple[float | None, float | None]]] = field(
         default_factory=dict
     )
     """Traced norms of value and gradient by (row, role) and time step, hidden steps included."""
 
     def closes(self, place: Place) -> bool:
-        """Whether everything at a place is one item: at module level, and from `depth` on."""
+        """Whether everything at a place is one item.
+
+        At module level, from `depth` on, and at cell level in modules without a state.
+        """
+        if self.level == "cell" and place.row in self.stateless and place.step is not None:
+            return True
         return self.level == "module" or reaches(place.path, self.depth)
 
     def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:

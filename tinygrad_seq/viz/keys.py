@@ -77,6 +77,8 @@ class Keys:
         Rows that have a state h: modules called within their steps are part of them.
     depth : int, optional
         Names in a module path from which on everything inside is one item.
+    stateless : set of (path, layer)
+        Rows of which, at cell level, every step is one item.
     """
 
     def __init__(
@@ -86,8 +88,10 @@ class Keys:
         leaves: list[Node],
         cells: set[tuple[str, int | None]],
         depth: int | None = None,
+        stateless: set[tuple[str, int | None]] | None = None,
     ) -> None:
         self.level, self.depth = level, depth
+        self.stateless = stateless or set()
         self.shown = shown
         self.cells = cells
         self._homes: dict[tuple[str, int | None], str] = {}
@@ -134,6 +138,8 @@ class Keys:
             return self._timeless(node, place, single, feeds_steps)
         place = place._replace(step=self.shown(real))
         if self.level == "module" or place.step == BAR or reaches(place.path, self.depth):
+            return place, ""
+        if self.level == "cell" and place.row in self.stateless:
             return place, ""
         if self.level == "cell":
             return place, self._part(node, place, single)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tinygrad_seq.viz.ir import Graph
+from tinygrad_seq.viz.ir import AttentionNote, Graph
 from tinygrad_seq.viz.picture import Line, Picture, Shape
-from tinygrad_seq.viz.style import HeatScale, Theme, number
+from tinygrad_seq.viz.style import HeatScale, Theme, number, opacity_top, see_through
 
 __all__ = ["ClipLike", "add_legend"]
 
@@ -42,6 +42,8 @@ def add_legend(
     key = _Key(picture, left, max(right, left + LEAST), bottom - 26)
     if heat is not None:
         key.add(_heat_bar(heat))
+    if graph.attention is not None:
+        key.add(_attention_bar(graph, graph.attention, theme))
     for text, color in _signs(graph, theme, both):
         key.add([_text(text, color)])
     if clip is not None:
@@ -108,6 +110,23 @@ def _heat_bar(heat: HeatScale) -> list[Shape]:
         swatch.x -= 0.4 if index else 0.0
         shapes.append(swatch)
     return [*shapes, _text(number(heat.high), "", 4)]
+
+
+def _attention_bar(graph: Graph, note: AttentionNote, theme: Theme) -> list[Shape]:
+    """Opacities from no weight to the largest drawn, and whose weights they are."""
+    whose = [f"row {note.sample} of {note.batch}"] if note.batch > 1 else []
+    if note.heads > 1:
+        whose.append(f"mean of {note.heads} heads" if note.head is None else f"head {note.head}")
+    text = "attention weight" + (f" ({', '.join(whose)}):" if whose else ":")
+    top = opacity_top(graph)
+    shapes = [_text(text), _text("0", "", 4)]
+    for index in range(SWATCHES):
+        share = index / (SWATCHES - 1)
+        swatch = _bar(WIDTH, "", f"{share * top:.3g}", 0.0 if index else 4.0)
+        swatch.fill = see_through(theme.attention, share)
+        swatch.pen = 0.0
+        shapes.append(swatch)
+    return [*shapes, _text(f"{top:g}", "", 4)]
 
 
 def _clip_bars(clip: ClipLike, theme: Theme) -> list[Shape]:

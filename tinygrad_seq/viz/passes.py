@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tinygrad_seq.viz.alignment import Aligned, Reader
 from tinygrad_seq.viz.context import add_context
-from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, Graph, Item, Span, Step
+from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, AttentionNote, Graph, Item, Span, Step
 from tinygrad_seq.viz.keys import Key, Keys, item_id
 from tinygrad_seq.viz.pending import Pending, Picks, Use
 from tinygrad_seq.viz.trace import constant_norms
@@ -39,6 +40,8 @@ def build(
     depth: int | None = None,
     trace: Trace | None = None,
     survey: Survey | None = None,
+    sample: int = 0,
+    head: int | None = None,
 ) -> Graph:
     """Count recorded nodes and edges into the items and edges of one view.
 
@@ -56,13 +59,19 @@ def build(
         Norms of values and gradients, and source lines.
     survey : Survey, optional
         Of these roots, where one was made already.
+    sample, head : int, optional
+        Which sequence of the batch, and which head, attention weights are shown of.
     """
     survey = Survey(roots, view == "unrolled") if survey is None else survey
     steps = survey.steps
-    keys = Keys(level, _time_map(view, steps), survey.leaves, survey.cells, depth)
+    stateless = survey.stateless if level == "cell" else set()
+    keys = Keys(level, _time_map(view, steps), survey.leaves, survey.cells, depth, stateless)
     graph = Graph(view, level, depth, steps[-1] + 1 if steps else 0, survey.nodes)
+    graph.stateless = stateless
     graph.steps = list(dict.fromkeys(keys.shown(step) for step in steps))
     folding = _Folding(graph, keys, trace)
+    if view != "rolled" and level != "op":  # lines from every step to every step need columns
+        folding.reader = Reader(trace, keys.shown, sample, head)
     folding.fold(roots)
     add_context(graph, folding.starts)
     return graph
@@ -82,11 +91,13 @@ class _Folding:
 
     def __init__(self, graph: Graph, keys: Keys, trace: Trace | None) -> None:
         self.graph, self.keys, self.trace = graph, keys, trace
+        self.reader: Reader | None = None
         self.pending: dict[int, Pending] = {}
         self.picks: dict[int, Picks] = {}
         self.starts: dict[tuple[str, int | None, Step, str], float | None] = {}
         self._tops: dict[int, str] = {}
         self._oldest: dict[str, int] = {}
+        self._look_ups: dict[int, list[tuple[str, Aligned]]] = {}
         self._names: dict[Key, str] = {}
         self._uses: list[Use] = []
         self._use_numbers: dict[Use, int] = {}
@@ -138,6 +149,7 @@ class _Folding:
         if None in node.parents and node.scope.step is not None:
             self._note_start(node, key)
         self._flush(item, pending)
+        self._align(item, node)
         return key, name, node.scope.step is not None or pending.feeds_steps
 
     def _feeds_steps(self, node: Node, pending: Pending) -> bool:
@@ -165,6 +177,28 @@ class _Folding:
                     edge.contribution = share
                 else:
                     edge.contribution.add(share)
+
+    def _align(self, item: Item, node: Node) -> None:
+        """Note what a look-up attended to, and with the memory the look-ups that read it."""
+        for head, look_up in self._look_ups.pop(node.seq, ()):
+            if item.id == head:  # the memory is part of the look-up: its steps go there
+                for part, step in look_up.parts:
+                    here = look_up.at(self.keys.shown(step))
+                    self._look_ups.setdefault(part.seq, []).append((head, here))
+            edge = self.graph.edges.get((item.id, head, DEPTH, 0))
+            if edge is None:
+                continue
+            for place, weight in look_up.weights.items():
+                if place in edge.alignment:
+                    edge.alignment[place].add(weight)
+                else:
+                    edge.alignment[place] = weight
+            assert self.reader is not None
+            note = AttentionNote(self.reader.sample, look_up.batch, look_up.heads, self.reader.head)
+            self.graph.attention = note
+        found = self.reader.read(node) if self.reader is not None else None
+        if found is not None:
+            self._look_ups.setdefault(found.memory.seq, []).append((item.id, found))
 
     def _reach(
         self, visited: tuple[Key, str, bool] | None, node: Node, indices: list[int], parent: Node

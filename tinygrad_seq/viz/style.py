@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.viz.ir import Graph
 
 __all__ = ["FONT", "THEMES", "HeatScale", "Theme", "number", "shape_text", "subscript", "theme"]
 
@@ -40,7 +41,9 @@ class Theme:
     gate_fill: str
     squash_fill: str
     gradient: str
+    attention: str
     heat: tuple[str, ...]
+    alignment: tuple[str, ...]
 
 
 THEMES = {
@@ -64,7 +67,9 @@ THEMES = {
         gate_fill="#dff1e8",
         squash_fill="#e6e9fa",
         gradient="#a3195b",
+        attention="#00705a",
         heat=("#fff7ec", "#fee2b6", "#fdc38a", "#f99a5b", "#e8663f", "#c5301f", "#8a0f12"),
+        alignment=("#ffffff", "#d3ebe2", "#93cfbb", "#46a68c", "#00705a", "#00402f"),
     ),
     "dark": Theme(
         name="dark",
@@ -86,7 +91,9 @@ THEMES = {
         gate_fill="#1f4034",
         squash_fill="#2e3357",
         gradient="#ff7ab8",
+        attention="#4fd1a5",
         heat=("#2a2320", "#46302a", "#6b3a2c", "#97472c", "#c65a2c", "#ef7d3a", "#ffb070"),
+        alignment=("#14181d", "#173a34", "#1d6455", "#2a937a", "#4fd1a5", "#bff5e2"),
     ),
 }
 
@@ -96,6 +103,18 @@ def theme(name: str) -> Theme:
     if name not in THEMES:
         raise ConfigError("draw: theme", expected=" or ".join(map(repr, THEMES)), got=repr(name))
     return THEMES[name]
+
+
+def see_through(color: str, opacity: float) -> str:
+    """A colour with an opacity from 0 to 1."""
+    return f"{color}{round(255 * min(max(opacity, 0.0), 1.0)):02x}"
+
+
+def opacity_top(graph: Graph) -> float:
+    """The attention weight that is drawn fully opaque: 1, or less where all weights are small."""
+    weights = [weight.mean for edge in graph.edges.values() for weight in edge.alignment.values()]
+    largest = max(weights, default=1.0)
+    return next((top for top in (0.1, 0.2, 0.5) if largest <= top), 1.0)
 
 
 _SUBSCRIPTS = str.maketrans("0123456789-+t", "₀₁₂₃₄₅₆₇₈₉₋₊ₜ")
@@ -128,14 +147,17 @@ def shape_text(shape: object) -> str:
 
 @dataclass(frozen=True)
 class HeatScale:
-    """Colour of a norm on a logarithmic scale from `low` to `high`."""
+    """Colour of a value from `low` to `high`: of a norm on a logarithmic scale, unless told."""
 
     low: float
     high: float
     colors: tuple[str, ...]
+    log: bool = True
 
     def position(self, value: float) -> float:
-        """Where a norm lies on the scale, 0 to 1."""
+        """Where a value lies on the scale, 0 to 1."""
+        if not self.log:
+            return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
         if not value > 0 or not math.isfinite(value):
             return 0.0 if value == 0 else 1.0
         if self.high <= self.low:

@@ -1,7 +1,7 @@
 """What a drawing may want to know beyond the structure: norms of values and gradients, sources.
 
 A :class:`Trace` listens to the engine while a model runs. It keeps a few numbers per node and no
-array, so that a traced run holds no more memory than an untraced one.
+array but attention weights, which are few beside what they look at, up to a bound.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Summary", "Trace", "constant_norms", "leaf_contribution", "norm"]
 
+MOST_WEIGHTS = 4_000_000
 _PACKAGE = str(Path(__file__).resolve().parent.parent)
 
 
@@ -70,6 +71,9 @@ class Trace:
         Norm of what each use of a leaf adds to the leaf's gradient, by ``(use, leaf)``.
     constants : dict
         Norms of the constant operands of a node (None where an operand is not one).
+    weights : dict
+        Attention weights (N, T, S) or (N, heads, T, S) by the ``seq`` of the node that made them,
+        the first 4 million entries; those of later nodes are not kept.
     sources : dict
         ``file:line`` outside the package where the node was recorded.
 
@@ -92,6 +96,8 @@ class Trace:
         self.gradients: dict[int, Summary] = {}
         self.contributions: dict[tuple[int, int], float] = {}
         self.constants: dict[int, tuple[float | None, ...]] = {}
+        self.weights: dict[int, Array] = {}
+        self._room = MOST_WEIGHTS
         self.sources: dict[int, str] = {}
 
     def recorded(self, node: Node, value: Array) -> None:
@@ -101,6 +107,16 @@ class Trace:
             self.sources[node.seq] = _caller()
             if None in node.parents:
                 self.constants[node.seq] = constant_norms(node)
+            for parent in node.parents:
+                if parent is not None and parent.role == "weights":
+                    self._keep_weights(parent)
+
+    def _keep_weights(self, node: Node) -> None:
+        """Copy attention weights; by the time that they are used they are known to be such."""
+        if node.seq in self.weights or node.out is None or node.out.size > self._room:
+            return
+        self.weights[node.seq] = node.out.copy()
+        self._room -= node.out.size
 
     def received(self, node: Node, cotangent: Array) -> None:
         """Note a node's complete cotangent, and what its leaves get from this use of them.

@@ -122,6 +122,9 @@ class Survey:
         The time steps that were recorded, in order: all of them, or the first few and the last.
     cells : set of (path, layer)
         Rows that have a state h.
+    stateless : set of (path, layer)
+        Modules that ran step by step and gave neither a state nor logits nor a loss: attention,
+        for instance. Empty where nothing has a state h, since then nobody knows.
     fused : bool
         Whether any node has a composed twin.
     """
@@ -130,6 +133,8 @@ class Survey:
         self.nodes = 0
         self.leaves: list[Node] = []
         self.cells: set[tuple[str, int | None]] = set()
+        rows: set[tuple[str, int | None]] = set()
+        telling: set[tuple[str, int | None]] = set()
         self.fused = False
         self._every_step = every_step
         self._first: set[int] = set()
@@ -146,13 +151,19 @@ class Survey:
             step = node.scope.step
             if step is not None:
                 last = step if last is None or last < step else last
+                row = node.scope.path, node.scope.layer
+                rows.add(row)
                 if node.role == "h":
-                    self.cells.add((node.scope.path, node.scope.layer))
+                    self.cells.add(row)
+                elif node.role in {"logits", "loss"}:
+                    telling.add(row)
                 if step < self._bound and step not in self._first:
                     self._take(step)
 
         walk(roots, visit)
         self.leaves.reverse()
+        told = rows - self.cells - telling
+        self.stateless = {row for row in told if row[0]} if self.cells else set()
         self.steps = sorted(self._first if last is None else self._first | {last})
 
     def _take(self, step: int) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from tinygrad_seq.viz.columns import Column, RowKey
 from tinygrad_seq.viz.detour import around
+from tinygrad_seq.viz.fan import fan
 from tinygrad_seq.viz.grid import GAP, PAD, Grid
 from tinygrad_seq.viz.ir import FOLDED, WEIGHT, Edge, Item, Step
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
@@ -318,7 +319,10 @@ class Wiring:
         if head_step is not None or tail_step is not None:
             here = edge.head if head_step is not None else edge.tail
             corners = around(self.grid, edge, self.grid.column(here), corners)
-        self._wire(edge, corners)
+        if edge.alignment:
+            self.picture.wires += fan(self.grid, edge, self.theme)
+        else:
+            self._wire(edge, corners)
         self._gradient(edge, corners)
 
     def _deep(self, edge: Edge) -> bool:
