@@ -95,7 +95,7 @@ def test_a_nest_comes_back_with_its_kinds(tmp_path):
         "a/b": {"c": W},
         "a": {"b/c": W + 1},
         "state": state,
-        "layers": [nn.RNNState(tgs.tensor(W)), None],
+        "layers": [nn.RNNState(tgs.tensor(W)), None, nn.GRUState(tgs.tensor(W))],
         "tuple": (1, (2, W)),
         "empty": {"list": [], "tuple": (), "dict": {}},
     }
@@ -110,6 +110,7 @@ def test_a_nest_comes_back_with_its_kinds(tmp_path):
     np.testing.assert_array_equal(back["state"].h.numpy(), state.h.numpy())
     assert not back["state"].h.requires_grad
     assert isinstance(back["layers"][0], nn.RNNState)
+    assert isinstance(back["layers"][2], nn.GRUState)
     assert back["tuple"][0] == 1 and isinstance(back["tuple"][1], tuple)
 
 

@@ -62,7 +62,7 @@ def test_train_then_sample(capsys):
 
 
 def test_cells_of_a_run(capsys):
-    run(f"train --text cat.txt {SMALL} --run-name cat")
+    run(f"train --text cat.txt --model gru {SMALL} --run-name cat")
     place = Path("runs/cat/cells.html")
     of_the_report = place.read_bytes()
     place.unlink()

@@ -259,7 +259,7 @@ def in_new_process(folder, steps, recipe, hash_seed):
 
 @pytest.mark.parametrize(
     "recipe",
-    [("lstm", "adam", "cosine"), ("rnn", "sgd", "decay"), ("lstm", "rmsprop", "constant")],
+    [("lstm", "adam", "cosine"), ("rnn", "sgd", "decay"), ("gru", "rmsprop", "constant")],
     ids="-".join,
 )
 def test_resume_means_resume(tmp_path, recipe):

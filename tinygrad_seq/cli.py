@@ -97,7 +97,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     )
 
     group = parser.add_argument_group("model")
-    add(group, "--model", "recurrent layers", choices=("lstm", "rnn"))
+    add(group, "--model", "recurrent layers", choices=("lstm", "gru", "rnn"))
     add(group, "--hidden", "width of a layer", type=int, metavar="H")
     add(group, "--layers", "stacked layers", type=int)
     add(group, "--dropout", "probability of dropping a layer's output", type=float, metavar="P")

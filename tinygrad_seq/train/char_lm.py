@@ -12,7 +12,7 @@ from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["CharLM"]
 
-_KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM}
+_KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class CharLM(nn.Module):
@@ -29,7 +29,7 @@ class CharLM(nn.Module):
         H, the width of every layer.
     layers : int
         Stacked recurrent layers.
-    model : {"lstm", "rnn"}
+    model : {"lstm", "gru", "rnn"}
         What the layers are; ``"rnn"`` is the tanh RNN.
     dropout : float
         Probability of dropping an output of a layer (between layers, and before the readout)
@@ -62,7 +62,7 @@ class CharLM(nn.Module):
     ) -> None:
         super().__init__()
         if model not in _KINDS:
-            raise ConfigError("CharLM: model", expected="'lstm' or 'rnn'", got=repr(model))
+            raise ConfigError("CharLM: model", expected="'lstm', 'gru' or 'rnn'", got=repr(model))
         rng = np.random.default_rng() if rng is None else rng
         self.rnn = _KINDS[model](vocab, hidden, layers, dropout=dropout, rng=rng, dtype=dtype)
         # One-hot input makes W_xh a table of embeddings: one row is all that a step reads, so the

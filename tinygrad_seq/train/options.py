@@ -12,7 +12,7 @@ from tinygrad_seq.errors import ConfigError
 __all__ = ["PRESETS", "CharOptions", "learning_rate"]
 
 _CHOICES = {
-    "model": ("lstm", "rnn"),
+    "model": ("lstm", "gru", "rnn"),
     "optimizer": ("adam", "adamw", "rmsprop", "adagrad", "sgd"),
     "schedule": ("cosine", "decay", "constant"),
     "clip_by": ("norm", "value"),
