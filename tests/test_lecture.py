@@ -1,0 +1,148 @@
+"""Every heading of the lecture has a page, a module, a property test and a demo, and all exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LECTURE = ROOT / "docs" / "lecture"
+PAGES = sorted(LECTURE.glob("*.md"))
+
+HEADINGS = [
+    "Recurrent networks: process sequences",
+    "Vanilla RNN",
+    "Many to one",
+    "One to many",
+    "Many to many, aligned",
+    "Sequence to sequence",
+    "One-hot encoding",
+    "Truncated backpropagation through time",
+    "Attention",
+    "Multilayer RNNs",
+    "Vanilla RNN gradient flow",
+    "Gradient clipping",
+    "Long short term memory",
+]
+COLUMNS = ["heading", "page", "module", "property test", "demo"]
+LINK = re.compile(r"^\[(?P<text>[^\]]+)\]\((?P<target>[^)]+)\)$")
+NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
+NAMED_DEMO = re.compile(r"`(demos/\w+\.py)`")
+
+
+def table(page: str) -> list[list[str]]:
+    """Cells of the first table of a page, header first, without the ruling."""
+    lines = [line for line in page.splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in rows if not set("".join(row)) <= set("-: ")]
+
+
+def names_of_tests(path: Path) -> set[str]:
+    """Tests that a file defines."""
+    tree = ast.parse(path.read_text("utf-8"))
+    return {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def missing(page: str, root: Path = ROOT) -> list[str]:
+    """Tests and demos that a page names and that do not exist."""
+    found = []
+    for file, name in NAMED_TEST.findall(page):
+        path = root / file
+        if not path.is_file() or (name and name not in names_of_tests(path)):
+            found.append(f"{file}::{name}" if name else file)
+    return found + [file for file in NAMED_DEMO.findall(page) if not (root / file).is_file()]
+
+
+def anchors(page: str) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def holes(row: list[str], root: Path = ROOT) -> list[str]:
+    """What is wrong with one row of the index."""
+    if len(row) != len(COLUMNS):
+        return [f"{len(row)} cells"]
+    wrong = []
+    for column, cell in zip(COLUMNS[1:], row[1:], strict=True):
+        link = LINK.match(cell)
+        if link is None:
+            wrong.append(f"{column}: no link")
+            continue
+        target, _, anchor = link["target"].partition("#")
+        path = (root / "docs" / "lecture" / target).resolve()
+        if not path.is_file():
+            wrong.append(f"{column}: {target} does not exist")
+        elif anchor and anchor not in anchors(path.read_text("utf-8")):
+            wrong.append(f"{column}: no heading {anchor} in {target}")
+        elif column != "page" and not link["text"].startswith(f"`{path.relative_to(root)}"):
+            wrong.append(f"{column}: {link['text']} leads to {target}")
+        elif column == "property test" and "::" not in link["text"]:
+            wrong.append(f"{column}: no test is named")
+    return wrong + missing(" ".join(row), root)
+
+
+def test_the_index_has_every_heading_and_no_holes():
+    header, *rows = table((LECTURE / "README.md").read_text("utf-8"))
+    assert header == COLUMNS
+    assert [row[0] for row in rows] == HEADINGS
+    assert not {row[0]: wrong for row in rows if (wrong := holes(row))}
+
+
+def test_every_page_is_in_the_index():
+    index = (LECTURE / "README.md").read_text("utf-8")
+    assert [page.name for page in PAGES if f"]({page.name}" not in index] == ["README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_name_only_what_exists_and_show_a_figure(page):
+    text = page.read_text("utf-8")
+    assert not missing(text)
+    if page.name != "README.md":
+        assert NAMED_TEST.search(text), "no claim is backed by a test"
+        assert "](figures/" in text
+        assert "\n## Where it is shown\n" in text
+
+
+def test_every_figure_is_drawn_by_the_script_and_shown():
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    script = (ROOT / "demos" / "lecture.py").read_text("utf-8")
+    figures = sorted((LECTURE / "figures").iterdir())
+    assert figures
+    for figure in figures:
+        assert f"](figures/{figure.name})" in text, f"{figure.name} is on no page"
+        assert f'"{figure.stem}": ' in script, f"nothing draws {figure.name}"
+        assert figure.stat().st_size < 150_000, f"{figure.name} is large"
+
+
+GOOD = [
+    "Vanilla RNN",
+    "[vanilla-rnn.md](vanilla-rnn.md)",
+    "[`tinygrad_seq/nn/recurrent.py`](../../tinygrad_seq/nn/recurrent.py)",
+    "[`tests/test_flow.py::test_contributions_sum_to_the_gradient`](../../tests/test_flow.py)",
+    "[`demos/unrolled.py`](../../demos/unrolled.py)",
+]
+
+
+@pytest.mark.parametrize(
+    ("cell", "wrong", "complaint"),
+    [
+        (1, "[x](nowhere.md)", "nowhere.md does not exist"),
+        (1, "[x](wirings.md#many-to-none)", "no heading many-to-none"),
+        (2, "recurrent.py", "module: no link"),
+        (2, "[`tinygrad_seq/nn/stack.py`](../../tinygrad_seq/nn/recurrent.py)", "leads to"),
+        (3, "[`tests/test_flow.py`](../../tests/test_flow.py)", "no test is named"),
+        (3, "[`tests/test_flow.py::test_nothing`](../../tests/test_flow.py)", "test_nothing"),
+        (4, "[`demos/unwound.py`](../../demos/unwound.py)", "does not exist"),
+    ],
+)
+def test_planted_holes_are_found(cell, wrong, complaint):
+    assert not holes(GOOD)
+    planted = [*GOOD[:cell], wrong, *GOOD[cell + 1 :]]
+    assert any(complaint in said for said in holes(planted))
