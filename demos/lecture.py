@@ -169,14 +169,14 @@ PLOTS = {"contributions": contributions, "one-hot": one_hot}
 
 
 def small(path: Path, target: Path) -> None:
-    """A picture at the width of a page, in 128 colours."""
+    """A picture at the width of a page, in 256 colours."""
     from PIL import Image  # comes with matplotlib
 
     image = Image.open(path).convert("RGB")
     if image.width > WIDTH:
         size = (WIDTH, round(image.height * WIDTH / image.width))
         image = image.resize(size, Image.Resampling.LANCZOS)
-    image.quantize(128).save(target, optimize=True)
+    image.quantize(256, kmeans=2).save(target, optimize=True)
 
 
 def picture(name: str, scratch: Path) -> None:
