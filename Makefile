@@ -32,8 +32,10 @@ gallery: $(VENV)/.installed-draw,plot ## draw docs/gallery again
 lecture: $(VENV)/.installed-draw,plot ## draw the figures of docs/lecture again
 	$(BIN)/python demos/lecture.py $(ARGS)
 
+# One worker per core, so one BLAS thread each. To debug in one process:  make test ARGS="-n 0 --pdb"
+test: export OPENBLAS_NUM_THREADS ?= 1
 test: $(VENV)/.installed-test ## run the tests and the examples in the docstrings and pages
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: $(VENV)/.installed-dev ## check style and formatting
 	$(BIN)/ruff check .

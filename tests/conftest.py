@@ -37,7 +37,7 @@ settings.load_profile(PROFILE)
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test may open a window
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
-collect_ignore = [] if HAS_TORCH else ["parity"]
+collect_ignore = ["mutation"] if HAS_TORCH else ["mutation", "parity"]  # the first is a tool
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
