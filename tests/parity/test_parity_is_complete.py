@@ -40,6 +40,7 @@ NOT_COMPARED = {
         "beam_search": PLAIN,
         "generate": PLAIN,
         "detach": "cuts a graph: nothing to compute",
+        "evaluating": "a mode of modules: nothing to compute",
         "reset_rows": PLAIN,
         "select_rows": PLAIN,
         "init": "draws with NumPy's generators",

@@ -8,5 +8,15 @@ from tinygrad_seq.testing.draws import RandomDraw
 from tinygrad_seq.testing.gradcheck import GradcheckReport, gradcheck
 from tinygrad_seq.testing.opcheck import check_op
 from tinygrad_seq.testing.report import GradientError
+from tinygrad_seq.testing.rtrl import layer_step, rtrl, rtrl_layer
 
-__all__ = ["GradcheckReport", "GradientError", "RandomDraw", "check_op", "gradcheck"]
+__all__ = [
+    "GradcheckReport",
+    "GradientError",
+    "RandomDraw",
+    "check_op",
+    "gradcheck",
+    "layer_step",
+    "rtrl",
+    "rtrl_layer",
+]

@@ -1,0 +1,288 @@
+"""Real-time recurrent learning: exact gradients carried forward, without ever going back.
+
+The influence of every weight on the state, ``P_t = d s_t / d w``, is carried along with the state::
+
+    P_t = (d s_t / d s_{t-1}) P_{t-1} + (direct) d s_t / d w
+    d L / d w = sum over t of (d L_t / d s_t) P_t + (direct) d L_t / d w
+
+(Williams and Zipser, *A Learning Algorithm for Continually Running Fully Recurrent Neural
+Networks*, 1989.) The derivatives of one step are complex steps, right to the last digit. So this
+oracle shares nothing with backpropagation through time: no tape, no rule, no order of summation.
+Full BPTT equals it; truncated BPTT does not. Memory and time grow with a power of the number of
+units: it is for small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, Module, RNNCell
+
+__all__ = ["MAX_UNITS", "Forward", "layer_step", "rtrl", "rtrl_layer"]
+
+MAX_UNITS = 8
+"""Hidden units that :func:`rtrl_layer` takes: beyond, the oracle gets slow."""
+
+_STEP = 1e-20
+
+Step = Callable[[Mapping[str, Any], Any, Any], Any]
+"""``step(weights, x_t, state) -> state``, states being vectors."""
+Loss = Callable[[Mapping[str, Any], Any, Any], Any]
+"""``loss(weights, state, target_t) -> number``: what step t adds to the loss."""
+
+
+class Forward(NamedTuple):
+    """What :func:`rtrl` computes."""
+
+    value: float
+    """The loss, summed over the steps."""
+    gradients: dict[str, Array]
+    """Its gradient to every weight."""
+    state: Array
+    """The last state."""
+
+
+def rtrl(
+    step: Step,
+    loss: Loss,
+    weights: Mapping[str, Array],
+    inputs: Iterable[Any],
+    targets: Iterable[Any],
+    state: Array,
+) -> Forward:
+    """Loss and gradients of a recurrence, by forward-mode differentiation through time.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(weights, x_t, state) -> state``, in NumPy. It must hold for complex numbers, as
+        arithmetic, exponentials and products do (``abs`` and ``max`` do not).
+    loss : callable
+        ``loss(weights, state, target_t) -> number``, likewise.
+    weights : dict of arrays
+        float64.
+    inputs, targets : iterable
+        One of each per step.
+    state : vector
+        What to start from.
+
+    Returns
+    -------
+    Forward
+        ``value``, ``gradients`` by name, and the last ``state``.
+
+    Examples
+    --------
+    The state x_t = w x_{t-1}, whose slope to w at step 3 is 3 w**2 x_0:
+
+    >>> found = rtrl(
+    ...     lambda p, x, s: p["w"] * s,
+    ...     lambda p, s, last: s[0] if last else 0.0,
+    ...     {"w": np.array(0.2)},
+    ...     range(3),
+    ...     [False, False, True],
+    ...     np.array([0.9]),
+    ... )
+    >>> round(float(found.gradients["w"]), 12)
+    0.108
+    """
+    names = list(weights)
+    shapes = [weights[name].shape for name in names]
+    flat = np.concatenate([np.reshape(weights[name], -1) for name in names])
+    ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in shapes])
+
+    def named(vector: Array) -> dict[str, Any]:
+        parts = np.split(vector, ends[:-1])
+        return {
+            name: part.reshape(shape)
+            for name, part, shape in zip(names, parts, shapes, strict=True)
+        }
+
+    state = np.asarray(state, np.float64)
+    held = named(flat)
+    influence = np.zeros((state.size, flat.size))
+    gradient, value = np.zeros(flat.size), 0.0
+    for x, target in zip(inputs, targets, strict=True):
+        influence = _slopes(lambda s, x: step(held, x, s), state, x) @ influence
+        influence += _slopes(lambda w, x, s: step(named(w), x, s), flat, x, state)
+        state = np.asarray(step(held, x, state))
+        value += float(loss(held, state, target))
+        to_state = _slopes(lambda s, y: loss(held, s, y), state, target)[0]
+        direct = _slopes(lambda w, s, y: loss(named(w), s, y), flat, state, target)[0]
+        gradient += to_state @ influence + direct
+    return Forward(value, named(gradient), state)
+
+
+def _slopes(function: Callable[..., Any], at: Array, *rest: Any) -> Array:
+    """Jacobian (outputs, entries of `at`) of an analytic function, one complex step a column."""
+    columns = []
+    for k in range(at.size):
+        moved = at.astype(np.complex128)
+        moved[k] += _STEP * 1j
+        columns.append(np.reshape(np.imag(function(moved, *rest)) / _STEP, -1))
+    return np.stack(columns, axis=-1)
+
+
+def rtrl_layer(
+    layer: Module, x: Any, cotangents: Array, state: Sequence[Array] | None = None
+) -> dict[str, Array]:
+    """Gradients of ``sum(cotangents * y)`` to a recurrent layer's parameters, carried forward.
+
+    ``y (T, N, H)`` are the layer's outputs; for a cell, its h at every step. The equations are
+    written down here once more, from the docstrings of the cells.
+
+    Parameters
+    ----------
+    layer : RNN, LSTM or GRU, or RNNCell, LSTMCell or GRUCell
+        float64, at most 8 hidden units; layers in one direction, without ``proj_size``,
+        ``layer_norm`` or ``trainable_state``. Dropout is not applied.
+    x : (T, N, I) floats or (T, N) integer tokens
+    cotangents : (T, N, H)
+    state : sequence of arrays, optional
+        h, or h and c, each (layers, N, H); zeros by default.
+
+    Returns
+    -------
+    dict
+        By parameter name.
+
+    Raises
+    ------
+    ConfigError
+        For layers that are too large, or of another kind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> from tinygrad_seq.testing import rtrl_layer
+    >>> rng = np.random.default_rng(0)
+    >>> gru, x = nn.GRU(2, 3, rng=rng, dtype=np.float64), rng.standard_normal((6, 4, 2))
+    >>> c = rng.standard_normal((6, 4, 3))
+    >>> (gru(x)[0] * c).sum().backward()
+    >>> exact = rtrl_layer(gru, x, c)
+    >>> bool(np.allclose(gru.weight_hh_l0.grad, exact["weight_hh_l0"], rtol=1e-11, atol=1e-13))
+    True
+    """
+    weights = {name: parameter.numpy() for name, parameter in layer.named_parameters()}
+    step = layer_step(layer)
+    _, parts, suffixes = _kind(layer)
+    hidden = weights[f"weight_hh{suffixes[0]}"].shape[0]
+    if hidden > MAX_UNITS or any(w.dtype != np.float64 for w in weights.values()):
+        raise ConfigError(
+            "rtrl_layer: layer",
+            expected=f"float64, at most {MAX_UNITS} hidden units",
+            got=f"{next(iter(weights.values())).dtype}, {hidden} units",
+        )
+    x, cotangents = np.asarray(x), np.asarray(cotangents)
+    if cotangents.shape != (*x.shape[:2], hidden):
+        raise ShapeError(
+            "rtrl_layer: cotangents", expected=(*x.shape[:2], hidden), got=cotangents.shape
+        )
+    depth, rows = len(suffixes), x.shape[1]
+    if state is None:
+        state = [np.zeros((depth, rows, hidden))] * parts
+    starts = np.stack([np.reshape(part, (depth, rows, hidden)) for part in state], axis=1)
+
+    def loss(w: Mapping[str, Any], s: Any, c: Any) -> Any:
+        return np.sum(s.reshape(depth, parts, hidden)[-1, 0] * c)
+
+    total = {name: np.zeros(w.shape) for name, w in weights.items()}
+    for row in range(rows):
+        start = starts[:, :, row].reshape(-1)
+        found = rtrl(step, loss, weights, x[:, row], cotangents[:, row], start)
+        for name, gradient in found.gradients.items():
+            total[name] += gradient
+    return total
+
+
+def layer_step(layer: Module, prefix: str = "") -> Step:
+    """The equations of a recurrent layer as a step for :func:`rtrl`.
+
+    The state is every layer's h, or h and c, one after the other: of one layer of H units, its
+    first H entries are h. The weights are found under the names of the layer's parameters, after
+    `prefix`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> cell = nn.RNNCell(2, 3, rng=np.random.default_rng(0), dtype=np.float64)
+    >>> weights = {name: p.numpy() for name, p in cell.named_parameters()}
+    >>> after = layer_step(cell)(weights, np.ones(2), np.zeros(3))
+    >>> bool(np.allclose(after, cell(np.ones((1, 2))).data[0]))
+    True
+    """
+    cell, parts, suffixes = _kind(layer)
+    names = ("weight_xh", "weight_hh", "bias", "bias_hn")
+
+    def step(w: Mapping[str, Any], below: Any, s: Any) -> Any:
+        states = []
+        for suffix, before in zip(suffixes, s.reshape(len(suffixes), parts, -1), strict=True):
+            keys = {name: f"{prefix}{name}{suffix}" for name in names}
+            after = cell({n: w[key] for n, key in keys.items() if key in w}, below, *before)
+            states.append(np.concatenate(after))
+            below = after[0]
+        return np.concatenate(states)
+
+    return step
+
+
+def _kind(layer: Module) -> tuple[Callable[..., tuple[Any, ...]], int, list[str]]:
+    """The equations of a layer, how many vectors its state has, and its layers' suffixes."""
+    options = ("bidirectional", "proj_size", "layer_norm", "trainable_state")
+    simple = not any(getattr(layer, option, None) for option in options)
+    if not simple or not isinstance(layer, (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)):
+        raise ConfigError(
+            "rtrl_layer: layer",
+            expected="an RNN, LSTM or GRU or one of their cells, in one direction, without "
+            "proj_size, layer_norm or trainable_state",
+            got=repr(layer),
+            hint="for other equations, write the step and call rtrl",
+        )
+    suffixes = [""]
+    if isinstance(layer, (RNN, LSTM, GRU)):
+        suffixes = [f"_l{k}" for k in range(layer.num_layers)]
+    if isinstance(layer, (LSTM, LSTMCell)):
+        return _lstm, 2, suffixes
+    if isinstance(layer, (GRU, GRUCell)):
+        return _gru, 1, suffixes
+    return (_rnn_relu if layer.nonlinearity == "relu" else _rnn_tanh), 1, suffixes
+
+
+def _inputs(w: Mapping[str, Any], x: Any) -> Any:
+    """The product x W_xh, or of a token its row, and b."""
+    token = np.asarray(x).dtype.kind in "iu"
+    return (w["weight_xh"][x] if token else x @ w["weight_xh"]) + w["bias"]
+
+
+def _logistic(z: Any) -> Any:
+    return 1 / (1 + np.exp(-z))
+
+
+def _rnn_tanh(w: Mapping[str, Any], x: Any, h: Any) -> tuple[Any]:
+    return (np.tanh(_inputs(w, x) + h @ w["weight_hh"]),)
+
+
+def _rnn_relu(w: Mapping[str, Any], x: Any, h: Any) -> tuple[Any]:
+    z = _inputs(w, x) + h @ w["weight_hh"]
+    return (z * (z.real > 0),)
+
+
+def _lstm(w: Mapping[str, Any], x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+    i, f, o, g = np.split(_inputs(w, x) + h @ w["weight_hh"], 4)
+    c = _logistic(f) * c + _logistic(i) * np.tanh(g)
+    return _logistic(o) * np.tanh(c), c
+
+
+def _gru(w: Mapping[str, Any], x: Any, h: Any) -> tuple[Any]:
+    xr, xz, xn = np.split(_inputs(w, x), 3)
+    wr, wz, wn = np.split(w["weight_hh"], 3, axis=1)
+    r, z = _logistic(xr + h @ wr), _logistic(xz + h @ wz)
+    inner = r * (h @ wn + w["bias_hn"]) if "bias_hn" in w else (r * h) @ wn
+    return ((1 - z) * np.tanh(xn + inner) + z * h,)
