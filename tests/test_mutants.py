@@ -219,7 +219,7 @@ KERNELS = [
     source("last state's cotangent lost", "rnn_tanh_sequence", "kernels.sequence:run_backward",
            "np.array(c) if order is None", "c * 0 if order is None", "kernels.rnn"),
     source("weight not transposed", "rnn_tanh_sequence", "kernels.sequence:run_backward",
-           "np.ascontiguousarray(weights[1].T)", "weights[1]", "kernels.rnn"),
+           "back = weights[1].T", "back = weights[1]", "kernels.rnn"),
     source("slope of relu everywhere", "rnn_relu_sequence", RNN,
            "np.multiply(dh, y[t] > 0, out=dz[t])", "dz[t] = dh"),
     source("writes to the last cotangent", "rnn_tanh_sequence", "kernels.sequence:run_backward",
