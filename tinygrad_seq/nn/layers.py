@@ -27,7 +27,7 @@ def positive_size(owner: str, **sizes: int) -> None:
 def floating(owner: str, x: TensorLike) -> Tensor:
     """The input as a Tensor, unless it holds integers: tokens are not to be scaled."""
     x = x if isinstance(x, Tensor) else Tensor(x)
-    if x.dtype.kind != "f":
+    if x.dtype.kind in "iub":
         raise DtypeError(
             f"{owner}: input",
             expected="floats",

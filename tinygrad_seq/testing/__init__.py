@@ -6,6 +6,7 @@ Shipped like ``numpy.testing``. Only :mod:`tinygrad_seq.testing.strategies` and
 
 from tinygrad_seq.testing.draws import RandomDraw
 from tinygrad_seq.testing.gradcheck import GradcheckReport, gradcheck
+from tinygrad_seq.testing.layercheck import check_layer
 from tinygrad_seq.testing.opcheck import check_op
 from tinygrad_seq.testing.report import GradientError
 from tinygrad_seq.testing.rtrl import layer_step, rtrl, rtrl_layer
@@ -14,6 +15,7 @@ __all__ = [
     "GradcheckReport",
     "GradientError",
     "RandomDraw",
+    "check_layer",
     "check_op",
     "gradcheck",
     "layer_step",

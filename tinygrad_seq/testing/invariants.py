@@ -98,4 +98,5 @@ def unchanged(*arrays: Any) -> Iterator[None]:
     yield
     for k, (old, new) in enumerate(zip(before, values, strict=True)):
         if not np.array_equal(old, new, equal_nan=old.dtype.kind in "fc"):
-            raise GradientError(f"array {k} was written to")
+            name = getattr(arrays[k], "name", "") or f"array {k}"
+            raise GradientError(f"{name} was written to")

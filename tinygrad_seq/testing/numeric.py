@@ -31,10 +31,11 @@ class Kink(NamedTuple):
     place: tuple[int, ...]
     left: float
     right: float
+    name: str = ""
 
     def __str__(self) -> str:
         return (
-            f"kink at input {self.input}, index {self.place}: "
+            f"kink at {self.name or f'input {self.input}'}, index {self.place}: "
             f"slopes {self.left:.6g} | {self.right:.6g}"
         )
 

@@ -61,14 +61,17 @@ def worst_mismatch(got: Any, expected: Any, tolerance: Tolerance) -> Mismatch | 
     return Mismatch(index, float(got[index]), float(expected[index]), error)
 
 
-def describe(arrays: Sequence[Any], params: dict[str, Any] | None = None) -> str:
+def describe(
+    arrays: Sequence[Any], params: dict[str, Any] | None = None, names: Sequence[str] = ()
+) -> str:
     """The example that failed, in full where it is small."""
     lines = []
-    for i, array in enumerate(arrays):
+    names = names or [f"input {i}" for i in range(len(arrays))]
+    for name, array in zip(names, arrays, strict=True):
         if isinstance(array, np.ndarray):
-            lines.append(f"input {i} {array.dtype}{list(array.shape)} = {_body(array)}")
+            lines.append(f"{name} {array.dtype}{list(array.shape)} = {_body(array)}")
         else:
-            lines.append(f"input {i} = {array!r}")
+            lines.append(f"{name} = {array!r}")
     lines += [f"{name} = {value!r}" for name, value in (params or {}).items()]
     return "\n    ".join(["with", *lines])
 

@@ -15,6 +15,7 @@ from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.invariants import nodes_behind
 from tinygrad_seq.testing.report import GradientError
 from tinygrad_seq.transforms import grad
+from tinygrad_seq.transforms.nest import leaves
 
 __all__ = ["Function", "Subject", "is_float"]
 
@@ -30,12 +31,18 @@ class Subject:
     """The function under test as plain scalar functions of arrays."""
 
     def __init__(
-        self, fn: Function, arrays: list[Any], wanted: list[int], rng: np.random.Generator
+        self,
+        fn: Function,
+        arrays: list[Any],
+        wanted: list[int],
+        rng: np.random.Generator,
+        names: Sequence[str],
     ) -> None:
         self.fn = fn
         self.arrays = arrays
         self.wanted = wanted
         self.rng = rng
+        self.names = names
         first, second = self.outputs(arrays), self.outputs(arrays)
         for a, b in zip(first, second, strict=True):
             if not np.array_equal(a._data, b._data, equal_nan=True):
@@ -49,8 +56,7 @@ class Subject:
 
     def outputs(self, arrays: Sequence[Any], track: bool = True) -> list[Tensor]:
         """Outputs of the function at these arrays."""
-        result = self.fn(*self.tensors(arrays, track))
-        outs = [result] if isinstance(result, Tensor) else list(result)
+        outs = leaves(self.fn(*self.tensors(arrays, track)))
         for out in outs:
             if not isinstance(out, Tensor):
                 raise ConfigError(
@@ -81,8 +87,7 @@ class Subject:
     def gradients(self, cotangents: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
         """What the engine says, as arrays; zeros for inputs that nothing depends on."""
         made = self.tensors(arrays)
-        result = self.fn(*made)
-        outs = [result] if isinstance(result, Tensor) else list(result)
+        outs = leaves(self.fn(*made))
         used = [(o, c) for o, c in zip(outs, cotangents, strict=True) if o.requires_grad]
         sources = [made[i] for i in self.wanted]
         if not used:
