@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.errors import ConfigError, GraphError, RenderError
 from tinygrad_seq.viz.block import Block
-from tinygrad_seq.viz.blocks import module_block, plain_shape
+from tinygrad_seq.viz.blocks import closed_roads, module_block, plain_shape
 from tinygrad_seq.viz.bundle import bundle_weights
 from tinygrad_seq.viz.cells import bar_roads, template_block, template_for
 from tinygrad_seq.viz.dot import dot_text
 from tinygrad_seq.viz.expand import expand_fused
 from tinygrad_seq.viz.grid import Grid
 from tinygrad_seq.viz.html import page_data
-from tinygrad_seq.viz.ir import BAR, WEIGHT, Edge, Graph, Item, Place
+from tinygrad_seq.viz.ir import BAR, BEGIN, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.layered import layered_block
 from tinygrad_seq.viz.legend import ClipLike, add_legend
 from tinygrad_seq.viz.passes import build
@@ -186,6 +186,8 @@ def _block_maker(
             inside.setdefault(head, []).append(edge)
 
     def make(items: list[Item], place: Place) -> Block:
+        if place.step == BEGIN:
+            return module_block(items[0], graph, colors, heat, _begin_roads(graph, place))
         if graph.closes(place) and len(items) == 1:
             return module_block(items[0], graph, colors, heat)
         template = template_for(item.part for item in items)
@@ -199,6 +201,16 @@ def _block_maker(
         return module_block(items[0], graph, colors, heat, roads)
 
     return make
+
+
+def _begin_roads(graph: Graph, place: Place) -> dict[str, float]:
+    """Heights at which the cells of a row take their states."""
+    roles: set[str] = set()
+    for item in graph.items.values():
+        if item.place.row == place.row and item.place.step is not None:
+            roles |= item.roles
+    closed = graph.closes(place._replace(step=0))
+    return closed_roads(roles) if closed else bar_roads(roles)
 
 
 def _free_picture(graph: Graph, colors: Theme, weights: str) -> Picture:

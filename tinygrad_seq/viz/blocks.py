@@ -10,7 +10,7 @@ from tinygrad_seq.viz.words import item_tooltip, span_text
 
 STRIPE = 19.0  # height of the stripe of one state within a box
 
-__all__ = ["cell_name", "module_block", "plain_shape"]
+__all__ = ["cell_name", "closed_roads", "module_block", "plain_shape"]
 
 
 def cell_name(item: Item) -> str:
@@ -43,10 +43,10 @@ def module_block(
         shapes = _cell(item, graph, theme, heat)
     shape = shapes[0]
     if roads:
-        shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 36)
+        shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 22)
     half_w, half_h = shape.width / 2, shape.height / 2
-    c = roads.get("c", STRIPE / 2 if item.roles & {"c"} else 0.0)
-    h = roads.get("h", -c)
+    own = closed_roads(item.roles)
+    c, h = (roads.get(state, own.get(state, 0.0)) for state in ("c", "h"))
     anchors = {
         "x": (0.0, -half_h),
         "w": (-half_w * 0.55, -half_h * (1.0 if shape.form == "box" else 0.84)),
@@ -61,6 +61,11 @@ def module_block(
     }
     narrow = shape.form == "circle"
     return Block(shape.width, shape.height, shapes, anchors=anchors, narrow=narrow)
+
+
+def closed_roads(roles: set[str]) -> dict[str, float]:
+    """Heights at which states pass a cell that is one box."""
+    return {"c": STRIPE / 2, "h": -STRIPE / 2} if "c" in roles else {"h": 0.0}
 
 
 def _circle(item: Item, theme: Theme) -> Shape:

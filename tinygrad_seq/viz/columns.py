@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.ir import WEIGHT, Graph, Step
+from tinygrad_seq.viz.ir import BEGIN, WEIGHT, Graph, Step
 
 __all__ = ["Column", "RowKey", "ordered", "segments", "spanned"]
 
@@ -26,7 +26,8 @@ def segments(graph: Graph, where: Where) -> dict[RowKey, int]:
             continue
         (tail, before), (head, after) = where[edge.tail], where[edge.head]
         if tail != head:
-            later = int(before is not None and after is not None and edge.delay < 0)
+            back = before is not None and after is not None and edge.delay < 0
+            later = int(back or (after == BEGIN and before is not None))
             links[tail, head] = max(links.get((tail, head), 0), later)
     for _ in found:  # as many rounds as rows settle any chain; a cycle stops there
         for (tail, head), step in links.items():

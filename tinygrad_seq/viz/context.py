@@ -12,6 +12,8 @@ __all__ = ["add_context"]
 
 _PORTS = {"linear": "x", "take": "x", "matmul": "h"}
 """Which port of a cell an operation is that keeps an item of its own."""
+_UNCHANGING = {"broadcast_to", "expand_dims", "getitem", "item", "reshape", "squeeze", "tile"}
+"""Operations that leave a trained state what it is."""
 Row = tuple[str, "int | None"]
 
 
@@ -136,13 +138,20 @@ def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None
 
 
 def _mark_starts(graph: Graph) -> None:
-    """Initial states that are trained or computed stand before the first step, as zeros do."""
+    """Initial states that are trained stand before the first step, as zeros do.
+
+    What computes one (from a vector, from an encoder's last states) has a column there.
+    """
     for item in graph.items.values():
         edges = graph.out_of(item.id)
         feeds_states = edges and all(e.kind in {"h", "c"} and e.delay == 0 for e in edges)
-        if item.place.step is None and feeds_states and graph.level != "op":
-            tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
-            names = [name for tail in tails for name, *_ in tail.names]
-            if all(tail.kind in {"weight", "leaf"} for tail in tails):
-                item.kind = "start"
-                item.note = ", ".join(names) or "trained"
+        if item.place.step is not None or not feeds_states or graph.level == "op":
+            continue
+        tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
+        names = [name for tail in tails for name, *_ in tail.names]
+        trained = all(tail.kind in {"weight", "leaf"} for tail in tails)
+        if trained and item.ops.keys() <= _UNCHANGING:
+            item.kind = "start"
+            item.note = ", ".join(names) or "trained"
+        else:
+            item.kind = "begin"

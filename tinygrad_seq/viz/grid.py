@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from tinygrad_seq.viz.block import Block
 from tinygrad_seq.viz.columns import Column, RowKey, ordered, segments, spanned
-from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, Edge, Graph, Item, Place, Step
+from tinygrad_seq.viz.ir import BAR, BEGIN, DEPTH, FOLDED, WEIGHT, Edge, Graph, Item, Place, Step
 from tinygrad_seq.viz.picture import Line, Panel, Picture, Point, Shape
 from tinygrad_seq.viz.style import subscript
 from tinygrad_seq.viz.words import item_tooltip
@@ -23,6 +23,7 @@ BlockMaker = Callable[[list[Item], Place], Block]
 GAP = 52.0  # between columns: room for the names of the states
 AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
 FAN, LONG_FAN = 100.0, 140.0  # from a memory up to what attends to it; from another time axis
+CARRIED = 70.0  # beside an axis on which states come in from the right
 PAD = 14.0  # between a block and the frame of its time step
 
 
@@ -55,6 +56,7 @@ class Grid:
         self.graph, self.margin, self.double = graph, margin, double
         self.picture = Picture()
         self.inputs: dict[str, Shape] = {}
+        self.panels: dict[Column, Panel] = {}
         self.members: dict[tuple[RowKey, Step], list[Item]] = {}
         self.rows: list[RowKey] = []
         self._sort_items()
@@ -70,7 +72,7 @@ class Grid:
         self.columns: list[Column] = [
             (number, step)
             for number in sorted(set(self.segment.values()))
-            for step in graph.steps
+            for step in (BEGIN, *graph.steps)
             if any(s == step and self.segment[row] == number for row, s in self.blocks)
         ]
         self.spans = spanned(graph, self.where, self.columns, self.segment)
@@ -99,12 +101,16 @@ class Grid:
     def _sort_items(self) -> None:
         rows: dict[RowKey, None] = {}
         for item in self.graph.items.values():
-            if item.kind not in {"weight", "carried", "input", "start"}:
+            if item.kind not in {"weight", "carried", "input", "start", "begin"}:
                 spanning = item.place.step is None
                 row = (item.place.path, item.place.layer, item.id if spanning else "")
                 rows[row] = None
                 self.members.setdefault((row, item.place.step), []).append(item)
         self.rows = list(rows)
+        for item in self.graph.items.values():
+            if item.kind == "begin":
+                first = self.graph.items[self.graph.out_of(item.id)[0].head].place
+                self.members.setdefault(((*first.row, ""), BEGIN), []).append(item)
 
     def anchor(self, item: str, port: str) -> Point:
         """Where a wire meets an item."""
@@ -191,13 +197,15 @@ class Grid:
         for (row, step), block in self.blocks.items():
             if step is not None:
                 column: Column = (self.segment[row], step)
-                widths[column] = max(widths.get(column, 40.0), block.width)
+                least = self.margin if step == BEGIN else 40.0  # its weights stand above it
+                widths[column] = max(widths.get(column, least), block.width)
         x = 0.0
         for index, (number, step) in enumerate(self.columns):
             column = (number, step)
             if index and number != self.columns[index - 1][0]:
                 x += AXIS_GAP + self.margin if self.margin else GAP
                 x += GAP if self.graph.view == "rolled" else 0.0
+                x += CARRIED if self.backwards else 0.0
             self.x[column] = (x + widths[column] / 2, widths[column])
             x += widths[column] + GAP
 
@@ -253,6 +261,8 @@ class Grid:
             x, width = self.x[column]
             left, right = x - width / 2 - PAD, x + width / 2 + PAD
             number, step = column
+            if step == BEGIN:
+                continue
             name = f"t{step}" if number == 0 else f"axis{number}-t{step}"
             panel = Panel(name, left, self.floor, right, tops[number] + 14, "", step == BAR)
             panel.label = self._step_label(step)
@@ -265,6 +275,7 @@ class Grid:
                 if self.segment[row] == number and s == step:
                     panel.members += [shape.id for shape in block.shapes]
             self.picture.panels.append(panel)
+            self.panels[column] = panel
 
     def _crossed(self) -> bool:
         """Whether wires come up through the frames from what spans all steps below them."""
@@ -315,8 +326,7 @@ class Grid:
                 known = Shape(item.id, x, low, 24, 20, [line], "text", tooltip=item_tooltip(item))
                 known.classes = "input"
                 self.picture.shapes.append(known)
-                panel = self.picture.panels[self.columns.index(self.column(head))]
-                panel.members.append(item.id)
+                self.panels[self.column(head)].members.append(item.id)
             self.inputs[item.id] = known
 
     def _input_at(self, x: float, y: float) -> Shape | None:

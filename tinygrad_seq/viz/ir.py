@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Union
 
 __all__ = [
     "BAR",
+    "BEGIN",
     "DEPTH",
     "FOLDED",
     "WEIGHT",
@@ -30,6 +31,8 @@ BAR = "bar"
 """The time step of everything that an elided view hides."""
 FOLDED = "t"
 """The one time step of a rolled view."""
+BEGIN = "begin"
+"""The column of what computes the state that a time axis starts from."""
 DEPTH, WEIGHT = "depth", "weight"
 
 Step = Union[int, str, None]  # noqa: UP007  (evaluated at run time on 3.10)
@@ -121,7 +124,8 @@ class Item:
         Stable: made from module path, layer, time step and role, never from memory or counters.
     kind : str
         ``"cell"``, ``"output"``, ``"loss"``, ``"module"``, ``"op"``, ``"weight"``, ``"leaf"``,
-        ``"input"``, ``"carried"`` or ``"bar"``.
+        ``"input"``, ``"carried"``, ``"start"`` (a trained state), ``"begin"`` (what computes one)
+        or ``"bar"``.
     count : int
         Recorded nodes that it stands for.
     inner : set of str

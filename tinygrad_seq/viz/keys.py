@@ -116,6 +116,11 @@ class Keys:
             parent = place[0].parents[place[1]]
         return parent
 
+    @staticmethod
+    def is_weight(operand: Node | None) -> bool:
+        """Whether an operand is a weight, or a piece of one."""
+        return operand is not None and (operand.op is None or _piece(operand) is not None)
+
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
         """The key of a node.
 
@@ -202,9 +207,24 @@ class Keys:
             unnamed = not scope.path and (not there.path or part == "before")
             if there.step is None and (node.op.name in _PASSING or unnamed):
                 return there, part
+        if feeds_steps:
+            place = self._made_by(node, place)
         if place.path or place.layer is not None:
             return place, "before" if feeds_steps else ""
         return place, self._numbered(place, None, node.op.name)
+
+    @staticmethod
+    def _made_by(node: Node, place: Place) -> Place:
+        """The place of what a node only passes on, if that is outside time and has a name."""
+        while node.op is not None and len(node.parents) == 1:
+            if node.op.name not in _PASSING and node.scope.path:
+                return Place(node.scope.path, node.scope.layer)
+            parent = node.parents[0]
+            if parent is None or parent.op is None or parent.scope.step is not None:
+                return place
+            node = parent
+        named = node.op is not None and node.op.name not in _PASSING and node.scope.path
+        return Place(node.scope.path, node.scope.layer) if named else place
 
     def _part(self, node: Node, place: Place, single: User | None) -> str:
         """The part of a cell that a node belongs to."""

@@ -221,7 +221,7 @@ class _Folding:
             here, there = node.scope.step, origin.scope.step
             relative = here is not None and there is not None
             step = here - there if here is not None and there is not None else here
-            use = Use(key, step, relative, stepped, (name, *_edge_type(node, origin)))
+            use = Use(key, step, relative, stepped, (name, *_edge_type(node, origin, self.keys)))
             self._use(parent, origin, use, self._share(node, origin))
 
     def _use(self, parent: Node, origin: Node | None, use: Use, share: Span | None) -> None:
@@ -318,19 +318,30 @@ def _kind(item: Item, graph: Graph) -> str:
     return "output" if "logits" in item.roles else "module"
 
 
-def _edge_type(node: Node, origin: Node) -> tuple[str, int]:
+def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     """Kind and delay of the edge from `origin` to `node`."""
     here, there = node.scope.step, origin.scope.step
     if here is None or origin.op is None:
         return DEPTH, 0
     if there is None:
-        # A start that was computed or is trained comes from the layer itself, outside time.
-        is_start = node.role is None and origin.scope.path == node.scope.path
-        own = is_start and origin.scope.layer is None and node.scope.layer is not None
-        return (_slot(node) if own else DEPTH), 0
+        return (_slot(node) if _takes_state(node, origin, keys) else DEPTH), 0
     if here == there:
         return DEPTH, 0
     return (origin.role if origin.role in STATES else "state"), here - there
+
+
+def _takes_state(node: Node, origin: Node, keys: Keys) -> bool:
+    """Whether what comes from outside time is the state that a cell starts from."""
+    scope = node.scope
+    if (keys.home(scope.path, scope.layer), scope.layer) not in keys.cells:
+        # A start that was computed or is trained comes from the layer itself.
+        own = node.role is None and origin.scope.path == scope.path
+        return own and origin.scope.layer is None and scope.layer is not None
+    if node.op is not None and node.op.name == "matmul":  # inputs come in by linear or take
+        return node.role in {None, "hW"} and keys.is_weight(node.parents[1])
+    return node.role in {"kept", "reset"} or any(
+        parent is not None and parent.role == "f" for parent in node.parents
+    )
 
 
 def _slot(node: Node) -> str:

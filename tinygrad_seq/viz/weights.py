@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from tinygrad_seq.viz.ir import Item
+from tinygrad_seq.viz.ir import BEGIN, Item
 from tinygrad_seq.viz.picture import Line, Shape
 from tinygrad_seq.viz.style import Theme, number, shape_text
 from tinygrad_seq.viz.words import item_tooltip
@@ -56,6 +56,7 @@ def box_width(item: Item, theme: Theme, both: bool) -> float:
 def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[tuple[Item, RowKey, Shape]]:
     """A box for every bundle of weights at the height of its rail, none upon another."""
     found: list[tuple[Item, RowKey, Shape]] = []
+    above: list[Shape] = []  # of what a time axis begins with
     for item in grid.graph.items.values():
         heads = [edge.head for edge in grid.graph.out_of(item.id) if edge.head in grid.where]
         if item.kind != "weight" or not heads:
@@ -67,8 +68,14 @@ def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[tuple[Item, RowKe
         box = Shape(item.id, 0, grid.rail(row), width, height, lines, fill=theme.weight_fill)
         box.stroke, box.tooltip, box.classes = theme.weight, item_tooltip(item), "weight"
         found.append((item, row, box))
+        if all(grid.where[head][1] == BEGIN for head in heads):
+            box.x, top = grid.anchor(heads[0], "up")
+            box.y = top + 24 + box.height / 2
+            above.append(box)
     for axis in set(grid.segment.values()):
-        on_axis = [(row, box) for _, row, box in found if grid.segment[row] == axis]
+        on_axis = [
+            (row, box) for _, row, box in found if grid.segment[row] == axis and box not in above
+        ]
         _stack([box for _, box in on_axis])
         carried = _carried_heights(grid, axis)
         near = any(
@@ -78,13 +85,17 @@ def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[tuple[Item, RowKe
         )
         for row, box in on_axis:
             left = grid.start(row) - (ASIDE if near else BESIDE)
-            box.x = min([left, *_beside(grid, box)]) - box.width / 2
+            box.x = min([left, *_beside(grid, axis, box)]) - box.width / 2
     return found
 
 
-def _beside(grid: Grid, box: Shape) -> list[float]:
+def _beside(grid: Grid, axis: int, box: Shape) -> list[float]:
     """How far right a box may reach beside what spans all steps, and may be wider than they."""
-    spanning = [block.shapes[0] for (_, step), block in grid.blocks.items() if step is None]
+    spanning = [
+        block.shapes[0]
+        for (row, step), block in grid.blocks.items()
+        if step is None and grid.segment[row] == axis
+    ]
     return [
         shape.x - shape.width / 2 - APART
         for shape in spanning
