@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     for scale, drive in [*((scale, 1e-8) for scale in SCALES), (1.3, 3.0)]:
         track = measure(tanh_rnn(scale, hidden), steps, drive)
         values = claim[scale, drive] = largest(track)
-        growth = np.exp(flow.lyapunov_exponents(track.jacobians())[:, 0].mean())
+        growth = np.exp(track.lyapunov()[:, 0].mean())
         print(
             f"  sigma_max {scale:.1f}, inputs of size {drive:<4g}: after {steps - 1} steps "
             f"{values[-1]:8.2g}, {growth:.3f} per step: {track.verdict}"

@@ -73,8 +73,9 @@ def test_cells_of_a_run(capsys):
     assert "position in the line" in said and "rnn.l0" in said
     assert len(place.read_bytes()) < len(of_the_report)
     Path("other.txt").write_text("a mat. " * 9)
-    assert run(f"cells runs/cat/{LAST} --text other.txt --out o.html --horizon 0") == 0
-    assert "other.txt" in Path("o.html").read_text("utf-8")
+    assert run(f"cells runs/cat/{LAST} --text other.txt --out o.html --target likeliest") == 0
+    page = Path("o.html").read_text("utf-8")
+    assert "other.txt" in page and "log p of the likeliest next character" in page
     before = tree()
     Path("strange.txt").write_text("a Mat")
     for line, complaint in (
@@ -229,7 +230,9 @@ def test_mistakes_are_explained_and_change_nothing(line, said, capsys):
     assert sorted(Path().rglob("*")) == folders
 
 
-@pytest.mark.parametrize("line", ["", "train --hiden 3", "train --model gru", "train --steps 1.5"])
+@pytest.mark.parametrize(
+    "line", ["", "train --hiden 3", "train --model transformer", "train --steps 1.5"]
+)
 def test_argparse_says_what_it_does_not_know(line, capsys):
     with pytest.raises(SystemExit) as exit_:
         run(line)

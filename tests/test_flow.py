@@ -58,6 +58,7 @@ def test_a_linear_recurrence_decays_exactly(seed, size, steps, factor):
     every = np.broadcast_to((factor ** lags[1:])[:, None, None], (steps - 1, 2, size))
     np.testing.assert_allclose(flow.product_singular_values(jacobians), every, rtol=1e-12)
     np.testing.assert_allclose(flow.lyapunov_exponents(jacobians), np.log(factor), atol=1e-12)
+    np.testing.assert_array_equal(track.lyapunov(), flow.lyapunov_exponents(jacobians))
     assert track.spectra()[""].radius == pytest.approx(factor, rel=1e-12)
 
 

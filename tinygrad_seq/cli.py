@@ -327,6 +327,12 @@ def _add_cells(commands: Any, name: str) -> None:
         metavar="K",
         help="how far back to ask what a prediction depends on, 0 for not at all (default: 64)",
     )
+    parser.add_argument(
+        "--target",
+        choices=("next", "likeliest"),
+        default="next",
+        help="whose prediction that is: of what came next, or of the likeliest (default: next)",
+    )
     parser.add_argument("--out", metavar="FILE", help="default: cells.html beside the checkpoint")
     parser.set_defaults(command=_cells)
 
@@ -348,7 +354,12 @@ def _cells(options: argparse.Namespace) -> int:
         f"{Path(options.text or trained.text or 'pydoc_data.topics').name}, read by {given.name}"
     )
     seen = viz.cell_text(
-        model, text[: options.length], vocabulary, horizon=options.horizon, title=title
+        model,
+        text[: options.length],
+        vocabulary,
+        horizon=options.horizon,
+        target=options.target,
+        title=title,
     )
     size = seen.save(out).stat().st_size
     for name in seen.properties:

@@ -12,7 +12,7 @@ from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, GraphError, IndexRangeError
 from tinygrad_seq.flow.chains import Chain, Recorder, rows_of
-from tinygrad_seq.flow.spectrum import Spectrum, recurrent_spectra
+from tinygrad_seq.flow.spectrum import Spectrum, lyapunov_exponents, recurrent_spectra
 
 __all__ = ["FADED", "Track", "make_track"]
 
@@ -188,6 +188,14 @@ class Track:
         """
         values: Array = np.linalg.svd(self.jacobians(), compute_uv=False)
         return values
+
+    def lyapunov(self) -> Array:
+        """Growth rates of the state's perturbations over this sequence, (N, S), nats per step.
+
+        See :func:`~tinygrad_seq.flow.lyapunov_exponents`: the largest above 0 means explosion,
+        below 0 vanishing.
+        """
+        return lyapunov_exponents(self.jacobians())
 
     def _weight(self, name: str | None) -> str:
         if name is None and len(self.weights) == 1:
