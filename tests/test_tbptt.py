@@ -104,7 +104,7 @@ def by_hand(model, windows, optimizer, k, clip_norm):
 
 
 @given(
-    kind=st.sampled_from(["rnn", "lstm"]),
+    kind=st.sampled_from(["rnn", "lstm", "gru"]),
     layers=st.integers(1, 3),
     steps=st.integers(1, 9),
     rows=st.integers(1, 3),

@@ -80,12 +80,20 @@ class _Piece(NamedTuple):
     reset: Any
 
 
+class _Past(NamedTuple):
+    """A piece that gradients still go back through, and the detached state before it."""
+
+    piece: _Piece
+    state: Any
+
+
 def tbptt(
     model: Model,
     windows: Iterable[Any],
     optimizer: Optimizer,
     *,
     k: int = 100,
+    k2: int | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
     nonfinite: Literal["raise", "skip"] = "raise",
@@ -113,7 +121,10 @@ def tbptt(
     optimizer : Optimizer
         Its parameters are those that are clipped and updated.
     k : int, default 100
-        Steps from one update to the next, and as far as gradients go back.
+        Steps from one update to the next (k1), and as far as gradients go back.
+    k2 : int, optional
+        How far they go back instead: a multiple of `k`. The pieces before the present one are
+        run again with the present parameters, so an update costs about k2 / k times the work.
     clip_norm, clip_value : float, optional
         Clip gradients by global norm (:func:`~tinygrad_seq.optim.clip_grad_norm_`) or by value
         (:func:`~tinygrad_seq.optim.clip_grad_value_`); at most one of the two.
@@ -147,9 +158,11 @@ def tbptt(
 
     Notes
     -----
-    With ``k >= T`` this is full backpropagation through time of each window. For gradients that
-    go back further than one update (k2 > k1) there is
-    :func:`~tinygrad_seq.train.truncated_bptt`.
+    With ``k >= T`` this is full backpropagation through time of each window. With `k2` it is
+    TBPTT(k1, k2) (Williams and Peng 1990): each loss counts once, in the update after it. The
+    state before the oldest piece comes from the last time it was run. The first updates of an
+    iterator, a resumed one too, have less behind them. The bare method, for any k2 >= k1 and
+    without an optimiser, is :func:`~tinygrad_seq.train.truncated_bptt`.
 
     Examples
     --------
@@ -165,13 +178,14 @@ def tbptt(
     """
     if schedule is not None and schedule.optimizer is not optimizer:
         raise ConfigError("tbptt: the schedule belongs to another optimiser")
-    _check_options(k, clip_norm, clip_value, nonfinite)
+    _check_options(k, k2, clip_norm, clip_value, nonfinite)
     if not callable(model) or not callable(loss):
         raise ConfigError("tbptt: the model and the loss are callables")
     return TBPTT(
         _Update(model, optimizer, loss, clip_norm, clip_value, nonfinite),
         windows,
         k,
+        0 if k2 in (None, k) else k2,
         state,
         schedule,
         step,
@@ -194,11 +208,14 @@ class TBPTT(Iterator[StepReport]):
         update: _Update,
         windows: Iterable[Any],
         k: int,
+        reach: int,
         state: Any,
         schedule: LRScheduler | None,
         step: int,
     ) -> None:
         self.state = detach(state)
+        self._reach = reach  # in steps; 0 where no piece but the present one is run
+        self._past: list[_Past] = []  # oldest first
         self.step = step
         self._update = update
         self._pieces = _pieces(windows, k)
@@ -207,10 +224,14 @@ class TBPTT(Iterator[StepReport]):
     def __next__(self) -> StepReport:
         piece = next(self._pieces)
         began = time.perf_counter()
-        after, loss, clip, problem = self._update(piece, self.state, self.step + 1)
+        while self._past and _length(self._past) + _steps(piece.inputs) > self._reach:
+            del self._past[0]
+        past = [*self._past, _Past(piece, self.state)]
+        after, loss, clip, problem = self._update(past, self.step + 1)
         self.step += 1
         if not problem:  # else as if this piece had not been there
             self.state = after
+            self._past = past if self._reach else []
         lr = self._update.lr
         if self._schedule is not None:
             self._schedule.step()
@@ -232,7 +253,7 @@ class TBPTT(Iterator[StepReport]):
 
 @dataclass(slots=True)
 class _Update:
-    """One update from a piece and the state before it."""
+    """One update from the last of some pieces that follow one another."""
 
     model: Model
     optimizer: Optimizer
@@ -241,13 +262,21 @@ class _Update:
     clip_value: float | None
     nonfinite: Literal["raise", "skip"]
 
-    def __call__(self, piece: _Piece, state: Any, step: int) -> tuple[Any, float, ClipReport, str]:
-        """The detached state after the piece, its loss, what clipping did, and what failed."""
+    def __call__(self, past: list[_Past], step: int) -> tuple[Any, float, ClipReport, str]:
+        """The detached state after the piece, its loss, what clipping did, and what failed.
+
+        The states in `past` become those of this run.
+        """
         self.optimizer.zero_grad()
-        if piece.reset is not None and state is not None:
-            state = reset_rows(state, piece.reset)
-        outputs, state = self._run(piece.inputs, state)
-        loss = self.loss(outputs, piece.targets)
+        state = past[0].state
+        outputs: Any = None
+        for place, (piece, _) in enumerate(past):
+            if place:
+                past[place] = _Past(piece, detach(state))
+            if piece.reset is not None and state is not None:
+                state = reset_rows(state, piece.reset)
+            outputs, state = self._run(piece.inputs, state)
+        loss = self.loss(outputs, past[-1].piece.targets)
         value = float(loss.item())
         after = detach(state)
         del state, outputs
@@ -318,6 +347,10 @@ def _pieces(windows: Iterable[Any], k: int) -> Iterator[_Piece]:
             yield _Piece(inputs[piece], targets[piece], None if start else reset)
 
 
+def _length(past: list[_Past]) -> int:
+    return sum(_steps(each.piece.inputs) for each in past)
+
+
 def _steps(inputs: Any) -> int:
     shape = np.shape(inputs)
     if not shape or shape[0] == 0:
@@ -327,9 +360,17 @@ def _steps(inputs: Any) -> int:
     return int(shape[0])
 
 
-def _check_options(k: Any, clip_norm: Any, clip_value: Any, nonfinite: Any) -> None:
+def _check_options(k: Any, k2: Any, clip_norm: Any, clip_value: Any, nonfinite: Any) -> None:
     if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise ConfigError("tbptt: k is a number of steps", expected="an integer >= 1", got=repr(k))
+    whole = isinstance(k2, Integral) and not isinstance(k2, bool)
+    if k2 is not None and not (whole and k2 >= k and k2 % k == 0):
+        raise ConfigError(
+            "tbptt: k2 is a number of steps, and whole pieces of k",
+            expected=f"a multiple of k = {k}",
+            got=repr(k2),
+            hint="train.truncated_bptt takes any k2 >= k1",
+        )
     if clip_norm is not None and clip_value is not None:
         raise ConfigError(
             "tbptt: two ways of clipping at once",
