@@ -24,8 +24,9 @@ from tinygrad_seq.testing.invariants import (
 )
 from tinygrad_seq.testing.numeric import central_derivative, complex_gradient, find_kink
 from tinygrad_seq.testing.oracles import naive_gradients
+from tinygrad_seq.testing.recurrent import KINDS, RecurrentProblem, make_layer
 from tinygrad_seq.testing.report import Tolerance, worst_mismatch
-from tinygrad_seq.testing.strategies import recurrent_shapes, sequences
+from tinygrad_seq.testing.strategies import recurrent_problems, sequences
 
 X = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
 WRONG = Op("wrong", np.sin, "x", [lambda g, x: g * np.cos(x) * 1.001])
@@ -149,6 +150,13 @@ def test_a_kink_is_reported_and_a_subgradient_accepted() -> None:
     report = gradcheck(lambda x: tgs.relu(x) + tgs.absolute(x), x)
     assert [kink.place for kink in report.kinks] == [(1,)]
     assert "kink at input 0, index (1,)" in str(report)
+
+
+def test_a_kink_is_reported_where_the_difference_happens_to_agree() -> None:
+    x = np.array([-1.0, 0.0, 2.0])
+    report = gradcheck(lambda x: tgs.absolute(x).sum(), x)  # 0 is half way from -1 to 1
+    assert [(kink.place, kink.left, kink.right) for kink in report.kinks] == [((1,), -1.0, 1.0)]
+    assert report.worst < 1e-9
 
 
 def test_a_value_outside_the_subgradient_is_caught_at_a_kink() -> None:
@@ -296,13 +304,33 @@ def test_live_nodes_are_counted() -> None:
     assert live_nodes() == before + 1
 
 
-@given(sequences(features=3), recurrent_shapes())
-def test_sequence_strategies(sequence, sizes) -> None:
+@given(sequences(features=3), recurrent_problems())
+def test_sequence_strategies(sequence, problem: RecurrentProblem) -> None:
     x, lengths = sequence
     assert x.shape[1:] == (len(lengths), 3)
     assert np.all((lengths >= 0) & (lengths <= x.shape[0]))
-    assert sizes["steps"] >= 2
-    assert min(sizes.values()) >= 1
+    y, state = problem.run()
+    assert problem.steps >= 2
+    assert y.shape == (problem.steps, problem.batch, problem.layer.directions * problem.hidden)
+    assert ("lengths" in problem.options, "reset" in problem.options) == (
+        problem.ragged,
+        problem.resets,
+    )
+    again, last = eval(repr(problem)).run()  # what a failure prints is the example
+    for a, b in zip([y, *state], [again, *last], strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_of_every_kind_have_drawn_biases(kind: str) -> None:
+    layer = make_layer(kind, 2, 3, 2, np.random.default_rng(0))
+    assert all(p.dtype == np.float64 for p in layer.parameters())
+    assert all(np.all(p.data) for name, p in layer.named_parameters() if name.startswith("bias"))
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="make_layer: kind"):
+        make_layer("sru", 2, 3)
 
 
 def test_the_kit_needs_hypothesis_only_for_strategies() -> None:

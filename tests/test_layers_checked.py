@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.testing import GradientError, check_layer
+from tinygrad_seq.testing.recurrent import RecurrentProblem
+from tinygrad_seq.testing.strategies import recurrent_problems
 
 T, N, I, H = 3, 2, 2, 3  # noqa: E741  (the size of an input)
 RNG = np.random.default_rng(0)
@@ -110,6 +113,13 @@ def test_first_and_second_order_to_everything(name: str) -> None:
     assert first.worst < (1e-12 if first.method == "complex" else 1e-7)
     assert not first.kinks
     assert check_layer(module, *inputs, call=call, order=2).checked == first.checked + 1
+
+
+@given(recurrent_problems())
+def test_recurrent_problems_of_every_kind(problem: RecurrentProblem) -> None:
+    check_layer(
+        problem.layer, problem.x, problem.state, call=problem.call, check="directional", order=2
+    )
 
 
 def test_every_layer_is_checked() -> None:

@@ -11,23 +11,10 @@ import tinygrad_seq as tgs
 from tinygrad_seq import nn
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.plan import make_plan
+from tinygrad_seq.testing.recurrent import KINDS, make_layer
 
-KINDS = ("tanh", "relu", "lstm", "gru", "gru_before")
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 FEWER = settings(max_examples=max(settings.default.max_examples // 5, 1))
-
-
-def build(kind, size, hidden, layers, rng, **options):
-    options |= {"rng": rng, "dtype": np.float64}
-    if kind == "lstm":
-        return nn.LSTM(size, hidden, layers, **options)
-    if kind.startswith("gru"):
-        layer = nn.GRU(size, hidden, layers, reset_after=kind == "gru", **options)
-        for name, parameter in layer.named_parameters():
-            if name.startswith("bias"):
-                parameter.data = rng.standard_normal(parameter.shape)
-        return layer
-    return nn.RNN(size, hidden, layers, kind, **options)
 
 
 class Case:
@@ -36,7 +23,7 @@ class Case:
     def __init__(self, kind, steps, batch, layers, both, tokens, seed):
         self.rng = np.random.default_rng(seed)
         self.steps, self.batch = steps, batch
-        self.layer = build(kind, 3, 2, layers, self.rng, bidirectional=both)
+        self.layer = make_layer(kind, 3, 2, layers, self.rng, bidirectional=both)
         count = layers * self.layer.directions
         self.starts = [self.rng.standard_normal((count, batch, 2)) for _ in self.fields]
         shape = (steps, batch)
@@ -274,7 +261,7 @@ def test_recomputation_changes_nothing(case, every):
 
 def test_batch_first_and_unbatched_lengths():
     rng = np.random.default_rng(0)
-    layer = build("lstm", 3, 4, 2, rng, bidirectional=True)
+    layer = make_layer("lstm", 3, 4, 2, rng, bidirectional=True)
     x = rng.standard_normal((5, 3, 3))
     lengths, reset = [4, 0, 5], rng.random((5, 3)) < 0.4
     y, state = layer(x, lengths=lengths, reset=reset)

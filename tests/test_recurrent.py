@@ -13,23 +13,7 @@ from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeE
 from tinygrad_seq.kernels import lstm as lstm_kernels
 from tinygrad_seq.kernels.gates import GATE_ORDER, gate
 from tinygrad_seq.ops.recurrent import LSTM as LSTM_OP
-
-KINDS = ("tanh", "relu", "lstm", "gru", "gru_before")
-
-
-def build(kind, size, hidden, layers, rng, **options):
-    if kind == "lstm":
-        return nn.LSTM(size, hidden, layers, rng=rng, dtype=np.float64, **options)
-    if kind.startswith("gru"):
-        after = kind == "gru"
-        layer = nn.GRU(
-            size, hidden, layers, reset_after=after, rng=rng, dtype=np.float64, **options
-        )
-        for name, parameter in layer.named_parameters():
-            if name.startswith("bias"):
-                parameter.data = rng.standard_normal(parameter.shape)
-        return layer
-    return nn.RNN(size, hidden, layers, kind, rng=rng, dtype=np.float64, **options)
+from tinygrad_seq.testing.recurrent import KINDS, make_layer
 
 
 def naive(layer, kind, x, parts):
@@ -94,7 +78,7 @@ def configurations(draw):
 def prepare(configuration):
     kind, steps, sizes, seed, tokens = configuration
     rng = np.random.default_rng(seed)
-    layer = build(kind, sizes["size"], sizes["hidden"], sizes["layers"], rng)
+    layer = make_layer(kind, sizes["size"], sizes["hidden"], sizes["layers"], rng)
     shape = (sizes["layers"], sizes["batch"], sizes["hidden"])
     parts = [
         tgs.tensor(rng.standard_normal(shape), requires_grad=True) for _ in layer.state_type._fields
@@ -200,7 +184,7 @@ def test_second_order_of_the_fused_layer(configuration):
 @pytest.mark.parametrize("kind", KINDS)
 def test_batch_first_and_unbatched(kind):
     rng = np.random.default_rng(0)
-    layer = build(kind, 3, 4, 2, rng)
+    layer = make_layer(kind, 3, 4, 2, rng)
     x = rng.standard_normal((5, 2, 3))
     y, state = layer(x)
     layer.batch_first = True
@@ -272,7 +256,7 @@ def test_open_forget_gate_is_the_error_carousel():
 
 
 def test_trainable_initial_state():
-    layer = build("lstm", 3, 4, 2, np.random.default_rng(0), trainable_state=True)
+    layer = make_layer("lstm", 3, 4, 2, np.random.default_rng(0), trainable_state=True)
     assert layer.initial_h.shape == layer.initial_c.shape == (2, 4)
     rng = np.random.default_rng(1)
     for part in (layer.initial_h, layer.initial_c):

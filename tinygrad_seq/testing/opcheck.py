@@ -98,6 +98,11 @@ class _Example:
         self.values = self.forward(copies(self.arrays))
         self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, v.shape)) for v in self.values]
         self._reference: list[Array] | None = None
+        self.names = [f"input {i}" for i in range(len(arrays))]
+        if not op.variadic:
+            self.names = [
+                f"{name} ({operand})" for name, operand in zip(self.names, op.inputs, strict=True)
+            ]
 
     def _differentiable(self, i: int) -> bool:
         array = self.arrays[i]
@@ -160,11 +165,16 @@ class _Example:
             gradient[index] = central_derivative(at)
         return gradient
 
-    @property
-    def tolerance(self) -> Tolerance:
-        return COMPLEX if self.op.analytic else CENTRAL
+    def compare_gradient(self, what: str, got: Any, expected: Any) -> None:
+        """Raise unless a gradient (None is zero) agrees with the numerical one."""
+        value = np.zeros_like(expected) if got is None else got
+        method = "complex step" if self.op.analytic else "central difference"
+        tolerance = COMPLEX if self.op.analytic else CENTRAL
+        self.compare(what, value, expected, tolerance, f" ({method})")
 
-    def compare(self, what: str, got: Any, expected: Any, tolerance: Tolerance) -> None:
+    def compare(
+        self, what: str, got: Any, expected: Any, tolerance: Tolerance, source: str = ""
+    ) -> None:
         """Raise if two arrays differ in shape or by more than the tolerance."""
         if np.shape(got) != np.shape(expected):
             raise self.failure(f"{what}: wrong shape", np.shape(expected), np.shape(got))
@@ -172,7 +182,7 @@ class _Example:
         if bad is not None:
             raise self.failure(
                 f"{what} is wrong at index {bad.place}",
-                repr(bad.expected),
+                f"{bad.expected!r}{source}",
                 f"{bad.got!r} (relative error {bad.error:.3g})",
             )
 
@@ -181,7 +191,8 @@ class _Example:
             f"{self.op.name}: {what}",
             expected=expected,
             got=got,
-            hint="look at its record, " + describe(self.arrays, self.params),
+            hint="compare its record with the mathematics by hand, "
+            + describe(self.arrays, self.params, self.names),
         )
 
 
@@ -210,10 +221,7 @@ def _check_forward(example: _Example) -> None:
 def _check_gradient(example: _Example) -> None:
     found = example.gradients()
     for i, got, expected in zip(example.wanted, found, example.reference, strict=True):
-        value = np.zeros_like(expected) if got is None else got
-        example.compare(f"the gradient to input {i}", value, expected, example.tolerance)
-        if got is not None and got.dtype != np.float64:
-            raise example.failure(f"the gradient to input {i}: wrong dtype", "float64", got.dtype)
+        example.compare_gradient(f"the gradient to {example.names[i]}", got, expected)
 
 
 def _check_subsets(example: _Example) -> None:
@@ -222,9 +230,9 @@ def _check_subsets(example: _Example) -> None:
         return
     for i, expected in zip(example.wanted, example.reference, strict=True):
         (got,) = example.gradients([i])
-        value = np.zeros_like(expected) if got is None else got
-        what = f"the gradient to input {i}, wanted alone,"
-        example.compare(what, value, expected, example.tolerance)
+        example.compare_gradient(
+            f"the gradient to {example.names[i]}, wanted alone,", got, expected
+        )
 
 
 def _check_single_precision(example: _Example) -> None:
@@ -233,8 +241,9 @@ def _check_single_precision(example: _Example) -> None:
         if got is None:
             continue
         if got.dtype != np.float32:
-            raise example.failure(f"the gradient to a float32 input {i}", np.float32, got.dtype)
-        example.compare(f"the float32 gradient to input {i}", got, expected, SINGLE)
+            what = f"the gradient to a float32 {example.names[i]}"
+            raise example.failure(what, np.float32, got.dtype)
+        example.compare(f"the float32 gradient to {example.names[i]}", got, expected, SINGLE)
 
 
 def contributions(
@@ -274,8 +283,8 @@ def _check_linear(example: _Example) -> None:
     at_c, at_d, at_mixed = (contributions(node, example.wanted, g) for g in (c, d, mixed))
     at_strided = contributions(node, example.wanted, [strided(part) for part in c])
     for (i, p), (_, q), (_, m), (_, s) in zip(at_c, at_d, at_mixed, at_strided, strict=True):
-        example.compare(f"linearity of the rule for input {i}", m, 2 * p - 3 * q, LINEAR)
-        example.compare(f"the rule for input {i} on a strided cotangent", s, p, LINEAR)
+        example.compare(f"linearity of the rule for {example.names[i]}", m, 2 * p - 3 * q, LINEAR)
+        example.compare(f"the rule for {example.names[i]} on a strided cotangent", s, p, LINEAR)
 
 
 def _check_manners(example: _Example) -> None:
@@ -294,17 +303,18 @@ def _check_manners(example: _Example) -> None:
         for k, (i, part) in enumerate(found):
             if np.asarray(part).dtype != dtype:
                 raise example.failure(
-                    f"the rule for a {np.dtype(dtype)} input {i}: wrong dtype",
+                    f"the rule for a {np.dtype(dtype)} {example.names[i]}: wrong dtype",
                     np.dtype(dtype),
                     np.asarray(part).dtype,
                 )
             if any(overlap(part, array) for array in held):
                 raise example.failure(
-                    f"the rule for input {i} returns memory of an operand or saved array"
+                    f"the rule for {example.names[i]} returns memory of an operand or saved array"
                 )
             in_cotangent = any(overlap(part, c) for c in cots)
             if not in_cotangent and any(overlap(part, q) for _, q in found[:k]):
-                raise example.failure(f"the rule for input {i} returns another input's memory")
+                what = f"the rule for {example.names[i]} returns another input's memory"
+                raise example.failure(what)
 
 
 def _check_second_order(example: _Example) -> None:
@@ -316,8 +326,8 @@ def _check_second_order(example: _Example) -> None:
     cots = [tensor(c, requires_grad=True) for c in example.cotangents]
     first = grad(outs, sources, cots, create_graph=True, allow_unused=True)
     for i, got, expected in zip(example.wanted, first, example.reference, strict=True):
-        value = np.zeros_like(expected) if got is None else got._data
-        example.compare(f"the recorded gradient to input {i}", value, expected, example.tolerance)
+        value = None if got is None else got._data
+        example.compare_gradient(f"the recorded gradient to {example.names[i]}", value, expected)
     vs = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
     us = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
     tracked = [(g, v) for g, v in zip(first, vs, strict=True) if g is not None and g.requires_grad]
@@ -378,4 +388,5 @@ def _check_twin(example: _Example) -> None:
     for i, got, mine in zip(example.wanted, found, example.gradients(), strict=True):
         zero = np.zeros(np.shape(example.arrays[i]))
         twin = zero if got is None else got._data
-        example.compare(f"twin and rule, input {i}:", twin, zero if mine is None else mine, EQUAL)
+        rule = zero if mine is None else mine
+        example.compare(f"twin and rule, {example.names[i]}:", twin, rule, EQUAL)

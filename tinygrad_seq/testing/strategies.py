@@ -1,4 +1,4 @@
-"""Hypothesis strategies: shapes, operands by domain, examples for any operation.
+"""Hypothesis strategies: shapes, operands by domain, examples for any operation, sequences.
 
 Values avoid kinks and poles by construction (no ``assume``), so hardly a draw is wasted and
 failures shrink to short numbers. This module needs hypothesis; the others do not.
@@ -18,13 +18,14 @@ from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.ops.domains import REAL
 from tinygrad_seq.testing.draws import GRID, build_array, build_broadcastable
+from tinygrad_seq.testing.recurrent import KINDS, RecurrentProblem
 
 __all__ = [
     "HypothesisDraw",
     "arrays",
     "broadcastable",
     "examples",
-    "recurrent_shapes",
+    "recurrent_problems",
     "sequences",
     "shapes",
 ]
@@ -134,13 +135,32 @@ def sequences(
     return draw(arrays((steps, batch, features))), np.array(lengths, int)
 
 
-@st.composite
-def recurrent_shapes(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, int]:
-    """Sizes of a recurrent problem: steps (at least 2), batch, inputs, hidden and layers."""
-    return {
-        "steps": draw(st.integers(2, 5)),
-        "batch": draw(st.integers(1, 3)),
-        "inputs": draw(st.integers(1, 3)),
-        "hidden": draw(st.integers(1, 3)),
-        "layers": draw(st.integers(1, 3)),
-    }
+def recurrent_problems(
+    kinds: Sequence[str] = KINDS, max_steps: int = 5, max_side: int = 3, max_layers: int = 2
+) -> st.SearchStrategy[RecurrentProblem]:
+    """Recurrent configurations of every kind, with at least two steps.
+
+    One layer or several, one direction or both, tokens or floats, lengths, resets.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> problem = find(recurrent_problems(), lambda p: p.both and p.ragged)
+    >>> problem.kind, problem.steps, problem.batch, problem.layers, problem.resets
+    ('tanh', 2, 1, 1, False)
+    """
+    side = st.integers(1, max_side)
+    return st.builds(
+        RecurrentProblem,
+        kind=st.sampled_from(kinds),
+        steps=st.integers(2, max_steps),
+        batch=side,
+        inputs=side,
+        hidden=side,
+        layers=st.integers(1, max_layers),
+        both=st.booleans(),
+        tokens=st.booleans(),
+        ragged=st.booleans(),
+        resets=st.booleans(),
+        seed=st.integers(0, 2**16),
+    )
