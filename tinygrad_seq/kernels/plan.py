@@ -53,6 +53,11 @@ class Plan(NamedTuple):
     recompute: bool = False
     """Keep the states between groups only; backward runs each group again."""
 
+    @property
+    def running(self) -> int:
+        """Steps that some row runs: T, less what is padding for all."""
+        return self.groups[-1].segments[-1].stop if self.groups else 0
+
     def arrange(self, array: Array) -> Array:
         """A (T, N, ...) array in running order: as it is, reversed, or packed to (M, ...)."""
         if self.places is not None:

@@ -164,7 +164,7 @@ def run_backward(
     order = plan.order
     dstates = [np.array(c) if order is None else c[order] for c in cotangents[1:]]
     back = weights[1].T
-    if plan.steps >= _LONG:
+    if plan.running >= _LONG:  # not T: more padding must not change a bit
         back = np.ascontiguousarray(back)
     need_x = need_x and x.dtype.kind not in "iu"
     single = len(plan.groups) == 1
