@@ -1,6 +1,8 @@
-"""Options that run from single operations: projections, layer normalisation, one mask over time."""
+"""Options that run from single operations: projections, normalised and dropped states."""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import pytest
@@ -19,60 +21,136 @@ def normalised(norm, x):
     return (x - x.mean(axis=-1, keepdims=True)) / spread * norm.weight.numpy() + norm.bias.numpy()
 
 
-def naive(layer, x):
-    """One layer, one direction, gate by gate."""
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def naive(layer, x, mask=1.0):
+    """One layer, one direction, gate by gate; `mask` multiplies h on its way into W_hh."""
+    step = {nn.RNN: naive_rnn, nn.LSTM: naive_lstm, nn.GRU: naive_gru}[type(layer)]
     w_xh, w_hh, b = (w.numpy() for w in layer.layer_weights(0))
-    size = layer.hidden_size
-    h = np.zeros((x.shape[1], layer.proj_size or size))
-    c = np.zeros((x.shape[1], size))
+    state = [np.zeros((x.shape[1], w_hh.shape[0]))]
+    if isinstance(layer, nn.LSTM):
+        state.append(np.zeros((x.shape[1], layer.hidden_size)))
     out = []
     for x_t in x:
-        inputs, recurrent = x_t @ w_xh, h @ w_hh
-        if layer.layer_norm:
-            inputs = normalised(layer.norm_x_l0, inputs)
-            recurrent = normalised(layer.norm_h_l0, recurrent)
-        i, f, o, g = np.split(inputs + recurrent + b, 4, axis=-1)
-        i, f, o = (1 / (1 + np.exp(-part)) for part in (i, f, o))
-        c = f * c + i * np.tanh(g)
-        h = o * np.tanh(normalised(layer.norm_c_l0, c) if layer.layer_norm else c)
-        h = h @ layer.weight_hr_l0.numpy() if layer.proj_size else h
-        out.append(h)
-    return np.stack(out), h, c
+        state = step(layer, x_t @ w_xh, w_hh, b, mask, *state)
+        out.append(state[0])
+    return np.stack(out), *state
 
 
-def build(rng, **options):
-    layer = nn.LSTM(3, 5, rng=rng, dtype=np.float64, **options)
+def norm_of(layer, name):
+    """A normalisation of the layer, or nothing."""
+    if not layer.layer_norm:
+        return lambda values: values
+    return lambda values: normalised(getattr(layer, f"{name}_l0"), values)
+
+
+def naive_rnn(layer, inputs, w_hh, b, mask, h):
+    z = norm_of(layer, "norm_x")(inputs) + norm_of(layer, "norm_h")((h * mask) @ w_hh) + b
+    return [np.tanh(z) if layer.nonlinearity == "tanh" else np.maximum(z, 0)]
+
+
+def naive_lstm(layer, inputs, w_hh, b, mask, h, c):
+    z = norm_of(layer, "norm_x")(inputs) + norm_of(layer, "norm_h")((h * mask) @ w_hh) + b
+    i, f, o, g = np.split(z, 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    h = sigmoid(o) * np.tanh(norm_of(layer, "norm_c")(c))
+    return [h @ layer.weight_hr_l0.numpy() if layer.proj_size else h, c]
+
+
+def naive_gru(layer, inputs, w_hh, b, mask, h):
+    size = layer.hidden_size
+    seen, wide = h * mask, 2 * size
+    gates = norm_of(layer, "norm_x")(inputs[:, :wide])
+    gates = gates + norm_of(layer, "norm_h")(seen @ w_hh[:, :wide]) + b[:wide]
+    r, z = sigmoid(gates[:, :size]), sigmoid(gates[:, size:])
+    if layer.reset_after:
+        inner = norm_of(layer, "norm_hn")(seen @ w_hh[:, wide:]) + layer.bias_hn_l0.numpy()
+        inner = r * inner
+    else:
+        inner = norm_of(layer, "norm_hn")((r * seen) @ w_hh[:, wide:])
+    n = np.tanh(norm_of(layer, "norm_xn")(inputs[:, wide:]) + b[wide:] + inner)
+    return [(1 - z) * n + z * h]
+
+
+KINDS = {
+    "tanh": (nn.RNN, {}),
+    "relu": (nn.RNN, {"nonlinearity": "relu"}),
+    "lstm": (nn.LSTM, {}),
+    "projected": (nn.LSTM, {"proj_size": 3}),
+    "gru": (nn.GRU, {}),
+    "gru_before": (nn.GRU, {"reset_after": False}),
+}
+OPTIONS = [("projected", {})] + [(kind, {"layer_norm": True}) for kind in KINDS]
+DROPPED = [(kind, {"recurrent_dropout": 0.4}) for kind in KINDS]
+DROPPED += [("gru", {"recurrent_dropout": 0.4, "layer_norm": True})]
+
+
+def build(rng, kind, options, **more):
+    make, fixed = KINDS[kind]
+    layer = make(3, 5, rng=rng, dtype=np.float64, **fixed, **options, **more)
     for parameter in layer.parameters():
         parameter.data = rng.standard_normal(parameter.shape)
     return layer
 
 
-OPTIONS = [{"proj_size": 2}, {"layer_norm": True}, {"proj_size": 3, "layer_norm": True}]
-
-
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=str)
 @FEWER
 @given(seed=st.integers(0, 2**16), steps=st.integers(1, 4))
-def test_against_a_naive_loop(options, seed, steps):
+def test_against_a_naive_loop(kind, options, seed, steps):
     rng = np.random.default_rng(seed)
-    layer = build(rng, **options)
+    layer = build(rng, kind, options)
     x = rng.standard_normal((steps, 2, 3))
     y, state = layer(x)
-    expected, h, c = naive(layer, x)
-    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(state.h.numpy()[0], h, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(state.c.numpy()[0], c, rtol=1e-10, atol=1e-12)
+    expected, *last = naive(layer, x)
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-9, atol=1e-12)
+    for found, part in zip(state, last, strict=True):
+        np.testing.assert_allclose(found.numpy()[0], part, rtol=1e-9, atol=1e-12)
     ids = rng.integers(0, 3, (steps, 2))
     from_ids, _ = layer(ids)
     np.testing.assert_allclose(from_ids.numpy(), layer(np.eye(3)[ids])[0].numpy(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize(("kind", "options"), DROPPED, ids=str)
+@FEWER
+@given(seed=st.integers(0, 2**16), steps=st.integers(2, 4))
+def test_dropped_states_against_a_naive_loop(kind, options, seed, steps):
+    """One mask for all steps, on the way into W_hh only; in evaluation none."""
+    rng = np.random.default_rng(seed)
+    layer = build(rng, kind, options)
+    x = rng.standard_normal((steps, 2, 3))
+    before = rng.bit_generator.state
+    width = layer.weight_hh_l0.shape[0]
+    mask = (rng.random((2, width), np.float32) >= 0.4) / 0.6
+    rng.bit_generator.state = before  # the layer draws from the same source
+    np.testing.assert_allclose(layer(x)[0].numpy(), naive(layer, x, mask)[0], rtol=1e-9, atol=1e-12)
+    expected = naive(layer.eval(), x)[0]
+    np.testing.assert_allclose(layer(x)[0].numpy(), expected, rtol=1e-9, atol=1e-12)
+    assert rng.bit_generator.state != before
+
+
+def test_dropping_states_keeps_their_mean_and_differs_by_row_layer_and_direction():
+    rng = np.random.default_rng(0)
+    layer = nn.RNN(3, 400, 2, bidirectional=True, recurrent_dropout=0.25, rng=rng)
+    masks = [
+        layer._extras(k, reverse, 3)["drop"](np.ones((3, 400), np.float32)).numpy()
+        for k in (0, 1)
+        for reverse in (False, True)
+    ]
+    for mask in masks:
+        assert set(np.unique(mask.round(6))) == {np.float32(0.0), np.float32(1 / 0.75).round(6)}
+        assert abs(mask.mean() - 1) < 0.1
+        assert len(np.unique(mask, axis=0)) == 3
+    assert len({mask.tobytes() for mask in masks}) == 4
+
+
+@pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=str)
 @FEWER
 @given(seed=st.integers(0, 2**16), lengths=st.lists(st.integers(0, 4), min_size=3, max_size=3))
-def test_a_padded_batch_equals_each_row_alone(options, seed, lengths):
+def test_a_padded_batch_equals_each_row_alone(kind, options, seed, lengths):
     rng = np.random.default_rng(seed)
-    layer = build(rng, num_layers=2, bidirectional=True, **options)
+    layer = build(rng, kind, options, num_layers=2, bidirectional=True)
     values = rng.standard_normal((4, 3, 3))
     for n, length in enumerate(lengths):
         values[length:, n] = np.nan
@@ -86,16 +164,17 @@ def test_a_padded_batch_equals_each_row_alone(options, seed, lengths):
             alone = tgs.tensor(values[:length, n : n + 1], requires_grad=True)
             y1, state1 = layer(alone)
             np.testing.assert_allclose(y.numpy()[:length, n], y1.numpy()[:, 0], rtol=1e-9)
-            np.testing.assert_allclose(state.c.numpy()[:, n], state1.c.numpy()[:, 0], rtol=1e-9)
+            for part, part1 in zip(state, state1, strict=True):
+                np.testing.assert_allclose(part.numpy()[:, n], part1.numpy()[:, 0], rtol=1e-9)
             loss = (y1 * weights[:length, n : n + 1]).sum()
             found = tgs.grad(loss, alone).numpy()
             np.testing.assert_allclose(dx[:length, n], found[:, 0], rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_every_gradient_by_central_differences(options):
+@pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=str)
+def test_every_gradient_by_central_differences(kind, options):
     rng = np.random.default_rng(0)
-    layer = build(rng, **options)
+    layer = build(rng, kind, options)
     x, parameters = rng.standard_normal((4, 2, 3)), list(layer.parameters())
     weights = rng.standard_normal(layer(x)[0].shape)
 
@@ -137,8 +216,13 @@ def test_layers_take_variational_dropout(layer):
 def test_bad_options_are_explained():
     with pytest.raises(ConfigError, match="proj_size"):
         nn.LSTM(3, 4, proj_size=-1)
+    for layer, option in itertools.product((nn.LSTM, nn.GRU), ("layer_norm", "recurrent_dropout")):
+        with pytest.raises(ConfigError, match="one or the other"):
+            layer(3, 4, checkpoint=True, **{option: 0.5})
     with pytest.raises(ConfigError, match="one or the other"):
         nn.LSTM(3, 4, proj_size=2, checkpoint=True)
+    with pytest.raises(ConfigError, match="RNN: recurrent_dropout"):
+        nn.RNN(3, 4, recurrent_dropout=1.0)
     with pytest.raises(ShapeError, match="LayerNorm"):
         nn.LayerNorm(3)(np.ones((2, 4), np.float32))
     layer = nn.LSTM(3, 4, proj_size=2)

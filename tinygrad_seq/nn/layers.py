@@ -14,7 +14,7 @@ from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["Dropout", "Embedding", "Linear", "floating", "positive_size"]
+__all__ = ["Dropout", "Embedding", "Linear", "floating", "positive_size", "probability"]
 
 
 def positive_size(owner: str, **sizes: int) -> None:
@@ -22,6 +22,13 @@ def positive_size(owner: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
             raise ConfigError(f"{owner}: {name}", expected="a positive integer", got=repr(size))
+
+
+def probability(what: str, p: float) -> float:
+    """Refuse what is no probability of dropping."""
+    if not 0 <= p < 1:
+        raise ConfigError(what, expected="0 <= p < 1", got=p)
+    return p
 
 
 def floating(owner: str, x: TensorLike) -> Tensor:
@@ -178,9 +185,7 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         super().__init__()
-        if not 0 <= p < 1:
-            raise ConfigError("Dropout: p", expected="0 <= p < 1", got=p)
-        self.p = p
+        self.p = probability("Dropout: p", p)
         self.rng = np.random.default_rng() if rng is None else rng
 
     def forward(self, x: TensorLike) -> Tensor:

@@ -5,7 +5,7 @@ They run through fused kernels, each bound to the step of the cell as its compos
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells import check_nonlinearity
 from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Parameter
-from tinygrad_seq.nn.norm import LayerNorm
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
-from tinygrad_seq.ops.steps import lstm_variant_step, unroll
+from tinygrad_seq.ops.steps import unroll
+from tinygrad_seq.ops.variants import gru_variant_step, lstm_variant_step, rnn_variant_step
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["GRU", "LSTM", "RNN"]
@@ -43,6 +43,12 @@ class RNN(Recurrent[RNNState]):
         Whether dropout drops the same features of a sequence at all its steps.
     trainable_state : bool
         Whether the state that runs start from by default is trained, rather than zeros.
+    layer_norm : bool
+        Whether to normalise x W_xh and h W_hh (Ba et al., 2016), with weights of their own,
+        ``norm_x_l{k}`` and ``norm_h_l{k}``.
+    recurrent_dropout : float
+        Probability of dropping features of h_{t-1} on their way into W_hh, the same ones of a
+        sequence at all steps, while training (Gal and Ghahramani, 2016).
     rng : numpy.random.Generator, optional
         Source of initial weights and dropout masks.
     dtype : optional
@@ -51,7 +57,9 @@ class RNN(Recurrent[RNNState]):
     Notes
     -----
     W_hh starts orthogonal, W_xh Glorot uniform, b at 0. Its only activations are its outputs, so
-    there is no `checkpoint` option: nothing could be recomputed.
+    there is no `checkpoint` option: nothing could be recomputed. With `layer_norm` or, in
+    training, `recurrent_dropout` the layer runs step by step from single operations, several
+    times slower than the fused kernel.
 
     Examples
     --------
@@ -65,6 +73,7 @@ class RNN(Recurrent[RNNState]):
 
     gates = 1
     state_type = RNNState
+    norm_sizes: ClassVar = {"norm_x": 1, "norm_h": 1}
 
     def __init__(
         self,
@@ -78,6 +87,8 @@ class RNN(Recurrent[RNNState]):
         *,
         variational: bool = False,
         trainable_state: bool = False,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
@@ -91,6 +102,8 @@ class RNN(Recurrent[RNNState]):
             bidirectional=bidirectional,
             variational=variational,
             trainable_state=trainable_state,
+            layer_norm=layer_norm,
+            recurrent_dropout=recurrent_dropout,
             rng=rng,
             dtype=dtype,
         )
@@ -101,7 +114,15 @@ class RNN(Recurrent[RNNState]):
     ) -> Any:
         w_xh, w_hh, b = self.layer_weights(layer, reverse)
         (h,) = initial
-        return ops.rnn_sequence(x, h, w_xh, w_hh, b, self.nonlinearity, reverse=reverse, **options)
+        extras = self._extras(layer, reverse, len(h))
+        if not extras:
+            kind = self.nonlinearity
+            return ops.rnn_sequence(x, h, w_xh, w_hh, b, kind, reverse=reverse, **options)
+
+        def step(x_t: Any, h: Any) -> tuple[Tensor]:
+            return (rnn_variant_step(x_t, h, w_xh, w_hh, b, self.nonlinearity, **extras),)
+
+        return unroll(step, x, initial, reverse=reverse, **options)
 
 
 class LSTM(Recurrent[LSTMState]):
@@ -135,6 +156,9 @@ class LSTM(Recurrent[LSTMState]):
     layer_norm : bool
         Whether to normalise x W_xh, h W_hh and c_t within the tanh (Ba et al., 2016), each with
         weights of its own, ``norm_x_l{k}``, ``norm_h_l{k}``, ``norm_c_l{k}``.
+    recurrent_dropout : float
+        Probability of dropping features of h_{t-1} on their way into W_hh, the same ones of a
+        sequence at all steps, while training (Gal and Ghahramani, 2016).
     rng : numpy.random.Generator, optional
         Source of initial weights and dropout masks.
     dtype : optional
@@ -144,8 +168,8 @@ class LSTM(Recurrent[LSTMState]):
     -----
     W_hh starts orthogonal per gate, W_xh Glorot uniform per gate, b at 0 but for the forget
     gates. PyTorch stacks the gates in another order (i, f, g, o) and uses two biases. With
-    `proj_size` or `layer_norm` the layer runs step by step from single operations, several times
-    slower than the fused kernel, and `checkpoint` is refused.
+    `proj_size`, `layer_norm` or, in training, `recurrent_dropout` the layer runs step by step
+    from single operations, several times slower than the fused kernel; `checkpoint` is refused.
 
     Examples
     --------
@@ -162,8 +186,8 @@ class LSTM(Recurrent[LSTMState]):
 
     gates = 4
     state_type = LSTMState
+    norm_sizes: ClassVar = {"norm_x": 4, "norm_h": 4, "norm_c": 1}
     proj_size: int
-    layer_norm: bool
 
     def __init__(
         self,
@@ -180,19 +204,19 @@ class LSTM(Recurrent[LSTMState]):
         checkpoint: int | bool = False,
         proj_size: int = 0,
         layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
         if proj_size:
             positive_size("LSTM", proj_size=proj_size)
-        if checkpoint and (proj_size or layer_norm):
+        if checkpoint and proj_size:
             raise ConfigError(
-                "LSTM: checkpoint with proj_size or layer_norm",
+                "LSTM: checkpoint with proj_size",
                 expected="one or the other",
                 hint="tinygrad_seq.train.bptt.bptt recomputes any model",
             )
-        # Read while the weights are made, before Module.__init__.
-        self.__dict__.update(proj_size=proj_size, layer_norm=layer_norm)
+        self.__dict__["proj_size"] = proj_size  # read while the weights are made
         super().__init__(
             input_size,
             hidden_size,
@@ -203,6 +227,8 @@ class LSTM(Recurrent[LSTMState]):
             variational=variational,
             trainable_state=trainable_state,
             checkpoint=checkpoint,
+            layer_norm=layer_norm,
+            recurrent_dropout=recurrent_dropout,
             forget_bias=forget_bias,
             rng=rng,
             dtype=dtype,
@@ -213,15 +239,14 @@ class LSTM(Recurrent[LSTMState]):
     ) -> Any:
         w_xh, w_hh, b = self.layer_weights(layer, reverse)
         h, c = initial
-        if not self.proj_size and not self.layer_norm:
+        extras = self._extras(layer, reverse, len(h))
+        if not self.proj_size and not extras:
             return ops.lstm_sequence(x, h, c, w_xh, w_hh, b, reverse=reverse, **options)
         suffix = f"_l{layer}" + ("_reverse" if reverse else "")
-        names = ("norm_x", "norm_h", "norm_c") if self.layer_norm else ()
-        norms = [getattr(self, f"{name}{suffix}") for name in names]
         project = getattr(self, f"weight_hr{suffix}") if self.proj_size else None
 
         def step(x_t: Any, h: Any, c: Any) -> tuple[Tensor, Tensor]:
-            return lstm_variant_step(x_t, h, c, w_xh, w_hh, b, project, norms)
+            return lstm_variant_step(x_t, h, c, w_xh, w_hh, b, project, **extras)
 
         return unroll(step, x, initial, reverse=reverse, **options)
 
@@ -232,18 +257,13 @@ class LSTM(Recurrent[LSTMState]):
             setattr(self, f"weight_hh{suffix}", Parameter(made))
             weight = init.glorot_uniform(rng, hidden, self.proj_size, dtype=dtype)
             setattr(self, f"weight_hr{suffix}", Parameter(weight))
-        if self.layer_norm:
-            for name, size in (("norm_x", 4 * hidden), ("norm_h", 4 * hidden), ("norm_c", hidden)):
-                setattr(self, f"{name}{suffix}", LayerNorm(size, dtype=dtype))
 
     def _state_size(self, field: str) -> int:
         return self.proj_size if field == "h" and self.proj_size else self.hidden_size
 
     def extra_repr(self) -> str:
         """Sizes and options that differ from the defaults."""
-        text = super().extra_repr()
-        text += f", proj_size={self.proj_size}" if self.proj_size else ""
-        return text + (", layer_norm=True" if self.layer_norm else "")
+        return super().extra_repr() + (f", proj_size={self.proj_size}" if self.proj_size else "")
 
 
 class GRU(Recurrent[GRUState]):
@@ -274,6 +294,13 @@ class GRU(Recurrent[GRUState]):
     checkpoint : int or bool
         Keep states every so many steps only (True: about the square root of T), and run the
         steps between again in backward.
+    layer_norm : bool
+        Whether to normalise the input's and the state's part of both gates and of n (Ba et al.,
+        2016), with weights of their own, ``norm_x_l{k}`` and ``norm_h_l{k}`` (2H),
+        ``norm_xn_l{k}`` and ``norm_hn_l{k}`` (H).
+    recurrent_dropout : float
+        Probability of dropping features of h_{t-1} on their way into W_hh, the same ones of a
+        sequence at all steps, while training (Gal and Ghahramani, 2016).
     rng : numpy.random.Generator, optional
         Source of initial weights and dropout masks.
     dtype : optional
@@ -283,6 +310,8 @@ class GRU(Recurrent[GRUState]):
     -----
     Columns of the weights are in PyTorch's order r, z, n. W_hh starts orthogonal per gate, W_xh
     Glorot uniform per gate, biases at 0. PyTorch's second bias of r and z is redundant.
+    With `layer_norm` or, in training, `recurrent_dropout` the layer runs step by step from single
+    operations, several times slower than the fused kernel; `checkpoint` is refused.
 
     Examples
     --------
@@ -296,6 +325,7 @@ class GRU(Recurrent[GRUState]):
 
     gates = 3
     state_type = GRUState
+    norm_sizes: ClassVar = {"norm_x": 2, "norm_h": 2, "norm_xn": 1, "norm_hn": 1}
     reset_after: bool
 
     def __init__(
@@ -311,6 +341,8 @@ class GRU(Recurrent[GRUState]):
         variational: bool = False,
         trainable_state: bool = False,
         checkpoint: int | bool = False,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
@@ -325,6 +357,8 @@ class GRU(Recurrent[GRUState]):
             variational=variational,
             trainable_state=trainable_state,
             checkpoint=checkpoint,
+            layer_norm=layer_norm,
+            recurrent_dropout=recurrent_dropout,
             rng=rng,
             dtype=dtype,
         )
@@ -340,7 +374,14 @@ class GRU(Recurrent[GRUState]):
         (h,) = initial
         name = f"bias_hn_l{layer}" + ("_reverse" if reverse else "")
         inner = getattr(self, name) if self.reset_after else None
-        return ops.gru_sequence(x, h, w_xh, w_hh, b, inner, reverse=reverse, **options)
+        extras = self._extras(layer, reverse, len(h))
+        if not extras:
+            return ops.gru_sequence(x, h, w_xh, w_hh, b, inner, reverse=reverse, **options)
+
+        def step(x_t: Any, h: Any) -> tuple[Tensor]:
+            return (gru_variant_step(x_t, h, w_xh, w_hh, b, inner, **extras),)
+
+        return unroll(step, x, initial, reverse=reverse, **options)
 
     def extra_repr(self) -> str:
         """Sizes and options that differ from the defaults."""

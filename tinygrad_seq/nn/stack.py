@@ -12,9 +12,9 @@ from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.nn.cells import checked_input, gate_weights
-from tinygrad_seq.nn.layers import Dropout, positive_size
+from tinygrad_seq.nn.layers import Dropout, positive_size, probability
 from tinygrad_seq.nn.module import Module, Parameter
-from tinygrad_seq.nn.norm import VariationalDropout
+from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
 from tinygrad_seq.ops.recurrent import sequence_options
 from tinygrad_seq.ops.registry import constant
@@ -46,12 +46,18 @@ class Recurrent(Module, Generic[State]):
     checkpoint : int or bool
         Keep states every so many steps only (True: about the square root of T), and run the
         steps between again in backward.
+    layer_norm : bool
+        Whether to normalise what goes into the gates, by weights of their own.
+    recurrent_dropout : float
+        Probability of dropping features of h_{t-1} on their way into W_hh, the same ones of a
+        sequence at all steps, while training.
     forget_bias, rng, dtype
         As for :class:`~tinygrad_seq.nn.LSTM`.
     """
 
     gates: ClassVar[int]
     state_type: ClassVar[Any]
+    norm_sizes: ClassVar[dict[str, int]]  # of each normalisation of a layer, in units of H
 
     def __init__(
         self,
@@ -65,6 +71,8 @@ class Recurrent(Module, Generic[State]):
         bidirectional: bool = False,
         trainable_state: bool = False,
         checkpoint: int | bool = False,
+        layer_norm: bool = False,
+        recurrent_dropout: float = 0.0,
         forget_bias: float = 0.0,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
@@ -74,18 +82,30 @@ class Recurrent(Module, Generic[State]):
         positive_size(owner, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         if not isinstance(checkpoint, bool):
             positive_size(owner, checkpoint=checkpoint)
+        if checkpoint and (layer_norm or recurrent_dropout):
+            raise ConfigError(
+                f"{owner}: checkpoint with layer_norm or recurrent_dropout",
+                expected="one or the other",
+                hint="tinygrad_seq.train.bptt.bptt recomputes any model",
+            )
         rng = np.random.default_rng() if rng is None else rng
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional
         self.checkpoint = checkpoint
-        self.trainable_state = trainable_state
+        self.trainable_state, self.layer_norm = trainable_state, layer_norm
         self.dropout = (VariationalDropout if variational else Dropout)(dropout, rng=rng)
+        name = f"{owner}: recurrent_dropout"
+        self.recurrent_dropout = probability(name, recurrent_dropout)
         for k, suffix in self._places():
             size = self.directions * self._state_size("h") if k else input_size
             weights = gate_weights(rng, size, hidden_size, self.gates, forget_bias, dtype)
             for name, weight in zip(("weight_xh", "weight_hh", "bias"), weights, strict=True):
                 setattr(self, f"{name}_l{k}{suffix}", weight)
             self._more_weights(f"_l{k}{suffix}", rng, dtype)
+            if layer_norm:
+                for name, times in self.norm_sizes.items():
+                    norm = LayerNorm(times * hidden_size, dtype=dtype)
+                    setattr(self, f"{name}_l{k}{suffix}", norm)
         if trainable_state:
             for name in self.state_type._fields:
                 shape = (num_layers * self.directions, self._state_size(name))
@@ -114,10 +134,26 @@ class Recurrent(Module, Generic[State]):
         found = [getattr(self, f"{name}{suffix}") for name in ("weight_xh", "weight_hh", "bias")]
         return found[0], found[1], found[2]
 
-    def stacked_weight(self, layer: int = 0) -> Array:
+    def stacked_weight(self, layer: int = 0, reverse: bool = False) -> Array:
         """The notes' W of ``W [h; x]``: W_hh over W_xh, transposed to (gates * H, H + I)."""
-        weight_xh, weight_hh, _ = self.layer_weights(layer)
+        weight_xh, weight_hh, _ = self.layer_weights(layer, reverse)
         return np.concatenate([weight_hh.numpy(), weight_xh.numpy()]).T
+
+    def _extras(self, layer: int, reverse: bool, rows: int) -> dict[str, Any]:
+        """What a step needs beyond the plain one: its norms, and the dropping of its states.
+
+        Empty if the fused kernel will do. The mask is drawn here, once for all steps.
+        """
+        found: dict[str, Any] = {}
+        if self.layer_norm:
+            suffix = f"_l{layer}" + ("_reverse" if reverse else "")
+            found["norms"] = [getattr(self, f"{name}{suffix}") for name in self.norm_sizes]
+        p = self.recurrent_dropout
+        if self.training and p:
+            kept = self.dropout.rng.random((rows, self._state_size("h")), np.float32) >= p
+            mask = kept.astype(self.layer_weights(layer)[1].dtype) / (1 - p)
+            found["drop"] = lambda h: ops.multiply(h, mask)
+        return found
 
     def _sequence(
         self, x: Any, initial: list[Any], layer: int, reverse: bool, options: dict[str, Any]
@@ -271,4 +307,7 @@ class Recurrent(Module, Generic[State]):
         text += f", dropout={self.dropout.p}" if self.dropout.p else ""
         for name in ("batch_first", "bidirectional", "trainable_state"):
             text += f", {name}=True" if getattr(self, name) else ""
+        text += ", layer_norm=True" if self.layer_norm else ""
+        dropped = self.recurrent_dropout
+        text += f", recurrent_dropout={dropped}" if dropped else ""
         return text + (f", checkpoint={self.checkpoint}" if self.checkpoint else "")

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["gru_step", "lstm_step", "lstm_variant_step", "rnn_step", "unroll"]
+__all__ = ["gru_step", "inputs_of", "lstm_step", "preactivation", "rnn_step", "unroll"]
 
 GATES = 4
 
 
-def _inputs(x: Any, weight_xh: TensorLike, bias: TensorLike | None) -> Tensor:
+def inputs_of(x: Any, weight_xh: TensorLike, bias: TensorLike | None) -> Tensor:
     """``x W_xh + b``; integer x (N,) picks rows of W_xh, as one-hot rows would."""
     if not hasattr(x, "node") and np.asarray(x).dtype.kind in "iu":
         picked = take(weight_xh, x)
@@ -35,11 +35,11 @@ def _inputs(x: Any, weight_xh: TensorLike, bias: TensorLike | None) -> Tensor:
     return linear(x, weight_xh, bias)
 
 
-def _preactivation(
+def preactivation(
     x: Any, h: TensorLike, weight_xh: TensorLike, weight_hh: TensorLike, bias: TensorLike
 ) -> Tensor:
     """``x W_xh + h W_hh + b``."""
-    return (_inputs(x, weight_xh, bias) + matmul(h, weight_hh)).tag("z")
+    return (inputs_of(x, weight_xh, bias) + matmul(h, weight_hh)).tag("z")
 
 
 def rnn_step(
@@ -66,7 +66,7 @@ def rnn_step(
     Tensor (N, H)
     """
     squash = relu if nonlinearity == "relu" else tanh
-    return squash(_preactivation(x, h, weight_xh, weight_hh, bias)).tag("h")
+    return squash(preactivation(x, h, weight_xh, weight_hh, bias)).tag("h")
 
 
 def lstm_step(
@@ -94,41 +94,12 @@ def lstm_step(
     -------
     h, c : Tensor (N, H)
     """
-    z = _preactivation(x, h, weight_xh, weight_hh, bias)
+    z = preactivation(x, h, weight_xh, weight_hh, bias)
     i, f, o, g = split(z, GATES, axis=-1)
     i, f, o = sigmoid(i).tag("i"), sigmoid(f).tag("f"), sigmoid(o).tag("o")
     g = tanh(g).tag("g")
     c = (f * c + i * g).tag("c")
     return (o * tanh(c).tag("tanh_c")).tag("h"), c
-
-
-def lstm_variant_step(
-    x: Any,
-    h: TensorLike,
-    c: TensorLike,
-    weight_xh: TensorLike,
-    weight_hh: TensorLike,
-    bias: TensorLike,
-    weight_hr: TensorLike | None = None,
-    norms: Sequence[Callable[[Tensor], Tensor]] = (),
-) -> tuple[Tensor, Tensor]:
-    """:func:`lstm_step` with a projection of h, and normalised sums and cell.
-
-    ``z = norm_x(x W_xh) + norm_h(h W_hh) + b``, ``c_t = f * c_{t-1} + i * g``,
-    ``h_t = (o * tanh(norm_c(c_t))) W_hr``; h is (N, P), W_hh (P, 4H), W_hr (H, P).
-    """
-    if norms:
-        norm_x, norm_h, norm_c = norms
-        inputs = norm_x(_inputs(x, weight_xh, None))
-        z = (inputs + norm_h(matmul(h, weight_hh)) + bias).tag("z")
-    else:
-        z = _preactivation(x, h, weight_xh, weight_hh, bias)
-    i, f, o, g = split(z, GATES, axis=-1)
-    i, f, o = sigmoid(i).tag("i"), sigmoid(f).tag("f"), sigmoid(o).tag("o")
-    c = (f * c + i * tanh(g).tag("g")).tag("c")
-    squashed = tanh(norm_c(c) if norms else c).tag("tanh_c")
-    out = o * squashed
-    return (out if weight_hr is None else matmul(out, weight_hr)).tag("h"), c
 
 
 def gru_step(
@@ -162,7 +133,7 @@ def gru_step(
     """
     hidden = np.shape(h)[-1]
     cut = (2 * hidden,)
-    inputs_rz, inputs_n = split(_inputs(x, weight_xh, bias).tag("xW"), cut, axis=-1)
+    inputs_rz, inputs_n = split(inputs_of(x, weight_xh, bias).tag("xW"), cut, axis=-1)
     if bias_hn is None:
         weight_rz, weight_n = split(weight_hh, cut, axis=-1)
         recurrent_rz = matmul(h, weight_rz).tag("hW")
