@@ -19,6 +19,9 @@ KINDS = {
     "gru": lambda rng: nn.GRU(5, 4, num_layers=2, rng=rng),
     "gru-before": lambda rng: nn.GRU(5, 4, reset_after=False, rng=rng),
     "gru-both": lambda rng: nn.GRU(5, 4, bidirectional=True, rng=rng),
+    "gru-norm": lambda rng: nn.GRU(5, 4, layer_norm=True, rng=rng),
+    "gru-before-norm": lambda rng: nn.GRU(5, 4, layer_norm=True, reset_after=False, rng=rng),
+    "rnn-norm": lambda rng: nn.RNN(5, 4, layer_norm=True, recurrent_dropout=0.5, rng=rng),
     "lstm-norm": lambda rng: nn.LSTM(5, 4, layer_norm=True, rng=rng),
     "lstm-projected": lambda rng: nn.LSTM(5, 4, proj_size=2, rng=rng),
     "lstm-norm-projected": lambda rng: nn.LSTM(
@@ -79,6 +82,9 @@ def test_every_edge_between_parts_is_a_wire(kind, view):
     [
         ("gru", ["z  σ", "r  σ", "n  tanh", "1 −", "W h,  W x + b"]),
         ("gru-before", ["z  σ", "r  σ", "n  tanh", "1 −", "W h,  W x + b", "W"]),
+        ("gru-norm", ["z  σ", "r  σ", "n  tanh", "1 −", "norm W h,  W x + b"]),
+        ("gru-before-norm", ["z  σ", "r  σ", "norm tanh", "norm W h,  W x + b", "W"]),
+        ("rnn-norm", ["norm W [h; x] + b", "tanh"]),
         ("lstm-norm", ["f  σ", "i  σ", "o  σ", "g  tanh", "norm, tanh"]),
         ("lstm-projected", ["f  σ", "i  σ", "o  σ", "g  tanh", "tanh", "W"]),
         ("rnn-relu", ["relu", "W [h; x] + b"]),
@@ -87,7 +93,7 @@ def test_every_edge_between_parts_is_a_wire(kind, view):
 def test_gates_are_drawn_by_name(kind, said):
     texts = words(viz.draw(recorded(kind), level="cell"))
     for text in said:
-        assert texts.count(text) == 3 * (2 if kind == "gru" else 1), text
+        assert texts.count(text) == 3 * (2 if kind == "gru" else 1), (text, texts)
 
 
 @pytest.mark.parametrize("kind", ["gru", "gru-before"])

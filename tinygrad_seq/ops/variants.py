@@ -37,8 +37,8 @@ def _sum(
     if not norms:
         return preactivation(x, h, weight_xh, weight_hh, bias)
     norm_x, norm_h = norms[:2]
-    inputs = norm_x(inputs_of(x, weight_xh, None))
-    z: Tensor = inputs + norm_h(matmul(h, weight_hh)) + bias
+    inputs = norm_x(inputs_of(x, weight_xh, None).tag("xW"))
+    z: Tensor = inputs + norm_h(matmul(h, weight_hh).tag("hW")) + bias
     return z.tag("z")
 
 
@@ -101,14 +101,16 @@ def gru_variant_step(
     norm_x, norm_h, norm_xn, norm_hn = norms or [lambda part: part] * 4
     cut = (2 * np.shape(h)[-1],)
     d = h if drop is None else drop(h)
-    inputs_rz, inputs_n = split(inputs_of(x, weight_xh, None), cut, axis=-1)
+    inputs_rz, inputs_n = split(inputs_of(x, weight_xh, None).tag("xW"), cut, axis=-1)
     weight_rz, weight_n = split(weight_hh, cut, axis=-1)
     bias_rz, bias_n = split(bias, cut, axis=-1)
-    r, z = split((norm_x(inputs_rz) + norm_h(matmul(d, weight_rz)) + bias_rz).tag("z"), 2, axis=-1)
+    recurrent = norm_h(matmul(d, weight_rz).tag("hW"))
+    r, z = split((norm_x(inputs_rz) + recurrent + bias_rz).tag("z"), 2, axis=-1)
     r, z = sigmoid(r).tag("r"), sigmoid(z).tag("u")
     if bias_hn is None:
-        inner = norm_hn(matmul(r * d, weight_n))
+        inner = norm_hn(matmul((r * d).tag("reset"), weight_n).tag("inner"))
     else:
-        inner = r * (norm_hn(matmul(d, weight_n)) + bias_hn)
-    n = tanh(norm_xn(inputs_n) + bias_n + inner).tag("n")
-    return ((1 - z) * n + z * h).tag("h")
+        recurrent_n = norm_hn(matmul(d, weight_n).tag("hW")) + bias_hn
+        inner = (r * recurrent_n.tag("hW")).tag("reset")
+    n = tanh((norm_xn(inputs_n) + bias_n).tag("xW") + inner).tag("n")
+    return (((1 - z) * n).tag("fresh") + (z * h).tag("kept")).tag("h")

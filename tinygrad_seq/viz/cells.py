@@ -187,11 +187,15 @@ def _named(slot: Slot, item: Item, part: str) -> Slot:
     inner = sorted({name.partition("_l")[0] for name in item.inner})
     if not inner:
         return slot
-    if part == "z" and inner == ["norm_h", "norm_x"]:
-        return slot._replace(text="norm W x + norm W h + b")
-    if part == "tanh_c" and inner == ["norm_c"]:
+    if not all(name.startswith("norm") for name in inner):
+        return slot._replace(text=", ".join([*inner, slot.text]))
+    if part == "tanh_c":
         return slot._replace(text="norm, tanh", width=68)
-    return slot._replace(text=", ".join([*inner, slot.text]))
+    if part == "n":
+        return slot._replace(text="norm tanh", width=62)
+    if part == "z" and inner == ["norm_h", "norm_x"] and slot.width > 150:
+        return slot._replace(text="norm W x + norm W h + b")
+    return slot._replace(text=f"norm {slot.text}", width=max(slot.width, 6.2 * len(slot.text) + 38))
 
 
 def _note_norm(block: Block, item: Item, part: str, shape: Shape, theme: Theme) -> None:
@@ -252,10 +256,10 @@ def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: 
     over = abs(head.x - tail.x) < tail.width / 2 and head.y > tail.y
     if start_part == "z" and over and parts.get(edge.head) != "h":
         corners = [(head.x, tail.y + tail.height / 2), outline(head, (0, -1))]
-    elif start_part == "z" and head.x > tail.x + tail.width / 2:
-        corners = [outline(tail, (1, 0)), (head.x, tail.y), outline(head, (0, -1))]
     elif abs(tail.y - head.y) < 1:
         corners = [outline(tail, (1, 0)), outline(head, (-1, 0))]
+    elif start_part == "z" and head.x > tail.x + tail.width / 2:
+        corners = [outline(tail, (1, 0)), (head.x, tail.y), outline(head, (0, -1))]
     elif abs(tail.x - head.x) < 1:
         side = 1 if head.y > tail.y else -1
         corners = [outline(tail, (0, side)), outline(head, (0, -side))]
