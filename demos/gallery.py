@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,113 +25,149 @@ HERE = Path(__file__).resolve().parent.parent / "docs" / "gallery"
 VOCABULARY, HIDDEN, BATCH = 65, 128, 50
 
 
-class CharLM(nn.Module):
-    """Tokens to logits through a recurrent layer."""
-
-    def __init__(self, kind: str = "LSTM", layers: int = 2) -> None:
-        super().__init__()
-        rng = np.random.default_rng(0)
-        self.rnn = getattr(nn, kind)(VOCABULARY, HIDDEN, num_layers=layers, rng=rng)
-        self.head = nn.Linear(HIDDEN, VOCABULARY, rng=rng)
-
-    def forward(self, tokens: Any, state: Any = None) -> Any:
-        y, state = self.rnn(tokens, state)
-        return self.head(y), state
-
-
-class LastOutput(nn.Module):
-    """A sequence to one label: only the last hidden state is read."""
-
-    def __init__(self, scale: float = 1.0) -> None:
-        super().__init__()
-        rng = np.random.default_rng(0)
-        self.rnn = nn.RNN(VOCABULARY, HIDDEN, rng=rng)
-        self.rnn.weight_hh_l0.writable()[:] *= scale
-        self.head = nn.Linear(HIDDEN, 2, rng=rng)
-
-    def forward(self, tokens: Any) -> Any:
-        return self.head(self.rnn(tokens)[0][-1])
-
-
-class Translator(nn.Module):
-    """An encoder, a decoder that starts from its last state, and attention over its memory."""
-
-    def __init__(self, attention: bool) -> None:
-        super().__init__()
-        rng = np.random.default_rng(0)
-        self.attention = attention
-        self.encoder = nn.LSTM(VOCABULARY, HIDDEN, rng=rng)
-        self.decoder = nn.LSTM(VOCABULARY, HIDDEN, rng=rng)
-        self.head = nn.Linear(HIDDEN * (2 if attention else 1), VOCABULARY, rng=rng)
-
-    def forward(self, source: Any, target: Any) -> Any:
-        memory, state = self.encoder(source)
-        y, _ = self.decoder(target, state)
-        if not self.attention:
-            return self.head(y)
-        out = []
-        for t in range(len(target)):
-            with tgs.scope(path="attention", step=t):
-                weights = tgs.softmax((memory * y[t]).sum(-1), axis=0).tag("attention")
-                context = (tgs.expand_dims(weights, -1) * memory).sum(0).tag("context")
-                both = tgs.concatenate([y[t], context], axis=-1)
-            with tgs.scope(step=t):
-                out.append(self.head(both).tag("logits"))
-        return tgs.stack(out)
-
-
 def tokens(steps: int, seed: int = 1) -> Any:
     """Random tokens (T, N)."""
     return np.random.default_rng(seed).integers(0, VOCABULARY, (steps, BATCH))
 
 
-def language(steps: int, kind: str = "LSTM", layers: int = 2, **options: Any) -> viz.Drawing:
+def language_model(kind: str, layers: int, **options: Any) -> nn.ManyToMany:
+    """Tokens to logits through a recurrent layer."""
+    rng = np.random.default_rng(0)
+    layer = getattr(nn, kind)(VOCABULARY, HIDDEN, num_layers=layers, rng=rng, **options)
+    return nn.ManyToMany(layer, VOCABULARY, rng=rng)
+
+
+def language(
+    steps: int, kind: str = "LSTM", layers: int = 2, made: Any = None, **options: Any
+) -> viz.Drawing:
     """A language model on random text, traced through backward."""
     x = tokens(steps + 1)
-    model = CharLM(kind, layers)
+    model = language_model(kind, layers, **(made or {}))
     return viz.draw_model(
         model, x[:-1], loss=lambda out: tgs.cross_entropy(out[0], x[1:]), **options
     )
 
 
 def labelled(scale: float) -> viz.Drawing:
-    """The gradient of one label at the end, carried back through a scaled recurrence."""
-    labels = np.arange(BATCH) % 2
+    """Many to one: the gradient of one label, carried back through a scaled recurrence."""
+    rng = np.random.default_rng(0)
+    model = nn.ManyToOne(nn.RNN(VOCABULARY, HIDDEN, rng=rng), 2, rng=rng)
+    model.recurrent.weight_hh_l0.writable()[:] *= scale
     return viz.draw_model(
-        LastOutput(scale),
-        tokens(10),
-        loss=lambda out: tgs.cross_entropy(out, labels),
+        model,
+        tokens(9),
+        loss=lambda out: tgs.cross_entropy(out, np.arange(BATCH) % 2),
         weights="hidden",
+    )
+
+
+def described() -> viz.Drawing:
+    """One to many: a vector starts a decoder."""
+    rng = np.random.default_rng(0)
+    decoder = nn.Decoder(nn.LSTM(VOCABULARY, HIDDEN, rng=rng), rng=rng)
+    model = nn.OneToMany(64, decoder, rng=rng)
+    vectors = rng.standard_normal((BATCH, 64)).astype(np.float32)
+    target = tokens(4, seed=2)
+    return viz.draw_model(
+        model, vectors, tokens(4), loss=lambda out: tgs.cross_entropy(out.logits, target)
     )
 
 
 def truncated() -> viz.Drawing:
     """Two windows of three steps under one loss, the state detached in between, then clipped."""
-    model, x, trace = CharLM(layers=1), tokens(7), viz.Trace()
-    state: Any = None
-    cell = nn.LSTMCell(VOCABULARY, HIDDEN, rng=np.random.default_rng(0))
-    losses = []
+    rng = np.random.default_rng(0)
+    cell, head = nn.LSTMCell(VOCABULARY, HIDDEN, rng=rng), nn.Linear(HIDDEN, VOCABULARY, rng=rng)
+    x, trace, state, losses = tokens(7), viz.Trace(), None, []
     with tgs.composed(), tgs.observe(trace):
         for t in range(6):
             if t == 3:
                 state = nn.detach(state)
             with tgs.scope(path="cell", layer=0, step=t):
                 state = cell(x[t], state)
+            with tgs.scope(path="head", step=t):
+                logits = head(state[0]).tag("logits")
             with tgs.scope(step=t):
-                logits = model.head(state[0]).tag("logits")
                 losses.append(tgs.cross_entropy(logits, x[t + 1]).tag("loss"))
         loss = tgs.stack(losses).mean()
         loss.backward()
-    report = optim.clip_grad_norm_([*cell.parameters(), *model.head.parameters()], 0.05)
+    weights = [*cell.parameters(), *head.parameters()]
+    for parameter in weights:
+        trace.collected(parameter.node, parameter.grad)
+    report = optim.clip_grad_norm_(weights, 0.05)
     return viz.draw(loss, trace=trace, direction="both", clip=report)
 
 
-def translator(attention: bool) -> viz.Drawing:
+def translator(both: bool = False) -> viz.Drawing:
     """Three steps in, four steps out."""
+    rng = np.random.default_rng(0)
+    kind = nn.GRU if both else nn.LSTM
+    encoder = kind(VOCABULARY, HIDDEN, bidirectional=both, rng=rng)
+    model = nn.Seq2Seq(encoder, nn.Decoder(kind(VOCABULARY, HIDDEN, rng=rng), rng=rng), rng=rng)
     source, target = tokens(3), tokens(4, seed=2)
     return viz.draw_model(
-        Translator(attention), source, target, loss=lambda out: tgs.cross_entropy(out, target)
+        model, source, target, loss=lambda out: tgs.cross_entropy(out.logits, target)
     )
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@cache
+def reverser() -> nn.Seq2Seq:
+    """An encoder and a decoder with attention, trained for a second to spell backwards."""
+    rng, letters = np.random.default_rng(0), len(LETTERS)
+    attention = nn.AdditiveAttention(48, 48, 48, rng=rng)
+    decoder = nn.Decoder(nn.GRU(letters + 1, 48, rng=rng), letters, attention, rng=rng)
+    model = nn.Seq2Seq(nn.GRU(letters, 48, rng=rng), decoder, rng=rng)
+    optimizer = optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(100):
+        words = rng.integers(0, letters, (5, 64))
+        loss = tgs.cross_entropy(model(words, shifted(words[::-1])).logits, words[::-1])
+        optimizer.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return model
+
+
+def shifted(words: Any) -> Any:
+    """What a decoder reads: the start token, then all but the last."""
+    return np.concatenate([np.full((1, words.shape[1]), len(LETTERS)), words[:-1]])
+
+
+def spelt(word: str) -> Any:
+    """A word as tokens (T, 1)."""
+    return np.array([[LETTERS.index(letter)] for letter in word])
+
+
+def attended(word: str) -> viz.Drawing:
+    """Where the trained model looks while it spells a word backwards."""
+    x = spelt(word)
+    return viz.draw_model(reverser(), x, shifted(x[::-1]))
+
+
+def alignment(word: str) -> viz.Drawing:
+    """The same as a matrix."""
+    x = spelt(word)
+    weights = reverser()(x, shifted(x[::-1])).weights
+    return viz.draw_alignment(weights, word, word[::-1])
+
+
+class SelfAttention(nn.Module):
+    """A recurrent layer, and causal attention over its own outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.rnn = nn.GRU(VOCABULARY, HIDDEN, rng=rng)
+        self.attend = nn.MultiheadAttention(HIDDEN, 4, rng=rng)
+        self.head = nn.Linear(HIDDEN, VOCABULARY, rng=rng)
+        for layer in (self.attend.query, self.attend.key):
+            layer.weight.data = 4 * layer.weight.numpy()  # weights that differ, untrained
+
+    def forward(self, x: Any) -> Any:
+        y, _ = self.rnn(x)
+        return self.head(self.attend(y, y, y, causal=True)[0])
 
 
 class Picture(NamedTuple):
@@ -142,92 +179,160 @@ class Picture(NamedTuple):
     draw: Callable[[], viz.Drawing]
 
 
-PICTURES = [
-    Picture(
-        "unrolled",
-        "Unrolled",
-        "One column per time step, one row per layer. `h` and `c` run from left to right, the "
-        "weights are drawn once. Colour and figures are the norms of the gradients.",
-        lambda: language(5),
-    ),
-    Picture(
-        "cells",
-        "Cells",
-        'The same graph gate by gate: `level="cell"`. The cell state is one straight road on '
-        "top that only a product and a sum touch, which is why its gradient survives.",
-        lambda: language(5, level="cell"),
-    ),
-    Picture(
-        "both",
-        "There and back",
-        '`direction="both"`: the gradients beside the values. What every time step adds to the '
-        "gradient of the shared weights flows into their box, with its norm.",
-        lambda: language(4, direction="both"),
-    ),
-    Picture(
-        "elided",
-        "Elided",
-        "A hundred time steps: the first two, a bar that counts and measures what it hides, the "
-        "last. The drawing has the same size for ten thousand.",
-        lambda: language(100, view="elided"),
-    ),
-    Picture(
-        "rolled",
-        "Rolled",
-        "One copy for every t, each state through a delay of one step, from the same recording.",
-        lambda: language(100, view="rolled"),
-    ),
-    Picture(
-        "rolled-cells",
-        "Rolled, with gates",
-        "Views and levels go together as you like.",
-        lambda: language(5, layers=1, view="rolled", level="cell"),
-    ),
-    Picture(
-        "vanishing",
-        "A gradient that vanishes",
-        "A label at the end of ten steps, an RNN whose recurrent weights shrink: the scale is "
-        "logarithmic.",
-        lambda: labelled(0.5),
-    ),
-    Picture(
-        "exploding",
-        "A gradient that explodes",
-        "The same with recurrent weights that stretch.",
-        lambda: labelled(2.0),
-    ),
-    Picture(
-        "truncated",
-        "Truncated and clipped",
-        "The state was detached before t = 3: its value goes on, its gradient stops. Below, what "
-        "clipping did.",
-        truncated,
-    ),
-    Picture(
-        "seq2seq",
-        "Encoder and decoder",
-        "The decoder starts from the encoder's last state, so it gets a time axis of its own.",
-        lambda: translator(attention=False),
-    ),
-    Picture(
-        "attention",
-        "Attention",
-        "Every step of the decoder reads the whole memory.",
-        lambda: translator(attention=True),
-    ),
-    Picture(
-        "ops",
-        "Every operation",
-        '`level="op"`: every recorded node and edge, in its place and time.',
-        lambda: language(3, kind="RNN", layers=1, level="op"),
-    ),
-    Picture(
-        "dark",
-        "For dark pages",
-        '`theme="dark"`.',
-        lambda: language(4, layers=1, level="cell", theme="dark"),
-    ),
-]
+PICTURES = {
+    "Through time": [
+        Picture(
+            "unrolled",
+            "Unrolled",
+            "One column per time step, one row per layer. `h` and `c` run from left to right, the "
+            "weights are drawn once. Colour and figures are the norms of the gradients: the lower "
+            "layer gets less, and less the later.",
+            lambda: language(5),
+        ),
+        Picture(
+            "cells",
+            "Cells",
+            'The same graph gate by gate: `level="cell"`. The cell state is one straight road on '
+            "top that only a product and a sum touch, which is why its gradient survives.",
+            lambda: language(5, level="cell"),
+        ),
+        Picture(
+            "gru",
+            "The cell of a GRU",
+            "The update gate z blends the old state, on the road, with the new n; the reset gate r "
+            "decides how much of it n sees. With `reset_after=False` r acts on h itself, before "
+            "its product.",
+            lambda: language(3, "GRU", 1, level="cell"),
+        ),
+        Picture(
+            "lstm-norm-projected",
+            "Options within the cell",
+            "An LSTM with `layer_norm=True` and `proj_size`: normalised sums and cell, and a last "
+            "product that makes h shorter than c.",
+            lambda: language(3, layers=1, made={"layer_norm": True, "proj_size": 32}, level="cell"),
+        ),
+        Picture(
+            "elided",
+            "Elided",
+            "A hundred time steps: the first two, a bar that counts and measures what it hides, "
+            "the last. The drawing has the same size for ten thousand.",
+            lambda: language(100, view="elided"),
+        ),
+        Picture(
+            "rolled",
+            "Rolled",
+            "One copy for every t, each state through a delay of one step, z⁻¹, from the same "
+            "recording.",
+            lambda: language(100, view="rolled"),
+        ),
+        Picture(
+            "rolled-cells",
+            "Rolled, with gates",
+            "Views and levels go together as you like.",
+            lambda: language(5, layers=1, view="rolled", level="cell"),
+        ),
+    ],
+    "Gradients": [
+        Picture(
+            "both",
+            "There and back",
+            '`direction="both"`: the gradients beside the values. What every time step adds to '
+            "the gradient of the shared weights flows into their box, with its norm.",
+            lambda: language(4, direction="both"),
+        ),
+        Picture(
+            "vanishing",
+            "A gradient that vanishes",
+            "Many to one: a label after nine steps, an RNN whose recurrent weights shrink. The "
+            "scale is logarithmic, so equal steps of colour are equal factors.",
+            lambda: labelled(0.5),
+        ),
+        Picture(
+            "exploding",
+            "A gradient that explodes",
+            "The same with recurrent weights that stretch.",
+            lambda: labelled(2.0),
+        ),
+        Picture(
+            "truncated",
+            "Truncated and clipped",
+            "The state was detached before t = 3: its value goes on, its gradient stops at the "
+            "scissors. Below, the norm before and after clipping.",
+            truncated,
+        ),
+    ],
+    "Wirings": [
+        Picture(
+            "one-to-many",
+            "One to many",
+            "A vector, through an affine map, makes the state that the first step starts from.",
+            described,
+        ),
+        Picture(
+            "bidirectional",
+            "Both directions",
+            "The second layer of states runs from the last step to the first; both meet in the "
+            "readout.",
+            lambda: language(4, layers=1, made={"bidirectional": True}),
+        ),
+        Picture(
+            "seq2seq",
+            "Encoder and decoder",
+            "The decoder starts from the encoder's last state, so it gets a time axis of its own.",
+            translator,
+        ),
+        Picture(
+            "bridge",
+            "An encoder that reads both ways",
+            "Each direction's last state goes into a bridge, which makes the decoder's first.",
+            lambda: translator(both=True),
+        ),
+    ],
+    "Attention": [
+        Picture(
+            "attention",
+            "Attention",
+            "A model that spells words backwards, on *graph*. Lines show which step of the memory "
+            "each step of the decoder looks at: their opacity is the recorded weight. The last "
+            "letter comes first.",
+            lambda: attended("graph"),
+        ),
+        Picture(
+            "alignment",
+            "The same as a matrix",
+            "`viz.draw_alignment`: a row for each letter written, a column for each letter read. "
+            "What was learnt is the antidiagonal.",
+            lambda: alignment("graph"),
+        ),
+        Picture(
+            "self-attention",
+            "Of a sequence to itself",
+            "Four heads, of which the mean is drawn. A causal mask leaves no line from a later "
+            "step.",
+            lambda: viz.draw_model(SelfAttention(), tokens(4)),
+        ),
+    ],
+    "Detail": [
+        Picture(
+            "labels",
+            "Weights as labels",
+            '`weights="labels"`: a pale name at every use instead of one box and its lines.',
+            lambda: language(4, weights="labels"),
+        ),
+        Picture(
+            "ops",
+            "Every operation",
+            '`level="op"`: every recorded node and edge, in its place and time.',
+            lambda: language(3, kind="RNN", layers=1, level="op"),
+        ),
+        Picture(
+            "dark",
+            "For dark pages",
+            '`theme="dark"`.',
+            lambda: language(4, layers=1, level="cell", theme="dark"),
+        ),
+    ],
+}
 
 
 def comparison() -> str:
@@ -260,12 +365,13 @@ What torchviz has that is not here: it draws any PyTorch model.
 
 def main() -> None:
     sections = []
-    for picture in PICTURES:
-        picture.draw().save(HERE / f"{picture.name}.svg")
-        sections.append(
-            f"## {picture.title}\n\n{picture.text}\n\n![{picture.title}]({picture.name}.svg)\n"
-        )
-        print(f"{picture.name}.svg")
+    for chapter, pictures in PICTURES.items():
+        sections.append(f"## {chapter}\n")
+        for picture in pictures:
+            picture.draw().save(HERE / f"{picture.name}.svg")
+            shown = f"![{picture.title}]({picture.name}.svg)"
+            sections.append(f"### {picture.title}\n\n{picture.text}\n\n{shown}\n")
+            print(f"{picture.name}.svg")
     language(30, view="elided", level="cell").save(HERE / "interactive.html")
     print("interactive.html")
     sections.append(

@@ -218,3 +218,19 @@ def test_composed_gives_the_same_step_by_step(problem):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10)
     if whole.weights is not None:
         np.testing.assert_allclose(stepwise.weights.numpy(), whole.weights.numpy(), rtol=1e-10)
+
+
+def test_readouts_fit_a_projected_state():
+    """With proj_size, h is shorter than hidden_size, and the readouts read h."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((3, 2), int)
+
+    def layer(**options):
+        return nn.LSTM(5, 8, proj_size=3, rng=rng, **options)
+
+    tagger = nn.ManyToMany(layer(bidirectional=True), 4, rng=rng)
+    assert tagger(x)[0].shape == (3, 2, 4) and tagger.head.weight.shape == (6, 4)
+    assert nn.ManyToOne(layer(num_layers=2), 4, rng=rng)(x).shape == (2, 4)
+    decoder = nn.Decoder(layer(), None, nn.DotAttention(), 3, rng=rng)
+    memory = tgs.tensor(np.zeros((6, 2, 3), np.float32))
+    assert decoder(x, memory=memory).logits.shape == (3, 2, 5)

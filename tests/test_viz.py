@@ -204,3 +204,13 @@ def test_clipping_is_drawn_as_before_factor_after():
 )  # fmt: skip
 def test_norms_read_alike_in_a_row(value, text):
     assert number(value) == text
+
+
+def test_weights_drawn_as_labels_are_named_in_the_key():
+    model = Model("LSTM", 2)  # held: leaves know their names while it lives
+    loss, _ = composed_loss(model, 3)
+    text = viz.draw(loss, weights="labels").dot
+    assert 'label="W₁: rnn, layer 1 (weight_xh_l1, weight_hh_l1, bias_l1)"' in text
+    assert 'label="W₂: head (weight, bias)"' in text
+    assert text.count('label="W₂"') == 3
+    assert "W₀" not in viz.draw(loss).dot + viz.draw(loss, weights="hidden").dot

@@ -250,6 +250,13 @@ def test_matrix_has_every_weight_in_its_place(theme):
     assert drawing.svg().count("猫") >= 1
 
 
+def test_matrix_leaves_tiny_weights_blank_but_tells_them():
+    (cell,) = re.findall(
+        r'^"cell:0:1" .*$', viz.draw_alignment(np.array([[0.996, 0.004]])).dot, re.M
+    )
+    assert 'label=""' in cell and 'tooltip="0 to 1: 0.0040"' in cell
+
+
 def test_matrix_of_heads_padding_and_zeros():
     weights = np.stack([KNOWN, KNOWN[:, ::-1]], axis=1)  # (N, heads, T, S)
     weights[0, :, :, 2] = 0

@@ -101,7 +101,7 @@ class Decoder(Module):
                 hint="a decoder cannot read what it has not written yet",
             )
         made = made_like(recurrent, rng)
-        hidden = recurrent.hidden_size
+        hidden = recurrent.output_size
         self.recurrent = recurrent
         self.attention = attention
         self.combine: Join | None = None

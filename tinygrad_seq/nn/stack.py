@@ -97,7 +97,7 @@ class Recurrent(Module, Generic[State]):
         name = f"{owner}: recurrent_dropout"
         self.recurrent_dropout = probability(name, recurrent_dropout)
         for k, suffix in self._places():
-            size = self.directions * self._state_size("h") if k else input_size
+            size = self.output_size if k else input_size
             weights = gate_weights(rng, size, hidden_size, self.gates, forget_bias, dtype)
             for name, weight in zip(("weight_xh", "weight_hh", "bias"), weights, strict=True):
                 setattr(self, f"{name}_l{k}{suffix}", weight)
@@ -296,6 +296,11 @@ class Recurrent(Module, Generic[State]):
         if unbatched:
             given = tuple(np.expand_dims(part, 1) for part in given)
         return [[part[k] for k in range(count)] for part in given]
+
+    @property
+    def output_size(self) -> int:
+        """Length of the outputs at one step: those of h, of both directions if there are two."""
+        return self.directions * self._state_size("h")
 
     def _state_size(self, field: str) -> int:
         """Length of the rows of one part of the state."""

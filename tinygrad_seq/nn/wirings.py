@@ -59,7 +59,7 @@ class ManyToOne(Module):
         super().__init__()
         time_major("ManyToOne", recurrent)
         self.recurrent = recurrent
-        width = recurrent.directions * recurrent.hidden_size
+        width = recurrent.output_size
         self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
 
     def forward(self, x: TensorLike, state: Any = None, *, lengths: Any = None) -> Tensor:
@@ -106,7 +106,7 @@ class ManyToMany(Module):
         super().__init__()
         time_major("ManyToMany", recurrent)
         self.recurrent = recurrent
-        width = recurrent.directions * recurrent.hidden_size
+        width = recurrent.output_size
         self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
 
     def forward(

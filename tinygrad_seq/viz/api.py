@@ -170,8 +170,9 @@ def _picture(
         bundles = [item for item in graph.items.values() if item.kind == "weight"]
         margin = max((box_width(item, colors, both) for item in bundles), default=1.0)
     grid = Grid(graph, make, margin=margin, double=both)
-    Wiring(grid, colors, weights, both).connect()
-    add_legend(grid.picture, graph, colors, heat, both, clip)
+    wiring = Wiring(grid, colors, weights, both)
+    wiring.connect()
+    add_legend(grid.picture, graph, colors, heat, both, clip, wiring.weight_names)
     return grid.picture
 
 

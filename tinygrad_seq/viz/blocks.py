@@ -111,7 +111,7 @@ def _cell(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None) -> lis
     """A box for a whole cell; where it carries two states, a stripe for each on its road."""
     bar = item.place.step == BAR
     title = Line("⋯" if bar else cell_name(item), 12, bold=True)
-    if bar and not item.gradients.keys() & {"h", "c"}:
+    if bar and not item.roles & {"h"}:
         dots = Shape(item.id, 0, 0, 32, 32, [title], "circle", dashed=True, classes="bar")
         dots.tooltip = item_tooltip(item)
         return [dots]

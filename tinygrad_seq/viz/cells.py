@@ -29,6 +29,7 @@ class Slot(NamedTuple):
     text: str
     fill: str
     form: str = "box"
+    size: float = 12.0
 
 
 class Template(NamedTuple):
@@ -64,7 +65,7 @@ _LSTM = Template(
         "z": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill"),
         "f": _gate(-100, -14, "f"),
         "i": _gate(-60, -14, "i"),
-        "g": Slot(-13, -14, 48, 24, "g  tanh", "squash_fill"),
+        "g": Slot(-13, -14, 50, 24, "g  tanh", "squash_fill"),
         "o": _gate(32, -14, "o"),
         "f*c": _round(-100, _C, _TIMES),
         "i*g": _round(-37, 30, _TIMES),
@@ -190,12 +191,13 @@ def _named(slot: Slot, item: Item, part: str) -> Slot:
     if not all(name.startswith("norm") for name in inner):
         return slot._replace(text=", ".join([*inner, slot.text]))
     if part == "tanh_c":
-        return slot._replace(text="norm, tanh", width=68)
+        return slot._replace(text="norm, tanh", width=72)
     if part == "n":
-        return slot._replace(text="norm tanh", width=62)
+        return slot._replace(text="norm tanh", width=66)
     if part == "z" and inner == ["norm_h", "norm_x"] and slot.width > 150:
-        return slot._replace(text="norm W x + norm W h + b")
-    return slot._replace(text=f"norm {slot.text}", width=max(slot.width, 6.2 * len(slot.text) + 38))
+        return slot._replace(text="norm W x + norm W h + b", size=11)
+    text = f"norm {slot.text}"
+    return slot._replace(text=text, width=max(slot.width, 6.2 * len(text) + 10), size=11)
 
 
 def _note_norm(block: Block, item: Item, part: str, shape: Shape, theme: Theme) -> None:
@@ -203,7 +205,7 @@ def _note_norm(block: Block, item: Item, part: str, shape: Shape, theme: Theme) 
     span = item.gradients.get(part)
     if part not in {"h", "c"} or span is None:
         return
-    line = Line(span_text(span), 9, color=theme.faint)
+    line = Line(span_text(span), 10, color=theme.faint)
     away = 25.0 if part == "c" else -25.0
     note = Shape(f"{item.id}#", shape.x, shape.y + away, line.width, 12, [line], "text")
     note.tooltip, note.classes = f"|∂L/∂{part}| {line.text}", "norm"
@@ -219,7 +221,7 @@ def _shape(item: Item, slot: Slot, center: Point, theme: Theme, heat: HeatScale 
         slot.y - center[1],
         slot.width,
         slot.height,
-        [Line(text, 14 if state else 11)],
+        [Line(text, 15 if state else slot.size)],
         form=slot.form,
         fill=getattr(theme, slot.fill),
         tooltip=item_tooltip(item),

@@ -7,6 +7,7 @@ from typing import Protocol
 from tinygrad_seq.viz.ir import AttentionNote, Graph
 from tinygrad_seq.viz.picture import Line, Picture, Shape
 from tinygrad_seq.viz.style import HeatScale, Theme, number, opacity_top, see_through
+from tinygrad_seq.viz.weights import weight_lines
 
 __all__ = ["ClipLike", "add_legend"]
 
@@ -35,6 +36,7 @@ def add_legend(
     heat: HeatScale | None,
     both: bool,
     clip: ClipLike | None = None,
+    weight_names: dict[str, str] | None = None,
 ) -> None:
     """Add the key below everything else."""
     left, bottom, right, _ = picture.bounds()
@@ -44,6 +46,10 @@ def add_legend(
         key.add(_heat_bar(heat))
     if graph.attention is not None:
         key.add(_attention_bar(graph, graph.attention, theme))
+    for item, name in (weight_names or {}).items():
+        owner, *parameters, _ = weight_lines(graph.items[item], theme, False)
+        said = ", ".join(line.text.partition("  ")[0] for line in parameters)
+        key.add([_text(f"{name}: {owner.text} ({said})", theme.faint)])
     for text, color in _signs(graph, theme, both):
         key.add([_text(text, color)])
     if clip is not None:
@@ -92,7 +98,8 @@ class _Key:
 
 def _text(text: str, color: str = "", space: float = 0.0) -> Shape:
     line = Line(text, 10, color=color)
-    return Shape("", space, 0, line.width, 16, [line], "text", tooltip=text)
+    width = 0.9 * line.width  # sentences: less wide than names and figures
+    return Shape("", space, 0, width, 16, [line], "text", tooltip=text)
 
 
 def _bar(width: float, color: str, tooltip: str, space: float = 0.0) -> Shape:

@@ -50,7 +50,8 @@ def draw_alignment(
     Returns
     -------
     Drawing
-        Every cell says its weight in figures; 0 is left blank. The scale runs from 0 to 1.
+        Every cell says its weight in figures, or nothing for one below 0.005; its tooltip has four
+        decimals. The scale runs from 0 to 1.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def _paint(
         picture.shapes.append(name)
         for s, column in enumerate(columns):
             weight = float(table[t, s])
-            text = "" if weight == 0 else f"{weight:.2f}"
+            text = f"{weight:.2f}".replace("0.00", "")
             line = Line(text, 9, color=scale.text(weight))
             cell = Shape(f"cell:{t}:{s}", s * width, y, width, CELL, [line] if text else [])
             cell.form, cell.fill, cell.stroke = "square", scale.color(weight), colors.panel_line

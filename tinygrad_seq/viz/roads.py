@@ -69,7 +69,7 @@ class Roads(Wires):
         if abs(place[head] - place[tail]) != 1 or abs(start[1] - end[1]) >= 1:
             self._far_state(edge)
             return
-        label = Line(f"✂ {edge.kind}" if edge.cut else edge.kind, 12 if edge.cut else 11)
+        label = Line(f"✂ {edge.kind}" if edge.cut else edge.kind, 13 if edge.cut else 12)
         first, second = sorted([self._frame(head), self._frame(tail)])
         middle = (first[1] + second[0]) / 2
         color = self._color(edge.kind)
@@ -124,7 +124,7 @@ class Roads(Wires):
             lane = y + above * (height / 2 + 8)
             corners = [start, (out, start[1]), (out, lane), (back, lane), (back, end[1]), end]
         wire = self._wire(edge, corners, color=self._color(edge.kind), pen=2.0, dashed=edge.cut)
-        wire.label = Line(edge.kind, 11)
+        wire.label = Line(edge.kind, 12)
         wire.label_at = (out + 8, (start[1] + corners[2][1]) / 2)
 
     def _state_by_lanes(self, edge: Edge) -> None:
@@ -140,7 +140,7 @@ class Roads(Wires):
             color=self._color(edge.kind),
             pen=2.0,
             dashed=edge.cut,
-            label=Line(edge.kind, 11),
+            label=Line(edge.kind, 12),
             label_at=(lane + 7, (start[1] + end[1]) / 2),
         )
 
@@ -157,7 +157,7 @@ class Roads(Wires):
             text += f" = {item.note}"
         elif item.note == "zero":
             text += " = 0"
-        line = Line(text, 11, color=color)
+        line = Line(text, 12, color=color)
         width = line.width + 6
         x = side - way * ((44 if step == FOLDED else 24) + width / 2)
         name = self._start_name(item, edge.kind)
@@ -194,7 +194,7 @@ class Roads(Wires):
         self.picture.shapes.append(box)
         points, tip = route([start, (right, start[1]), (right, lane - above * 9.5)])
         first = Wire(edge.tail, delay, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
-        first.label, first.label_at = Line(edge.kind, 11), (right - way * 13, start[1] + above * 8)
+        first.label, first.label_at = Line(edge.kind, 12), (right - way * 13, start[1] + above * 8)
         points, tip = route([(right - way * 15, lane), (left, lane), (left, end[1]), end])
         second = Wire(delay, edge.head, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
         first.classes = second.classes = classes

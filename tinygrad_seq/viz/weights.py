@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tinygrad_seq.viz.columns import RowKey
     from tinygrad_seq.viz.grid import Grid
 
-__all__ = ["BESIDE", "box_width", "weight_boxes"]
+__all__ = ["box_width", "weight_boxes", "weight_lines"]
 
 BESIDE = 34.0  # from a box to the first frame of its axis
 ASIDE = 108.0  # the same where a carried-in state stands between
@@ -70,7 +70,7 @@ def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[tuple[Item, RowKe
         found.append((item, row, box))
         if all(grid.where[head][1] == BEGIN for head in heads):
             box.x, top = grid.anchor(heads[0], "up")
-            box.y = top + 24 + box.height / 2
+            box.y = max(top + 24, _highest_rail(grid, grid.segment[row]) + 14) + box.height / 2
             above.append(box)
     for axis in set(grid.segment.values()):
         on_axis = [
@@ -101,6 +101,11 @@ def _beside(grid: Grid, axis: int, box: Shape) -> list[float]:
         for shape in spanning
         if abs(shape.y - box.y) < (shape.height + box.height) / 2
     ]
+
+
+def _highest_rail(grid: Grid, axis: int) -> float:
+    """Height of the uppermost line of weights on a time axis."""
+    return max(grid.rail(row) for row in grid.weighted if grid.segment[row] == axis)
 
 
 def _stack(boxes: list[Shape]) -> None:

@@ -32,6 +32,8 @@ class Wires:
     def __init__(self, grid: Grid, theme: Theme, weights: str, both: bool) -> None:
         self.grid, self.theme, self.weights, self.both = grid, theme, weights, both
         self.graph, self.picture = grid.graph, grid.picture
+        self.weight_names: dict[str, str] = {}
+        """Short names of the weights that are drawn as labels, by item."""
         self._road_numbers: dict[str, int] = {}
         self._loops: dict[tuple[RowKey, str], list[Edge]] = {}
         self._on_road: set[tuple[str, str, tuple[RowKey, Step]]] = set()

@@ -184,10 +184,10 @@ class Wiring(Roads):
 
     def _weight_labels(self) -> None:
         """A pale name of the weights at every use."""
-        names: dict[str, str] = {}
         for edge in self.graph.edges.values():
             if edge.kind == WEIGHT and edge.head in self.grid.where:
-                name = names.setdefault(edge.tail, "W" + subscript(len(names)))
+                number_ = len(self.weight_names)
+                name = self.weight_names.setdefault(edge.tail, "W" + subscript(number_))
                 if self.grid.where[edge.head][1] is not None:
                     self._weight_label(edge, name)
 
