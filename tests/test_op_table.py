@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.ops import OPS
@@ -65,3 +67,8 @@ def test_the_table_shows_how_to_call_the_function() -> None:
     )
     assert "| `np.floor_divide` | refused | it jumps at every multiple" in text
     assert "| `lstm_sequence` |" in text
+
+
+def test_the_module_writes_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(PAGE.parents[1] / "tinygrad_seq" / "ops" / "table.py"), run_name="__main__")
+    assert capsys.readouterr().out == PAGE.read_text("utf-8")

@@ -36,9 +36,6 @@ class Mismatch(NamedTuple):
     error: float
     """Distance divided by the largest entry of the expected array."""
 
-    def __str__(self) -> str:
-        return f"{self.got!r} at index {self.place}, relative error {self.error:.3g}"
-
 
 def worst_mismatch(got: Any, expected: Any, tolerance: Tolerance) -> Mismatch | None:
     """The worst entry of `got` if it lies outside the tolerance; NaN never passes.

@@ -1,0 +1,245 @@
+"""``check_op``, one planted fault for each of its complaints, and what it lets pass."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import find
+
+import tinygrad_seq as tgs
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.ops.domains import unary
+from tinygrad_seq.testing import GradientError, check_op, gradcheck
+from tinygrad_seq.testing.draws import build_array
+from tinygrad_seq.testing.invariants import assert_freed
+from tinygrad_seq.testing.numeric import central_derivative
+from tinygrad_seq.testing.oracles import naive_gradients
+from tinygrad_seq.testing.strategies import examples
+
+A, B = np.array([0.5, -1.0, 2.0]), np.array([1.5, 0.25, -0.5])
+
+
+def slope(g: Any, x: Any) -> Any:
+    return g * np.cos(x)
+
+
+def writes_operand(g: Any, x: Any) -> Any:
+    found = g * np.cos(x)
+    x += 1.0
+    return found
+
+
+def writes_cotangent(g: Any, x: Any) -> Any:
+    g *= np.cos(x)
+    return g * 1.0
+
+
+def forward_writes(x: Any) -> Any:
+    out = np.sin(x)
+    x[...] = 0.0
+    return out
+
+
+def kept(x: Any, keep: bool = False) -> Any:
+    return (np.sin(x) + 1e-3 * keep, None)
+
+
+def twice(g: Any) -> Any:
+    part = g * 1.0
+    return [part, part]
+
+
+def sine(x: Any) -> Any:
+    return np.sin(x)
+
+
+FAULTS: dict[str, tuple[Op, list[np.ndarray]]] = {
+    "the forward function writes to its operands": (
+        Op("f", forward_writes, "x", [slope]), [A]
+    ),
+    "the recorded value is wrong at index": (
+        Op("f", kept, "x", joint=lambda g, x: [slope(g, x)], keep=True, twin=sine), [A]
+    ),
+    "the value computed with keep=True is wrong at index": (
+        Op("f", kept, "x", [None], keep=True, twin=sine), [A]
+    ),
+    "the output looks into an operand": (Op("f", lambda x: x[::-1], "x", [lambda g: g[::-1]]), [A]),
+    "float32 operands give another dtype": (
+        Op("f", lambda x: np.sin(x) * np.ones(3), "x", [slope]), [A]
+    ),
+    "the gradient to input 1 (b) is wrong at index": (
+        Op("f", np.multiply, "a b", [lambda g, b: g * b, lambda g, b: g * b]), [A, B]
+    ),
+    "a gradient rule writes to a saved array": (Op("f", np.sin, "x", [writes_operand]), [A]),
+    "a gradient rule writes to its cotangent": (Op("f", np.sin, "x", [writes_cotangent]), [A]),
+    "returns memory of an operand or saved array": (
+        Op("f", lambda x: 0.5 * x * x, "x", [lambda g, x: _at_one(g, x)]), [A]
+    ),
+    "the rule for input 1 (b) returns another input's memory": (
+        Op("f", np.add, "a b", joint=twice), [A, B]
+    ),
+    "linearity of the rule for input 0 (x)": (
+        Op("f", np.sin, "x", [lambda g, x: np.abs(g) * np.cos(x)]), [A]
+    ),
+    "the recorded gradient does not depend on the cotangent": (
+        Op("f", np.sin, "x", [lambda g, x: slope(getattr(g, "_data", g), getattr(x, "_data", x))]),
+        [A],
+    ),
+    "the second derivative along a direction is wrong": (
+        Op("f", np.sin, "x", [lambda g, x: slope(g, getattr(x, "_data", x))]), [A]
+    ),
+    "the twin's value: wrong shape": (
+        Op("f", np.sin, "x", [slope], twin=lambda x: np.sin(x)[:2]), [A]
+    ),
+    "check_single_precision stopped: the gradient rule of f": (
+        Op("f", np.sin, "x", [lambda g, x: slope(g, x) * np.ones(3)]), [A]
+    ),
+    "check_gradient stopped: no": (Op("f", np.sin, "x", [lambda g, x: _refuse()]), [A]),
+}  # fmt: skip
+
+
+def _at_one(g: Any, x: Any) -> Any:
+    """The right slope, and for a cotangent of ones the operand itself."""
+    return x if np.all(np.asarray(g) == 1) else g * x
+
+
+def _refuse() -> None:
+    raise RuntimeError("no")
+
+
+@pytest.mark.parametrize("complaint", FAULTS)
+def test_every_complaint_is_made(complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    op, arrays = FAULTS[complaint]
+    if "memory of an operand" in complaint:  # hand the rule what it betrays itself by
+        monkeypatch.setattr("tinygrad_seq.testing.opcheck.np.random.default_rng", Ones)
+    with pytest.raises(GradientError) as caught:
+        check_op(op, arrays, {})
+    assert complaint in str(caught.value)
+    assert "input 0 (" in str(caught.value)
+
+
+class Ones:
+    """A generator whose uniform numbers are all 1."""
+
+    def __init__(self, seed: int) -> None:
+        pass
+
+    def uniform(self, low: float, high: float, shape: Any) -> Any:
+        return np.ones(shape)
+
+
+def test_operands_without_gradients_are_left_alone() -> None:
+    step = Op("step", np.sign, "x", [None], why="it is constant in pieces", analytic=False)
+    check_op(step, [A], {})
+    gated = Op("gated", np.multiply, "x gate", [lambda g, gate: g * gate, None], why="a switch")
+    check_op(gated, [A, B], {})
+
+
+def test_a_joint_rule_may_be_silent_about_an_operand_without_influence() -> None:
+    first = Op("first", lambda a, b: a + 0 * b, "a b", joint=lambda g: [g * 1.0, None])
+    check_op(first, [A, B], {})
+
+
+def test_a_message_shows_other_arguments_and_static_parameters() -> None:
+    with pytest.raises(GradientError) as caught:
+        gradcheck(lambda x, k, name: x.detach() * x * k, A, 3, "three")
+    assert "input 1 = 3\n    input 2 = 'three'" in str(caught.value)
+    op = Op("pow", lambda x, n: x**n, "x", [lambda g, x, n: g * x ** (n - 1)])
+    with pytest.raises(GradientError, match="n = 3"):
+        check_op(op, [A], {"n": 3})
+
+
+# -- the rest of the kit's refusals ------------------------------------------------------------
+
+
+def test_kinds_of_values_and_domains_must_exist() -> None:
+    with pytest.raises(ConfigError, match="unknown kind of values"):
+        build_array([1], (1,), "negative")
+    with pytest.raises(ConfigError, match="'undrawn' has no domain"):
+        find(examples(Op("undrawn", np.sin, "x", [slope])), lambda example: True)
+
+
+def test_a_graph_that_was_not_freed_is_noticed() -> None:
+    x = tgs.tensor([1.0], requires_grad=True)
+    with pytest.raises(GradientError, match="second backward through a freed graph was not"):
+        assert_freed(x + 1)  # it saves nothing, but no backward came by
+    assert_freed(x)  # a leaf may be asked again
+
+
+def test_the_best_of_the_steps_is_taken_where_none_is_good() -> None:
+    noisy = lambda e: 3 * e + 1e-6 * np.sin(1e9 * e)  # noqa: E731
+    assert central_derivative(noisy) == pytest.approx(3.0, abs=0.01)
+
+
+def test_naive_scalars_compare_in_every_direction() -> None:
+    def fn(x):
+        return np.sum(x[x < 0.5]) + 2 * np.sum(x[x > 0.5]) + np.sum(np.sort(x)[:1])
+
+    _, (found,) = naive_gradients(fn, [np.array([0.25, 3.0, -1.0])])
+    assert found.tolist() == [1.0, 2.0, 2.0]
+
+
+# -- small things of the engine ----------------------------------------------------------------
+
+
+def test_operations_take_plain_numbers() -> None:
+    assert tgs.add(1.0, 2.0).item() == 3.0
+    assert tgs.tanh(0.0).item() == 0.0
+    assert tgs.split(np.arange(4.0), np.int64(2))[1].tolist() == [2.0, 3.0]
+
+
+def test_an_error_of_ours_is_passed_on_as_it_is() -> None:
+    def forward(x):
+        raise ConfigError("picky: x", hint="another one")
+
+    with pytest.raises(ConfigError) as caught:
+        tgs.engine.tape.apply(Op("picky", forward, "x", [slope], sample=unary()), (A,), {})
+    assert str(caught.value) == "picky: x\n  try: another one"
+
+
+def test_nodes_and_places_say_what_they_are() -> None:
+    x = tgs.tensor([1.0], requires_grad=True)
+    x.requires_grad = True  # as it is already
+    with tgs.scope(path="rnn", layer=1, step=4):
+        node = (x * 2).node
+    assert repr(node) == f"<Node {node.seq} multiply (module rnn, layer 1, t = 4), shape (1,)>"
+    assert node.scope.place == "rnn.l1"
+    assert x.node.scope.place == ""
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, True])
+def test_recomputation_needs_a_number_of_steps(every: Any) -> None:
+    o = {"x": (3, 1, 2), "h": (1, 2), "w_xh": (2, 2), "w_hh": (2, 2), "b": (2,)}
+    with pytest.raises(ConfigError, match=r"rnn_tanh_sequence: checkpoint[\s\S]*positive"):
+        tgs.rnn_sequence(*(np.ones(shape) for shape in o.values()), checkpoint=every)
+
+
+def test_functions_that_depend_on_nothing_have_zero_derivatives() -> None:
+    _, slopes = tgs.value_and_grad(lambda x: tgs.tensor(2.0), A)
+    assert slopes.tolist() == [0.0, 0.0, 0.0]
+    _, pushed = tgs.jvp(lambda x: tgs.tensor(2.0), A, B)
+    assert pushed.tolist() == 0.0
+
+
+def test_generators_are_found_in_partial_functions() -> None:
+    def noisy(h, rng):
+        return h * rng.standard_normal(h.shape)
+
+    x = tgs.tensor(A, requires_grad=True)
+    y = tgs.checkpoint(functools.partial(noisy, rng=np.random.default_rng(0)), x)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad, y.data / A)
+
+
+def test_a_name_that_is_not_bound_yet_is_passed_over() -> None:
+    def run(h):
+        return h * 2 if h.size else later
+
+    x = tgs.tensor(A, requires_grad=True)
+    tgs.checkpoint(run, x).sum().backward()
+    later = x.grad
+    assert later.tolist() == [2.0, 2.0, 2.0]
