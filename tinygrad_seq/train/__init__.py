@@ -7,7 +7,7 @@ from tinygrad_seq.train.loop import Monitor, Outcome, fit
 from tinygrad_seq.train.machine import Machine, machine
 from tinygrad_seq.train.metrics import Evaluation, MetricsTable, evaluate, evaluating
 from tinygrad_seq.train.options import PRESETS, CharOptions, learning_rate
-from tinygrad_seq.train.report import write_report
+from tinygrad_seq.train.report import draw_char_lm, write_report
 from tinygrad_seq.train.run import CharRun, HeldOut, load_char_lm
 from tinygrad_seq.train.sample import generate, sample
 from tinygrad_seq.train.tasks import Progress, Verdict, judge, learn, task_loss, task_model
@@ -39,6 +39,7 @@ __all__ = [
     "Verdict",
     "bptt",
     "compare_truncations",
+    "draw_char_lm",
     "evaluate",
     "evaluating",
     "first_run",

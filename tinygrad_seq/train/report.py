@@ -15,15 +15,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tinygrad_seq import ops, viz
 from tinygrad_seq.data import ngram_cross_entropy
 from tinygrad_seq.engine.mode import enable_grad
+from tinygrad_seq.train.char_lm import CharLM
 from tinygrad_seq.train.loop import METRICS, SAMPLES
 from tinygrad_seq.train.machine import machine
 from tinygrad_seq.train.metrics import MetricsTable, evaluating
 from tinygrad_seq.train.run import CharRun, HeldOut
 
-__all__ = ["REPORT_FILES", "write_report", "yardsticks"]
+__all__ = ["REPORT_FILES", "draw_char_lm", "write_report", "yardsticks"]
 
 REPORT_FILES = ("report.html", "cells.html", "loss.png", "unrolled.svg")
 
@@ -115,15 +118,38 @@ def draw_unrolled(run: CharRun, path: Path) -> None:
 
     Where no picture can be rendered, the DOT text is kept beside it (.gv).
     """
-    ids = run.held_out_ids[: _DRAWN_STEPS + 1]
-    targets = ids[1:, None]
+    draw_char_lm(run.model, run.held_out_ids[: _DRAWN_STEPS + 1]).save(path)
+
+
+def draw_char_lm(model: CharLM, ids: Any, *, gradients: bool = True, **options: Any) -> viz.Drawing:
+    """Draw what a character model records as it reads a text and predicts its next characters.
+
+    Parameters
+    ----------
+    model : CharLM
+        Run in evaluation mode; nothing about it changes.
+    ids : (T + 1,) integers
+        The text: all but the last character are read, all but the first predicted.
+    gradients : bool
+        Send the gradients of the loss through the graph too, for their norms.
+    **options
+        Of :func:`tinygrad_seq.viz.draw`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import train
+    >>> model = train.CharLM(5, hidden=4, layers=1, rng=np.random.default_rng(0))
+    >>> train.draw_char_lm(model, [0, 3, 1, 4], view="rolled").title
+    'rolled graph, module level, 3 time steps'
+    """
+    tokens = np.asarray(ids)[:, None]
 
     def loss(result: Any) -> Any:
-        return ops.cross_entropy(result[0], targets)
+        return ops.cross_entropy(result[0], tokens[1:])
 
-    with evaluating(run.model), enable_grad():
-        drawing = viz.draw_model(run.model, ids[:-1, None], loss=loss)
-    drawing.save(path)
+    with evaluating(model), enable_grad():
+        return viz.draw_model(model, tokens[:-1], loss=loss if gradients else None, **options)
 
 
 def write_cells(run: CharRun, path: Path) -> list[tuple[str, str, Any]]:

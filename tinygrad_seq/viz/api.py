@@ -38,6 +38,8 @@ __all__ = ["draw", "draw_model"]
 
 VIEWS = ("unrolled", "elided", "rolled")
 LEVELS = ("module", "cell", "op")
+DIRECTIONS = ("forward", "both")
+WEIGHTS = ("once", "labels", "hidden")
 MAX_ITEMS = 1500
 
 
@@ -121,9 +123,9 @@ def draw(
     """
     _check("view", view, VIEWS)
     _check("level", level, LEVELS)
-    _check("direction", direction, ("forward", "both"))
+    _check("direction", direction, DIRECTIONS)
     weights = weights or ("labels" if level == "op" else "once")
-    _check("weights", weights, ("once", "labels", "hidden"))
+    _check("weights", weights, WEIGHTS)
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
         raise ConfigError("draw: depth", expected="an integer >= 0, or None", got=repr(depth))
     if direction == "both" and (level != "module" or view == "rolled"):
@@ -151,7 +153,8 @@ def draw(
             hint="draw(view='elided') or draw(view='rolled'), or a coarser level",
         )
     picture = _picture(graph, colors, weights, direction == "both", clip)
-    picture.title = f"{view} graph, {level} level, {graph.length} time steps"
+    steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
+    picture.title = f"{view} graph, {level} level, {steps}"
     data = page_data(graph, colors)
     return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data)
 

@@ -12,7 +12,7 @@ from tinygrad_seq.viz.html import page
 from tinygrad_seq.viz.style import theme as named_theme
 from tinygrad_seq.viz.svg import polished
 
-__all__ = ["FORMATS", "Drawing", "render"]
+__all__ = ["FORMATS", "Drawing", "format_of", "render"]
 
 FORMATS = ("svg", "png", "pdf", "html", "gv")
 TIMEOUT = 60.0
@@ -98,18 +98,12 @@ class Drawing:
         Raises
         ------
         ConfigError
-            If the suffix is another one.
+            If the suffix is another one, or the file cannot be written.
         RenderError
             If it cannot be rendered; the DOT text is then saved beside it, as .gv.
         """
         target = Path(path)
-        kind = target.suffix.lower().removeprefix(".")
-        if kind not in FORMATS:
-            raise ConfigError(
-                f"Drawing.save: {target.name}",
-                expected="a name ending in " + ", ".join(f".{known}" for known in FORMATS),
-                got=target.suffix or "no suffix",
-            )
+        kind = format_of(target)
         try:
             if kind == "gv":
                 content = self.dot.encode("utf-8")
@@ -119,9 +113,9 @@ class Drawing:
                 content = self.png(dpi) if kind == "png" else self.pdf()
         except RenderError as error:
             kept = target.with_suffix(".gv")
-            kept.write_text(self.dot, encoding="utf-8")
+            _write(kept, self.dot.encode("utf-8"))
             raise RenderError(f"{error}\n  kept: the DOT text is in {kept}") from error
-        target.write_bytes(content)
+        _write(target, content)
         return target
 
     def _repr_svg_(self) -> str | None:
@@ -133,6 +127,29 @@ class Drawing:
 
     def __repr__(self) -> str:
         return f"<Drawing {self.title!r}, {len(self.dot):,} characters of DOT>"
+
+
+def format_of(path: Path) -> str:
+    """The format that a file name asks for."""
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise ConfigError(
+            f"Drawing.save: {path.name}",
+            expected="a name ending in " + ", ".join(f".{known}" for known in FORMATS),
+            got=path.suffix or "no suffix",
+        )
+    return kind
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"Drawing.save: {str(path)!r} cannot be written",
+            expected="a file in a folder that exists and may be written to",
+            got=error.strerror or str(error),
+        ) from error
 
 
 def render(dot: str, kind: str, timeout: float = TIMEOUT) -> bytes:

@@ -1,61 +1,20 @@
-"""The command line: ``python -m tinygrad_seq train | sample | cells``.
-
-Exit status: 0 done; 2 something is wrong with what was asked for (a message says what, nothing
-was changed); 128 + N stopped by signal N, so 130 for Ctrl-C, with a checkpoint to resume from.
-"""
+"""``train``: the options of a training run, what it says at its start and at its end."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import tinygrad_seq as tgs
-from tinygrad_seq import train, viz
-from tinygrad_seq.data import pydoc_topics, read_text, split_text
-from tinygrad_seq.errors import ConfigError, TinygradSeqError
+from tinygrad_seq import train
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.train.loop import SAMPLES
 from tinygrad_seq.train.options import RATES
 from tinygrad_seq.train.report import REPORT_FILES
 from tinygrad_seq.train.run import LAST
 
-__all__ = ["announce", "finish", "folder_of", "guarded", "main", "open_run", "train_parser"]
-
-Command = Callable[[argparse.Namespace], int]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tinygrad_seq",
-        description="Train a character model on a text, and let it write.",
-    )
-    parser.add_argument("--version", action="version", version=f"tinygrad_seq {tgs.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, add in COMMANDS.items():
-        add(commands, name)
-    options = parser.parse_args(arguments)
-    return guarded(options.command, options)
-
-
-def guarded(command: Command, options: argparse.Namespace) -> int:
-    """Run a command; a mistake of the user ends in a message and status 2, never a traceback."""
-    try:
-        return command(options)
-    except TinygradSeqError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        sys.stdout = None
-        return 141
-
-
-# -- train ----------------------------------------------------------------------------------------
+__all__ = ["add_train", "announce", "finish", "folder_of", "open_run", "train_parser"]
 
 
 def train_parser(description: str) -> argparse.ArgumentParser:
@@ -65,7 +24,8 @@ def train_parser(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(commands: Any, name: str) -> None:
+def add_train(commands: Any, name: str) -> None:
+    """Add the parser of ``train``."""
     help_text = "train a character model; results go to runs/NAME"
     parser = commands.add_parser(name, help=help_text, description=help_text)
     _train_options(parser)
@@ -265,114 +225,3 @@ def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
     print(f"\nresults in {folder}: {', '.join(made)}")
     print(f"let it write: python -m tinygrad_seq sample {folder}")
     return 0
-
-
-# -- sample ---------------------------------------------------------------------------------------
-
-
-def _add_sample(commands: Any, name: str) -> None:
-    help_text = "let a trained model write"
-    parser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
-    parser.add_argument("--length", type=int, default=500, help="characters (default: 500)")
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.8,
-        help="lower is safer, 0 always takes the likeliest (default: 0.8)",
-    )
-    parser.add_argument("--prime", default="", metavar="TEXT", help="text to continue")
-    parser.add_argument("--seed", type=int, help="for the same text again")
-    parser.set_defaults(command=_sample)
-
-
-def _sample(options: argparse.Namespace) -> int:
-    import numpy as np
-
-    if options.seed is not None and options.seed < 0:
-        raise ConfigError("option seed", expected="an integer of at least 0", got=options.seed)
-    model, vocabulary, _ = train.load_char_lm(options.run)
-    characters = train.generate(
-        model,
-        vocabulary,
-        options.length,
-        prime=options.prime,
-        temperature=options.temperature,
-        rng=np.random.default_rng(options.seed),
-    )
-    print(options.prime, end="")
-    for character in characters:
-        print(character, end="", flush=character == "\n")
-    print()
-    return 0
-
-
-# -- cells ----------------------------------------------------------------------------------------
-
-
-def _add_cells(commands: Any, name: str) -> None:
-    help_text = "colour a text by what each unit of a trained model does"
-    parser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
-    parser.add_argument(
-        "--text", metavar="FILE", help="UTF-8 file to read; default: what the run held out"
-    )
-    parser.add_argument(
-        "--length", type=int, default=2000, help="characters of it, from its start (default: 2000)"
-    )
-    parser.add_argument(
-        "--horizon",
-        type=int,
-        default=64,
-        metavar="K",
-        help="how far back to ask what a prediction depends on, 0 for not at all (default: 64)",
-    )
-    parser.add_argument(
-        "--target",
-        choices=("next", "likeliest"),
-        default="next",
-        help="whose prediction that is: of what came next, or of the likeliest (default: next)",
-    )
-    parser.add_argument("--out", metavar="FILE", help="default: cells.html beside the checkpoint")
-    parser.set_defaults(command=_cells)
-
-
-def _cells(options: argparse.Namespace) -> int:
-    given = Path(options.run)
-    out = Path(options.out or (given if given.is_dir() else given.parent) / "cells.html")
-    if not out.parent.is_dir():
-        raise ConfigError("--out", expected="a file in a folder that exists", got=str(out))
-    if options.length < 2:
-        raise ConfigError("--length", expected="at least 2", got=options.length)
-    model, vocabulary, trained = train.load_char_lm(given)
-    if options.text is not None:
-        text = read_text(options.text)
-    else:
-        source = pydoc_topics() if trained.text is None else read_text(trained.text)
-        text = split_text(source, trained.validation)[1]
-    title = (
-        f"{Path(options.text or trained.text or 'pydoc_data.topics').name}, read by {given.name}"
-    )
-    seen = viz.cell_text(
-        model,
-        text[: options.length],
-        vocabulary,
-        horizon=options.horizon,
-        target=options.target,
-        title=title,
-    )
-    size = seen.save(out).stat().st_size
-    for name in seen.properties:
-        for unit in seen.correlations(name, top=1):
-            print(f"{name:<22} {unit.r:+.2f}  {unit}")
-    print(f"{len(seen.ids):,} characters, {size / 1e6:.1f} MB: {out}")
-    return 0
-
-
-# Each command adds its own parser and sets `command`: a function of the parsed options that
-# returns the exit status.
-COMMANDS: dict[str, Callable[[Any, str], None]] = {
-    "train": _add_train,
-    "sample": _add_sample,
-    "cells": _add_cells,
-}
