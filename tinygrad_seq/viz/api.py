@@ -76,7 +76,8 @@ def draw(
     depth : int, optional
         Take apart only modules less than `depth` names deep: ``encoder.rnn`` is two names deep.
         Deeper ones are closed, at every level: all that was recorded in one at a time step is one
-        box. 0 closes the model itself, 1 its own modules; by default all are open.
+        box (one for each layer of its own). 0 closes the model itself, 1 its own modules; by
+        default all are open.
     direction : {"forward", "both"}
         Whether the way of the gradients is drawn too (module level, views with columns).
     trace : Trace, optional
