@@ -25,7 +25,9 @@ WRONG = {
     "linear: the last axis": lambda: tgs.linear(X, np.ones((2, 5)), np.ones(5)),
     "linear: ": lambda: tgs.linear(X, np.ones((3, 5)), np.ones(4)),
     "einsum: unsupported": lambda: tgs.einsum("...i->i", X),
-    "einsum: unsupported specification": lambda: tgs.einsum("ii->i", X),
+    "einsum: unsupported specification": lambda: tgs.einsum("..ij->..i", X),
+    "einsum: the operands do not fit": lambda: tgs.einsum("ii->i", X),
+    "einsum: the operands do": lambda: tgs.einsum("i...,i...->...", X, np.ones((2, 4))),
     "einsum: operands and terms": lambda: tgs.einsum("ij,jk->ik", X),
     "einsum: ": lambda: tgs.einsum("ij,jk->ik", X, X),
     "sum: ": lambda: tgs.sum(X, axis=2),
@@ -172,6 +174,28 @@ def test_a_large_table_differentiates_through_take() -> None:
     expected = np.zeros((1000, 3))
     np.add.at(expected, ids, 2 * table.data[ids])
     np.testing.assert_allclose(table.grad, expected)
+
+
+EINSUMS = {
+    "...i,ij->...j": [(2, 4, 3), (3, 2)],
+    "...ij,...jk->...ik": [(2, 1, 2, 3), (3, 3, 2)],  # axes of size 1 broadcast
+    "...i,...i": [(2, 3), (4, 1, 3)],
+    "b...,b->...": [(2, 3, 4), (2,)],
+    "...,...": [(2, 3), ()],
+    "i...->...i": [(2, 3, 1)],
+    "...ii->...i": [(2, 3, 3)],
+    "ii": [(3, 3)],
+    "ii,i->": [(3, 3), (3,)],
+    "iji->j": [(2, 3, 2)],
+}
+
+
+@pytest.mark.parametrize("spec", EINSUMS)
+def test_einsum_with_ellipses_and_repeated_letters_is_numpys(spec: str) -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(shape) for shape in EINSUMS[spec]]
+    np.testing.assert_allclose(tgs.einsum(spec, *arrays).data, np.einsum(spec, *arrays))
+    gradcheck(lambda *xs: np.einsum(spec, *xs), *arrays, order=2)
 
 
 @pytest.mark.parametrize("spec", ["i,i", "ij,j", "ij,jk", "i,j"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import string
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +12,9 @@ import numpy as np
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.ops.domains import Draw
+from tinygrad_seq.ops.indexing import getitem
 from tinygrad_seq.ops.registry import record, register, shape_of
-from tinygrad_seq.ops.shape import expand_dims, squeeze
+from tinygrad_seq.ops.shape import expand_dims, reshape, squeeze
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -192,13 +195,80 @@ def linear(x: TensorLike, weight: TensorLike, bias: TensorLike | None = None) ->
     return record(LINEAR, (x, weight, bias), {})
 
 
+def _once(terms: Sequence[str]) -> str:
+    """The letters that occur once in all terms, in alphabetical order."""
+    letters = sorted("".join(terms))
+    return "".join(letter for letter in letters if letters.count(letter) == 1)
+
+
+def _without_ellipses(
+    spec: str, terms: list[str], operands: list[Any], out: str | None
+) -> tuple[list[str], list[Any], str]:
+    """Letters of their own for the axes behind ``...``; those of size 1 broadcast, and go."""
+    plain = [term.replace("...", "", 1) for term in terms]
+    counts = [len(shape_of(x)) - len(term) for x, term in zip(operands, plain, strict=True)]
+    _check_ellipses(spec, terms, operands, counts, out)
+    unused = [letter for letter in string.ascii_letters if letter not in spec]
+    letters = unused[: max(counts)]
+    behind = []  # for each operand: letter, axis and size of what its ellipsis stands for
+    for x, term, count in zip(operands, terms, counts, strict=True):
+        start = term.find("...")
+        own = letters[len(letters) - count :]
+        axes = range(start, start + count)
+        behind.append([(c, a, shape_of(x)[a]) for c, a in zip(own, axes, strict=True)])
+    wide = {letter for part in behind for letter, _, size in part if size != 1}
+    for i, part in enumerate(behind):
+        gone = tuple(axis for letter, axis, size in part if size == 1 and letter in wide)
+        operands[i] = squeeze(operands[i], gone) if gone else operands[i]
+        kept = "".join(letter for letter, axis, _ in part if axis not in gone)
+        terms[i] = terms[i].replace("...", kept)
+    dots = "".join(letters)
+    return terms, operands, dots + _once(plain) if out is None else out.replace("...", dots)
+
+
+def _check_ellipses(
+    spec: str, terms: list[str], operands: list[Any], counts: list[int], out: str | None
+) -> None:
+    parts = [*terms, "..." if out is None else out]
+    stray = any("." in part.replace("...", "", 1) for part in parts)
+    misfit = any(
+        count < 0 or (count > 0 and "..." not in term)
+        for term, count in zip(terms, counts, strict=True)
+    )
+    if stray or misfit or "..." not in parts[-1]:
+        raise ShapeError(
+            f"einsum: unsupported specification {spec!r}",
+            expected="one letter per axis but for those behind one ... in a term, and ... in the "
+            "output too",
+            got=" and ".join(str(shape_of(each)) for each in operands),
+        )
+
+
+def _diagonal(spec: str, term: str, x: Any) -> tuple[str, Any]:
+    """A term with each letter once, and the operand's entries where equal letters meet."""
+    shape = shape_of(x)
+    positions = np.arange(math.prod(shape)).reshape(shape)
+    single = "".join(dict.fromkeys(term))
+    try:
+        places = np.einsum(f"{term}->{single}", positions)
+    except ValueError:
+        raise ShapeError(
+            f"einsum: the operands do not fit the letters of {spec!r}",
+            expected="one size for each letter",
+            got=f"{term} for shape {shape}",
+        ) from None
+    return single, getitem(reshape(x, (-1,)), places)
+
+
 def einsum(spec: str, *operands: TensorLike) -> Tensor:
-    """Einstein summation with an explicit output and letters for every axis.
+    """Einstein summation, as ``numpy.einsum`` writes it: letters, ellipses, repeated letters.
+
+    Without an arrow the output has the letters that occur once, in alphabetical order.
 
     Raises
     ------
     ShapeError
-        For an ellipsis, or a letter repeated within one operand (take the diagonal first).
+        If operands do not fit their letters.
 
     Examples
     --------
@@ -206,23 +276,26 @@ def einsum(spec: str, *operands: TensorLike) -> Tensor:
     >>> q, k = tgs.tensor(np.ones((5, 2, 8))), tgs.tensor(np.ones((7, 2, 8)))
     >>> tgs.einsum("tnh,snh->nts", q, k).shape
     (2, 5, 7)
+    >>> tgs.einsum("...h,gh->...g", q, np.ones((4, 8))).shape
+    (5, 2, 4)
     """
     spec = spec.replace(" ", "")
-    if "->" not in spec:
-        letters = "".join(sorted(spec.replace(",", "")))
-        spec += "->" + "".join(c for c in letters if letters.count(c) == 1)
-    terms = spec.split("->")[0].split(",")
-    repeated = [term for term in terms if len(set(term)) != len(term)]
-    if "." in spec or repeated:
-        raise ShapeError(
-            "einsum: unsupported specification",
-            expected="one letter per axis, each at most once per operand, no ellipsis",
-            got=spec,
-        )
+    left, arrow, out = spec.partition("->")
+    terms = left.split(",")
     if len(terms) != len(operands):
         raise ShapeError(
             "einsum: operands and terms", expected=f"{len(terms)} operands", got=len(operands)
         )
+    given: list[Any] = list(operands)
+    if "." in spec:
+        terms, given, out = _without_ellipses(spec, terms, given, out if arrow else None)
+    elif not arrow:
+        out = _once(terms)
+    for i, term in enumerate(terms):
+        if len(set(term)) != len(term):
+            terms[i], given[i] = _diagonal(spec, term, given[i])
+    spec = ",".join(terms) + "->" + out
+    operands = tuple(given)
     sizes: dict[str, int] = {}
     for term, operand in zip(terms, operands, strict=True):
         shape = shape_of(operand)
