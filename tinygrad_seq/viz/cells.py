@@ -197,7 +197,7 @@ def _named(slot: Slot, item: Item, part: str) -> Slot:
     if part == "z" and inner == ["norm_h", "norm_x"] and slot.width > 150:
         return slot._replace(text="norm W x + norm W h + b", size=11)
     text = f"norm {slot.text}"
-    return slot._replace(text=text, width=max(slot.width, 6.2 * len(text) + 10), size=11)
+    return slot._replace(text=text, width=max(slot.width, 5.6 * len(text) + 10), size=10)
 
 
 def _note_norm(block: Block, item: Item, part: str, shape: Shape, theme: Theme) -> None:
