@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     text, held_out = map(text_of, data.split_text(data.pydoc_topics(), 0.2))
     rng = np.random.default_rng(0)
-    starts = rng.integers(0, len(held_out.letters) - WINDOW, 200 if options.fast else 2000)
+    starts = rng.integers(0, len(held_out.letters) - WINDOW, 100 if options.fast else 2000)
     letters, ends = held_out.windows(starts)
     found, scores = {}, {}
     for name, both in (("left to right", False), ("both directions", True)):

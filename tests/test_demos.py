@@ -109,8 +109,8 @@ def percents(printed, label):
 def test_one_to_many(tmp_path, capsys, monkeypatch):
     printed = run("one_to_many", tmp_path, capsys, monkeypatch)
     sentences, words = percents(printed, "new images")
-    assert sentences > 10  # one in 128 by chance
-    assert words > 80
+    assert sentences > 5  # one in 128 by chance
+    assert words > 75
 
 
 def test_many_to_one(tmp_path, capsys, monkeypatch):
@@ -126,10 +126,11 @@ def test_many_to_many(tmp_path, capsys, monkeypatch):
 
 def test_seq2seq_attention(tmp_path, capsys, monkeypatch):
     printed = run("seq2seq_attention", tmp_path, capsys, monkeypatch)
-    assert percents(printed, "with attention")[0] > 90  # of dates never seen, whole and right
+    assert percents(printed, "with attention")[0] > 80  # of dates never seen, whole and right
     assert percents(printed, "without")[0] < 10
     rows = [line.split() for line in printed.splitlines() if "=  " in line]
     assert len(rows) == 6
+    assert "<svg" in (tmp_path / "pictures" / "seq2seq_attention-one.svg").read_text("utf-8")
     assert sum(greedy == beam for _, greedy, beam, *_ in rows) >= 5
 
 
