@@ -12,6 +12,7 @@ from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import shape_of
+from tinygrad_seq.ops.steps import time_axis
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["Dropout", "Embedding", "Linear", "floating", "positive_size", "probability"]
@@ -49,8 +50,12 @@ def runs_stepwise(x: Any) -> bool:
 
     Every step is then a node of its own, unless a loop outside says already what step it is.
     """
-    mode, shape = current_mode.get(), shape_of(x)
-    return mode.composed and mode.scope.step is None and len(shape) == 3 and shape[0] > 0
+    return _is_sequence(x) and shape_of(x)[0] > 0 and time_axis(x) != 1
+
+
+def _is_sequence(x: Any) -> bool:
+    mode = current_mode.get()
+    return mode.composed and mode.scope.step is None and len(shape_of(x)) == 3
 
 
 class Linear(Module):
@@ -99,14 +104,17 @@ class Linear(Module):
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
 
     def forward(self, x: TensorLike) -> Tensor:
-        """Map the last axis; a sequence (T, N, I) is mapped step by step under ``composed()``."""
-        if not runs_stepwise(x):
+        """Map the last axis; under ``composed()`` time steps one by one, where time is known."""
+        axis = time_axis(x) if _is_sequence(x) else None
+        if axis is None:
             return ops.linear(x, self.weight, self.bias)
+        assert isinstance(x, Tensor)  # constants have no recorded time
         steps = []
-        for t, x_t in enumerate(x if isinstance(x, Tensor) else Tensor(x)):
+        for t in range(x.shape[axis]):
             with scope(step=t):
+                x_t = x[t] if axis == 0 else x[:, t]
                 steps.append(ops.linear(x_t, self.weight, self.bias).tag("logits"))
-        return ops.stack(steps)
+        return ops.stack(steps, axis)
 
     def extra_repr(self) -> str:
         """Sizes."""

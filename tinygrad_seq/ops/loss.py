@@ -16,6 +16,7 @@ from tinygrad_seq.ops.indexing import check_indices, take_along_axis
 from tinygrad_seq.ops.nonlinear import log_softmax
 from tinygrad_seq.ops.registry import record, register, shape_of
 from tinygrad_seq.ops.shape import reshape, squeeze, stack
+from tinygrad_seq.ops.steps import time_axis
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -63,18 +64,20 @@ def _cross_entropy_rule(g: Any, residuals: Any, reduction: str) -> tuple[Any]:
 def _cross_entropy_twin(
     logits: Tensor, targets: Array, ignore_index: int, reduction: str
 ) -> Tensor:
-    """From single operations; sequences (T, N, V) step by step, so that each L_t is a node."""
+    """From single operations; sequences step by step, so that each L_t is a node."""
+    axis = time_axis(logits)
     weights = _weights(targets, ignore_index, reduction, logits.dtype)
     ignored = targets == ignore_index
     if ignored.any():
         logits = where(ignored[..., None], 0.0, logits)
     picks = np.where(ignored, 0, targets)
-    if targets.ndim != 2 or reduction == "none" or not len(targets):
+    if targets.ndim != 2 or axis is None or reduction == "none" or not targets.shape[axis]:
         return _weighted_nll(logits, picks, weights, reduction)
     steps = []
-    for t in range(len(targets)):
+    for t in range(targets.shape[axis]):
+        at = t if axis == 0 else (slice(None), t)
         with scope(step=t):
-            steps.append(_weighted_nll(logits[t], picks[t], weights[t], reduction))
+            steps.append(_weighted_nll(logits[at], picks[at], weights[at], reduction))
             steps[-1].tag("loss")
     return reduce.sum(stack(steps))
 

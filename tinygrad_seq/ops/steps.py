@@ -19,10 +19,10 @@ from tinygrad_seq.ops.nonlinear import relu, sigmoid, tanh
 from tinygrad_seq.ops.shape import split, stack
 
 if TYPE_CHECKING:
-    from tinygrad_seq.engine.node import Array
+    from tinygrad_seq.engine.node import Array, Node
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["gru_step", "inputs_of", "lstm_step", "preactivation", "rnn_step", "unroll"]
+__all__ = ["gru_step", "inputs_of", "lstm_step", "preactivation", "rnn_step", "time_axis", "unroll"]
 
 GATES = 4
 
@@ -203,3 +203,48 @@ def _fresh(
         return None
     fresh: Array = reset[start] if lengths is None else reset[start] & (start < lengths)
     return fresh[:, None] if fresh.any() else None
+
+
+_HOPS = 64  # whole-sequence operations between a stack over time and what is asked about
+
+
+def time_axis(x: Any) -> int | None:
+    """Along which of its first two axes time runs: 0 for (T, N, ...), 1 for (N, T, ...).
+
+    The recorded graph tells: `x` comes from a stack of time steps, maybe transposed, by operations
+    that keep these axes. None where nothing was recorded that would.
+    """
+    node: Node | None = getattr(x, "node", None)
+    first, second = 0, 1  # where the first two axes of x are among those of the node
+    for _ in range(_HOPS):
+        if node is None or node.op is None or len(node.shape) < 2:
+            return None
+        name, params = node.op.name, node.params
+        if name == "stack":
+            stepped = any(part is not None and part.scope.step is not None for part in node.parents)
+            axis = params["axis"] % len(node.shape)
+            return {first: 0, second: 1}.get(axis) if stepped else None
+        if name == "transpose":
+            first, second = params["axes"][first], params["axes"][second]
+            node = node.parents[0]
+        elif name == "getitem":
+            node = node.parents[0] if _only_slices(params["index"]) else None
+        else:
+            node = _like(node, first, second)
+    return None
+
+
+def _only_slices(index: Any) -> bool:
+    """Whether an index leaves every axis in its place."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(isinstance(part, slice) for part in parts)
+
+
+def _like(node: Node, first: int, second: int) -> Node | None:
+    """An operand that has as many axes as the result, and two of the same lengths."""
+    for parent in node.parents:
+        if parent is not None and parent.shape and isinstance(parent.shape[0], int):
+            same = len(parent.shape) == len(node.shape)
+            if same and all(parent.shape[a] == node.shape[a] for a in (first, second)):
+                return parent
+    return None

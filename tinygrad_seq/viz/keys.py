@@ -40,17 +40,30 @@ def item_id(key: Key) -> str:
 
 
 def pick(node: Node) -> tuple[Node, int] | None:
-    """The stack, and the place in it, that ``stack(parts)[t]`` picks; None for another node."""
+    """The stack, and the place in it, that a node only picks one part of; None for another node.
+
+    ``stack(parts)[t]`` picks part t, and so does ``stack(parts).swapaxes(0, 1)[:, t]``.
+    """
     if node.op is None or node.op.name != "getitem":
         return None
-    (stack,) = node.parents
     index = node.params["index"]
-    if isinstance(index, np.ndarray) and index.ndim == 0 and index.dtype.kind in "iu":
-        index = int(index)
-    whole = isinstance(index, int) and not isinstance(index, bool)
-    if stack is None or stack.op is None or stack.op.name != "stack" or not whole:
+    *before, last = index if isinstance(index, tuple) else (index,)
+    if isinstance(last, np.ndarray) and last.ndim == 0 and last.dtype.kind in "iu":
+        last = int(last)
+    whole = isinstance(last, int) and not isinstance(last, bool)
+    if not whole or not all(isinstance(part, slice) and part == slice(None) for part in before):
         return None
-    return (stack, index % len(stack.parents)) if stack.params["axis"] == 0 else None
+    (stack,), axis = node.parents, len(before)
+    while stack is not None and stack.op is not None and stack.op.name == "transpose":
+        axes = stack.params["axes"]
+        rest = [a for a in axes if a != axes[axis]]
+        if rest != sorted(rest):
+            return None  # not the part itself but its transpose
+        (stack,), axis = stack.parents, axes[axis]
+    if stack is None or stack.op is None or stack.op.name != "stack":
+        return None
+    there = stack.params["axis"] % len(stack.shape) == axis
+    return (stack, last % len(stack.parents)) if there else None
 
 
 def _piece(node: Node) -> Node | None:
