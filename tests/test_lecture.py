@@ -105,9 +105,10 @@ def test_pages_name_only_what_exists_and_show_a_figure(page):
     text = page.read_text("utf-8")
     assert not missing(text)
     if page.name != "README.md":
-        assert NAMED_TEST.search(text), "no claim is backed by a test"
+        shown = text.partition("\n## Where it is shown\n")[2]
+        assert NAMED_TEST.search(shown), "no claim is backed by a test"
+        assert not re.search(r"[^\[]`(tests|demos)/", text), "a test or demo without a link"
         assert "](figures/" in text
-        assert "\n## Where it is shown\n" in text
 
 
 def test_every_figure_is_drawn_by_the_script_and_shown():
