@@ -12,6 +12,7 @@ from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.passes import build
+from tinygrad_seq.viz.trace import Summary
 from tinygrad_seq.viz.walk import recorded_nodes
 
 KINDS = {
@@ -140,3 +141,41 @@ def test_cell_that_no_template_fits_is_drawn_node_by_node():
     drawing = viz.draw(recorded("gru", lengths=[3, 1]), level="cell")
     assert overlaps(drawing) == []
     assert '"[0]@0:n"' in drawing.dot and "n = " in drawing.dot  # t = 1 blends rows that ended
+
+
+def test_everything_along_a_state_is_followed_as_one():
+    """What a page highlights together: all of a layer's c from the start to the last step."""
+    layer = nn.LSTM(5, 4, num_layers=2, rng=np.random.default_rng(0))
+    with tgs.composed():
+        y, _ = layer(np.zeros((3, 2), int))
+    text = viz.draw(y.sum(), level="cell").dot
+    roads = []
+    for k in range(2):
+        parts = [f"[{k}]@{t}:{part}" for t in range(3) for part in ("f*c", "c·", "c")]
+        shapes = [re.search(rf'^ *"{re.escape(name)}" \[.*', text, re.M)[0] for name in parts]
+        wires = [
+            re.search(rf'^"{re.escape(a)}" -> "{re.escape(b)}" .*', text, re.M)[0]
+            for a, b in zip(parts, parts[1:])  # noqa: B905, RUF007
+        ]
+        found = [set(re.findall(r"road-\d+", line)) for line in (*shapes, *wires)]
+        common = set.intersection(*found)
+        assert len(common) == 1
+        roads.append(common)
+        beside = [
+            line
+            for line in text.splitlines()
+            if line.strip().startswith((f'"[{k}]@1:h" [', f'"[{k}]@1:z" ['))
+        ]
+        assert len(beside) == 2 and not common & set(re.findall(r"road-\d+", "".join(beside)))
+    assert roads[0] != roads[1]
+    boxes = viz.draw(y.sum(), trace=traced_norms(y)).dot
+    (stripe,) = re.findall(r'"\[0\]@1#c" \[.*', boxes)
+    assert len(set(re.findall(r"road-\d+", stripe))) == 1
+
+
+def traced_norms(y) -> viz.Trace:
+    """Made-up norms of every node."""
+    trace = viz.Trace()
+    for node in recorded_nodes([y.node]):
+        trace.gradients[node.seq] = Summary(1.0, 0.0, 1.0, 1)
+    return trace

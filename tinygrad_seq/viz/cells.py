@@ -244,7 +244,9 @@ def _out_of_glyph(glyph: Shape, shape: Shape, part: str, theme: Theme) -> Wire:
         corners = [outline(glyph, (0, -1)), (glyph.x, shape.y), outline(shape, (-1, 0))]
     points, tip = route(corners)
     color = theme.c if part == "c" else theme.h
-    return Wire(glyph.id, shape.id, points, tip, color, 2.2, classes=f"edge-{part}")
+    wire = Wire(glyph.id, shape.id, points, tip, color, 2.2, classes=f"edge-{part}")
+    wire.road, wire.tooltip = shape.id, f"{glyph.lines[0].text} gives {part}"
+    return wire
 
 
 def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: Theme) -> Wire:
@@ -270,17 +272,11 @@ def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: 
         start = outline(tail, (0, 1)) if tail.form == "box" else outline(tail, away)
         corners = [start, outline(head, (start[0] - head.x, start[1] - head.y))]
     points, tip = route(corners, arrow=0.6)
-    return Wire(
-        edge.tail,
-        head.id,
-        points,
-        tip,
-        color,
-        pen,
-        tooltip=edge_tooltip(edge),
-        classes=f"edge-{edge.kind}",
-        arrow=0.6,
-    )
+    wire = Wire(edge.tail, head.id, points, tip, color, pen, arrow=0.6)
+    wire.tooltip, wire.classes = edge_tooltip(edge), f"edge-{edge.kind}"
+    if start_part in {"f*c", "kept"}:
+        wire.road = edge.head
+    return wire
 
 
 def _set_anchors(block: Block, shapes: dict[str, Shape], template: Template) -> None:

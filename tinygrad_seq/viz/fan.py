@@ -21,6 +21,7 @@ def fan(grid: Grid, edge: Edge, theme: Theme) -> list[Wire]:
     top = opacity_top(grid.graph)
     low = grid.fan_floor(edge)
     axis = grid.segment[grid.where[edge.tail][0]]
+    number = list(grid.graph.items).index(edge.head)
     wires = []
     ranked = sorted(edge.alignment.items(), key=lambda pair: (pair[1].mean, str(pair[0])))
     for (query, step), weight in ranked:
@@ -38,7 +39,8 @@ def fan(grid: Grid, edge: Edge, theme: Theme) -> list[Wire]:
         color = see_through(theme.attention, weight.mean / top)
         wire = Wire(edge.tail, edge.head, points, None, color, PEN)
         wire.tooltip = _words(grid, edge, query, step, weight)
-        wire.classes = "edge-attention"
+        seen = number if query is None else f"{number}-{query}"
+        wire.classes = f"edge-attention road-q{seen}"  # all lines of one query
         wires.append(wire)
     return wires
 

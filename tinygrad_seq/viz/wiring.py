@@ -46,6 +46,12 @@ class Wiring(Roads):
             number_ = self._road_numbers.setdefault(road, len(self._road_numbers))
             for name in (edge.tail, edge.head, road_of(edge)):
                 on.setdefault(name, set()).add(f"road-{number_}")
+        for item in self.graph.items.values():  # the last states lead nowhere, but lie on it too
+            for kind in item.roles & {"h", "c"}:
+                road = f"{kind} of {item.place.path} {item.place.layer}"
+                if road in self._road_numbers and item.place.step is not None:
+                    for name in (item.id, f"{item.id}#{kind}"):
+                        on.setdefault(name, set()).add(f"road-{self._road_numbers[road]}")
         for shape in self.picture.shapes:
             names = on.get(shape.id.removesuffix("·").removesuffix("#"), set())
             shape.classes = " ".join([shape.classes, *sorted(names)]).strip()
