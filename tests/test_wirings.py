@@ -53,7 +53,7 @@ def total_of_rows(run, model, lengths):
 
 @FEWER
 @given(layers(), st.booleans())
-def test_many_to_one_is_each_row_alone_and_the_readout_of_its_last_states(drawn, bias):
+def test_many_to_one_is_each_row_alone(drawn, bias):
     layer, x, lengths, rng = drawn
     model = scattered(nn.ManyToOne(layer, 5, bias, rng=rng), rng)
     classes = rng.integers(0, 5, len(lengths))
@@ -81,7 +81,7 @@ def test_many_to_one_is_each_row_alone_and_the_readout_of_its_last_states(drawn,
 
 @FEWER
 @given(layers(), st.booleans())
-def test_many_to_many_is_each_row_alone_and_a_readout_at_every_step(drawn, bias):
+def test_many_to_many_is_each_row_alone(drawn, bias):
     layer, x, lengths, rng = drawn
     model = scattered(nn.ManyToMany(layer, 2, bias, rng=rng), rng)
     weights = rng.standard_normal((*x.shape[:2], 2))
@@ -125,7 +125,7 @@ def log_probability(model, vector, tokens):
 
 @FEWER
 @given(writers())
-def test_one_to_many_starts_from_the_vector_alone(drawn):
+def test_one_to_many_starts_from_the_vector(drawn):
     """Teacher forcing is the layer from tanh(v W + b), row by row; gradients reach the vector."""
     model, values, rng = drawn
     layer, ids = model.decoder.recurrent, rng.integers(0, 4, (3, 2))
