@@ -130,6 +130,16 @@ class Scalar:
         """The hyperbolic tangent."""
         return self._map(math.tanh(self.value), 1 - math.tanh(self.value) ** 2)
 
+    def hypot(self, other: Any) -> Scalar:
+        """The root of the sum of two squares."""
+        b = _scalar(other)
+        size = math.hypot(self.value, b.value)
+        return Scalar(size, (self, b), (self.value / size, b.value / size))
+
+    def conjugate(self) -> Scalar:
+        """Itself: it is real (the variance of NumPy asks)."""
+        return self
+
     def _map(self, value: float, slope: float) -> Scalar:
         return Scalar(value, (self,), (slope,))
 

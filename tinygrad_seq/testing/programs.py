@@ -38,6 +38,10 @@ def _rows_of(x: Any, y: Any) -> Any:
     return np.matmul(np.reshape(a[:size], (1, size)), np.reshape(np.tanh(b[:size]), (size, 1)))
 
 
+def _hypot(x: Any, y: Any) -> Any:
+    return np.hypot(x, 1 + y * y)
+
+
 ONE: dict[str, Callable[[Any], Any]] = {
     "np.tanh({})": np.tanh,
     "np.sin({})": np.sin,
@@ -65,6 +69,13 @@ ONE: dict[str, Callable[[Any], Any]] = {
     "softmax({})": lambda x: _softmax(_row(x)),
     "np.split({}, 1)[0]": lambda x: np.split(_row(x), 1)[0],
     "np.einsum('i->', ravel({}))": lambda x: np.einsum("i->", np.reshape(x, (-1,))),
+    "np.roll({}, 1)": lambda x: np.roll(x, 1),
+    "np.swapaxes({}, 0, -1)": lambda x: np.swapaxes(_row(x), 0, -1),
+    "np.tril({})": lambda x: np.tril(_row(x)),
+    "np.pad({}, 1)[..., :4]": lambda x: np.pad(_row(x), 1)[..., :4],
+    "np.prod(np.tanh({}), axis=-1)": lambda x: np.prod(np.tanh(_row(x)), axis=-1),
+    "np.cumprod(np.tanh({}), axis=-1)": lambda x: np.cumprod(np.tanh(_row(x)), axis=-1),
+    "np.var({}, axis=-1)": lambda x: np.var(np.tanh(_row(x)), axis=-1),
     "np.where(checkered, {}, 0.0)": lambda x: np.where(_checkered(x.shape), x, 0.0),
 }
 TWO: dict[str, Callable[[Any, Any], Any]] = {
@@ -73,6 +84,7 @@ TWO: dict[str, Callable[[Any, Any], Any]] = {
     "{} * np.tanh({})": lambda x, y: _fit(x, y)[0] * np.tanh(_fit(x, y)[1]),
     "{} / (1 + {1} * {1})": lambda x, y: _fit(x, y)[0] / (1 + _fit(x, y)[1] * _fit(x, y)[1]),
     "np.stack([sum({}), sum({})])": lambda x, y: np.stack([np.sum(x), np.sum(y)]),
+    "np.hypot({}, 1 + {1} * {1})": lambda x, y: _hypot(*_fit(x, y)),
     "np.concatenate([ravel({}), ravel({})])": lambda x, y: np.concatenate(
         [np.reshape(x, (-1,)), np.reshape(y, (-1,))]
     )[:9],
