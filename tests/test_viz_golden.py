@@ -1,4 +1,6 @@
-"""DOT goldens of every view: what changes in a drawing shows up as a diff in review.
+"""DOT goldens of every view and level, of cuts, heat, gradients and closed modules, per model.
+
+What changes in a drawing shows up as a diff in review.
 
 ``UPDATE_GOLDENS=1 pytest tests/test_viz_golden.py`` writes them anew.
 """
@@ -9,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -24,8 +27,25 @@ CASES = [
     for name in ("rnn", "rnn2", "lstm")
     for view in STEPS
     for level in ("module", "cell", "op")
-    if level != "op" or (name == "lstm" and view == "unrolled")
 ]
+
+
+class Clipped(NamedTuple):
+    """What a clipping might have reported."""
+
+    norm: float = 2.5
+    factor: float = 0.4
+
+
+EXTRAS: dict[str, dict[str, Any]] = {
+    "truncated": {"steps": 2, "windows": 2},
+    "heat": {"traced": True, "clip": Clipped()},
+    "cell-heat": {"traced": True, "level": "cell"},
+    "elided-heat": {"traced": True, "steps": 8, "view": "elided"},
+    "both": {"traced": True, "direction": "both", "windows": 2},
+    "labels": {"weights": "labels", "theme": "dark"},
+    "closed": {"depth": 0},
+}
 
 
 def check(name: str, text: str) -> None:
@@ -57,6 +77,18 @@ def made_up_trace(loss) -> viz.Trace:
     return trace
 
 
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("name", ["rnn", "rnn2", "lstm"])
+def test_what_is_drawn_beside_the_graph_is_the_golden_one(name, extra):
+    options = dict(EXTRAS[extra])
+    steps, traced = options.pop("steps", 3), options.pop("traced", False)
+    model, state = Model(*MODELS[name]), None
+    for _ in range(options.pop("windows", 1)):
+        loss, state = composed_loss(model, steps, None if state is None else state.detach())
+    trace = made_up_trace(loss) if traced else None
+    check(f"{name}-{extra}", viz.draw(loss, trace=trace, **options).dot)
+
+
 def test_gradients_beside_the_forward_pass_are_the_golden_ones():
     model = Model("LSTM", 2)
     loss, state = composed_loss(model, 3)
@@ -73,6 +105,8 @@ def test_drawing_is_the_same_in_every_process():
         "loss, _ = composed_loss(model, 6)\n"
         "text = ''.join(viz.draw(loss, view=v, level=l).dot"
         " for v in ('unrolled', 'elided', 'rolled') for l in ('module', 'cell', 'op'))\n"
+        "x = tokens(6)\n"
+        "text += viz.draw_model(model, x, loss=lambda out: tgs.cross_entropy(out[0], x)).dot\n"
         "print(hashlib.sha256(text.encode()).hexdigest())"
     )
     digests = set()
