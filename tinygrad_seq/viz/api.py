@@ -241,11 +241,10 @@ def _lumped(graph: Graph) -> bool:
 
 def _heat(graph: Graph, colors: Theme) -> HeatScale | None:
     """The colour scale of all gradient norms that are shown as colour."""
-    roles = ("h",) if graph.level == "module" else ("h", "c")
     spans = [
         item.gradients[role]
         for item in graph.items.values()
-        for role in roles
+        for role in ("h", "c")
         if role in item.gradients
     ]
     positive = [norm for span in spans for norm in (span.low, span.high) if norm > 0]
