@@ -1,10 +1,13 @@
-"""What the demos share: their options, the look of their pictures, and how they end."""
+"""What the demos share: options, a training loop, the look of their pictures, how they end."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tinygrad_seq import Tensor, nn, optim
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,6 +28,25 @@ def parser(doc: str, name: str, fast: str) -> argparse.ArgumentParser:
         help="the picture (default: %(default)s)",
     )
     return made
+
+
+def updates(
+    model: nn.Module, loss_of_batch: Callable[[], Tensor], count: int, lr: float
+) -> Iterator[tuple[int, float]]:
+    """Train a model, and yield (update, loss) after each update.
+
+    Adam with a rate that falls from `lr` to 0 along a cosine; gradients clipped at norm 1.
+    """
+    optimizer = optim.Adam(model.parameters(), lr=lr)
+    schedule = optim.CosineAnnealingLR(optimizer, count)
+    for update in range(1, count + 1):
+        loss = loss_of_batch()
+        optimizer.zero_grad()
+        loss.backward()
+        optim.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        yield update, loss.item()
 
 
 def figure(width: float, height: float) -> Figure:

@@ -19,7 +19,7 @@ import demokit
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, nn, optim
+from tinygrad_seq import data, nn
 
 LETTERS = 26
 WINDOW = 64
@@ -49,19 +49,13 @@ def text_of(source: str) -> Text:
 def train(model: nn.ManyToMany, text: Text, updates: int, lr: float) -> float:
     """The mean loss of the last tenth of the updates."""
     rng = np.random.default_rng(1)
-    optimizer = optim.Adam(model.parameters(), lr=lr)
-    schedule = optim.CosineAnnealingLR(optimizer, updates)
-    losses = []
-    for _ in range(updates):
+
+    def loss() -> tgs.Tensor:
         letters, ends = text.windows(rng.integers(0, len(text.letters) - WINDOW, 32))
         logits, _ = model(letters)
-        loss = tgs.cross_entropy(logits, ends)
-        optimizer.zero_grad()
-        loss.backward()
-        optim.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
+        return tgs.cross_entropy(logits, ends)
+
+    losses = [value for _, value in demokit.updates(model, loss, updates, lr)]
     return float(np.mean(losses[-max(1, updates // 10) :]))
 
 

@@ -20,7 +20,7 @@ import demokit
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, nn, optim
+from tinygrad_seq import data, nn
 
 CLASSES = ("forwards", "backwards", "scrambled")
 COLOURS = (demokit.BLUE, demokit.RED, demokit.ORANGE)
@@ -68,18 +68,14 @@ def tokens(texts: list[str]) -> Any:
 
 def train(model: nn.ManyToOne, lines: list[str], updates: int, rows: int, lr: float) -> None:
     rng = np.random.default_rng(1)
-    optimizer = optim.Adam(model.parameters(), lr=lr)
-    schedule = optim.CosineAnnealingLR(optimizer, updates)
-    for update in range(1, updates + 1):
+
+    def loss() -> tgs.Tensor:
         ids, lengths, classes = batch(lines, rows, rng)
-        loss = tgs.cross_entropy(model(ids, lengths=lengths), classes)
-        optimizer.zero_grad()
-        loss.backward()
-        optim.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        return tgs.cross_entropy(model(ids, lengths=lengths), classes)
+
+    for update, value in demokit.updates(model, loss, updates, lr):
         if update % (updates // 10) == 0:
-            print(f"update {update:5}  loss {loss.item():.3f} nats (ln 3 = 1.099 at the start)")
+            print(f"update {update:5}  loss {value:.3f} nats (ln 3 = 1.099 at the start)")
 
 
 def opinions(model: nn.ManyToOne, ids: Any) -> Any:

@@ -19,7 +19,7 @@ import demokit
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, optim
+from tinygrad_seq import nn
 
 SIDE = 16  # pixels
 SHAPES = ("circle", "square", "triangle", "cross")
@@ -99,18 +99,14 @@ class Describer(nn.Module):
 
 def train(model: Describer, updates: int, rows: int, lr: float) -> None:
     rng = np.random.default_rng(1)
-    optimizer = optim.Adam(model.parameters(), lr=lr)
-    schedule = optim.CosineAnnealingLR(optimizer, updates)
-    for update in range(1, updates + 1):
+
+    def loss() -> tgs.Tensor:
         images, sentences = scenes(rows, rng)  # never the same twice
-        loss = tgs.cross_entropy(model(images, sentences), sentences)
-        optimizer.zero_grad()
-        loss.backward()
-        optim.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+        return tgs.cross_entropy(model(images, sentences), sentences)
+
+    for update, value in demokit.updates(model, loss, updates, lr):
         if update % (updates // 5) == 0:
-            print(f"update {update:5}  loss {loss.item():.3f} nats per word")
+            print(f"update {update:5}  loss {value:.3f} nats per word")
 
 
 def draw(model: Describer, parts: list[Scenes], path: Path) -> None:

@@ -20,7 +20,7 @@ import demokit
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, nn, optim, viz
+from tinygrad_seq import data, nn, viz
 
 TASK = data.Dates()
 SYMBOLS = TASK.input_size
@@ -72,21 +72,19 @@ def right(model: nn.Seq2Seq, pairs: Pairs) -> tuple[float, float]:
 def train(model: nn.Seq2Seq, pairs: Pairs, test: Pairs, updates: int, rows: int, lr: float) -> Any:
     """Teacher forcing: each symbol is asked for after the *right* ones before it."""
     rng = np.random.default_rng(2)
-    optimizer = optim.Adam(model.parameters(), lr=lr)
-    schedule = optim.CosineAnnealingLR(optimizer, updates)
-    curve = []
-    for update in range(1, updates + 1):
+
+    def loss() -> tgs.Tensor:
         batch = pairs.rows(rng.integers(0, len(pairs.lengths), rows))
         logits = model(batch.sources, batch.given, lengths=batch.lengths).logits
-        loss = tgs.cross_entropy(logits, batch.targets)
-        optimizer.zero_grad()
-        loss.backward()
-        optim.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if update % (updates // 20) == 0:
-            curve.append((update, *right(model, test.rows(slice(100)))))
-    return np.array(curve)
+        return tgs.cross_entropy(logits, batch.targets)
+
+    return np.array(
+        [
+            (update, *right(model, test.rows(slice(100))))
+            for update, _ in demokit.updates(model, loss, updates, lr)
+            if update % (updates // 20) == 0
+        ]
+    )
 
 
 def one_of_each(pairs: Pairs) -> Pairs:
