@@ -228,3 +228,29 @@ def test_bad_options_are_explained():
     layer = nn.LSTM(3, 4, proj_size=2)
     with pytest.raises(ShapeError, match=r"\(1, 2, 2\) and \(1, 2, 4\)"):
         layer(np.zeros((5, 2), int), nn.LSTMState(*[tgs.tensor(np.zeros((1, 2, 4)))] * 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_of_length_0_returns_the_start_that_is_trained(kind):
+    rng = np.random.default_rng(0)
+    options = {"layer_norm": True, "trainable_state": True}
+    layer = build(rng, kind, options, num_layers=2, bidirectional=True)
+    y, state = layer(rng.standard_normal((3, 2, 3)), lengths=[0, 3])
+    assert not y.numpy()[:, 0].any()
+    starts = [getattr(layer, f"initial_{name}") for name in state._fields]
+    for part, start in zip(state, starts, strict=True):
+        np.testing.assert_array_equal(part.numpy()[:, 0], start.numpy())
+    found = tgs.grad(sum(part[:, 0].sum() for part in state), starts)
+    for gradient in found:
+        np.testing.assert_array_equal(gradient.numpy(), 1.0)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "lstm", "projected", "gru"])
+def test_the_stacked_weight_multiplies_state_over_input(kind):
+    rng = np.random.default_rng(0)
+    layer = build(rng, kind, {}, num_layers=2, bidirectional=True)
+    for k, reverse in itertools.product((0, 1), (False, True)):
+        w_xh, w_hh, _ = (w.numpy() for w in layer.layer_weights(k, reverse))
+        h, x = rng.standard_normal(len(w_hh)), rng.standard_normal(len(w_xh))
+        both = layer.stacked_weight(k, reverse) @ np.concatenate([h, x])
+        np.testing.assert_allclose(both, h @ w_hh + x @ w_xh, rtol=1e-12)
