@@ -134,3 +134,15 @@ def test_each_direction_of_a_classifier_is_read_where_it_ends():
         "recurrent[0]@2",
         "recurrent.reverse[0]@0",
     }
+
+
+def test_bars_of_axes_of_different_length_count_their_own_steps():
+    rng = np.random.default_rng(0)
+    decoder = nn.Decoder(nn.GRU(6, 4, rng=rng), rng=rng)
+    model = nn.Seq2Seq(nn.GRU(5, 4, rng=rng), decoder, rng=rng)
+    with tgs.composed():
+        out = model(ids(9), ids(6)).logits
+    text = viz.draw(out, view="elided").dot
+    assert "encoder: t = 2 … 7" in text and "decoder: t = 2 … 5" in text
+    said = re.findall(r"([\d,]+) steps, [\d,]+ nodes", text)
+    assert sorted(said) == ["4", "6"]

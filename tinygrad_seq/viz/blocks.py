@@ -117,8 +117,10 @@ def _cell(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None) -> lis
         return [dots]
     below = []
     if bar:
-        hidden = graph.length - sum(isinstance(step, int) for step in graph.steps)
-        below.append(Line(f"{hidden:,} steps, {item.count:,} nodes", 10))
+        assert item.first is not None and item.last is not None
+        hidden = item.last - item.first + 1
+        steps = "1 step" if hidden == 1 else f"{hidden:,} steps"
+        below.append(Line(f"{steps}, {item.count:,} nodes", 10))
     elif shape_text(item.shape):
         below.append(Line(shape_text(item.shape), 10))
     norms = {

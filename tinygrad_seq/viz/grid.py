@@ -265,7 +265,7 @@ class Grid:
                 continue
             name = f"t{step}" if number == 0 else f"axis{number}-t{step}"
             panel = Panel(name, left, self.floor, right, tops[number] + 14, "", step == BAR)
-            panel.label = self._step_label(step)
+            panel.label = self._step_label(step, number)
             named = self._axis_name(number) + panel.label
             if 6.6 * len(named) < right - left:
                 panel.label = named
@@ -301,16 +301,20 @@ class Grid:
         name = short if tops.count(short) == 1 else names[number]
         return f"{name}: " if name else ""
 
-    def _step_label(self, step: Step) -> str:
-        steps = self.graph.steps
+    def _step_label(self, step: Step, axis: int) -> str:
         if step == FOLDED:
             several = len(set(self.segment.values())) > 1
             return "every t" if several else f"every t of {self.graph.length}"
         if step == BAR:
-            place = steps.index(BAR)
-            before, after = steps[place - 1], steps[place + 1]
-            assert isinstance(before, int) and isinstance(after, int)
-            return f"t = {before + 1} … {after - 1}"
+            hidden = [
+                item
+                for (row, s), items in self.members.items()
+                for item in items
+                if s == BAR and self.segment[row] == axis
+            ]
+            first = min(item.first for item in hidden if item.first is not None)
+            last = max(item.last for item in hidden if item.last is not None)
+            return f"t = {first} … {last}" if first < last else f"t = {first}"
         return f"t = {step}"
 
     def _add_inputs(self) -> None:

@@ -128,6 +128,8 @@ class Item:
         or ``"bar"``.
     count : int
         Recorded nodes that it stands for.
+    first, last : int, optional
+        The time steps that a bar hides, from and to.
     inner : set of str
         Names of modules called within the cell, a normalisation for instance.
     values, gradients : dict
@@ -142,6 +144,8 @@ class Item:
     ops: dict[str, int] = field(default_factory=dict)
     roles: set[str] = field(default_factory=set)
     inner: set[str] = field(default_factory=set)
+    first: int | None = None
+    last: int | None = None
     shape: Any = None
     dtype: str = ""
     values: dict[str, Span] = field(default_factory=dict)
@@ -151,6 +155,11 @@ class Item:
     note: str = ""
     nested: bool = False
     """Whether nodes of modules inside that of its place are among them."""
+
+    def hide(self, step: int) -> None:
+        """Note a time step that this item, a bar, hides."""
+        self.first = step if self.first is None else min(self.first, step)
+        self.last = step if self.last is None else max(self.last, step)
 
 
 @dataclass(slots=True)

@@ -140,6 +140,8 @@ class _Folding:
         leads_out = is_root or any(head != name for head, _, _ in pending.edges)
         _count_node(item, node, leads_out, self.trace)
         item.nested = item.nested or self.keys.hides(node)
+        if item.place.step == BAR and node.scope.step is not None:
+            item.hide(node.scope.step)
         if node.op is not None and item.place.step is not None:
             inner = node.scope.path[len(key[0].path) :]
             if inner:
