@@ -138,9 +138,29 @@ def test_normalisation_within_a_cell_is_part_of_it():
 
 
 def test_cell_that_no_template_fits_is_drawn_node_by_node():
-    drawing = viz.draw(recorded("gru", lengths=[3, 1]), level="cell")
+    reset = np.zeros((3, 2), bool)
+    reset[2, 0] = True
+    drawing = viz.draw(recorded("gru-before", reset=reset), level="cell")
     assert overlaps(drawing) == []
-    assert '"[0]@0:n"' in drawing.dot and "n = " in drawing.dot  # t = 1 blends rows that ended
+    assert '"[0]@0:n"' in drawing.dot and "n = " in drawing.dot  # t = 2 forgets h first
+
+
+@pytest.mark.parametrize("level", ["module", "cell", "op"])
+@pytest.mark.parametrize("kind", ["gru", "lstm-norm", "lstm-norm-projected", "rnn-relu"])
+@pytest.mark.parametrize("option", ["lengths", "reset"])
+def test_rows_that_end_or_start_anew_do_not_cut_the_others(option, kind, level):
+    """What is blended in is the same state, going on: no gradient stops there."""
+    given = {"lengths": [4, 2], "reset": np.arange(8).reshape(4, 2) == 5}[option]
+    loss = recorded(kind, 4, **{option: given})
+    graph = build([loss.node], level=level)
+    assert not any(edge.cut for edge in graph.edges.values() if edge.delay)
+    crossing = {edge.kind for edge in graph.edges.values() if edge.delay}
+    assert crossing <= {"h", "c"}
+    if level != "op":
+        assert "✂" not in viz.draw(loss, level=level).dot
+    if level == "cell" and option == "lengths":
+        parts = {item.part.partition(".")[0] for item in graph.items.values() if item.place.step}
+        assert "where" not in parts
 
 
 def test_everything_along_a_state_is_followed_as_one():

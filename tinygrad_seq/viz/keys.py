@@ -17,7 +17,7 @@ from tinygrad_seq.viz.ir import BAR, Place, Step, reaches
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
 
-__all__ = ["Key", "Keys", "User", "item_id", "pick"]
+__all__ = ["STATES", "Key", "Keys", "User", "blended", "item_id", "pick"]
 
 Key = tuple[Place, str]
 """Where an item is, and which part of what is there."""
@@ -26,6 +26,7 @@ User = tuple[Key, "int | None"]
 
 # Roles that stand for the untagged nodes leading up to them.
 _ABSORBING = {"z", "n", "tanh_c", "logits", "loss"}
+STATES = ("h", "c")
 _SUMMED = {"z", "xW", "hW"}  # at cell level one part: all affine maps of a cell
 _PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
 _LEAVES = ("weight:", "leaf:")
@@ -251,6 +252,13 @@ class Keys:
             there, part = single[0]
             if there == place and (part in _ABSORBING or node.op is ITEM):
                 return part
+            starts_anew = node.op.name == "where" and any(
+                operand is not None and operand.role in STATES for operand in node.parents
+            )
+            if there == place and starts_anew and part in {"f*c", "c*f"}:
+                return part
+        if node.op.name == "where" and (state := blended(node)) is not None:
+            return state
         roles = [(operand.role or "") if operand else "" for operand in node.parents]
         if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
             # Named by what is multiplied; a constant beside the forget gate is the carried c.
@@ -258,6 +266,17 @@ class Keys:
         if node.op.name == "subtract" and "u" in roles:
             return "1-u"
         return self._numbered(place, node.scope.step, node.op.name)
+
+
+def blended(node: Node) -> str | None:
+    """The state that a step gives to the rows whose sequence goes on: others keep theirs."""
+    for operand in node.parents:
+        if operand is not None and operand.scope == node.scope:
+            if operand.role in STATES:
+                return operand.role
+            if operand.op is not None and operand.op.name == "where":
+                return blended(operand)
+    return None
 
 
 def _leaf_names(leaves: list[Node]) -> dict[int, str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from tinygrad_seq.viz.alignment import Aligned, Reader
 from tinygrad_seq.viz.context import add_context
 from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, AttentionNote, Graph, Item, Span, Step
-from tinygrad_seq.viz.keys import Key, Keys, item_id
+from tinygrad_seq.viz.keys import STATES, Key, Keys, blended, item_id
 from tinygrad_seq.viz.pending import Pending, Picks, Use
 from tinygrad_seq.viz.trace import constant_norms
 from tinygrad_seq.viz.walk import Survey, walk
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-STATES = ("h", "c")
 SERIES = {"h", "c", "logits", "loss"}
 
 
@@ -329,7 +328,10 @@ def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
         return (_slot(node) if _takes_state(node, origin, keys) else DEPTH), 0
     if here == there:
         return DEPTH, 0
-    return (origin.role if origin.role in STATES else "state"), here - there
+    role = origin.role if origin.role in STATES else None
+    if role is None and origin.op.name == "where":
+        role = blended(origin)
+    return role or "state", here - there
 
 
 def _takes_state(node: Node, origin: Node, keys: Keys) -> bool:

@@ -57,7 +57,10 @@ class Wires:
         else:
             turn = ASIDE if u <= x else -ASIDE
             inner = [(a + ASIDE, b + turn) for a, b in corners[1:-1]]
-            moved = [(x + ASIDE, corners[0][1]), *inner, (u + ASIDE, v)]
+            y, second, last = corners[0][1], corners[1][1], corners[-2][1]
+            start = (x, y + turn) if abs(y - second) < 1 else (x + ASIDE, y)
+            end = (u, v + turn) if abs(v - last) < 1 else (u + ASIDE, v)
+            moved = [start, *inner, end]
         points, tip = route(moved[::-1], arrow=0.6)
         wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
         wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"

@@ -184,7 +184,7 @@ class Wiring(Roads):
             share = edge.contribution.squares**0.5
             wire.label = Line(f"+{number(share)}", 9)
             # Left of what comes up into the block, so that no line runs through the figure.
-            right = self.grid.anchor(edge.head, "x")[0] - 5
+            right = self.grid.anchor(edge.head, "x")[0] - 14
             wire.label_at = (min(x + 8, right - wire.label.width / 2), lower - 8)
         self.picture.wires.append(wire)
 
