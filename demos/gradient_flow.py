@@ -1,6 +1,6 @@
 """How far a gradient gets: singular values, the notes' claim, and the LSTM's exception.
 
-    python demos/gradient_flow.py            # ten seconds; the picture goes to runs/
+    python demos/gradient_flow.py            # a few seconds; the picture goes to runs/
     python demos/gradient_flow.py --fast
 
 The claim: if the largest singular value of W_hh is below 1 the gradient vanishes, if it is above 1

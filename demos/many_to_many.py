@@ -1,6 +1,6 @@
 """Many to many: wherethespacesgo. A label for every character of a text.
 
-    python demos/many_to_many.py            # a minute; the picture goes to runs/many_to_many.png
+    python demos/many_to_many.py            # half a minute; the picture goes to runs/
     python demos/many_to_many.py --fast
 
 The spaces are taken out of the text that Python carries, and an LSTM is to say after which letters

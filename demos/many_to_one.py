@@ -1,6 +1,6 @@
 """Many to one: forwards, backwards or scrambled? One answer for a whole line of text.
 
-    python demos/many_to_one.py            # a minute; the picture goes to runs/many_to_one.png
+    python demos/many_to_one.py            # half a minute; the picture goes to runs/many_to_one.png
     python demos/many_to_one.py --fast
 
 A line from the text that Python carries is shown as it is, reversed, or with the letters of every

@@ -1,6 +1,6 @@
 """One to many: a sentence from a vector. Small noisy images, described word by word.
 
-    python demos/one_to_many.py            # a minute; the picture goes to runs/one_to_many.png
+    python demos/one_to_many.py            # half a minute; the picture goes to runs/one_to_many.png
     python demos/one_to_many.py --fast
 
 Each image holds two shapes, and its sentence says what they are and how they lie: "a large circle

@@ -1,6 +1,6 @@
 """What truncation costs, and what it saves: gradient error, time and memory against k2.
 
-    python demos/tbptt.py            # about a minute; the picture goes to runs/tbptt.png
+    python demos/tbptt.py            # ten seconds; the picture goes to runs/tbptt.png
     python demos/tbptt.py --fast
 
 A character LSTM is trained a little, so that it has something to remember. Then, with its weights

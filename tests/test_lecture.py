@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -40,7 +41,8 @@ NAMED_DEMO = re.compile(r"`(demos/\w+\.py)`")
 
 def table(page: str) -> list[list[str]]:
     """Cells of the first table of a page, header first, without the ruling."""
-    lines = [line for line in page.splitlines() if line.startswith("|")]
+    _, begin, rest = page.partition("\n|")
+    lines = itertools.takewhile(lambda line: line.startswith("|"), (begin + rest).split("\n")[1:])
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     return [row for row in rows if not set("".join(row)) <= set("-: ")]
 
@@ -99,6 +101,13 @@ def test_the_index_has_every_heading_and_no_holes():
     assert header == list(COLUMNS)
     assert [LINK.match(row[0])["text"] for row in rows] == HEADINGS
     assert not {row[0]: wrong for row in rows if (wrong := holes(row))}
+
+
+def test_every_demo_is_listed():
+    index = (LECTURE / "README.md").read_text("utf-8")
+    demos = {path.stem for path in (ROOT / "demos").glob("*.py")}
+    demos -= {"demokit", "gallery", "lecture"}  # they help the others, or draw the pages
+    assert {Path(name).stem for name in NAMED_DEMO.findall(index)} == demos
 
 
 def test_every_page_is_in_the_index():
