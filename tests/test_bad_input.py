@@ -51,8 +51,18 @@ def message(kind: type[TinygradSeqError], call) -> str:
 def test_a_function_without_a_rule(call, name: str, cure: str) -> None:
     text = message(NotDifferentiableError, lambda: call(leaf(name="hidden") * 1.0))
     assert text.startswith(f"{name} has no gradient rule")
-    assert "got: multiply" in text
+    assert "got: argument 0, which comes from multiply" in text
     assert cure in text
+
+
+def test_the_argument_of_a_refused_function_is_named() -> None:
+    x = leaf(name="rates")
+    text = message(NotDifferentiableError, lambda: np.interp([0.5], [0.0, 1.0], fp=x))
+    assert "got: argument fp, which comes from rates" in text
+    text = message(NotDifferentiableError, lambda: np.fmax(np.ones(2), x))
+    assert "got: argument 1, which comes from rates" in text
+    text = message(NotDifferentiableError, lambda: np.block([[np.ones(2), x]]))
+    assert "got: argument 0, which comes from rates" in text
 
 
 def test_asarray_of_a_tracked_tensor() -> None:

@@ -75,12 +75,12 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
             f"{name} would write into a Tensor behind the graph's back",
             hint="write into t.writable(), or build a new tensor",
         )
-    tracked = _first_tracked([args, kwargs])
+    place, tracked = _first_tracked([*enumerate(args), *kwargs.items()])
     if tracked is not None and (table_key not in CONSTANT_ONLY or "out" in kwargs):
         raise NotDifferentiableError(
             f"{name} has no gradient rule for a tensor that requires gradients",
             expected="a differentiable function, or a constant",
-            got=f"{tracked._node}",
+            got=f"argument {place}, which comes from {tracked._node}",
             hint=REFUSED.get(
                 table_key,
                 "use t.detach() if no gradient is meant to flow, or write the function with "
@@ -90,14 +90,21 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
     return run(*_values(args), **_values(kwargs))
 
 
-def _first_tracked(value: Any) -> Variable | None:
+def _first_tracked(arguments: list[tuple[Any, Any]]) -> tuple[Any, Variable | None]:
+    """The first argument that holds a tensor that requires gradients, and that tensor."""
+    for place, argument in arguments:
+        found = _tracked_in(argument)
+        if found is not None:
+            return place, found
+    return None, None
+
+
+def _tracked_in(value: Any) -> Variable | None:
     if isinstance(value, Variable):
         return value if value._node is not None else None
-    if isinstance(value, dict):
-        value = list(value.values())
     if isinstance(value, (list, tuple)):
         for part in value:
-            found = _first_tracked(part)
+            found = _tracked_in(part)
             if found is not None:
                 return found
     return None
