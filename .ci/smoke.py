@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,7 +75,7 @@ def check_drawing(model):
 
 
 def check_command_line():
-    """The installed command trains, keeps everything but the plots, and samples."""
+    """The installed command trains, keeps everything but the plots, samples and draws."""
     command = Path(sys.executable).with_name("tinygrad-seq")
 
     def call(*arguments):
@@ -96,7 +97,23 @@ def check_command_line():
         sample = call("sample", run, "--length", 40, "--seed", 1)
         assert sample == call("sample", run, "--length", 40, "--seed", 1)
         assert len(sample) == 40 + 1
-    print(f"ran: tinygrad-seq train and sample, which left {', '.join(sorted(made))}")
+        call("draw", run, "--view", "rolled", "--out", Path(folder, "rolled.gv"))
+        assert Path(folder, "rolled.gv").read_text("utf-8").startswith("digraph")
+        # With no renderer in reach: one error with both cures, and the text is kept.
+        wanted = Path(folder, "picture.svg")
+        refused = subprocess.run(
+            [command, "draw", str(run), "--out", str(wanted)],
+            env={**os.environ, "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert refused.returncode == 2, refused
+        for cure in ("pip install pygraphviz", "install Graphviz", "picture.gv"):
+            assert cure in refused.stderr, refused.stderr
+        assert "Traceback" not in refused.stderr and not wanted.exists()
+        assert wanted.with_suffix(".gv").read_text("utf-8").startswith("digraph")
+    print(f"ran: tinygrad-seq train, sample and draw; training left {', '.join(sorted(made))}")
 
 
 def main():
