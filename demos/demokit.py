@@ -56,6 +56,20 @@ def figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def matrix(axes: Any, values: Any, columns: Any, rows: Any) -> None:
+    """Numbers from 0 to 1 as squares of blue, under names for columns and rows."""
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    for k in range(1, max(len(columns), len(rows))):
+        if k < len(columns):
+            axes.axvline(k - 0.5, color="0.93", lw=0.6)
+        if k < len(rows):
+            axes.axhline(k - 0.5, color="0.93", lw=0.6)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
 def tidy(*axes: Any) -> None:
     """Take away the frame lines that carry no scale."""
     for each in axes:

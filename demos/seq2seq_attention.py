@@ -115,24 +115,21 @@ def show_decoding(model: nn.Seq2Seq, pairs: Pairs) -> None:
 
 def draw(model: nn.Seq2Seq, pairs: Pairs, curves: dict[str, Any], path: Path) -> None:
     """Six alignments, one for each way of writing, and both learning curves."""
-    figure = demokit.figure(14, 8.5)
-    grid = figure.add_gridspec(3, 3, width_ratios=[1, 1, 0.62])
     with tgs.no_grad():
         weights = model(pairs.sources, pairs.given, lengths=pairs.lengths).weights
     assert weights is not None
-    for n, length in enumerate(pairs.lengths[:6]):
+    names = [
+        (text(x[:n]), text(y))
+        for x, n, y in zip(pairs.sources.T, pairs.lengths, pairs.targets.T, strict=True)
+    ]
+    figure = demokit.figure(14, 8.5)
+    grid = figure.add_gridspec(3, 3, width_ratios=[1, 1, 0.62])
+    figure.suptitle("rows: the answer; columns: the source; dark: looked at while that was written")
+    for n, (source, answer) in enumerate(names):
         axes = figure.add_subplot(grid[n // 2, n % 2])
-        seen = weights.numpy()[n, :-1, :length]  # (T, S)
-        axes.imshow(seen, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        axes.set_xticks(range(length), text(pairs.sources[:length, n]).replace("_", "␣"))
-        axes.set_yticks(range(10), text(pairs.targets[:-1, n]))
-        axes.tick_params(length=0, labelsize=9)
-        axes.set_xticks(np.arange(length + 1) - 0.5, minor=True)
-        axes.set_yticks(np.arange(11) - 0.5, minor=True)
-        axes.grid(which="minor", color="0.93", lw=0.6)
-        axes.tick_params(which="minor", length=0)
-        axes.spines[:].set_visible(False)
-    curve = figure.add_subplot(grid[:2, 2])
+        seen = weights.numpy()[n, : len(answer), : len(source)]
+        demokit.matrix(axes, seen, source.replace("_", "␣"), answer)
+    curve = figure.add_subplot(grid[:, 2])
     for (name, found), colour in zip(curves.items(), (demokit.BLUE, demokit.RED), strict=True):
         update, characters, answers = found.T
         curve.plot(update, answers, "o-", ms=3, lw=1.8, color=colour, label=f"dates, {name}")
@@ -140,21 +137,10 @@ def draw(model: nn.Seq2Seq, pairs: Pairs, curves: dict[str, Any], path: Path) ->
     curve.set(xlabel="updates", ylim=(-0.02, 1.02))
     curve.set_title("held-out dates: what comes out right", loc="left", fontsize=11)
     curve.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    curve.legend(frameon=False, loc=(0.28, 0.15))
     demokit.tidy(curve)
-    legend = figure.add_subplot(grid[2, 2])
-    legend.axis("off")
-    legend.legend(*curve.get_legend_handles_labels(), frameon=False, loc="upper left")
-    legend.text(
-        0.02,
-        0.3,
-        "Rows: the answer, from top to bottom.\nColumns: the source, from left to right.\n"
-        "Dark: looked at while that was written.",
-        va="top",
-        color="0.35",
-    )
     demokit.save(figure, path)
-    columns, rows = text(pairs.sources[: pairs.lengths[0], 0]), text(pairs.targets[:-1, 0])
-    drawing = viz.draw_alignment(weights, columns, rows, sample=0)
+    drawing = viz.draw_alignment(weights, *names[0], sample=0)
     drawing.save(path.with_name(f"{path.stem}-one.svg"))
 
 
@@ -178,9 +164,9 @@ def main(arguments: list[str] | None = None) -> int:
     draw(models["with attention"], one_of_each(test), curves, options.out)
     demokit.look_for(
         "the year is read last and written first, so the dark cells start at the\n"
-        "right and jump back to the left. A month is known by two or three of its letters; the\n"
-        "hyphens, which need nothing from the source, look at its end. One of the six with its\n"
-        "weights in figures is in the picture's -one.svg.",
+        "right and jump back to the left. A month is known by two or three of its letters; in the\n"
+        "full run the hyphens, which need nothing from the source, look at its end. One of the\n"
+        "six, with its weights in figures, is in the picture's -one.svg.",
         options.out,
     )
     return 0
