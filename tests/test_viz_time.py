@@ -121,6 +121,8 @@ def test_pick_sees_through_transposes_that_keep_the_part():
     for entry, at in (
         (y[2], 2),
         (y[-1], T - 1),
+        (y[np.int64(1)], 1),
+        (y[np.array(2)], 2),
         (np.swapaxes(y, 0, 1)[:, 1], 1),
         (stacked(1)[:, 3], 3),
         (y.transpose((1, 2, 0))[:, :, 0], 0),

@@ -324,7 +324,7 @@ def draw_model(
             outputs = model(*inputs)
             result = outputs if loss is None else loss(outputs)
             roots = [t for t in _tensors(result) if t.node is not None]
-            if loss is not None:
+            if loss is not None and roots:
                 _trace_gradients(roots[0], list(model.parameters()), trace)
     finally:
         for name, rng in model.generators().items():
@@ -352,6 +352,6 @@ def _tensors(value: Any) -> list[Any]:
         return [value]
     if isinstance(value, dict):
         value = value.values()
-    if isinstance(value, (list, tuple)) or hasattr(value, "__iter__"):
+    if isinstance(value, (list, tuple, type({}.values()))):
         return [tensor for part in value for tensor in _tensors(part)]
     return []

@@ -173,11 +173,7 @@ class _Folding:
             edge = graph.edge(
                 item.id, head, WEIGHT if item.kind == "weight" else kind, delay, count
             )
-            if share is not None:
-                if edge.contribution is None:
-                    edge.contribution = share
-                else:
-                    edge.contribution.add(share)
+            edge.contribution = share or edge.contribution
 
     def _align(self, item: Item, node: Node) -> None:
         """Note what a look-up attended to, and with the memory the look-ups that read it."""

@@ -6,6 +6,7 @@ array but attention weights, which are few beside what they look at, up to a bou
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Summary", "Trace", "constant_norms", "leaf_contribution", "norm"]
 
 MOST_WEIGHTS = 4_000_000
-_PACKAGE = str(Path(__file__).resolve().parent.parent)
+_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
 
 
 class Summary(NamedTuple):
