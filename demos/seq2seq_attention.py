@@ -2,6 +2,7 @@
 
     python demos/seq2seq_attention.py            # half a minute; the picture goes to runs/
     python demos/seq2seq_attention.py --fast
+    python demos/seq2seq_attention.py --updates 6000
 
 ``Sat,_Oct_9,_1993=`` is to become ``1993-10-09``. An encoder reads the source both ways; a decoder
 writes the answer character by character, and for each one looks the source up again (Bahdanau et
@@ -82,7 +83,7 @@ def train(model: nn.Seq2Seq, pairs: Pairs, test: Pairs, updates: int, rows: int,
         [
             (update, *right(model, test.rows(slice(100))))
             for update, _ in demokit.updates(model, loss, updates, lr)
-            if update % (updates // 20) == 0
+            if update % max(1, updates // 20) == 0
         ]
     )
 
@@ -145,10 +146,11 @@ def draw(model: nn.Seq2Seq, pairs: Pairs, curves: dict[str, Any], path: Path) ->
 
 
 def main(arguments: list[str] | None = None) -> int:
-    options = demokit.parser(__doc__, "seq2seq_attention", "fewer units and updates").parse_args(
-        arguments
-    )
+    parser = demokit.parser(__doc__, "seq2seq_attention", "fewer units and updates")
+    parser.add_argument("--updates", type=int, help="for each model (default: 400, fast 200)")
+    options = parser.parse_args(arguments)
     hidden, updates, rows, lr = (48, 200, 32, 1e-2) if options.fast else (64, 400, 64, 5e-3)
+    updates = options.updates or updates
 
     pairs, test = drawn(4_000 if options.fast else 30_000, np.random.default_rng(0))
     print(

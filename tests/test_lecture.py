@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import itertools
 import re
 from pathlib import Path
@@ -162,3 +163,33 @@ def test_planted_holes_are_found(cell, wrong, complaint):
     assert not holes(GOOD)
     planted = [*GOOD[:cell], wrong, *GOOD[cell + 1 :]]
     assert any(complaint in said for said in holes(planted))
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path):
+    """demos/lecture.py, drawing into a folder of its own."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.syspath_prepend(ROOT / "demos")
+    spec = importlib.util.spec_from_file_location("lecture_figures", ROOT / "demos" / "lecture.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "HERE", tmp_path)
+    return module
+
+
+def test_the_script_draws_every_figure(script, tmp_path, capsys):
+    every = {*script.GRAPHS, *script.PLOTS, *script.DEMOS}
+    assert {figure.stem for figure in (LECTURE / "figures").iterdir()} == every
+    for name, make in script.GRAPHS.items():
+        assert ("c₋₁ = 0" if name == "lstm" else "|∂L/∂h|") in make().dot
+    assert script.main(["rolled", "one-hot", "contributions"]) == 0
+    assert capsys.readouterr().out.count("docs/lecture/figures") == 3
+    assert "<svg" in (tmp_path / "rolled.svg").read_text("utf-8")
+    for name in script.PLOTS:
+        header = (tmp_path / f"{name}.png").read_bytes()[:24]
+        assert header.startswith(b"\x89PNG")
+        assert int.from_bytes(header[16:20], "big") == script.WIDTH
+    for demo in script.DEMOS.values():
+        assert (ROOT / "demos" / f"{demo}.py").is_file()
+    with pytest.raises(SystemExit):
+        script.main(["landscape"])
