@@ -122,6 +122,8 @@ def test_too_many_items_are_refused_with_advice():
     with pytest.raises(RenderError, match=r"items(.|\n)*max_items=100(.|\n)*view='elided'"):
         viz.draw(loss, max_items=100)
     assert viz.draw(loss, view="elided", max_items=100).dot
+    with pytest.raises(RenderError, match=r"40 items or more(.|\n)*40 time steps"):
+        viz.draw(loss, max_items=39)  # told by the steps alone
 
 
 def test_a_png_too_large_to_paint_is_made_smaller_or_refused():

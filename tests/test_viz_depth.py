@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from tests.test_viz_laws import modulo_t
 from tests.test_viz_shapes import overlaps
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
@@ -104,6 +105,22 @@ def test_edges_between_modules_are_the_recorded_ones(depth, steps):
             assert found[ends] == count
         else:
             assert found[ends] <= count  # the others are inside of items
+
+
+@given(levels, st.sampled_from([1, 2]), st.integers(2, 6))
+def test_rolled_is_unrolled_modulo_t_with_closed_modules_too(level, depth, steps):
+    loss = tagger_loss(steps)
+    unrolled = build([loss.node], level=level, depth=depth)
+    rolled = build([loss.node], level=level, depth=depth, view="rolled")
+    folded: Counter[tuple[str, str, str, int]] = Counter()
+    for edge in unrolled.edges.values():
+        ends = modulo_t(edge.tail, steps), modulo_t(edge.head, steps)
+        folded[(*ends, edge.kind, edge.delay)] += edge.count
+    assert +folded == {key: edge.count for key, edge in rolled.edges.items() if edge.count}
+    counts: Counter[str] = Counter()
+    for item in unrolled.items.values():
+        counts[modulo_t(item.id, steps)] += item.count
+    assert +counts == {item.id: item.count for item in rolled.items.values() if item.count}
 
 
 @given(levels, views, st.integers(2, 6))

@@ -224,4 +224,5 @@ def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
     ]
     print(f"\nresults in {folder}: {', '.join(made)}")
     print(f"let it write: python -m tinygrad_seq sample {folder}")
+    print(f"draw it: python -m tinygrad_seq draw {folder} --view rolled --level cell")
     return 0

@@ -141,18 +141,14 @@ def draw(
     if survey.fused:
         roots = expand_fused(roots)
         survey = Survey(roots, view == "unrolled")
+    if view == "unrolled":  # a column has an item at least: no need to count them all
+        _check_size(len(survey.steps), len(survey.steps), level, max_items)
     options: dict[str, Any] = {"view": view, "level": level, "depth": depth, "trace": trace}
     options |= {"sample": sample, "head": head}
     graph = build(roots, survey=survey, **options)
     if not graph.steps and level == "module" and depth is None and _lumped(graph):
         graph = build(roots, survey=survey, **{**options, "level": "op"})
-    if len(graph.items) > max_items:
-        raise RenderError(
-            f"draw: {len(graph.items):,} items, more than a reader or a renderer can take",
-            expected=f"at most max_items={max_items:,}",
-            got=f"{graph.length:,} time steps at {level} level",
-            hint="draw(view='elided') or draw(view='rolled'), or a coarser level",
-        )
+    _check_size(len(graph.items), graph.length, level, max_items)
     picture = _picture(graph, colors, weights, direction == "both", clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
     picture.title = f"{view} graph, {level} level, {steps}"
@@ -255,6 +251,16 @@ def _heat(graph: Graph, colors: Theme) -> HeatScale | None:
         middle = math.sqrt(low * high)
         low, high = middle / math.sqrt(10), middle * math.sqrt(10)
     return HeatScale(low, high, colors.heat)
+
+
+def _check_size(items: int, steps: int, level: str, max_items: int) -> None:
+    if items > max_items:
+        raise RenderError(
+            f"draw: {items:,} items or more, too many for a reader or a renderer",
+            expected=f"at most max_items={max_items:,}",
+            got=f"{steps:,} time steps at {level} level",
+            hint="draw(view='elided') or draw(view='rolled'), or a coarser level",
+        )
 
 
 def _roots(outputs: Any) -> list[Any]:
