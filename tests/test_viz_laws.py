@@ -275,19 +275,23 @@ def test_a_trace_keeps_no_array():
     assert abs(kept[1] - kept[0]) < 10_000  # one (2, 512) array alone would be 4 kB a node
 
 
-def test_memory_to_draw_an_elided_view_does_not_grow_with_length():
+@pytest.mark.parametrize(
+    ("view", "level"),
+    [("elided", "module"), ("elided", "op"), ("rolled", "cell"), ("rolled", "op")],
+)
+def test_memory_to_draw_a_short_view_does_not_grow_with_length(view, level):
     """Beyond the recorded graph; but for four bytes per entry of a stack that is read by step."""
     model = Model("LSTM", 2)
     extra = []
-    for steps in (50, 100, 400):
+    for steps in (50, 200):
         loss, _ = composed_loss(model, steps)
-        viz.draw(loss, view="elided")  # what is kept for good is there now
+        viz.draw(loss, view=view, level=level)  # what is kept for good is there now
         gc.collect()
         tracemalloc.start()
-        viz.draw(loss, view="elided")
+        viz.draw(loss, view=view, level=level)
         extra.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert abs(extra[2] - extra[1]) < 300 * 3 * 4 + 8_000  # the old walk took 800 kB more
+    assert abs(extra[1] - extra[0]) < 150 * 3 * 4 + 12_000  # a number per node would be 200 kB
 
 
 def test_two_parameters_of_one_name_stay_two():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from tinygrad_seq.engine.mode import Scope
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.ops.elementwise import ADD
 from tinygrad_seq.viz.pending import Pending, Picks, Use
+from tinygrad_seq.viz.tally import Tally
 from tinygrad_seq.viz.walk import Survey, recorded_nodes, walk
 
 
@@ -131,6 +135,28 @@ def test_uses_of_entries_come_back_with_the_step_they_are_counted_from():
     assert pending.users == 1 and pending.edges == {("a", "h", 1): (2, None)}
     pending.add(use("a", 2), 3)  # the same item at another step is another user
     assert pending.single is None and pending.users == 2
+
+
+@given(st.lists(st.tuples(st.integers(-3, 12), st.integers(1, 3)), max_size=40))
+def test_a_tally_is_a_count_by_step(visits):
+    tally, counts = Tally(), Counter()
+    for step, times in visits:
+        for _ in range(times):
+            assert tally.next(step) == counts[step]
+            counts[step] += 1
+
+
+@pytest.mark.parametrize("first", [1, 3])
+@pytest.mark.parametrize("odd", [(), (40, 41, 7), (99, 0)])
+def test_a_tally_of_steps_that_are_alike_stays_small(first, odd):
+    """Whatever few steps differ: the last one, the first one, some in between."""
+    tally, counts = Tally(), {}
+    for step in reversed(range(100)):
+        counts[step] = first + (step in odd)
+        for number in range(counts[step]):
+            assert tally.next(step) == number
+    assert len(tally._apart) <= len(odd)
+    assert [tally.next(step) for step in range(100)] == [counts[step] for step in range(100)]
 
 
 def test_a_stack_read_forwards_backwards_and_twice_counts_every_edge():

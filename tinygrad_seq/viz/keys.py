@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.viz.ir import BAR, Place, Step, reaches
+from tinygrad_seq.viz.tally import Tally
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -109,7 +110,7 @@ class Keys:
         self.shown = shown
         self.cells = cells
         self._homes: dict[tuple[str, int | None], str] = {}
-        self._counters: dict[tuple[Place, int | None, str], int] = {}
+        self._tallies: dict[tuple[Place, str], Tally] = {}
         self._leaves = _leaf_names(leaves)
 
     def pick(self, node: Node) -> tuple[Node, int] | None:
@@ -183,10 +184,10 @@ class Keys:
 
     def _numbered(self, place: Place, step: int | None, label: str) -> str:
         """A label with its number, from the newest, among equal ones at one real step."""
-        slot = (place, step, label)
-        count = self._counters.get(slot, 0)
-        self._counters[slot] = count + 1
-        return f"{label}.{count}"
+        tally = self._tallies.get((place, label))
+        if tally is None:
+            tally = self._tallies[place, label] = Tally()
+        return f"{label}.{tally.next(step)}"
 
     def closed(self, node: Node) -> Place | None:
         """The place of the closed module that a node belongs to, if it does."""
