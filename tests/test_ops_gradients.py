@@ -73,7 +73,7 @@ def test_a_wrong_operation_is_caught_and_its_example_shown() -> None:
     text = str(caught.value)
     assert "cube: the gradient to input 0 (x) is wrong at index (1,)" in text
     assert "relative error 0.333" in text
-    assert "input 0 float64[2] = [0., 2.]" in text
+    assert "input 0 (x) float64[2] = [0., 2.]" in text
     assert isinstance(caught.value, AssertionError)
 
 
