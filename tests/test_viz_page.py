@@ -11,7 +11,7 @@ import pytest
 import tinygrad_seq as tgs
 from tests.browser import needs_browser, visit
 from tests.viz_models import Model, composed_loss
-from tinygrad_seq import viz
+from tinygrad_seq import nn, viz
 
 PROBE = """
 <script>
@@ -116,6 +116,17 @@ def test_slider_shows_the_traced_norms_of_every_step(view, level, tmp_path):
     assert len(expected) == 7 * 2 * 4
     for key, value in expected.items():
         assert shown[key] == pytest.approx(value)
+
+
+@needs_browser
+def test_a_step_is_marked_on_every_time_axis_that_has_it(tmp_path):
+    rng = np.random.default_rng(0)
+    decoder = nn.Decoder(nn.LSTM(6, 4, rng=rng), rng=rng)
+    model = nn.Seq2Seq(nn.LSTM(5, 4, rng=rng), decoder, rng=rng)
+    x = np.zeros((3, 2), int)
+    report = visit(viz.draw_model(model, x, x).html(), tmp_path, PROBE)
+    assert report["errors"] == []
+    assert report["max"] == 2 and report["now"] == 2  # t = 2 of the encoder and of the decoder
 
 
 def test_page_asks_for_nothing_from_elsewhere():
