@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_seq import data, nn, optim, train
-from tinygrad_seq.kernels.gates import gate
 
 SOLVED = 0.06  # of the trivial loss; for adding that is a squared error of 0.01
 STREAK = 2000  # sequences right in a row, where Hochreiter and Schmidhuber stopped
@@ -67,10 +66,7 @@ def lstm(row: Row, rng: np.random.Generator) -> nn.LSTM:
 def lstm_chrono(row: Row, rng: np.random.Generator) -> nn.LSTM:
     """Cells that start with time constants up to the row's span (Tallec and Ollivier, 2018)."""
     layer = lstm(row, rng)
-    bias = layer.bias_l0.numpy()
-    bias[gate("f", row.hidden)] = nn.init.chrono(rng, row.hidden, row.span)
-    bias[gate("i", row.hidden)] = -bias[gate("f", row.hidden)]
-    layer.bias_l0.data = bias
+    nn.init.chrono_(layer, row.span, rng)
     return layer
 
 
@@ -82,9 +78,7 @@ def gru(row: Row, rng: np.random.Generator) -> nn.GRU:
 def gru_chrono(row: Row, rng: np.random.Generator) -> nn.GRU:
     """Units that start with time constants up to the row's span."""
     layer = gru(row, rng)
-    bias = layer.bias_l0.numpy()
-    bias[row.hidden : 2 * row.hidden] = nn.init.chrono(rng, row.hidden, row.span)
-    layer.bias_l0.data = bias
+    nn.init.chrono_(layer, row.span, rng)
     return layer
 
 
@@ -114,6 +108,7 @@ ROWS: dict[tuple[str, int], Row] = {
     ("adding", 200): Row(data.Adding(200), 32, 40_000, 200),
     ("order", 200): Row(data.TemporalOrder(200), 16, 20_000, 200),
     ("adding", 50): Row(data.Adding(50), 32, 60_000, 50),
+    ("order", 20): Row(data.TemporalOrder(20), 16, 40_000, 20),
     ("order", 50): Row(data.TemporalOrder(50), 16, 40_000, 50),
     ("adding", 400): Row(data.Adding(400), 32, 30_000, 400),
     ("order", 400): Row(data.TemporalOrder(400), 16, 20_000, 400),

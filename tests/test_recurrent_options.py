@@ -254,3 +254,39 @@ def test_the_stacked_weight_multiplies_state_over_input(kind):
         h, x = rng.standard_normal(len(w_hh)), rng.standard_normal(len(w_xh))
         both = layer.stacked_weight(k, reverse) @ np.concatenate([h, x])
         np.testing.assert_allclose(both, h @ w_hh + x @ w_xh, rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_chrono_units_keep_their_state_for_up_to_the_longest_lag(kind):
+    """With no other weight than the biases, a unit of time constant tau keeps 1 - 1 / tau."""
+    rng = np.random.default_rng(0)
+    layer = kind(3, 400, 2, bidirectional=True, rng=rng, dtype=np.float64)
+    before = layer.bias_l1_reverse.numpy()
+    nn.init.chrono_(layer, 50, rng)
+    seen = []
+    for k in range(2):
+        for suffix in ("", "_reverse"):
+            for name in ("weight_xh", "weight_hh"):
+                parameter = getattr(layer, f"{name}_l{k}{suffix}")
+                parameter.data = np.zeros(parameter.shape)
+            seen.append(getattr(layer, f"bias_l{k}{suffix}").numpy())
+    ones = tgs.tensor(np.ones((4, 1, 400)))
+    _, state = layer(np.zeros((3, 1, 3)), layer.state_type(*[ones] * len(layer.state_type._fields)))
+    kept = state[-1].numpy() ** (1 / 3)  # of c, or of h: after three steps
+    constants = 1 / (1 - kept)
+    assert constants.min() >= 2 - 1e-9
+    assert constants.max() <= 50 + 1e-9
+    assert abs(constants.mean() - 26) < 2  # uniform in 2 .. 50
+    assert len({tuple(bias) for bias in seen}) == 4
+    changed = seen[-1] != before
+    assert changed.sum() == (800 if kind is nn.LSTM else 400)  # f and i, or z
+    if kind is nn.LSTM:
+        np.testing.assert_allclose(seen[-1][:400], -seen[-1][400:800])  # i and f
+
+
+def test_chrono_refuses_what_has_no_gates():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ConfigError, match="an LSTM or a GRU"):
+        nn.init.chrono_(nn.RNN(2, 3, rng=rng), 50, rng)
+    with pytest.raises(ConfigError, match="more than 2"):
+        nn.init.chrono_(nn.GRU(2, 3, rng=rng), 2, rng)

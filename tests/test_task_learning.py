@@ -84,10 +84,7 @@ def test_gates_that_start_with_long_time_constants_learn_a_long_lag():
     """With biases of 0, three seeds of three learn nothing of this from ten times as much."""
     task = TemporalOrder(100)
     model = recurrent(task, kind=nn.GRU, hidden=16)
-    layer = model.recurrent
-    bias = layer.bias_l0.numpy()
-    bias[16:32] = nn.init.chrono(np.random.default_rng(2), 16, 100)
-    layer.bias_l0.data = bias
+    nn.init.chrono_(model.recurrent, 100, np.random.default_rng(2))
     learnt(task, model, below=0.3, limit=400)
 
 

@@ -1,14 +1,23 @@
-"""Initial values. Every function takes a ``numpy.random.Generator`` and returns an array."""
+"""Initial values.
+
+Functions take a ``numpy.random.Generator`` and return an array; one whose name ends in ``_``
+writes to a layer instead.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_seq.engine.node import Array
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.kernels.gates import gate
 
-__all__ = ["chrono", "glorot_uniform", "normal", "orthogonal", "uniform"]
+if TYPE_CHECKING:
+    from tinygrad_seq.nn.stack import Recurrent
+
+__all__ = ["chrono_", "glorot_uniform", "normal", "orthogonal", "uniform"]
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any) -> Array:
@@ -54,18 +63,49 @@ def orthogonal(
     return np.concatenate(parts, axis=1).astype(dtype)
 
 
-def chrono(rng: np.random.Generator, size: int, longest: float, dtype: Any = np.float32) -> Array:
-    """Biases of gates that keep, so that units start with time constants from 2 to `longest`.
+def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> None:
+    """Start the units of an LSTM or GRU with time constants from 2 to `longest` steps.
 
-    ``log u`` with u uniform in [1, longest - 1]: a unit whose gate is ``sigma(log u)`` forgets at
-    the rate 1 / (1 + u) per step. For an LSTM: the bias of f, and its negative for that of i; for
-    a GRU: the bias of z. Source: Tallec and Ollivier, 2018.
+    A gate that keeps the share ``sigma(b)`` of a state forgets at the rate ``1 / (1 + e^b)`` per
+    step. Its bias b is set to ``log u``, u uniform in [1, longest - 1]: f of an LSTM, with -b for
+    i, so that what is kept long also fills slowly; z of a GRU. Source: Tallec and Ollivier, 2018.
+
+    Parameters
+    ----------
+    layer : LSTM or GRU
+        Any number of layers, in one direction or both; its biases are written to.
+    longest : float
+        About the longest lag of the task, in steps; more than 2.
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    ConfigError
+        If `longest` is 2 or less, or the layer has no gates.
 
     Examples
     --------
-    >>> bias = chrono(np.random.default_rng(0), 1000, 100.0, dtype=np.float64)
-    >>> keep = 1 / (1 + np.exp(-bias))
-    >>> bool(np.all(1 / (1 - keep) >= 2)), bool(np.all(1 / (1 - keep) <= 100.001))
-    (True, True)
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> rng = np.random.default_rng(0)
+    >>> gru = nn.GRU(3, 500, rng=rng)
+    >>> nn.init.chrono_(gru, 100.0, rng)
+    >>> constants = 1 + np.exp(gru.bias_l0.numpy()[500:1000])
+    >>> 2 <= constants.min() < 5 and 95 < constants.max() < 100.1
+    True
     """
-    return np.log(rng.uniform(1.0, longest - 1.0, size)).astype(dtype)
+    if not longest > 2:
+        raise ConfigError("chrono_: longest", expected="more than 2 steps", got=longest)
+    if layer.gates == 1:
+        raise ConfigError("chrono_: layer", expected="an LSTM or a GRU", got=type(layer).__name__)
+    hidden = layer.hidden_size
+    for k in range(layer.num_layers):
+        for reverse in range(layer.directions):
+            *_, parameter = layer.layer_weights(k, bool(reverse))
+            bias = np.log(rng.uniform(1.0, longest - 1.0, hidden))
+            values = parameter.numpy()
+            if layer.gates == 3:
+                values[hidden : 2 * hidden] = bias  # r, z, n
+            else:
+                values[gate("f", hidden)], values[gate("i", hidden)] = bias, -bias
+            parameter.data = values
