@@ -26,6 +26,13 @@ from tinygrad_seq import data, nn, optim, train
 
 SOLVED = 0.06  # of the trivial loss; for adding that is a squared error of 0.01
 STREAK = 2000  # sequences right in a row, where Hochreiter and Schmidhuber stopped
+COLOURS = {
+    "RNN": "#b03a2e",
+    "LSTM": "#6ba3d6",
+    "GRU": "#82c49a",
+    "LSTM chrono": "#14457e",
+    "GRU chrono": "#1e8449",
+}
 RATES = {"RNN": 1e-3, "LSTM": 1e-2, "GRU": 1e-2, "LSTM chrono": 1e-2, "GRU chrono": 1e-2}
 PAIR_RATES = {"without attention": 1e-2, "attention": 1e-2}
 COPY_RATES = {**RATES, "LSTM chrono": 2e-2}
@@ -185,15 +192,17 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def cell(runs: list[dict[str, Any]]) -> str:
-    """A cell of the table: the runs of one model on one row."""
+    """The runs of one model on one row: what is left of the trivial loss, and when solved."""
     if not runs:
         return ""
-    losses = sorted(run["loss"] for run in runs)
+    left = float(np.median([run["loss"] / run["trivial"] for run in runs]))
+    text = f"{left:.0%}" if left > 0.1 else f"{left:.1%}"
     solved = sorted(run["solved"] for run in runs if run["solved"])
-    text = f"{losses[len(losses) // 2]:.4f}"
-    if solved:
-        return f"{text}, {len(solved)}/{len(runs)} at {', '.join(f'{n:,}' for n in solved)}"
-    return f"{text}, 0/{len(runs)}"
+    text += f", {len(solved)}/{len(runs)}"
+    if not solved:
+        return text
+    first, last = f"{solved[0]:,}", f"{solved[-1]:,}"
+    return f"{text} at {first}" + (f" to {last}" if last != first else "")
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -209,6 +218,34 @@ def table(runs: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def plot(runs: list[dict[str, Any]], path: Path) -> None:
+    """A panel per lag of the two tasks that have several, a curve per run."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    panels = [(name, lag) for name in ("adding", "order") for lag in (50, 100, 200, 400)]
+    for axes, (name, lag) in zip(figure.subplots(2, 4, sharey=True).flat, panels, strict=True):
+        for model, colour in COLOURS.items():
+            mine = [r for r in runs if (r["task"], r["lag"], r["model"]) == (name, lag, model)]
+            for k, run in enumerate(mine):
+                seen, losses = np.transpose(run["curve"][1:])
+                label = None if k else model
+                axes.semilogy(seen, losses / run["trivial"], color=colour, lw=1.2, label=label)
+        axes.axhline(1.0, color="0.4", ls=(0, (6, 3)), lw=0.8)
+        axes.axhline(SOLVED, color="0.7", ls=":", lw=0.8)
+        axes.set_title(f"{name}, T = {lag}", loc="left", fontsize=10)
+        axes.set(ylim=(2e-2, 3), xlim=(0, 40_000))
+        axes.xaxis.set_major_formatter(lambda n, _: f"{n / 1000:g}k")
+        axes.spines[["top", "right"]].set_visible(False)
+        if lag == 50:
+            axes.set(ylabel="loss / trivial loss")
+        if (name, lag) == ("adding", 50):
+            axes.legend(frameon=False, fontsize=8)
+    figure.supxlabel("sequences seen", fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+
+
 def main() -> None:
     """Run what is asked for and not there yet; print the table."""
     parser = argparse.ArgumentParser(description="long-lag experiments")
@@ -222,6 +259,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="in place of the row's")
     parser.add_argument("--out", type=Path, default=Path("runs/long_lags.jsonl"))
     parser.add_argument("--table", action="store_true", help="print the results so far and stop")
+    parser.add_argument("--plot", type=Path, help="draw the results so far there")
     options = parser.parse_args()
     runs = read(options.out)
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -249,6 +287,8 @@ def main() -> None:
                     flush=True,
                 )
     print(table(runs))
+    if options.plot is not None:
+        plot(runs, options.plot)
 
 
 if __name__ == "__main__":
