@@ -36,21 +36,35 @@ def test_a_joint_rule_is_told_which_inputs_want_a_gradient(tracked: list[bool]) 
     assert told == [tuple(tracked), only]
 
 
-@pytest.mark.parametrize("used", [(0,), (1,), (0, 1)])
-def test_an_operation_of_one_input_and_two_outputs(used: tuple[int, ...]) -> None:
-    both = Op(
-        "sine_and_total",
-        lambda x: (np.sin(x), np.asarray(np.sum(x * x))),
-        "x",
-        [lambda g, x: g[0] * np.cos(x) + g[1] * 2 * x],
-        outputs=2,
-    )
+SINE_AND_TOTAL = Op(
+    "sine_and_total",
+    lambda x: (np.sin(x), np.asarray(np.sum(x * x))),
+    "x",
+    [lambda g, x: g[0] * np.cos(x) + g[1] * 2 * x],
+    outputs=2,
+)
+"""One input and two outputs, of shapes (n,) and ()."""
+
+
+@given(uses=st.lists(st.integers(0, 1), min_size=1, max_size=4))
+def test_an_operation_of_one_input_and_two_outputs(uses: list[int]) -> None:
     x = leaf([0.5, -1.0])
-    outs = apply(both, (x,), {})
+    outs = apply(SINE_AND_TOTAL, (x,), {})
     assert [out.shape for out in outs] == [(2,), ()]
-    sum(outs[k].sum() for k in used).backward()
-    slopes = [np.cos(x.data), 2 * x.data]
-    np.testing.assert_allclose(x.grad, sum(slopes[k] for k in used))
+    shown: list[type] = []
+    outs[1].register_hook(lambda g: shown.append(type(g)))
+    loss = sum(outs[k].sum() * outs[k].sum() for k in uses)
+    (recorded,) = tgs.grad(loss, [x], create_graph=True, retain_graph=True)
+    (second,) = tgs.grad(recorded.sum(), [x], retain_graph=True)
+    loss.backward()
+    sine, total = np.sum(np.sin(x.data)), np.sum(x.data**2)
+    slopes = [2 * sine * np.cos(x.data), 4 * total * x.data]
+    np.testing.assert_allclose(x.grad, sum(slopes[k] for k in uses))
+    np.testing.assert_allclose(recorded.data, x.grad)
+    assert shown == ([tgs.Tensor, np.ndarray, np.ndarray] if 1 in uses else [])
+    bent = np.sum(np.cos(x.data)) * np.cos(x.data) - sine * np.sin(x.data)
+    bends = [2 * bent, 4 * (2 * x.data * np.sum(x.data) + total)]
+    np.testing.assert_allclose(second.data, sum(bends[k] for k in uses))
 
 
 SHAPES = [(3,), (1, 3), (2, 1), (1, 1), (2, 3), (1, 1, 3), (1,), ()]

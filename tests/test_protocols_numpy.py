@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.protocols import DIFFERENTIABLE
 from tinygrad_seq.testing import gradcheck
 from tinygrad_seq.testing.strategies import arrays, shapes
@@ -64,3 +64,11 @@ def test_averages_are_numpys_or_refused(data: st.DataObject) -> None:
     else:
         np.testing.assert_allclose(np.average(tgs.tensor(a), axis, weights).data, expected)
         gradcheck(lambda a, w: np.average(a, axis, w), a, weights)
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2, 3, 2), None), ((2, 3), None), ((2, 3), (0, 1))])
+def test_norms_of_vectors_are_not_taken_of_more_axes(shape, axis) -> None:
+    x = tgs.tensor(np.ones(shape), requires_grad=True)
+    for order in (1, 3, np.inf, "nuc"):
+        with pytest.raises(ConfigError, match=r"np\.linalg\.norm on a Tensor: ord"):
+            np.linalg.norm(x, order, axis)
