@@ -141,6 +141,7 @@ def test_version_counts_writes() -> None:
     w.writable()[:] = 0
     w.data = np.array([3.0, 4.0])
     assert w.version == 2
+    assert (w * 2).version == tgs.concatenate([w]).version == 0  # of results too
     assert w.data.tolist() == [3.0, 4.0]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
-from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.testing import gradcheck
 
 
@@ -85,3 +85,9 @@ def test_sequences_take_complex_numbers_in_every_operand_at_once() -> None:
     gradcheck(
         lambda *xs: tgs.rnn_sequence(*xs)[0], *operands, method="complex", check="directional"
     )
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, "2", True])
+def test_a_checkpoint_is_a_positive_whole_number_of_steps(every) -> None:
+    with pytest.raises(ConfigError, match=r"rnn_tanh_sequence: checkpoint[\s\S]*positive number"):
+        tgs.rnn_sequence(*_operands().values(), checkpoint=every)

@@ -135,6 +135,16 @@ def never_run(path: Path) -> list[ast.AST]:
     return [node for node in found if node is not None]
 
 
+def only_tests(path: Path) -> list[ast.AST]:
+    """What only tests run: the functions of a `draw`, which say where operands come from."""
+    return [
+        node
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.Lambda)
+        and "draw" in [argument.arg for argument in node.args.args]
+    ]
+
+
 def inside(mutation: MutationSpec, node: ast.AST) -> bool:
     start = (node.lineno, node.col_offset)  # type: ignore[attr-defined]
     end = (node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
@@ -167,7 +177,12 @@ def places(rooms: Iterable[str], seed: int) -> list[WorkItem]:
         rng.shuffle(chosen)
         ranked += [((i + rng.random()) / len(chosen), m) for i, m in enumerate(chosen)]
     ranked.sort(key=lambda pair: pair[0])
-    return [WorkItem.single(f"{rank:05d}", mutation) for rank, (_, mutation) in enumerate(ranked)]
+    domains = {module: only_tests(module) for module in modules}
+    return [
+        WorkItem.single(f"{rank:05d}", each)
+        for rank, (_, each) in enumerate(ranked)
+        if not any(inside(each, node) for node in domains[each.module_path])
+    ]
 
 
 def fingerprint(folder: str) -> str:
