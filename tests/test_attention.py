@@ -11,6 +11,8 @@ from hypothesis.extra import numpy as hnp
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.testing import gradcheck
+from tinygrad_seq.testing.strategies import arrays
 
 STEPS, BATCH, MEMORY = 3, 2, 5
 
@@ -249,3 +251,38 @@ def test_bad_input_is_explained():
         dot(np.zeros((BATCH, 4)), memory, lengths=[1, 1, 1])
     with pytest.raises(ConfigError, match="a divisor of embed_dim, 6"):
         nn.MultiheadAttention(6, 4, rng=rng)
+
+
+def attention_by_loops(query, key, value, mask):
+    """softmax(Q K' / sqrt(D)) V of one sequence, entry by entry."""
+    context = np.zeros((len(query), value.shape[1]))
+    weights = np.zeros((len(query), len(key)))
+    for t, q in enumerate(query):
+        seen = [s for s in range(len(key)) if mask[t, s]]
+        scores = [sum(q[d] * key[s, d] for d in range(len(q))) / len(q) ** 0.5 for s in seen]
+        shares = [np.exp(score) for score in scores]
+        for s, share in zip(seen, shares, strict=True):
+            weights[t, s] = share / sum(shares)
+            context[t] += weights[t, s] * value[s]
+    return context, weights
+
+
+@given(data=st.data(), batch=st.lists(st.integers(1, 2), max_size=2), masked=st.booleans())
+def test_scaled_dot_product_attention_equals_loops(data, batch, masked):
+    t, s, d, e = (data.draw(st.integers(1, 3)) for _ in range(4))
+    query, key, value = (data.draw(arrays((*batch, *shape))) for shape in [(t, d), (s, d), (s, e)])
+    mask = np.ones((*batch, t, s), bool)
+    if masked:
+        for place in np.ndindex(mask.shape[:-1]):
+            mask[place] = data.draw(st.lists(st.booleans(), min_size=s, max_size=s).filter(any))
+    given_mask = mask if masked else None
+    context, weights = tgs.scaled_dot_product_attention(query, key, value, given_mask)
+    for place in np.ndindex(*batch):
+        parts = (each[place] for each in (query, key, value, mask))
+        expected_context, expected_weights = attention_by_loops(*parts)
+        np.testing.assert_allclose(context.data[place], expected_context, atol=1e-12)
+        np.testing.assert_allclose(weights.data[place], expected_weights, atol=1e-12)
+    gradcheck(
+        lambda *xs: tgs.scaled_dot_product_attention(*xs, given_mask)[0],
+        query, key, value, check="directional", order=2,
+    )  # fmt: skip

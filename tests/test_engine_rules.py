@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_seq as tgs
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.ops import OPS
 
 
 def leaf(value: Any) -> tgs.Tensor:
@@ -34,6 +35,25 @@ def test_a_joint_rule_is_told_which_inputs_want_a_gradient(tracked: list[bool]) 
     tgs.grad(loss, operands[wanted])
     only = tuple(i == wanted for i in range(3))
     assert told == [tuple(tracked), only]
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "saved"),
+    [
+        ("multiply", 0b01, ((1,), False)),
+        ("multiply", 0b10, ((0,), False)),
+        ("multiply", 0b11, ((0, 1), False)),
+        ("divide", 0b01, ((1,), False)),
+        ("linear", 0b100, ((), False)),
+        ("linear", 0b001, ((1,), False)),
+        ("linear", 0b010, ((0,), False)),
+        ("power", 0b10, ((0,), True)),
+        ("tanh", 0b1, ((), True)),
+    ],
+)
+def test_only_what_the_wanted_gradients_ask_for_is_saved(name: str, needs: int, saved) -> None:
+    op = OPS[name]
+    assert op.plan(len(op.inputs), needs) == saved
 
 
 SINE_AND_TOTAL = Op(

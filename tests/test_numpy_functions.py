@@ -82,6 +82,7 @@ CALLS = {
     "vstack": lambda x: np.vstack([x, x[0]]),
     "column_stack": lambda x: np.column_stack([x, x[:, 0]]),
     "append": lambda x: np.append(x, B), "append axis": lambda x: np.append(x, x, axis=1),
+    "append rows": lambda x: np.append(B, x, axis=0),
     "array_split": lambda x: np.array_split(x, 2, axis=1)[0],
     "compress": lambda x: np.compress([True, False, True], x, axis=1),
     "delete": lambda x: np.delete(x, 1, axis=1), "diagonal": lambda x: np.diagonal(x),

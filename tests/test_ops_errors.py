@@ -106,6 +106,13 @@ def test_ids_must_be_integers(call) -> None:
         call()
 
 
+def test_targets_of_a_sequence_are_asked_for_by_shape() -> None:
+    with pytest.raises(
+        ShapeError, match=r"targets of shape \(4, 2\) for logits of shape \(4, 2, 3\)"
+    ):
+        tgs.cross_entropy(np.ones((4, 2, 3)), np.zeros(4, int))
+
+
 def test_unknown_options_and_empty_lists() -> None:
     with pytest.raises(ConfigError, match="cross_entropy: reduction"):
         tgs.cross_entropy(X, [0, 1], reduction="average")

@@ -144,11 +144,11 @@ def test_powers_at_zero(exponent: float, slope: float) -> None:
 
 
 def test_a_power_of_zero_has_no_gradient_to_its_exponent() -> None:
-    a = tgs.tensor([0.0, 2.0, 0.0], requires_grad=True, dtype=np.float64)
-    b = tgs.tensor([2.0, 0.0, 0.0], requires_grad=True, dtype=np.float64)
+    a = tgs.tensor([0.0, 2.0, 0.0, 0.0], requires_grad=True, dtype=np.float64)
+    b = tgs.tensor([2.0, 0.0, 0.0, 1.0], requires_grad=True, dtype=np.float64)
     (a**b).sum().backward()
-    np.testing.assert_allclose(a.grad, [0.0, 0.0, 0.0])
-    np.testing.assert_allclose(b.grad, [0.0, np.log(2), 0.0])
+    np.testing.assert_allclose(a.grad, [0.0, 0.0, 0.0, 1.0])
+    np.testing.assert_allclose(b.grad, [0.0, np.log(2), 0.0, 0.0])
 
 
 @pytest.mark.parametrize("value", [1e4, -1e4])
