@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_seq as tgs
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
+from tinygrad_seq.errors import GraphError, ShapeError
 from tinygrad_seq.ops import OPS
 
 
@@ -121,3 +122,20 @@ def test_operands_of_one_sum_never_share_a_growing_cotangent(
     np.testing.assert_array_equal(b.grad, np.full(right, 7.0 * before + 4.0 * z.size / b.size))
     np.testing.assert_array_equal(a.grad, np.full(left, 5.0 * before + 4.0 * z.size / a.size + 1))
     assert np.all(start == 2.0)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2, 1)])
+def test_a_rule_may_not_return_less_than_its_input(shape: tuple[int, ...]) -> None:
+    narrow = Op("narrow", lambda x: x * 1.0, "x", [lambda g: np.ones(shape)])
+    x = leaf([1.0, 2.0])
+    with pytest.raises(ShapeError, match="gradient rule of narrow"):
+        apply(narrow, (x,), {}).sum().backward()
+    assert x.grad is None
+
+
+def test_a_write_to_a_weight_that_an_operation_of_three_operands_saved_is_refused() -> None:
+    x, w, b = leaf(np.ones((2, 3))), leaf(np.ones((3, 2))), leaf(np.ones(2))
+    loss = tgs.linear(x, w, b).sum()
+    w.writable()[...] = 5.0
+    with pytest.raises(GraphError, match="written since"):
+        loss.backward()
