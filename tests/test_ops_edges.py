@@ -95,3 +95,14 @@ def test_sequences_take_complex_numbers_in_every_operand_at_once() -> None:
 def test_a_checkpoint_is_a_positive_whole_number_of_steps(every) -> None:
     with pytest.raises(ConfigError, match=r"rnn_tanh_sequence: checkpoint[\s\S]*positive number"):
         tgs.rnn_sequence(*_operands().values(), checkpoint=every)
+
+
+def test_normalising_along_no_named_axis_takes_the_last() -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    e = np.exp(x)
+    for operation, expected in (
+        (tgs.softmax, e / e.sum(axis=1, keepdims=True)),
+        (tgs.log_softmax, x - np.log(e.sum(axis=1, keepdims=True))),
+        (tgs.logsumexp, np.log(e.sum(axis=1))),
+    ):
+        np.testing.assert_allclose(operation(tgs.tensor(x)).numpy(), expected, rtol=1e-12)
