@@ -2,6 +2,7 @@
 
     python demos/char_lm.py                          # two minutes on the text that Python carries
     python demos/char_lm.py --text my.txt --hidden 256 --layers 1 --minutes 5
+    python demos/char_lm.py --fast                   # fewer units and updates: a few seconds
     python demos/char_lm.py --help
 
 It takes the options of ``python -m tinygrad_seq train`` and does the same job; only the loop is
@@ -44,6 +45,14 @@ def show_one_update(run: train.CharRun) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Parse the options and run the demo; returns the exit status."""
     parser = cli.train_parser(__doc__.splitlines()[0])
+    parser.add_argument(
+        "--fast",
+        dest="preset",
+        action="store_const",
+        const="fast",
+        default=argparse.SUPPRESS,
+        help="the same as --preset fast",
+    )
     return cli.guarded(demo, parser.parse_args(arguments))
 
 

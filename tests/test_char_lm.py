@@ -59,6 +59,14 @@ def test_the_demo_is_short():
     assert len((ROOT / "demos" / "char_lm.py").read_text().splitlines()) <= 110
 
 
+def test_the_demo_has_a_fast_mode_which_is_a_preset(demo, capsys):
+    assert demo.main(["--fast", "--text", "a<b>.txt", "--batch", "3", "--out", "fast"]) == 0
+    assert "1 x 32" in capsys.readouterr().out
+    options = json.loads(Path("fast/summary.json").read_text())["options"]
+    assert options == train.CharOptions.preset("fast", text="a<b>.txt", batch=3).to_dict()
+    assert Path("fast/report.html").exists()
+
+
 def test_a_mistake_in_the_demo_is_a_message(demo, capsys):
     assert demo.main(["--text", "none.txt"]) == 2
     assert "no file" in capsys.readouterr().err

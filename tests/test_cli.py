@@ -263,6 +263,7 @@ def test_help_lists_every_option(capsys):
         assert f"--{name.replace('_', '-')}" in text
     for preset in train.PRESETS:
         assert preset in text
+    assert "bound method" not in text and "<" not in text
 
 
 def test_python_m_runs_it():

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -147,3 +151,21 @@ def test_every_demo_is_run_here():
         for name in globals()
         if name.startswith("test_") and "every" not in name
     }
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make, which lists the demos, is missing")
+def test_every_demo_that_make_runs_knows_the_fast_mode(capsys, monkeypatch):
+    command = ["make", "--dry-run", "demos", "ARGS=--fast"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    asked = subprocess.run(
+        command, cwd=DEMOS.parent, env=environment, capture_output=True, text=True, check=True
+    )
+    (listed,) = re.findall(r"for demo in ([^;]*);", asked.stdout)
+    assert "$demo --fast" in asked.stdout
+    names = [Path(name).stem for name in listed.split()]
+    assert {"char_lm", "tbptt", "unrolled"} <= set(names)
+    for name in names:
+        with pytest.raises(SystemExit) as exit_:
+            load(name, monkeypatch).main(["--fast", "--help"])
+        assert exit_.value.code == 0
+        assert "--fast" in capsys.readouterr().out

@@ -143,7 +143,7 @@ def test_generating_goes_on_while_the_model_trains():
 @pytest.mark.parametrize(
     "bad",
     [
-        {"model": "gru"},
+        {"model": "transformer"},
         {"optimizer": "adamax"},
         {"hidden": 0},
         {"hidden": 2.5},
@@ -215,7 +215,7 @@ def test_the_model_is_its_parts():
     np.testing.assert_array_equal(state.c.numpy(), expected.c.numpy())
     assert isinstance(train.CharLM(5, 4, 1, model="rnn").rnn, nn.RNN)
     with pytest.raises(ConfigError, match="model"):
-        train.CharLM(5, 4, 1, model="gru")
+        train.CharLM(5, 4, 1, model="transformer")
 
 
 def test_the_first_layer_starts_with_rows_like_an_embedding():

@@ -34,10 +34,10 @@ def add_train(commands: Any, name: str) -> None:
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
     """All options; one that is not given is absent, so that a preset or a checkpoint decides."""
-    defaults = train.CharOptions()
+    defaults = train.CharOptions().to_dict()
 
     def add(group: Any, flag: str, text: str, **how: Any) -> None:
-        default = getattr(defaults, flag.lstrip("-").replace("-", "_"), None)
+        default = defaults.get(flag.lstrip("-").replace("-", "_"))
         if default not in (None, ""):
             text += f" (default: {default})"
         group.add_argument(flag, default=argparse.SUPPRESS, help=text, **how)

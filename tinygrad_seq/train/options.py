@@ -63,12 +63,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "clip": 5.0,
         "clip_by": "value",
     },
+    "fast": {"hidden": 32, "layers": 1, "minutes": None, "steps": 100, "evals": 2},
 }
 """Options that differ from the defaults, by name.
 
 ``shakespeare``: our baseline on Tiny Shakespeare, with nanoGPT's split. ``char-rnn`` and
 ``min-char-rnn``: the settings of Karpathy's programs; their losses were sums over the window,
-ours is the mean, which RMSprop and Adagrad do not notice.
+ours is the mean, which RMSprop and Adagrad do not notice. ``fast``: a look at everything that a
+run leaves, in seconds; it has learnt little.
 """
 
 
