@@ -124,6 +124,33 @@ def test_operands_of_one_sum_never_share_a_growing_cotangent(
     assert np.all(start == 2.0)
 
 
+HELD = np.zeros(3)
+HOLDERS = {
+    "an array of its own": Op("own", lambda a, b: a + b, "a b", [lambda g: g, lambda g: HELD]),
+    "a saved operand": Op("saved", lambda a, b: a + b, "a b", [lambda g: g, lambda g, a: a]),
+    "one for both": Op("both", lambda a, b: a + b, "a b", joint=lambda g: [HELD, HELD]),
+    "a view of another's": Op(
+        "view", lambda a, b: a + b, "a b", joint=lambda g: (lambda made: [made, made[:]])(g * 1.0)
+    ),
+}
+"""Rules that return an array which somebody else holds."""
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_what_a_rule_of_the_users_returns_is_never_added_to(holder: str) -> None:
+    x, y = leaf(np.full(3, 2.0)), leaf(np.full(3, 3.0))
+    a, b = x * 1.0, y * 1.0
+    # Recorded before, so that backward comes to these uses last, and adds.
+    others = (a * 5.0).sum() + (b * 7.0).sum()
+    held = apply(HOLDERS[holder], (a, b), {}).sum()
+    alone = tgs.grad(held, [a, b], retain_graph=True)
+    (others + held).backward()
+    np.testing.assert_array_equal(x.grad, alone[0].data + 5.0)
+    np.testing.assert_array_equal(y.grad, alone[1].data + 7.0)
+    assert not HELD.any()
+    assert np.all(a.data == 2.0)
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (2, 1)])
 def test_a_rule_may_not_return_less_than_its_input(shape: tuple[int, ...]) -> None:
     narrow = Op("narrow", lambda x: x * 1.0, "x", [lambda g: np.ones(shape)])

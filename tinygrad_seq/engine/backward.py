@@ -309,7 +309,7 @@ class _Walk:
             if type(contribution) is not np.ndarray:
                 self.deposit(parent, node, contribution)
                 continue
-            fresh = contribution.base is None and contribution is not cotangent
+            fresh = op.makes and contribution.base is None and contribution is not cotangent
             if contribution.shape != parent.shape or contribution.dtype is not parent.dtype:
                 self.deposit(parent, node, contribution, fresh=fresh)
                 continue
@@ -338,9 +338,8 @@ class _Walk:
             if parent is None or contribution is None:
                 continue
             if self.useful is None or parent in self.useful:
-                fresh = getattr(contribution, "base", self) is None and not any(
-                    [contribution is part for part in parts]
-                )
+                made = op.makes and getattr(contribution, "base", self) is None
+                fresh = made and not any([contribution is part for part in parts])
                 self.deposit(parent, node, contribution, fresh=fresh)
 
     def _through_twin(self, node: Node, twin: Callable[..., Any], cotangent: Any) -> list[Any]:
@@ -389,4 +388,5 @@ class _Walk:
         for weight, (node, cotangents, values) in self._deferred.items():
             assert node.op is not None and node.op.defer is not None
             contribution = node.op.defer[1].fn(cotangents, *values)
-            self.deposit(weight, node, contribution, fresh=contribution.base is None)
+            fresh = node.op.makes and contribution.base is None
+            self.deposit(weight, node, contribution, fresh=fresh)

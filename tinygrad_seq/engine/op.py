@@ -107,6 +107,13 @@ class Op:
     mixes : bool
         Whether integer operands take the floating dtype of the others; False where integers
         are ids.
+
+    Attributes
+    ----------
+    makes : bool
+        Whether every array that a rule returns, and that is no view, is one it made: backward may
+        add to it in place. True of registered operations only, which tests hold to it; a rule
+        of the user's may hand out an array that somebody else holds.
     """
 
     __slots__ = (
@@ -116,6 +123,7 @@ class Op:
         "inputs",
         "joint",
         "keep",
+        "makes",
         "mixes",
         "name",
         "outputs",
@@ -162,6 +170,7 @@ class Op:
         self.why = why
         self.analytic = analytic
         self.mixes = mixes
+        self.makes = False
         self.plain = (
             len(self.inputs) <= 2 and outputs == 1 and twin is None and mixes and not (keep or view)
         ) and not self.variadic

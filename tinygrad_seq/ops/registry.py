@@ -44,6 +44,7 @@ def register(op: Op) -> Op:
             expected="twin=..., the same computation from other operations",
         )
     OPS[op.name] = op
+    op.makes = True
     return op
 
 
