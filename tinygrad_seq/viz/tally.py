@@ -48,7 +48,7 @@ class Tally:
         if step is None or not count:
             return
         if self._low == self._high and count != self._usual and step != self._low:
-            self._apart[self._low] = self._usual  # a run of one was none
+            self._apart.setdefault(self._low, self._usual)  # a run of one was none
             self._low, self._high = 0, -1
         if self._low > self._high:
             self._low = self._high = step
