@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 
 import numpy as np
 import pytest
@@ -286,3 +287,47 @@ def test_rules_may_be_any_callables() -> None:
     apply(op, (x,), {}).sum().backward()
     assert x.grad.tolist() == [3.0, 3.0]
     assert repr(op) == "<Op scaled>"
+
+
+# -- what PyTorch users try ------------------------------------------------------------------------
+
+
+IN_PLACE = {
+    "+": operator.iadd,
+    "-": operator.isub,
+    "*": operator.imul,
+    "/": operator.itruediv,
+    "**": operator.ipow,
+    "@": operator.imatmul,
+}
+
+
+@pytest.mark.parametrize("sign", IN_PLACE)
+def test_an_in_place_operator_on_a_leaf_outside_no_grad(sign: str) -> None:
+    w = leaf(np.eye(2), name="rnn.weight")
+    held = w
+    text = message(GraphError, lambda: IN_PLACE[sign](w, np.full((2, 2), 0.1)))
+    assert text.startswith(f"weight {sign}= ...")
+    assert "with tgs.no_grad():" in text
+    assert f"weight = weight {sign} ..." in text
+    assert (held.version, held.is_leaf, held.tolist()) == (0, True, np.eye(2).tolist())
+    with tgs.no_grad():
+        assert IN_PLACE[sign](w, np.full((2, 2), 0.1)) is w
+
+
+def test_retain_grad_and_hooks_on_what_has_no_gradient() -> None:
+    for constant in (tgs.tensor([1.0]), leaf().detach()):
+        assert "a constant" in message(GraphError, constant.retain_grad)
+        message(GraphError, lambda c=constant: c.register_hook(lambda g: g))
+    x = leaf()
+    text = message(ConfigError, lambda: (x * 2).register_hook(3))
+    assert text.startswith("register_hook: hook")
+
+
+def test_names_of_pytorchs_options_are_answered_with_numpys() -> None:
+    assert "axis=" in message(ConfigError, lambda: X.sum(dim=0))
+    assert "axis=" in message(ConfigError, lambda: X.softmax(dim=-1))
+    assert "keepdims=" in message(ConfigError, lambda: X.mean(axis=0, keepdim=True))
+    assert "axis=" in message(ConfigError, lambda: X.argmax(dim=0))
+    with pytest.raises(ConfigError, match="flatten: start_dim"):
+        X.flatten(1, 0)

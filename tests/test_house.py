@@ -46,8 +46,8 @@ MAY_READ: dict[str, set[str]] = {
     "cli": BELOW_TRAIN | {"train", "viz", FACE},
     "__main__": {"cli"},
 }
-# protocols.py is a part of Tensor that has a file of its own; each finds the other when called.
-ROOM_OF_FILE = {"protocols": "tensor"}
+# Parts of Tensor that have a file of their own: what it inherits, and what finds it when called.
+ROOM_OF_FILE = {"methods": "tensor", "protocols": "tensor"}
 
 # Imports against the plan, each inside a function: (file, room) and why.
 EXCEPTIONS = {

@@ -260,7 +260,7 @@ def test_assignment_into_a_tensor_says_what_to_use_instead() -> None:
         assert x.tolist() == [1.0, 2.0]
 
 
-def test_inplace_operators_write_under_no_grad_and_record_elsewhere() -> None:
+def test_inplace_operators_write_under_no_grad() -> None:
     w = tgs.tensor([1.0, 2.0], requires_grad=True)
     first = w
     with tgs.no_grad():
@@ -270,10 +270,24 @@ def test_inplace_operators_write_under_no_grad_and_record_elsewhere() -> None:
         w /= 3
     assert w is first
     np.testing.assert_allclose(w.data, [1.0, 5 / 3], rtol=1e-6)
-    w += 1
-    assert w is not first
-    assert w.requires_grad
     assert first.version == 4
+    with tgs.no_grad():
+        w **= 2
+        w @= np.eye(2, dtype=np.float32)
+    assert w is first
+    np.testing.assert_allclose(w.data, [1.0, 25 / 9], rtol=1e-6)
+
+
+def test_inplace_operators_on_results_and_constants_give_a_new_tensor() -> None:
+    w = tgs.tensor([1.0, 2.0], requires_grad=True)
+    total = start = tgs.tensor(0.0)
+    total += (w * w).sum()
+    result = total
+    total *= 3
+    assert (start.item(), start.requires_grad) == (0.0, False)
+    assert total is not result
+    total.backward()
+    assert w.grad.tolist() == [6.0, 12.0]
 
 
 def test_comparisons_give_plain_masks() -> None:

@@ -14,11 +14,17 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
-from tinygrad_seq.engine.mode import current_mode
-from tinygrad_seq.engine.node import Array
+from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.tape import bind_result_type
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import DtypeError, GraphError, NotDifferentiableError, ShapeError
+from tinygrad_seq.errors import (
+    ConfigError,
+    DtypeError,
+    GraphError,
+    NotDifferentiableError,
+    ShapeError,
+)
+from tinygrad_seq.methods import ArrayMethods, values_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.viz import Drawing
@@ -29,20 +35,16 @@ TensorLike: TypeAlias = "Tensor | Array | float | int"
 """What operations take: tensors, arrays and Python numbers."""
 
 
-def _values(other: Any) -> Any:
-    return other._data if isinstance(other, Variable) else other
-
-
 def _swapped(operation: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
     """The operator for a Tensor on the right."""
     return lambda self, other: operation(other, self)
 
 
 def _comparison(ufunc: Any) -> Any:
-    return lambda self, other: np.asarray(ufunc(self._data, _values(other)))
+    return lambda self, other: np.asarray(ufunc(self._data, values_of(other)))
 
 
-class Tensor(Variable):
+class Tensor(ArrayMethods):
     """A NumPy array with reverse-mode differentiation.
 
     Made by :func:`tensor` (a copy of your data) or as the result of an operation. Operators
@@ -140,9 +142,14 @@ class Tensor(Variable):
         return self
 
     def retain_grad(self) -> None:
-        """Ask :meth:`backward` to fill ``.grad`` of this intermediate result too."""
-        if self._node is not None:
-            self._node.owner = weakref.ref(self)
+        """Ask :meth:`backward` to fill ``.grad`` of this intermediate result too.
+
+        Raises
+        ------
+        GraphError
+            On a constant, which never gets a gradient.
+        """
+        self._tracked_node("retain_grad", "ask it of").owner = weakref.ref(self)
 
     def register_hook(self, hook: Hook) -> Handle:
         """Have `hook` called with the complete gradient of this tensor in every backward.
@@ -168,12 +175,25 @@ class Tensor(Variable):
         >>> x.grad.item()
         2.0
         """
+        node = self._tracked_node("register_hook", "register on")
+        if not callable(hook):
+            raise ConfigError(
+                "register_hook: hook",
+                expected="a function of the gradient",
+                got=repr(hook),
+                hint="lambda g: g.clip(-1, 1), for one",
+            )
+        return add_hook(node, hook)
+
+    def _tracked_node(self, what: str, instead: str) -> Node:
         if self._node is None:
             raise GraphError(
-                "register_hook: this tensor does not require gradients",
-                hint="make it with requires_grad=True, or register on a result of such a tensor",
+                f"{what}: this tensor does not require gradients",
+                expected="a tensor with requires_grad=True, or a result of one",
+                got="a constant",
+                hint=f"make it with requires_grad=True, or {instead} a result of such a tensor",
             )
-        return add_hook(self._node, hook)
+        return self._node
 
     def tag(self, role: str) -> Tensor:
         """Say what the tensor is (h, c, logits, loss, ...): drawings place nodes by role."""
@@ -273,6 +293,7 @@ class Tensor(Variable):
         return bool(self.item())
 
     def __float__(self) -> float:
+        # As item(): to log a loss. So math.sin(t) sees the value alone; np.sin(t) is recorded.
         return float(self.item())
 
     def __int__(self) -> int:
@@ -282,32 +303,6 @@ class Tensor(Variable):
         self._refuse_if_tracked("index()")
         return self._data.__index__()
 
-    # Written in place under no_grad (an optimiser's step by hand); elsewhere a new name.
-    def _inplace(self, ufunc: Any, plain: Callable[..., Tensor], other: TensorLike) -> Tensor:
-        if current_mode.get().grad or not self.is_leaf:
-            return plain(self, other)
-        new = np.asarray(ufunc(self._data, _values(other)))
-        if new.shape != self.shape or not np.can_cast(new.dtype, self.dtype, "same_kind"):
-            raise ShapeError(
-                "in-place operator: the result does not fit the tensor",
-                expected=f"shape {self.shape}, {self.dtype}",
-                got=f"shape {new.shape}, {new.dtype}",
-            )
-        self.writable()[...] = new
-        return self
-
-    def __iadd__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
-        return self._inplace(np.add, ops.add, other)
-
-    def __isub__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
-        return self._inplace(np.subtract, ops.subtract, other)
-
-    def __imul__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
-        return self._inplace(np.multiply, ops.multiply, other)
-
-    def __itruediv__(self, other: TensorLike) -> Tensor:  # type: ignore[misc]
-        return self._inplace(np.true_divide, ops.divide, other)
-
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
     __lt__ = _comparison(np.less)
     __le__ = _comparison(np.less_equal)
@@ -316,29 +311,6 @@ class Tensor(Variable):
     __eq__ = _comparison(np.equal)
     __ne__ = _comparison(np.not_equal)
     __hash__ = object.__hash__
-
-    # -- operations as methods -------------------------------------------------------------------
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """Short for :func:`tinygrad_seq.reshape`; sizes may be given one by one."""
-        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """Short for :func:`tinygrad_seq.transpose`; axes may be given one by one."""
-        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-        return ops.transpose(self, order or None)
-
-    sum = ops.sum
-    mean = ops.mean
-    max = ops.max
-    min = ops.min
-    squeeze = ops.squeeze
-    exp = ops.exp
-    log = ops.log
-    sqrt = ops.sqrt
-    tanh = ops.tanh
-    sigmoid = ops.sigmoid
-    relu = ops.relu
 
 
 bind_result_type(Tensor)

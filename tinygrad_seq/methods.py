@@ -1,0 +1,200 @@
+"""The operations that are methods of Tensor: NumPy's of an array, and a few of PyTorch's.
+
+Each only calls an operation, whose docstring says what it computes. The operators stand in
+:mod:`tinygrad_seq.tensor`, but for those that write in place.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numpy as np
+
+from tinygrad_seq import ops
+from tinygrad_seq.engine.mode import current_mode
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
+from tinygrad_seq.ops import numpy_functions, numpy_shapes
+from tinygrad_seq.ops.registry import axis_of
+
+if TYPE_CHECKING:
+    from tinygrad_seq.tensor import Tensor
+
+__all__ = ["ArrayMethods", "values_of"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PYTORCH = {"dim": "axis", "keepdim": "keepdims", "unbiased": "ddof"}
+
+
+def _along(operation: F) -> F:
+    """The operation as a method that answers PyTorch's names of its options with NumPy's."""
+
+    @functools.wraps(operation)
+    def method(*args: Any, **options: Any) -> Any:
+        for theirs in _PYTORCH.keys() & options.keys() if options else ():
+            ours = _PYTORCH[theirs]
+            raise ConfigError(
+                f"{operation.__name__}: {theirs}",
+                expected=f"{ours}=, NumPy's name for it",
+                got=f"{theirs}={options[theirs]!r}",
+                hint=f"x.{operation.__name__}({ours}=...)",
+            )
+        return operation(*args, **options)
+
+    return cast(F, method)
+
+
+def _sizes(given: tuple[Any, ...]) -> Any:
+    """Sizes or axes, given one by one or as one tuple."""
+    return given[0] if len(given) == 1 else given
+
+
+def values_of(other: Any) -> Any:
+    """The array of a tensor; anything else as it is."""
+    return other._data if isinstance(other, Variable) else other
+
+
+def _places(function: F) -> F:
+    """A function of the values that gives integer positions: a plain array, without gradient."""
+
+    def method(self: Any, *args: Any, **options: Any) -> Any:
+        return function(self._data, *args, **options)
+
+    method.__name__ = function.__name__
+    method.__doc__ = f"Positions by ``np.{function.__name__}``: plain integers, no gradient."
+    return _along(cast(F, method))
+
+
+def _in_place(
+    ufunc: Any, plain: Callable[[Any, Any], Tensor], sign: str
+) -> Callable[[Any, Any], Tensor]:
+    """An operator that writes in place under no_grad: an optimiser's step by hand.
+
+    Elsewhere `h += x` gives the name h to a new tensor, but not to one in place of a leaf that
+    requires gradients: that would silently be a leaf no more.
+    """
+
+    def operator(self: Any, other: Any) -> Any:
+        if not self.is_leaf:
+            return plain(self, other)
+        if current_mode.get().grad:
+            if self._node is not None:
+                raise _no_longer_a_leaf(self, sign)
+            return plain(self, other)
+        new = np.asarray(ufunc(self._data, values_of(other)))
+        if new.shape != self.shape or not np.can_cast(new.dtype, self.dtype, "same_kind"):
+            raise ShapeError(
+                "in-place operator: the result does not fit the tensor",
+                expected=f"shape {self.shape}, {self.dtype}",
+                got=f"shape {new.shape}, {new.dtype}",
+                hint=f"w = w {sign} ... for a new tensor",
+            )
+        self.writable()[...] = new
+        return self
+
+    return operator
+
+
+def _no_longer_a_leaf(leaf: Variable, sign: str) -> GraphError:
+    name = leaf.name.rpartition(".")[2] or "w"
+    return GraphError(
+        f"{name} {sign}= ... on a leaf that requires gradients, while operations are recorded",
+        expected="a write in place under no_grad(), or a new tensor",
+        got=f"an operator that would make {name} a result, whose .grad is not filled",
+        hint=f"with tgs.no_grad(): {name} {sign}= ... (a step by hand), or "
+        f"{name} = {name} {sign} ... for a new tensor in the graph",
+    )
+
+
+class ArrayMethods(Variable):
+    """Operations under the names that an ndarray or a PyTorch tensor has them."""
+
+    __slots__ = ()
+
+    # -- shapes ----------------------------------------------------------------------------------
+
+    def reshape(self: Any, *shape: Any) -> Tensor:
+        """Short for :func:`tinygrad_seq.reshape`; sizes may be given one by one."""
+        return ops.reshape(self, _sizes(shape))
+
+    view = reshape
+    """PyTorch's name. Results never share memory that could be written."""
+
+    def transpose(self: Any, *axes: Any) -> Tensor:
+        """Short for :func:`tinygrad_seq.transpose`; axes may be given one by one."""
+        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return ops.transpose(self, order or None)
+
+    permute = transpose
+    """PyTorch's name."""
+
+    def flatten(self: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """Join all axes, or those from `start_dim` to `end_dim`, into one (PyTorch's options)."""
+        shape = self.shape or (1,)
+        first, last = (axis_of(axis, len(shape), "flatten") for axis in (start_dim, end_dim))
+        if first > last:
+            raise ConfigError(
+                "flatten: start_dim and end_dim",
+                expected="start_dim no later than end_dim",
+                got=f"{start_dim} and {end_dim} of {len(shape)} axes",
+                hint="x.flatten() joins all axes",
+            )
+        joined = int(np.prod(shape[first : last + 1]))
+        return ops.reshape(self, (*shape[:first], joined, *shape[last + 1 :]))
+
+    ravel = numpy_shapes.ravel
+    squeeze = _along(ops.squeeze)
+    unsqueeze = ops.expand_dims
+    swapaxes = ops.swapaxes
+    diagonal = ops.diagonal
+    repeat = ops.repeat
+
+    # -- reductions and running sums -------------------------------------------------------------
+
+    sum = _along(ops.sum)
+    mean = _along(ops.mean)
+    max = _along(ops.max)
+    min = _along(ops.min)
+    std = _along(ops.std)
+    var = _along(ops.var)
+    prod = _along(ops.prod)
+    norm = _along(ops.norm)
+    cumsum = _along(numpy_functions.cumsum)
+    cumprod = _along(ops.cumprod)
+    logsumexp = _along(ops.logsumexp)
+    trace = ops.trace
+    argmax = _places(np.argmax)
+    argmin = _places(np.argmin)
+    argsort = _places(np.argsort)
+
+    # -- elementwise, and products ---------------------------------------------------------------
+
+    exp = ops.exp
+    log = ops.log
+    sqrt = ops.sqrt
+    square = ops.square
+    abs = ops.absolute
+    sin = ops.sin
+    cos = ops.cos
+    tanh = ops.tanh
+    sigmoid = ops.sigmoid
+    relu = ops.relu
+    softmax = _along(ops.softmax)
+    log_softmax = _along(ops.log_softmax)
+    dot = numpy_functions.dot
+
+    def clip(self: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
+        """Short for :func:`tinygrad_seq.clip`, with NumPy's names of the bounds."""
+        return ops.clip(self, min, max)
+
+    # -- operators in place ----------------------------------------------------------------------
+
+    __iadd__ = _in_place(np.add, ops.add, "+")
+    __isub__ = _in_place(np.subtract, ops.subtract, "-")
+    __imul__ = _in_place(np.multiply, ops.multiply, "*")
+    __itruediv__ = _in_place(np.true_divide, ops.divide, "/")
+    __ipow__ = _in_place(np.power, ops.power, "**")
+    __imatmul__ = _in_place(np.matmul, ops.matmul, "@")
