@@ -74,6 +74,7 @@ CALLS = {
     "linalg.norm fro": lambda x: np.linalg.norm(x, "fro"),
     "linalg.norm 1": lambda x: np.linalg.norm(x, 1, axis=0),
     "linalg.norm 3": lambda x: np.linalg.norm(x, 3, axis=1, keepdims=True),
+    "linalg.norm 3 one axis": lambda x: np.linalg.norm(x, 3, axis=(1,)),
     "linalg.norm inf": lambda x: np.linalg.norm(x[0], np.inf),
     "linalg.norm -inf": lambda x: np.linalg.norm(x[1], -np.inf),
     "ravel": lambda x: np.ravel(x), "atleast_1d": lambda x: np.atleast_1d(x[0, 0]),
@@ -220,11 +221,26 @@ def test_convolutions_are_numpys_at_every_size(mode: str, long: int, width: int)
         (lambda x: np.array_split(x, 0), "array_split: sections"),
         (lambda x: np.diag(x[None]), "diag"),
         (lambda x: np.hstack([x, x[0]]), "concatenate: axis out of range"),
+        (lambda x: np.vdot(x[0], x[0, :1]), "matmul: inner sizes differ"),
+        (lambda x: np.vecdot(x, x[:, :1]), "np.vecdot: lengths"),
+        (lambda x: np.linalg.vecdot(x, x[:1], axis=0), "np.vecdot: lengths"),
+        (lambda x: np.select([A > 1], [x, x]), "np.select: choices"),
+        (lambda x: np.linalg.norm(x[None], 2), "ord"),
+        (lambda x: np.flip(x, (0, -2)), "flip: axis"),
     ],
 )
 def test_options_that_cannot_work_are_named(call, named: str) -> None:
     with pytest.raises((ConfigError, ShapeError), match=named):
         call(tgs.tensor(A, requires_grad=True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("weights", [[1, 2, 3], np.array([2, 0, 1]), M, [1.0, 2.0, 3.0]])
+def test_averages_by_counts_keep_the_dtype(weights, dtype: type) -> None:
+    x = tgs.tensor(A.astype(dtype), requires_grad=True)
+    found = np.average(x, 1, weights)
+    np.testing.assert_allclose(found.data, np.average(A, 1, weights), rtol=1e-6)
+    assert found.dtype == dtype
 
 
 def test_a_running_sum_of_a_matrix_needs_an_axis() -> None:

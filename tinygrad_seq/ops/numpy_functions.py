@@ -68,6 +68,12 @@ def where(condition: Any, *branches: Any) -> Any:
 
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0.0) -> Any:
     """The first choice whose condition holds, by `np.where`."""
+    if len(condlist) != len(choicelist):
+        raise ConfigError(
+            "np.select: choices",
+            expected=f"one for each condition, {len(condlist)}",
+            got=len(choicelist),
+        )
     found = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         found = elementwise.where(condition, choice, found)
@@ -100,16 +106,19 @@ def inner(a: Any, b: Any) -> Any:
 
 def vdot(a: Any, b: Any) -> Any:
     """Sum of products of the flattened operands."""
-    return reduce.sum(elementwise.multiply(ravel(a), ravel(b)))
+    return linalg.matmul(ravel(a), ravel(b))
 
 
 def vecdot(x1: Any, x2: Any) -> Any:
     """Sum of products along the last axis, broadcasting the others."""
-    return reduce.sum(elementwise.multiply(x1, x2), -1)
+    return vecdot_along(x1, x2)
 
 
 def vecdot_along(x1: Any, x2: Any, axis: int = -1) -> Any:
     """Sum of products along one axis, broadcasting the others."""
+    left, right = (shape_of(x)[axis_of(axis, len(shape_of(x)), "np.vecdot")] for x in (x1, x2))
+    if left != right:  # this axis does not broadcast
+        raise ShapeError("np.vecdot: lengths", expected="equal ones", got=f"{left} and {right}")
     return reduce.sum(elementwise.multiply(x1, x2), axis)
 
 
@@ -213,6 +222,9 @@ def average(a: Any, axis: Any = None, weights: Any = None) -> Any:
     if weights is None:
         return reduce.mean(a, axis)
     whole, given = shape_of(a), shape_of(weights)
+    if isinstance(weights, (list, tuple)) or constant(weights).dtype.kind in "iub":
+        own = constant(a).dtype  # counts, like numbers in a list, take it
+        weights = constant(weights).astype(own if own.kind == "f" else np.float64)
     if given != whole:  # NumPy's rule: one weight for every entry along the axes
         named = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
         axes = [axis_of(each, len(whole), "average") for each in named]
@@ -225,8 +237,7 @@ def average(a: Any, axis: Any = None, weights: Any = None) -> Any:
             )
         weights = shape.transpose(weights, tuple(int(i) for i in np.argsort(axes)))
         weights = shape.reshape(weights, tuple(n if i in axes else 1 for i, n in enumerate(whole)))
-    total = reduce.sum(elementwise.multiply(weights, 1.0), axis)
-    return reduce.sum(elementwise.multiply(a, weights), axis) / total
+    return reduce.sum(elementwise.multiply(a, weights), axis) / reduce.sum(weights, axis)
 
 
 def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -236,10 +247,12 @@ def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
     """Euclidean and Frobenius norms by `tgs.norm`; of vectors also the other orders but 0."""
-    matrix = len(shape_of(x)) == 2 if axis is None else isinstance(axis, tuple)
-    if ord is None or (ord == "fro" and matrix) or (ord == 2 and not matrix):
+    if isinstance(axis, tuple) and len(axis) == 1:
+        (axis,) = axis
+    ndim = len(shape_of(x)) if axis is None else len(axis) if isinstance(axis, tuple) else 1
+    if ord is None or (ord == "fro" and ndim == 2) or (ord == 2 and ndim == 1):
         return reduce.norm(x, axis, keepdims)
-    if matrix or isinstance(ord, str) or ord == 0 or (axis is None and len(shape_of(x)) != 1):
+    if ndim != 1 or isinstance(ord, str) or ord == 0:
         raise ConfigError(
             "np.linalg.norm on a Tensor: ord",
             expected="None or 'fro' for matrices; None, 1, 2, inf, -inf or a number but 0 for "
@@ -277,9 +290,5 @@ def matrix_trace(x: Any, offset: int = 0) -> Any:
 
 def logaddexp2(x1: Any, x2: Any) -> Any:
     """log2(2**a + 2**b), by `tgs.logaddexp`."""
-    scale = transcendental.LN2
-    return transcendental.logaddexp(_times(x1, scale), _times(x2, scale)) / scale
-
-
-def _times(x: Any, factor: float) -> Any:
-    return elementwise.multiply(x, factor)
+    nats = scaled_by(transcendental.LN2)
+    return scaled_by(1 / transcendental.LN2)(transcendental.logaddexp(nats(x1), nats(x2)))

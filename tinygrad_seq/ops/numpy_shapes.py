@@ -95,7 +95,10 @@ def matrix_transpose(x: Any) -> Any:
 
 def flip(m: Any, axis: Any = None) -> Any:
     """The order reversed along one axis, several or all."""
-    axes = range(len(shape_of(m))) if axis is None else np.atleast_1d(axis).tolist()
+    ndim = len(shape_of(m))
+    axes = range(ndim) if axis is None else [axis_of(a, ndim, "flip") for a in np.atleast_1d(axis)]
+    if len(set(axes)) != len(axes):
+        raise ShapeError("flip: axis", expected="each axis once", got=axis)
     for each in axes:
         m = shape.flip(m, each)
     return m if len(axes) else copy(m)
