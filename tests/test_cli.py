@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tinygrad_seq import cli, train
+from tinygrad_seq.cli import words
 from tinygrad_seq.train.run import LAST
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -73,6 +75,11 @@ def test_cells_of_a_run(capsys):
     assert "position in the line" in said and "rnn.l0" in said
     assert len(place.read_bytes()) < len(of_the_report)
     Path("other.txt").write_text("a mat. " * 9)
+    of_the_run = place.read_bytes()
+    assert run("cells runs/cat --text other.txt") == 0
+    assert "cells-other.html" in capsys.readouterr().out
+    assert "other.txt" in Path("runs/cat/cells-other.html").read_text("utf-8")
+    assert place.read_bytes() == of_the_run  # its report links to units on that page
     assert run(f"cells runs/cat/{LAST} --text other.txt --out o.html --target likeliest") == 0
     page = Path("o.html").read_text("utf-8")
     assert "other.txt" in page and "log p of the likeliest next character" in page
@@ -176,9 +183,14 @@ def test_ctrl_c_in_a_real_process(folder):
         ("train --text short.txt", "too short"),
         ("train --text cat.txt --batch 2000", "too short"),
         ("train --text cat.txt --seq-length 5000", "shorter than one window"),
+        ("train --text one.txt", "one symbol alone"),
+        ("train --text cat.txt --batch 2000", "--batch of at most 1800"),
+        ("train --text cat.txt --seq-length 5000", "--seq-length of at most 111"),
+        ("train --text cat.txt --prime ~", "--prime"),
         ("train --text cat.txt --validation 1.5", "validation"),
         ("train --text cat.txt --validation 100000", "too short"),
-        ("train --text cat.txt --hidden 0", "hidden"),
+        ("train --text cat.txt --hidden 0", "error: --hidden\n"),
+        ("train --text cat.txt --eval-every 0", "error: --eval-every\n"),
         ("train --text cat.txt --dropout 1", "dropout"),
         ("train --text cat.txt --lr -1", "lr"),
         ("train --text cat.txt --lr nan", "lr"),
@@ -198,6 +210,11 @@ def test_ctrl_c_in_a_real_process(folder):
         ("train --resume runs/taken --steps 99 --text short.txt", "too short"),
         ("train --resume runs/taken --steps 99 --text other.txt", "another text"),
         ("sample nothing", "cannot be read"),
+        ("sample nothing", "expected: the folder of a run"),
+        ("sample runs/take", "try: runs/taken"),
+        ("sample runs/taken --prime 日本", "leave it out of --prime"),
+        ("cells runs/taken --text latin.txt", "another --text"),
+        ("draw runs/taken --text latin.txt", "another --text"),
         ("sample runs/taken --temperature -1", "temperature"),
         ("sample runs/taken --length -1", "length"),
         ("sample runs/taken --prime ~", "not in the vocabulary"),
@@ -209,6 +226,8 @@ def test_mistakes_are_explained_and_change_nothing(line, said, capsys):
     Path("empty.txt").write_text("")
     Path("latin1.txt").write_bytes(b"caf\xe9 " * 100)
     Path("short.txt").write_text("abc")
+    Path("one.txt").write_text("a" * 5000)
+    Path("latin.txt").write_text("~~~~~~~~~~")
     Path("other.txt").write_text("the cat sat on the mat and saw the dog.\n" * 101)
     prepared = train.CharRun(
         train.CharOptions(text="cat.txt", hidden=3, layers=1, seq_length=6, batch=2, steps=1)
@@ -225,7 +244,16 @@ def test_mistakes_are_explained_and_change_nothing(line, said, capsys):
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert said in captured.err
-    assert "Traceback" not in captured.err
+    assert not captured.out  # nothing was announced
+    for foreign in (
+        "Traceback",
+        "Errno",
+        "save_checkpoint",
+        "option ",
+        "unknown=",
+        "quantities=",
+    ):
+        assert foreign not in captured.err
     assert tree() == before
     assert sorted(Path().rglob("*")) == folders
 
@@ -239,6 +267,74 @@ def test_argparse_says_what_it_does_not_know(line, capsys):
     assert exit_.value.code == 2
     assert "usage:" in capsys.readouterr().err
     assert list(tree()) == ["cat.txt"]
+
+
+@pytest.mark.parametrize(
+    ("line", "command", "near"),
+    [
+        ("train --minuts 3", "train", "--minutes"),
+        ("train --modl=gru", "train", "--model"),
+        ("train --run-nam x", "train", "--run-name"),
+        ("sample runs/x --tempreature 1", "sample", "--temperature"),
+        ("cells runs/x --zzz", "cells", ""),
+    ],
+)
+def test_a_misspelt_option_is_answered_by_its_command(line, command, near, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run(line)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: python -m tinygrad_seq {command}")
+    *_, wrong, advice = said.splitlines()
+    assert wrong.startswith("error: unrecognized arguments: --")
+    start = f"  try: {near}; " if near else "  try: "
+    assert advice == f"{start}python -m tinygrad_seq {command} --help"
+    assert list(tree()) == ["cat.txt"]
+
+
+def test_a_page_too_large_is_answered_with_an_option(capsys, monkeypatch):
+    run(f"train --text cat.txt {SMALL} --run-name cat")
+    monkeypatch.setattr("tinygrad_seq.viz.celltext.MAX_BYTES", 10)
+    capsys.readouterr()
+    assert run("cells runs/cat --length 30 --out big.html") == 2
+    said = capsys.readouterr().err
+    assert "too large" in said and "--length" in said and "quantities=" not in said
+    assert not Path("big.html").exists()
+
+
+def test_what_is_said_at_the_end_can_be_typed(folder, capsys, monkeypatch):
+    environment = folder / "my env" / "bin" / "python"
+    environment.parent.mkdir(parents=True)
+    environment.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(environment))
+    assert run(f"train --text cat.txt {SMALL} --out r") == 0
+    said = capsys.readouterr().out
+    typed = shlex.quote(str(Path("my env/bin/python")))
+    assert f"let it write: {typed} -m tinygrad_seq sample r\n" in said
+    assert f"draw it: {typed} -m tinygrad_seq draw r " in said
+    monkeypatch.setenv("PATH", str(environment.parent))
+    assert words.own_command() == "python -m tinygrad_seq"
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.chdir(ROOT)
+    assert words.own_command() == f"{shlex.quote(str(environment))} -m tinygrad_seq"
+
+
+def test_a_missing_package_is_a_message(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    Path("run").mkdir()
+    Path("run", LAST).write_bytes(b"anything")
+    assert run("sample run") == 2
+    said = capsys.readouterr().err
+    assert "the package safetensors is missing" in said
+    assert "try: the Python of that environment" in said and "pip install safetensors" in said
+
+
+def test_a_missing_module_of_our_own_is_not_excused(monkeypatch):
+    def broken(_):
+        raise ModuleNotFoundError("no such module", name="tinygrad_seq.lost")
+
+    with pytest.raises(ModuleNotFoundError):
+        cli.guarded(broken, None)
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(capsys, monkeypatch):

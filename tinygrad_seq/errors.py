@@ -55,11 +55,16 @@ class TinygradSeqError(Exception):
         got: object = None,
         hint: str | None = None,
     ) -> None:
+        self.what, self.expected, self.got = what, expected, got
         lines = [what]
         for label, value in (("expected", expected), ("got", got), ("try", hint)):
             if value is not None:
                 lines.append(f"  {label}: {value}")
         super().__init__("\n".join(lines))
+
+    def advising(self, hint: str) -> TinygradSeqError:
+        """The same error with other advice, for those who cannot follow the first."""
+        return type(self)(self.what, expected=self.expected, got=self.got, hint=hint)
 
 
 class ShapeError(TinygradSeqError, ValueError):

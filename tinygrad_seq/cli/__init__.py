@@ -21,6 +21,7 @@ from tinygrad_seq.cli.training import (
     open_run,
     train_parser,
 )
+from tinygrad_seq.cli.words import Parser, as_options, without_a_package
 from tinygrad_seq.errors import TinygradSeqError
 
 __all__ = ["announce", "finish", "folder_of", "guarded", "main", "open_run", "train_parser"]
@@ -39,7 +40,7 @@ COMMANDS: dict[str, Callable[[Any, str], None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tinygrad_seq",
         description="Train a character model on a text, let it write, and look into it.",
     )
@@ -56,7 +57,12 @@ def guarded(command: Command, options: argparse.Namespace) -> int:
     try:
         return command(options)
     except TinygradSeqError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_options(str(error))}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "tinygrad_seq").partition(".")[0] == "tinygrad_seq":
+            raise  # a mistake of ours
+        print(f"error: {without_a_package(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

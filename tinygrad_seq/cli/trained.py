@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_seq import train, viz
+from tinygrad_seq.cli.words import advising
 from tinygrad_seq.data import pydoc_topics, read_text, split_text
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.api import DIRECTIONS, LEVELS, VIEWS, WEIGHTS
@@ -14,6 +15,8 @@ from tinygrad_seq.viz.render import FORMATS, format_of
 from tinygrad_seq.viz.style import THEMES
 
 __all__ = ["add_cells", "add_draw", "add_sample"]
+
+_KNOWS = "a model knows the characters of the text that it learnt"
 
 
 # -- sample ---------------------------------------------------------------------------------------
@@ -40,8 +43,10 @@ def _sample(options: argparse.Namespace) -> int:
     import numpy as np
 
     if options.seed is not None and options.seed < 0:
-        raise ConfigError("option seed", expected="an integer of at least 0", got=options.seed)
+        raise ConfigError("--seed", expected="an integer of at least 0", got=options.seed)
     model, vocabulary, _ = train.load_char_lm(options.run)
+    with advising(f"leave it out of --prime; {_KNOWS}"):
+        vocabulary.encode(options.prime)
     characters = train.generate(
         model,
         vocabulary,
@@ -112,9 +117,11 @@ def _draw(options: argparse.Namespace) -> int:
     if len(text) < 2:
         raise ConfigError("--text", expected="at least 2 characters", got=f"{len(text)}")
     names = ("view", "level", "direction", "weights", "theme", "depth")
+    with advising(f"another --text; {_KNOWS}"):
+        ids = vocabulary.encode(text)
     drawing = train.draw_char_lm(
         model,
-        vocabulary.encode(text),
+        ids,
         gradients=not options.no_gradients,
         **{name: getattr(options, name) for name in names},
     )
@@ -167,29 +174,40 @@ def add_cells(commands: Any, name: str) -> None:
         default="next",
         help="whose prediction that is: of what came next, or of the likeliest (default: next)",
     )
-    parser.add_argument("--out", metavar="FILE", help="default: cells.html beside the checkpoint")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="default: cells.html beside the checkpoint; with --text, cells-NAME.html",
+    )
     parser.set_defaults(command=_cells)
 
 
 def _cells(options: argparse.Namespace) -> int:
     given = Path(options.run)
-    out = _out(options, "cells.html")
+    # The report of a run links to units in its cells.html: another text gets a page of its own.
+    name = "cells" if options.text is None else f"cells-{Path(options.text).stem}"
+    out = _out(options, f"{name}.html")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError("--out", expected="a name ending in .html", got=str(out))
     if options.length < 2:
         raise ConfigError("--length", expected="at least 2", got=options.length)
     model, vocabulary, trained = train.load_char_lm(given)
-    text = _text(options, trained)
+    text = _text(options, trained)[: options.length]
+    with advising(f"another --text; {_KNOWS}"):
+        vocabulary.encode(text)
     title = (
         f"{Path(options.text or trained.text or 'pydoc_data.topics').name}, read by {given.name}"
     )
     seen = viz.cell_text(
         model,
-        text[: options.length],
+        text,
         vocabulary,
         horizon=options.horizon,
         target=options.target,
         title=title,
     )
-    size = seen.save(out).stat().st_size
+    with advising("a smaller --length"):
+        size = seen.save(out).stat().st_size
     for name in seen.properties:
         for unit in seen.correlations(name, top=1):
             print(f"{name:<22} {unit.r:+.2f}  {unit}")

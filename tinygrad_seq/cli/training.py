@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from tinygrad_seq import train
+from tinygrad_seq.cli.words import Parser, own_command
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.train.loop import SAMPLES
+from tinygrad_seq.train.loop import SAMPLES, require_startable
 from tinygrad_seq.train.options import RATES
 from tinygrad_seq.train.report import REPORT_FILES
 from tinygrad_seq.train.run import LAST
@@ -19,7 +21,7 @@ __all__ = ["add_train", "announce", "finish", "folder_of", "open_run", "train_pa
 
 def train_parser(description: str) -> argparse.ArgumentParser:
     """A parser for the options of a training run, for scripts that run one."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = Parser(description=description)
     _train_options(parser)
     return parser
 
@@ -137,7 +139,14 @@ def open_run(options: argparse.Namespace) -> train.CharRun:
 
 
 def folder_of(options: argparse.Namespace, run: train.CharRun) -> Path:
-    """Where the results of a run go; a name that nobody chose never meets an older run."""
+    """Where the results of a run go; refused if another run's are there."""
+    folder = _folder_of(options, run)
+    require_startable(folder, run)
+    return folder
+
+
+def _folder_of(options: argparse.Namespace, run: train.CharRun) -> Path:
+    """The folder asked for; a name that nobody chose never meets an older run."""
     if options.out is not None and options.run_name is not None:
         raise ConfigError("--out and --run-name", hint="give one of them")
     if options.out is not None:
@@ -198,7 +207,7 @@ def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
     """Write the report of a run and say how it went; returns the exit status."""
     if outcome.held_out is None:
         print(f"stopped after {run.step} updates; saved to {folder / LAST}")
-        print(f"continue with: python -m tinygrad_seq train --resume {folder}")
+        print(f"continue with: {own_command()} train --resume {shlex.quote(str(folder))}")
         return 128 + outcome.stopped_by
     summary, problems = train.write_report(run, folder, outcome.held_out)
     for problem in problems:
@@ -223,6 +232,6 @@ def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
         name for name in (*REPORT_FILES, "metrics.csv", SAMPLES, LAST) if (folder / name).exists()
     ]
     print(f"\nresults in {folder}: {', '.join(made)}")
-    print(f"let it write: python -m tinygrad_seq sample {folder}")
-    print(f"draw it: python -m tinygrad_seq draw {folder} --view rolled --level cell")
+    print(f"let it write: {own_command()} sample {shlex.quote(str(folder))}")
+    print(f"draw it: {own_command()} draw {shlex.quote(str(folder))} --view rolled --level cell")
     return 0

@@ -107,8 +107,8 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {name!r} cannot be read",
-            expected="a file written by save_checkpoint",
-            got=str(error),
+            expected="a checkpoint",
+            got=(error.strerror if isinstance(error, OSError) else None) or str(error),
             hint="check the path and its permissions",
         ) from error
     try:
@@ -132,7 +132,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _unfit(name: str, got: str) -> CheckpointError:
     return CheckpointError(
         f"checkpoint {name!r} cannot be used",
-        expected="a complete file written by save_checkpoint",
+        expected="a complete checkpoint, unchanged",
         got=got,
         hint="use another checkpoint of the run, or start anew; the file was left as it is",
     )

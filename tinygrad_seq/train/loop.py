@@ -17,7 +17,7 @@ from tinygrad_seq.train.metrics import MetricsTable
 from tinygrad_seq.train.run import BEST, LAST, CharRun, HeldOut
 from tinygrad_seq.train.tbptt import StepReport
 
-__all__ = ["Monitor", "Outcome", "fit"]
+__all__ = ["Monitor", "Outcome", "fit", "require_startable"]
 
 COLUMNS = (
     "step",
@@ -127,7 +127,7 @@ class Monitor:
         self._seconds_before = run.seconds
         self._last_check = run.progress
         self._checking = 0.0  # seconds
-        _require_startable(self.folder, run)
+        require_startable(self.folder, run)
 
     # -- the with block ---------------------------------------------------------------------------
 
@@ -318,7 +318,13 @@ class _StopSignals:
         self.received = number
 
 
-def _require_startable(folder: Path, run: CharRun) -> None:
+def require_startable(folder: Path, run: CharRun) -> None:
+    """Refuse a run that is complete, and a folder that holds another run.
+
+    Raises
+    ------
+    ConfigError
+    """
     if run.progress >= 1:
         raise ConfigError(
             f"the run is complete: {run.step} updates, {_minutes(run.seconds)} minutes",

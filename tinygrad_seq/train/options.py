@@ -264,5 +264,4 @@ def _number(
 
 
 def _refuse(name: str, expected: str, got: Any) -> None:
-    option = name.replace("_", "-")
-    raise ConfigError(f"option {option}", expected=expected, got=repr(got))
+    raise ConfigError(f"option {name}", expected=expected, got=repr(got))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import itertools
 import os
@@ -82,11 +83,31 @@ class CharRun:
         text = pydoc_topics() if options.text is None else read_text(options.text)
         self.digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         self.vocabulary = Vocabulary.from_text(text)
-        self.vocabulary.encode(options.prime)  # refused now, not at the first sample
+        if len(self.vocabulary) < 2:
+            raise DataError(
+                "the text has one symbol alone",
+                expected="at least 2 different characters, so that there is something to predict",
+                got=f"{len(text):,} times {text[0]!r}",
+                hint="check that it is the file that was meant",
+            )
+        try:
+            self.vocabulary.encode(options.prime)  # refused now, not at the first sample
+        except DataError as error:
+            raise error.advising("use characters of the text in option prime") from error
         self.train_text, self.held_out_text = split_text(text, options.validation)
         self.held_out_ids = self.vocabulary.encode(self.held_out_text)
-        self.streams = Streams(self.vocabulary.encode(self.train_text), options.batch)
-        self.windows_per_epoch = self.streams.window_count(options.seq_length, drop_last=True)
+        try:
+            self.streams = Streams(self.vocabulary.encode(self.train_text), options.batch)
+            self.windows_per_epoch = self.streams.window_count(options.seq_length, drop_last=True)
+        except DataError as error:
+            symbols = len(self.train_text)
+            hint = (
+                f"option batch of at most {symbols // 2}"
+                if symbols < 2 * options.batch
+                else f"option seq_length of at most {symbols // options.batch - 1}, "
+                "a smaller option batch"
+            )
+            raise error.advising(f"{hint}, or a longer text") from error
         self.model = build_model(options, len(self.vocabulary))
         self.optimizer = build_optimizer(options, self.model)
         self.step = 0
@@ -293,6 +314,13 @@ def load_char_lm(path: str | os.PathLike[str]) -> tuple[CharLM, Vocabulary, Char
 def _file_of(path: str | os.PathLike[str], *names: str) -> Path:
     """The file itself, or the first of `names` that a folder holds."""
     given = Path(path)
+    if not given.exists():
+        raise CheckpointError(
+            f"checkpoint {str(given)!r} cannot be read",
+            expected="the folder of a run, or one of its checkpoints",
+            got=f"no such path, seen from {str(Path.cwd())!r}",
+            hint=_near(given) or "check the spelling, or give the full path",
+        )
     if not given.is_dir():
         return given
     found = next((given / name for name in names if (given / name).is_file()), None)
@@ -303,6 +331,13 @@ def _file_of(path: str | os.PathLike[str], *names: str) -> Path:
             hint="name the folder of a run, or a checkpoint file",
         )
     return found
+
+
+def _near(missing: Path) -> str:
+    """A path of almost this name that there is; empty if there is none."""
+    folder = missing.parent
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return "".join(str(folder / name) for name in difflib.get_close_matches(missing.name, names, 1))
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""How the command line speaks: its options, its mistakes, and the command that it is called by."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tinygrad_seq.errors import TinygradSeqError
+
+__all__ = ["Parser", "advising", "as_options", "own_command", "without_a_package"]
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are written out, and a mistake is answered by the command that it was made in."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **options})
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Like argparse, but nothing unknown is passed up, where nobody knows the options."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}", self._near(unknown))
+        return found, unknown
+
+    def error(self, message: str, hint: str = "") -> NoReturn:
+        """Say what is wrong and what to try; exit with status 2."""
+        more = f"{self.prog} --help"
+        self.print_usage(sys.stderr)
+        self.exit(2, f"error: {message}\n  try: {f'{hint}; {more}' if hint else more}\n")
+
+    def _near(self, unknown: Sequence[str]) -> str:
+        known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        near = [difflib.get_close_matches(name, known, 1) for name in names]
+        return ", ".join(match for matches in near for match in matches)
+
+
+def own_command() -> str:
+    """What to type before a command's name: the Python that is running now, as short as it goes.
+
+    ``python`` alone where that is the one, else its path: in an environment that is not
+    activated, another Python would answer, without this package or without what it needs.
+    """
+    running = Path(sys.executable).absolute()  # not resolved: an environment is a link
+    on_path = shutil.which("python")
+    if on_path is not None and Path(on_path).absolute() == running:
+        return "python -m tinygrad_seq"
+    if running.is_relative_to(Path.cwd()):
+        running = running.relative_to(Path.cwd())
+    return f"{shlex.quote(str(running))} -m tinygrad_seq"
+
+
+def as_options(message: str) -> str:
+    """The message with options as they are typed: "option seq_length" is ``--seq-length``."""
+    return re.sub(
+        r"\boption ([a-z]+(?:_[a-z]+)*)\b", lambda m: "--" + m[1].replace("_", "-"), message
+    )
+
+
+@contextmanager
+def advising(hint: str) -> Iterator[None]:
+    """Give other advice in errors from inside: the library's is for those who write Python."""
+    try:
+        yield
+    except TinygradSeqError as error:
+        raise error.advising(hint) from error
+
+
+def without_a_package(error: ModuleNotFoundError) -> str:
+    """What to say where a package is missing that this one needs."""
+    return (
+        f"the package {error.name} is missing\n"
+        f"  expected: a Python that tinygrad_seq was installed into\n"
+        f"  got: {sys.executable}\n"
+        f"  try: the Python of that environment (make puts it at .venv/bin/python), or: "
+        f"{shlex.quote(sys.executable)} -m pip install {error.name}"
+    )
