@@ -97,6 +97,11 @@ def test_time_axis_follows_what_keeps_the_axes():
     assert time_axis(tgs.tanh(np.swapaxes(y, 0, 1) * 2.0) + 1.0) == 1
     assert time_axis(tgs.softmax(y, axis=-1)[1:]) == 0
     assert time_axis(tgs.concatenate([y, y], axis=-1)) == 0
+    square = y[:2, :2]  # where lengths do not tell the axes apart
+    assert time_axis(np.einsum("tnh->nth", square)) == 1
+    assert time_axis(np.einsum("ho,tnh->tno", np.ones((4, 2), np.float32), y)) == 0
+    assert time_axis(np.einsum("tnh,snh->nts", square, square)) == 1
+    assert time_axis(np.einsum("tnh,snh->st", square, square)) is None
     assert time_axis(y.transpose((1, 2, 0))) is None  # last: not one of the first two
     assert time_axis(y.sum(0)) is None
     assert time_axis(y[0]) is None

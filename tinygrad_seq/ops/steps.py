@@ -227,6 +227,8 @@ def time_axis(x: Any) -> int | None:
         if name == "transpose":
             first, second = params["axes"][first], params["axes"][second]
             node = node.parents[0]
+        elif name == "einsum":
+            node, first, second = _through_einsum(node, first, second)
         elif name == "getitem":
             node = node.parents[0] if _only_slices(params["index"]) else None
         else:
@@ -238,6 +240,15 @@ def _only_slices(index: Any) -> bool:
     """Whether an index leaves every axis in its place."""
     parts = index if isinstance(index, tuple) else (index,)
     return all(isinstance(part, slice) for part in parts)
+
+
+def _through_einsum(node: Node, first: int, second: int) -> tuple[Node | None, int, int]:
+    """The operand that has the letters of two axes of the result, and where it has them."""
+    left, out = node.params["spec"].split("->")
+    for parent, term in zip(node.parents, left.split(","), strict=True):
+        if parent is not None and out[first] in term and out[second] in term:
+            return parent, term.index(out[first]), term.index(out[second])
+    return None, first, second
 
 
 def _like(node: Node, first: int, second: int) -> Node | None:
