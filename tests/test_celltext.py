@@ -386,6 +386,15 @@ class Both(nn.Module):
         (lambda: viz.cell_text(lost(), TEXT, VOCABULARY), NonFiniteError, "after 0 steps"),
         (lambda: viz.cell_text(Both(), TEXT, VOCABULARY), ConfigError, "backwards"),
         (lambda: viz.cell_text(model(), "ab", data.Vocabulary("ab")), ShapeError, "2 symbols"),
+        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, horizon=2.5), ConfigError, "2.5"),
+        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, horizon=True), ConfigError, "True"),
+        (
+            lambda: viz.cell_text(
+                model(), "ab", VOCABULARY, properties={"own": lambda text: [0, np.nan]}
+            ),
+            NonFiniteError,
+            "'own'.*(\n.*)*nan at 1",
+        ),
     ],
 )
 def test_refusals_say_what_to_do(call, kind, match):
@@ -399,6 +408,10 @@ def test_a_page_is_saved_or_refused(tmp_path, monkeypatch):
     assert seen.save(tmp_path / "a.html").read_text("utf-8") == seen.html()
     with pytest.raises(ConfigError, match=r"\.html"):
         seen.save(tmp_path / "a.svg")
+    for taken in (tmp_path / "no" / "a.html", tmp_path / "folder.html"):
+        (tmp_path / "folder.html").mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match=r"CellText\.save.* cannot be written"):
+            seen.save(taken)
     with pytest.raises(ConfigError, match="inside quotes"):
         seen.correlations("nothing")
     monkeypatch.setattr(viz.celltext, "MAX_BYTES", 100)

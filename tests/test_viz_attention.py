@@ -11,7 +11,7 @@ import tinygrad_seq as tgs
 from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
-from tinygrad_seq.errors import ConfigError, RenderError, ShapeError
+from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError
 from tinygrad_seq.viz import trace as tracing
 from tinygrad_seq.viz.style import _luminance
 
@@ -255,6 +255,8 @@ def test_matrix_leaves_tiny_weights_blank_but_tells_them():
         r'^"cell:0:1" .*$', viz.draw_alignment(np.array([[0.996, 0.004]])).dot, re.M
     )
     assert 'label=""' in cell and 'tooltip="0 to 1: 0.0040"' in cell
+    dot = viz.draw_alignment(np.array([[10.0, 100.0, -0.001]])).dot  # no weights, but true
+    assert 'label="10.00"' in dot and 'label="100.00"' in dot and 'label="-"' not in dot
 
 
 def test_matrix_of_heads_padding_and_zeros():
@@ -279,6 +281,7 @@ def test_matrix_of_heads_padding_and_zeros():
         (KNOWN, {"sample": 2}, ConfigError, "0 <= sample < 2"),
         (KNOWN[None], {"head": 2}, ConfigError, "0 <= head < 2"),
         (np.ones((100, 100)), {}, RenderError, "4,096"),
+        (np.array([[1.0, 0.0], [0.0, np.nan]]), {}, NonFiniteError, "nan of row 1, column 1"),
     ],
 )
 def test_matrices_that_cannot_be_drawn_are_explained(weights, options, error, said):

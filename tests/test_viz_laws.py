@@ -128,6 +128,22 @@ def test_at_op_level_every_recorded_edge_is_there_exactly_once(name, steps):
 
 
 @given(models, levels, views)
+def test_edges_are_found_by_their_ends(name, level, view):
+    loss, _ = composed_loss(Model(*MODELS[name]), 3)
+    graph = graph_of(loss, level=level, view=view)
+
+    def check():
+        for item in graph.items:
+            assert graph.into(item) == [e for e in graph.edges.values() if e.head == item]
+            assert graph.out_of(item) == [e for e in graph.edges.values() if e.tail == item]
+
+    check()
+    first, *_, last = graph.items
+    graph.edge(last, first, "h", 9)  # one that was not there when they were last asked for
+    check()
+
+
+@given(models, levels, views)
 def test_each_parameter_is_one_item_used_at_every_step(name, level, view):
     model = Model(*MODELS[name])
     loss, _ = composed_loss(model, 6)

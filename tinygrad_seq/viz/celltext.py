@@ -17,6 +17,7 @@ from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeErr
 from tinygrad_seq.viz.activations import QUANTITIES, connectivity, read
 from tinygrad_seq.viz.html import embedded, filled
 from tinygrad_seq.viz.properties import Correlation, correlate, text_properties
+from tinygrad_seq.viz.render import write
 from tinygrad_seq.viz.style import THEMES
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class CellText:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the page; the name must end in .html."""
+        """Write the page; ConfigError if the name does not end in .html or cannot be written."""
         target = Path(path)
         if target.suffix.lower() not in {".html", ".htm"}:
             raise ConfigError(
@@ -147,7 +148,7 @@ class CellText:
                 expected="a name ending in .html",
                 got=target.suffix or "no suffix",
             )
-        target.write_bytes(self.html().encode("utf-8", "replace"))
+        write(target, self.html().encode("utf-8", "replace"), "CellText.save")
         return target
 
     def __repr__(self) -> str:
@@ -208,7 +209,7 @@ def cell_text(
     GraphError
         If nothing in the model is a recurrent unit.
     NonFiniteError
-        If the model's logits are not finite.
+        If the model's logits or a property are not finite.
 
     Notes
     -----
@@ -225,12 +226,13 @@ def cell_text(
         )
     if target not in ("next", "likeliest"):
         raise ConfigError("cell_text: target", expected="'next' or 'likeliest'", got=repr(target))
-    if horizon < 0:
-        raise ConfigError("cell_text: horizon", expected="an integer >= 0", got=horizon)
+    if not isinstance(horizon, (int, np.integer)) or isinstance(horizon, bool) or horizon < 0:
+        raise ConfigError("cell_text: horizon", expected="an integer >= 0", got=repr(horizon))
     ids = np.asarray(vocabulary.encode(text))
     if len(ids) < 2:
         raise DataError("cell_text: text", expected="at least 2 characters", got=len(ids))
     symbols = tuple(vocabulary.symbols)
+    measured = text_properties([symbols[i] for i in ids], properties)
     seen = read(model, ids, roles)
     if seen.logits.shape[1] != len(symbols):
         raise ShapeError(
@@ -251,7 +253,6 @@ def cell_text(
     likeliest = scores.argmax(axis=1)
     targets = likeliest if target == "likeliest" else np.append(ids[1:], likeliest[-1])
     reach = connectivity(model, ids, targets, seen, horizon) if horizon else None
-    measured = text_properties([symbols[i] for i in ids], properties)
     return CellText(title or "cells", symbols, ids, seen.values, scores, reach, measured, target)
 
 

@@ -20,8 +20,8 @@ def around(grid: Grid, edge: Edge, column: Column, corners: list[Point]) -> list
     own = {grid.where[name][0] for name in (edge.tail, edge.head) if name in grid.where}
     between = [
         block
-        for (row, step), block in grid.blocks.items()
-        if (grid.segment[row], step) == column and row not in own and low < grid.y[row][0] < high
+        for row, block in grid.standing[column]
+        if row not in own and low < grid.y[row][0] < high
     ]
     if not between or len(corners) not in {2, 4} or (len(corners) == 2 and abs(x - end) >= 1):
         return corners

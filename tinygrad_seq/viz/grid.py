@@ -46,6 +46,10 @@ class Grid:
     ----------
     x, y : dict
         Centre and width of every column, centre and height of every row.
+    order : dict
+        Number of every column, from left to right.
+    standing : dict
+        Rows and blocks of every column.
     backwards : set
         Rows whose states run from late to early; their blocks are mirrored.
     """
@@ -75,6 +79,7 @@ class Grid:
             for step in (BEGIN, *graph.steps)
             if any(s == step and self.segment[row] == number for row, s in self.blocks)
         ]
+        self.order = {column: place for place, column in enumerate(self.columns)}
         self.spans = spanned(graph, self.where, self.columns, self.segment)
         self.backwards = {
             self.where[edge.head][0]
@@ -96,6 +101,9 @@ class Grid:
         self.fans = [
             edge for edge in graph.edges.values() if edge.alignment and edge.head in self.where
         ]
+        self.standing: dict[Column, list[tuple[RowKey, Block]]] = {}
+        for (row, step), block in self.blocks.items():
+            self.standing.setdefault((self.segment[row], step), []).append((row, block))
         self._arrange()
 
     def _sort_items(self) -> None:
@@ -271,9 +279,8 @@ class Grid:
                 panel.label = named
             if self._crossed():
                 panel.aside = 3.4 * len(panel.label) + 8
-            for (row, s), block in self.blocks.items():
-                if self.segment[row] == number and s == step:
-                    panel.members += [shape.id for shape in block.shapes]
+            for _, block in self.standing[column]:
+                panel.members += [shape.id for shape in block.shapes]
             self.picture.panels.append(panel)
             self.panels[column] = panel
 

@@ -231,6 +231,9 @@ class Graph:
         default_factory=dict
     )
     """Traced norms of value and gradient by (row, role) and time step, hidden steps included."""
+    _ends: tuple[int, dict[str, list[Edge]], dict[str, list[Edge]]] = field(
+        default=(0, {}, {}), init=False, repr=False, compare=False
+    )
 
     def closes(self, place: Place) -> bool:
         """Whether everything at a place is one item.
@@ -253,8 +256,19 @@ class Graph:
 
     def into(self, head: str) -> list[Edge]:
         """Edges that end at an item."""
-        return [edge for edge in self.edges.values() if edge.head == head]
+        return self._by_ends()[1].get(head, [])
 
     def out_of(self, tail: str) -> list[Edge]:
         """Edges that start at an item."""
-        return [edge for edge in self.edges.values() if edge.tail == tail]
+        return self._by_ends()[2].get(tail, [])
+
+    def _by_ends(self) -> tuple[int, dict[str, list[Edge]], dict[str, list[Edge]]]:
+        """How many edges there were, and these by head and by tail: anew when some were added."""
+        if self._ends[0] != len(self.edges):
+            by_head: dict[str, list[Edge]] = {}
+            by_tail: dict[str, list[Edge]] = {}
+            for edge in self.edges.values():
+                by_head.setdefault(edge.head, []).append(edge)
+                by_tail.setdefault(edge.tail, []).append(edge)
+            self._ends = len(self.edges), by_head, by_tail
+        return self._ends

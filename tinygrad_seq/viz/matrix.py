@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, RenderError, ShapeError
+from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError
 from tinygrad_seq.ops.registry import constant
 from tinygrad_seq.viz.dot import dot_text
 from tinygrad_seq.viz.picture import Line, Picture, Shape
@@ -59,6 +59,8 @@ def draw_alignment(
         If the weights have another number of axes, or there are more names than steps.
     RenderError
         If there are more than 4,096 cells.
+    NonFiniteError
+        If a weight that is shown is NaN or infinite.
 
     Examples
     --------
@@ -80,6 +82,13 @@ def draw_alignment(
             expected=f"at most {MAX_CELLS:,}",
             got=f"{table.shape[0]:,} × {table.shape[1]:,}",
             hint="pass a slice of the weights",
+        )
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise NonFiniteError(
+            "draw_alignment: weights",
+            expected="finite numbers",
+            got=f"{table[row, column]} of row {row}, column {column}",
         )
     picture = Picture(title=f"attention weights, {len(rows)} × {len(columns)}")
     _paint(picture, table, rows, columns, colors)
@@ -133,7 +142,7 @@ def _paint(
         picture.shapes.append(name)
         for s, column in enumerate(columns):
             weight = float(table[t, s])
-            text = f"{weight:.2f}".replace("0.00", "")
+            text = f"{weight:.2f}" if abs(weight) >= 0.005 else ""
             line = Line(text, 9, color=scale.text(weight))
             cell = Shape(f"cell:{t}:{s}", s * width, y, width, CELL, [line] if text else [])
             cell.form, cell.fill, cell.stroke = "square", scale.color(weight), colors.panel_line

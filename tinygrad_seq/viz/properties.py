@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.errors import NonFiniteError, ShapeError
 from tinygrad_seq.viz.activations import QUANTITIES
 
 __all__ = ["PROPERTIES", "Correlation", "correlate", "text_properties"]
@@ -133,6 +133,8 @@ def text_properties(
     ------
     ShapeError
         If a property of your own has another length.
+    NonFiniteError
+        If one of its numbers is NaN or infinite.
 
     Examples
     --------
@@ -148,6 +150,11 @@ def text_properties(
                 f"property {name!r}",
                 expected=f"one number per character, ({len(text)},)",
                 got=values.shape,
+            )
+        if not np.isfinite(values).all():
+            at = int(np.isfinite(values).argmin())
+            raise NonFiniteError(
+                f"property {name!r}", expected="finite numbers", got=f"{values[at]} at {at}"
             )
         found[name] = values
     return found

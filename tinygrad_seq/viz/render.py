@@ -12,7 +12,7 @@ from tinygrad_seq.viz.html import page
 from tinygrad_seq.viz.style import theme as named_theme
 from tinygrad_seq.viz.svg import polished
 
-__all__ = ["FORMATS", "Drawing", "format_of", "render"]
+__all__ = ["FORMATS", "Drawing", "format_of", "render", "write"]
 
 FORMATS = ("svg", "png", "pdf", "html", "gv")
 TIMEOUT = 60.0
@@ -113,9 +113,9 @@ class Drawing:
                 content = self.png(dpi) if kind == "png" else self.pdf()
         except RenderError as error:
             kept = target.with_suffix(".gv")
-            _write(kept, self.dot.encode("utf-8"))
+            write(kept, self.dot.encode("utf-8"), "Drawing.save")
             raise RenderError(f"{error}\n  kept: the DOT text is in {kept}") from error
-        _write(target, content)
+        write(target, content, "Drawing.save")
         return target
 
     def _repr_svg_(self) -> str | None:
@@ -141,12 +141,13 @@ def format_of(path: Path) -> str:
     return kind
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes, caller: str) -> None:
+    """Write a file, or say in the caller's name why not."""
     try:
         path.write_bytes(content)
     except OSError as error:
         raise ConfigError(
-            f"Drawing.save: {str(path)!r} cannot be written",
+            f"{caller}: {str(path)!r} cannot be written",
             expected="a file in a folder that exists and may be written to",
             got=error.strerror or str(error),
         ) from error

@@ -65,7 +65,7 @@ class Roads(Wires):
         """A state on its straight road to the next column."""
         start, end, above = self._ends(edge)
         tail, head = self.grid.column(edge.tail), self.grid.column(edge.head)
-        place = {column: index for index, column in enumerate(self.grid.columns)}
+        place = self.grid.order
         if abs(place[head] - place[tail]) != 1 or abs(start[1] - end[1]) >= 1:
             self._far_state(edge)
             return
@@ -95,7 +95,7 @@ class Roads(Wires):
             corners = [up, (up[0], up[1] + 12), (low[0], up[1] + 12), low]
             self._wire(edge, corners if abs(up[0] - low[0]) > 1 else [up, low])
             return
-        place = {column: index for index, column in enumerate(self.grid.columns)}
+        place = self.grid.order
         part = "c+" if self.graph.items[edge.tail].part == "c" else "h+"
         start = self.grid.anchor(edge.tail, part)
         beside = place[self.grid.column(edge.head)] - place[self.grid.column(edge.tail)] == 1
