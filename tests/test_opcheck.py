@@ -243,3 +243,52 @@ def test_a_name_that_is_not_bound_yet_is_passed_over() -> None:
     tgs.checkpoint(run, x).sum().backward()
     later = x.grad
     assert later.tolist() == [2.0, 2.0, 2.0]
+
+
+@tgs.op(lambda g, x: g * np.sign(x))
+def magnitude(x):
+    return np.abs(x)
+
+
+@tgs.op(lambda g, x, n: g * n * x ** (n - 1))
+def to_the(x, n=3):
+    return x**n
+
+
+@tgs.op(lambda g, x: g * 1.0)
+def rounded(x):
+    return x + np.floor(x)
+
+
+def test_a_decorated_function_is_an_operation_and_has_its_own_defaults() -> None:
+    check_op(to_the, [A])
+    check_op(to_the.op, [A], {})
+    check_op(to_the, [A.tolist()], {"n": 4})
+    check_op(to_the, (tgs.tensor(A),))
+    wrong = tgs.op(lambda g, x, n: g * x ** (n - 1))(to_the.__wrapped__)
+    for example in ([A], [A.tolist()], [tgs.tensor(A)]):
+        with pytest.raises(GradientError, match="is wrong at index"):
+            check_op(wrong, example)
+
+
+@pytest.mark.parametrize("made", [magnitude, rounded])
+def test_what_does_not_hold_for_complex_numbers_is_told_of_analytic(made) -> None:
+    with pytest.raises(GradientError, match="try: say analytic=False"):
+        check_op(made, [A + 0.25])
+    check_op(tgs.op(*(r.fn for r in made.op.rules), analytic=False)(made.__wrapped__), [A + 0.25])
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: check_op(np.sin, [A]), "check_op: op"),
+        (lambda: check_op(lambda x: x, [A]), "check_op: op"),
+        (lambda: check_op(magnitude, A), "check_op: arrays for magnitude"),
+        (lambda: check_op(magnitude, tgs.tensor(A)), "check_op: arrays for magnitude"),
+        (lambda: check_op(magnitude, [A, B]), "check_op: arrays for magnitude"),
+    ],
+)
+def test_what_is_no_operation_or_no_operands(call, named: str) -> None:
+    with pytest.raises(ConfigError, match="try: ") as caught:
+        call()
+    assert str(caught.value).startswith(named)

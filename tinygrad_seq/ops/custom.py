@@ -61,7 +61,7 @@ def op(
     Its gradient, second order, dtypes and manners are tested by one call:
 
     >>> from tinygrad_seq.testing import check_op
-    >>> check_op(to_the.op, [np.array([1.0, 2.0])], {"n": 3})
+    >>> check_op(to_the, [np.array([1.0, 2.0])], {"n": 4})
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,6 +111,7 @@ def _check_rules(name: str, rules: Any, operands: list[str], known: set[str]) ->
 def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a result in memory of its own: a view would escape the guards."""
 
+    @functools.wraps(function)
     def forward(*arrays: Any, **params: Any) -> Any:
         out = np.asarray(function(*arrays, **params))
         held = [array for array in arrays if isinstance(array, np.ndarray)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,37 +10,40 @@ import numpy as np
 from tinygrad_seq.engine.backward import arguments
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.engine.tape import ITEM, apply
+from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.tensor import Tensor, tensor
+from tinygrad_seq.testing.example import CENTRAL, Example, defaults_of, operands_of, record_of
 from tinygrad_seq.testing.memory import arrays_in, copies, overlap, same, strided
 from tinygrad_seq.testing.numeric import (
     central_derivative,
-    complex_gradient,
-    perturbed,
 )
-from tinygrad_seq.testing.report import GradientError, Tolerance, describe, worst_mismatch
+from tinygrad_seq.testing.report import GradientError, Tolerance
 from tinygrad_seq.transforms import grad
 
 __all__ = ["check_op", "contributions"]
 
-COMPLEX = Tolerance(1e-10, 1e-13)
-CENTRAL = Tolerance(1e-6, 1e-9)
 EQUAL = Tolerance(1e-10, 1e-13)
 LINEAR = Tolerance(1e-12, 1e-14)
 SINGLE = Tolerance(1e-4, 1e-5)
 
 
-def check_op(op: Op, arrays: Sequence[Any], params: dict[str, Any], *, seed: int = 0) -> None:
+def check_op(
+    op: Op | Callable[..., Any],
+    arrays: Sequence[Any],
+    params: Mapping[str, Any] | None = None,
+    *,
+    seed: int = 0,
+) -> None:
     """Check one operation at one example: value, gradient rules, manners, second order, twin.
 
     Parameters
     ----------
-    op : Op
+    op : Op, or a function made by :func:`tinygrad_seq.op`
         Need not be registered.
     arrays : sequence of arrays
-        float64 operands, away from kinks; integer operands are constants.
-    params : dict
-        Static parameters, as the operation's domain draws them.
+        One float64 array per operand, away from kinks; integer operands are constants.
+    params : dict, optional
+        Static parameters, as the operation's domain draws them; by default the function's own.
     seed : int
         Of cotangents and directions.
 
@@ -48,6 +51,8 @@ def check_op(op: Op, arrays: Sequence[Any], params: dict[str, Any], *, seed: int
     ------
     GradientError
         Naming the property that fails, with the example.
+    ConfigError
+        If `op` is no operation, or `arrays` are not one for each operand.
 
     Notes
     -----
@@ -63,9 +68,12 @@ def check_op(op: Op, arrays: Sequence[Any], params: dict[str, Any], *, seed: int
     >>> import numpy as np
     >>> from tinygrad_seq.ops import OPS
     >>> from tinygrad_seq.testing import check_op
-    >>> check_op(OPS["tanh"], [np.array([0.5, -1.0])], {})
+    >>> check_op(OPS["tanh"], [np.array([0.5, -1.0])])
     """
-    example = _Example(op, arrays, params, np.random.default_rng(seed))
+    record = record_of(op)
+    rng = np.random.default_rng(seed)
+    params = {**defaults_of(record), **(params or {})}
+    example = Example(record, operands_of(record, arrays), params, rng)
     for part in (
         _check_forward,
         _check_gradient,
@@ -84,121 +92,7 @@ def check_op(op: Op, arrays: Sequence[Any], params: dict[str, Any], *, seed: int
             raise example.failure(f"{part.__name__[1:]} stopped: {error}") from error
 
 
-class _Example:
-    """An operation with one set of operands."""
-
-    def __init__(
-        self, op: Op, arrays: Sequence[Any], params: dict[str, Any], rng: np.random.Generator
-    ) -> None:
-        self.op = op
-        self.arrays = [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
-        self.params = params
-        self.rng = rng
-        self.wanted = [i for i in range(len(arrays)) if self._differentiable(i)]
-        self.values = self.forward(copies(self.arrays))
-        self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, v.shape)) for v in self.values]
-        self._reference: list[Array] | None = None
-        self.names = [f"input {i}" for i in range(len(arrays))]
-        if not op.variadic:
-            self.names = [
-                f"{name} ({operand})" for name, operand in zip(self.names, op.inputs, strict=True)
-            ]
-
-    def _differentiable(self, i: int) -> bool:
-        array = self.arrays[i]
-        if not (isinstance(array, np.ndarray) and array.dtype.kind == "f"):
-            return False
-        return self.op.joint is not None or self.op.rules[i] is not None
-
-    def forward(self, arrays: Sequence[Any], keep: bool = False) -> list[Array]:
-        """Outputs of the record's forward function, as a list."""
-        if self.op.keep:
-            out, _ = self.op.forward(*arrays, keep=keep, **self.params)
-        else:
-            out = self.op.forward(*arrays, **self.params)
-        return [np.asarray(part) for part in out] if self.several else [np.asarray(out)]
-
-    @property
-    def several(self) -> bool:
-        return self.op.outputs != 1
-
-    def loss(self, arrays: Sequence[Any]) -> Any:
-        """The scalar sum(c * forward(arrays))."""
-        outs = self.forward(arrays)
-        return sum(np.sum(c * v) for c, v in zip(self.cotangents, outs, strict=True))
-
-    def record(
-        self, wanted: Sequence[int] | None = None, dtype: Any = np.float64
-    ) -> tuple[list[Any], list[Tensor]]:
-        """Operands (tensors where gradients are wanted) and recorded outputs."""
-        wanted = self.wanted if wanted is None else wanted
-        made = [
-            a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
-            for a in self.arrays
-        ]
-        for i in wanted:
-            made[i] = tensor(made[i], requires_grad=True)
-        out = apply(self.op, tuple(made), self.params)
-        return made, list(out) if self.several else [out]
-
-    def gradients(self, wanted: Sequence[int] | None = None, dtype: Any = np.float64) -> list[Any]:
-        """What the engine returns for the wanted operands, None where nothing arrives."""
-        wanted = self.wanted if wanted is None else wanted
-        if not wanted:
-            return []
-        made, outs = self.record(wanted, dtype)
-        cots = [c.astype(dtype) for c in self.cotangents]
-        found = grad(outs, [made[i] for i in wanted], cots, allow_unused=True)
-        return [None if g is None else g._data for g in found]
-
-    @property
-    def reference(self) -> list[Array]:
-        """Numerical gradients of the loss to the wanted operands."""
-        if self._reference is None:
-            self._reference = [self._numerical(i) for i in self.wanted]
-        return self._reference
-
-    def _numerical(self, which: int) -> Array:
-        if self.op.analytic:
-            return complex_gradient(self.loss, self.arrays, which)
-        gradient = np.zeros(self.arrays[which].shape)
-        for index in np.ndindex(gradient.shape):
-            at = perturbed(self.loss, self.arrays, which, index)
-            gradient[index] = central_derivative(at)
-        return gradient
-
-    def compare_gradient(self, what: str, got: Any, expected: Any) -> None:
-        """Raise unless a gradient (None is zero) agrees with the numerical one."""
-        value = np.zeros_like(expected) if got is None else got
-        method = "complex step" if self.op.analytic else "central difference"
-        tolerance = COMPLEX if self.op.analytic else CENTRAL
-        self.compare(what, value, expected, tolerance, f" ({method})")
-
-    def compare(
-        self, what: str, got: Any, expected: Any, tolerance: Tolerance, source: str = ""
-    ) -> None:
-        """Raise if two arrays differ in shape or by more than the tolerance."""
-        if np.shape(got) != np.shape(expected):
-            raise self.failure(f"{what}: wrong shape", np.shape(expected), np.shape(got))
-        bad = worst_mismatch(got, expected, tolerance)
-        if bad is not None:
-            raise self.failure(
-                f"{what} is wrong at index {bad.place}",
-                f"{bad.expected!r}{source}",
-                f"{bad.got!r} (relative error {bad.error:.3g})",
-            )
-
-    def failure(self, what: str, expected: Any = None, got: Any = None) -> GradientError:
-        return GradientError(
-            f"{self.op.name}: {what}",
-            expected=expected,
-            got=got,
-            hint="compare its record with the mathematics by hand, "
-            + describe(self.arrays, self.params, self.names),
-        )
-
-
-def _check_forward(example: _Example) -> None:
+def _check_forward(example: Example) -> None:
     op = example.op
     operands = copies(example.arrays)
     again = example.forward(operands, keep=True)
@@ -220,24 +114,24 @@ def _check_forward(example: _Example) -> None:
         example.compare("the float32 value", out._data, value, SINGLE)
 
 
-def _check_gradient(example: _Example) -> None:
+def _check_gradient(example: Example) -> None:
     found = example.gradients()
     for i, got, expected in zip(example.wanted, found, example.reference, strict=True):
-        example.compare_gradient(f"the gradient to {example.names[i]}", got, expected)
+        example.compare_gradient(i, f"the gradient to {example.names[i]}", got, expected)
 
 
-def _check_subsets(example: _Example) -> None:
+def _check_subsets(example: Example) -> None:
     """The same gradient when only one operand wants one: what is saved depends on that."""
     if len(example.wanted) < 2:
         return
     for i, expected in zip(example.wanted, example.reference, strict=True):
         (got,) = example.gradients([i])
         example.compare_gradient(
-            f"the gradient to {example.names[i]}, wanted alone,", got, expected
+            i, f"the gradient to {example.names[i]}, wanted alone,", got, expected
         )
 
 
-def _check_single_precision(example: _Example) -> None:
+def _check_single_precision(example: Example) -> None:
     found = example.gradients(dtype=np.float32)
     for i, got, expected in zip(example.wanted, found, example.reference, strict=True):
         if got is None:
@@ -270,7 +164,7 @@ def _node_of(outs: Sequence[Tensor]) -> Node:
     return parent if node.op is ITEM and parent is not None else node
 
 
-def _check_linear(example: _Example) -> None:
+def _check_linear(example: Example) -> None:
     """vjp(2 c - 3 d) = 2 vjp(c) - 3 vjp(d), and strides of a cotangent do not matter."""
     if not example.wanted:
         return
@@ -286,7 +180,7 @@ def _check_linear(example: _Example) -> None:
         example.compare(f"the rule for {example.names[i]} on a strided cotangent", s, p, LINEAR)
 
 
-def _check_manners(example: _Example) -> None:
+def _check_manners(example: Example) -> None:
     """Rules write to nothing and return memory of their own, or the cotangent's."""
     if not example.wanted:
         return
@@ -312,7 +206,7 @@ def _check_manners(example: _Example) -> None:
                 raise example.failure(what)
 
 
-def _check_second_order(example: _Example) -> None:
+def _check_second_order(example: Example) -> None:
     """Recorded gradients equal plain ones, and differentiate again, cotangent included."""
     if not example.wanted:
         return
@@ -322,7 +216,7 @@ def _check_second_order(example: _Example) -> None:
     first = grad(outs, sources, cots, create_graph=True, allow_unused=True)
     for i, got, expected in zip(example.wanted, first, example.reference, strict=True):
         value = None if got is None else got._data
-        example.compare_gradient(f"the recorded gradient to {example.names[i]}", value, expected)
+        example.compare_gradient(i, f"the recorded gradient to {example.names[i]}", value, expected)
     vs = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
     us = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
     tracked = [(g, v) for g, v in zip(first, vs, strict=True) if g is not None and g.requires_grad]
@@ -338,12 +232,12 @@ def _check_second_order(example: _Example) -> None:
     _check_transpose(example, vs, found[len(sources) :])
 
 
-def _second_slope(example: _Example, vs: Sequence[Array], us: Sequence[Array]) -> float:
+def _second_slope(example: Example, vs: Sequence[Array], us: Sequence[Array]) -> float:
     def slope(eps: float) -> float:
         moved = list(example.arrays)
         for i, u in zip(example.wanted, us, strict=True):
             moved[i] = np.asarray(moved[i] + eps * u)
-        other = _Example(example.op, moved, example.params, np.random.default_rng(0))
+        other = Example(example.op, moved, example.params, np.random.default_rng(0))
         other.cotangents = example.cotangents
         return sum(
             float(np.sum(g * v))
@@ -355,7 +249,7 @@ def _second_slope(example: _Example, vs: Sequence[Array], us: Sequence[Array]) -
     return central_derivative(lambda eps: slope(0.1 * eps)) * 10.0
 
 
-def _check_transpose(example: _Example, vs: Sequence[Array], found: Sequence[Any]) -> None:
+def _check_transpose(example: Example, vs: Sequence[Array], found: Sequence[Any]) -> None:
     """The slope of <vjp(c), v> to c is J v: it pairs with a cotangent w as vjp(w) pairs with v."""
     ws = [np.asarray(example.rng.uniform(-1, 1, c.shape)) for c in example.cotangents]
     got = sum(float(np.sum(g._data * w)) for g, w in zip(found, ws, strict=True) if g is not None)
@@ -367,7 +261,7 @@ def _check_transpose(example: _Example, vs: Sequence[Array], found: Sequence[Any
     example.compare("the recorded gradient's slope to its cotangent", got, expected, tolerance)
 
 
-def _check_twin(example: _Example) -> None:
+def _check_twin(example: Example) -> None:
     op = example.op
     if op.twin is None:
         return
