@@ -211,13 +211,6 @@ def test_nodes_and_places_say_what_they_are() -> None:
     assert x.node.scope.place == ""
 
 
-@pytest.mark.parametrize("every", [0, -1, 1.5, True])
-def test_recomputation_needs_a_number_of_steps(every: Any) -> None:
-    o = {"x": (3, 1, 2), "h": (1, 2), "w_xh": (2, 2), "w_hh": (2, 2), "b": (2,)}
-    with pytest.raises(ConfigError, match=r"rnn_tanh_sequence: checkpoint[\s\S]*positive"):
-        tgs.rnn_sequence(*(np.ones(shape) for shape in o.values()), checkpoint=every)
-
-
 def test_functions_that_depend_on_nothing_have_zero_derivatives() -> None:
     _, slopes = tgs.value_and_grad(lambda x: tgs.tensor(2.0), A)
     assert slopes.tolist() == [0.0, 0.0, 0.0]

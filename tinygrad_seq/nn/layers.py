@@ -15,7 +15,15 @@ from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.ops.steps import time_axis
 from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["Dropout", "Embedding", "Linear", "floating", "positive_size", "probability"]
+__all__ = [
+    "Dropout",
+    "Embedding",
+    "Linear",
+    "floating",
+    "positive_size",
+    "probability",
+    "runs_stepwise",
+]
 
 
 def positive_size(owner: str, **sizes: int) -> None:

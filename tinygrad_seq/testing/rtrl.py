@@ -155,6 +155,8 @@ def rtrl_layer(
     ------
     ConfigError
         For layers that are too large, or of another kind.
+    ShapeError
+        For cotangents of another shape than the outputs.
 
     Examples
     --------
