@@ -227,6 +227,11 @@ def test_convolutions_are_numpys_at_every_size(mode: str, long: int, width: int)
         (lambda x: np.select([A > 1], [x, x]), "np.select: choices"),
         (lambda x: np.linalg.norm(x[None], 2), "ord"),
         (lambda x: np.flip(x, (0, -2)), "flip: axis"),
+        (lambda x: np.compress(M, x, 5), "^compress: axis 5"),
+        (
+            lambda x: np.lib.stride_tricks.sliding_window_view(x, 9, 0),
+            "^sliding_window_view: window shape",
+        ),
     ],
 )
 def test_options_that_cannot_work_are_named(call, named: str) -> None:

@@ -226,18 +226,17 @@ def take(a: Any, indices: Any, axis: int | None = None) -> Any:
 
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """Entries where a condition holds, along an axis."""
-    return rearranged(lambda places: np.compress(constant(condition), places, axis))(a)
+    return rearranged(np.ndarray.compress)(a, constant(condition), axis)
 
 
 def extract(condition: Any, arr: Any) -> Any:
     """Entries where a condition holds."""
-    return rearranged(lambda places: np.extract(constant(condition), places))(arr)
+    return compress(constant(condition).reshape(-1), arr)
 
 
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     """Every stretch of entries, in new last axes (a copy)."""
-    view = np.lib.stride_tricks.sliding_window_view
-    return rearranged(lambda places: view(places, window_shape, axis))(x)
+    return rearranged(np.lib.stride_tricks.sliding_window_view)(x, window_shape, axis)
 
 
 def diag(v: Any, k: int = 0) -> Any:
