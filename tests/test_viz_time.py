@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, viz
-from tinygrad_seq.ops.steps import time_axis
+from tinygrad_seq.ops.steps import time_steps
 from tinygrad_seq.viz.keys import pick
 from tinygrad_seq.viz.passes import build
 
@@ -88,6 +88,11 @@ def stacked(axis: int = 0) -> tgs.Tensor:
         with tgs.scope(step=t):
             parts.append(w * float(t))
     return tgs.stack(parts, axis)
+
+
+def time_axis(x) -> int | None:
+    found = time_steps(x)
+    return None if found is None else found[0]
 
 
 def test_time_axis_follows_what_keeps_the_axes():

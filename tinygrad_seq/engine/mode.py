@@ -38,6 +38,8 @@ class Scope(NamedTuple):
     """Layer of a stacked recurrent module."""
     step: int | None = None
     """Time step t of an unrolled sequence."""
+    start: int = 0
+    """Time step at which sequences begin that run step by step here."""
 
     @property
     def place(self) -> str:
@@ -169,17 +171,27 @@ class scope:  # noqa: N801  (a context manager, spelt like the functions beside 
 
     Parameters
     ----------
-    path, layer, step : optional
-        Fields of :class:`Scope`.
+    path, layer, step, start : optional
+        Fields of :class:`Scope`. `step` says when the nodes themselves are; `start` at which step
+        a layer called in the block begins, for windows of one sequence.
 
     Examples
     --------
-    >>> import tinygrad_seq as tgs
+    >>> import numpy as np, tinygrad_seq as tgs
     >>> w = tgs.tensor(0.5, requires_grad=True)
     >>> with tgs.scope(path="toy", step=3):
     ...     y = w * w
     >>> str(y.node.scope)
     'module toy, t = 3'
+
+    The second window of a sequence, as a drawing shall show it:
+
+    >>> rnn, x = tgs.nn.RNN(3, 4, rng=np.random.default_rng(0)), np.zeros((2, 1, 3), np.float32)
+    >>> y, state = rnn(x)
+    >>> with tgs.scope(start=2):
+    ...     y2, state = rnn(x, state.detach())
+    >>> tgs.viz.draw([y, y2]).title
+    'unrolled graph, module level, 4 time steps'
     """
 
     __slots__ = ("_changes", "_token")

@@ -11,7 +11,7 @@ from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.layers import Linear, positive_size, runs_stepwise
+from tinygrad_seq.nn.layers import Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import constant, shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -134,11 +134,12 @@ class Attention(Module):
         keys = self.prepare(memory) if keys is None else keys
         if one_step:
             return self._one_step(query, memory, keys, mask)
-        if not runs_stepwise(query):
+        apart = steps_apart(query)
+        if apart is None:
             return self._look_up(query, memory, keys, mask)
         found = []
-        for t in range(steps):
-            with scope(step=t):
+        for t, step in enumerate(apart):
+            with scope(step=step):
                 part = None if mask is None else mask[:, t : t + 1]
                 found.append(self._one_step(query[t], memory, keys, part))
         return ops.stack([context for context, _ in found]), ops.stack(

@@ -11,7 +11,7 @@ from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.attention import Attention
-from tinygrad_seq.nn.layers import Linear, runs_stepwise
+from tinygrad_seq.nn.layers import Linear, steps_apart
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -40,12 +40,13 @@ class Join(Linear):
 
     def forward(self, a: TensorLike, b: TensorLike) -> Tensor:  # type: ignore[override]
         """Join a (..., A) and b (..., B); sequences step by step under ``composed()``."""
-        if not runs_stepwise(a):
+        apart = steps_apart(a)
+        if apart is None:
             both = ops.concatenate([a, b], axis=-1)
             return ops.tanh(ops.linear(both, self.weight, self.bias))
         steps = []
-        for t, (a_t, b_t) in enumerate(zip(a, b, strict=True)):  # type: ignore[arg-type]
-            with scope(step=t):
+        for step, a_t, b_t in zip(apart, a, b, strict=True):  # type: ignore[arg-type]
+            with scope(step=step):
                 steps.append(self.forward(a_t, b_t))
         return ops.stack(steps)
 

@@ -12,7 +12,7 @@ from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import shape_of
-from tinygrad_seq.ops.steps import time_axis
+from tinygrad_seq.ops.steps import time_steps
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = [
@@ -53,12 +53,19 @@ def floating(owner: str, x: TensorLike) -> Tensor:
     return x
 
 
-def runs_stepwise(x: Any) -> bool:
-    """Whether a sequence (T, N, F) is to be mapped step by step: under ``composed()``.
+def steps_apart(x: Any) -> list[int] | None:
+    """The time steps at which a sequence (T, N, F) is to be mapped one by one; None for at once.
 
-    Every step is then a node of its own, unless a loop outside says already what step it is.
+    Under ``composed()`` every step is a node of its own, unless a loop outside says already what
+    step it is. Where nothing recorded tells the steps, the first axis is taken for time.
     """
-    return _is_sequence(x) and shape_of(x)[0] > 0 and time_axis(x) != 1
+    if not _is_sequence(x) or not shape_of(x)[0]:
+        return None
+    axis, steps = time_steps(x) or (0, None)
+    if axis:
+        return None
+    start = current_mode.get().scope.start
+    return list(range(start, start + shape_of(x)[0])) if steps is None else steps
 
 
 def _is_sequence(x: Any) -> bool:
@@ -113,13 +120,13 @@ class Linear(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Map the last axis; under ``composed()`` time steps one by one, where time is known."""
-        axis = time_axis(x) if _is_sequence(x) else None
-        if axis is None:
+        found = time_steps(x) if _is_sequence(x) else None
+        if found is None:
             return ops.linear(x, self.weight, self.bias)
         assert isinstance(x, Tensor)  # constants have no recorded time
-        steps = []
-        for t in range(x.shape[axis]):
-            with scope(step=t):
+        steps, axis = [], found[0]
+        for t, step in enumerate(found[1]):
+            with scope(step=step):
                 x_t = x[t] if axis == 0 else x[:, t]
                 steps.append(ops.linear(x_t, self.weight, self.bias).tag("logits"))
         return ops.stack(steps, axis)

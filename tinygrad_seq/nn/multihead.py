@@ -10,7 +10,7 @@ from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn.attention import causal_mask, stretched
-from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, runs_stepwise
+from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.ops.registry import constant, shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -139,11 +139,12 @@ class MultiheadAttention(Module):
             for x, layer in ((key, self.key), (value, self.value))
         )
         # With dropout all at once, composed or not: both draw the same masks.
-        if not runs_stepwise(query) or (self.dropout.training and self.dropout.p):
+        apart = steps_apart(query)
+        if apart is None or (self.dropout.training and self.dropout.p):
             return self._look_up(query, k, v, allowed)
         found = []
-        for t in range(steps):
-            with scope(step=t):
+        for t, step in enumerate(apart):
+            with scope(step=step):
                 part = None if allowed is None else allowed[:, :, t : t + 1]
                 y, weights = self._look_up(ops.expand_dims(query[t], 0), k, v, part)
                 found.append((ops.squeeze(y, 0), ops.squeeze(weights, 2)))

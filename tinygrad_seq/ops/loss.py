@@ -16,7 +16,7 @@ from tinygrad_seq.ops.indexing import check_indices, take_along_axis
 from tinygrad_seq.ops.nonlinear import log_softmax
 from tinygrad_seq.ops.registry import record, register, shape_of
 from tinygrad_seq.ops.shape import reshape, squeeze, stack
-from tinygrad_seq.ops.steps import time_axis
+from tinygrad_seq.ops.steps import time_steps
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -64,22 +64,27 @@ def _cross_entropy_rule(g: Any, residuals: Any, reduction: str) -> tuple[Any]:
 def _cross_entropy_twin(
     logits: Tensor, targets: Array, ignore_index: int, reduction: str
 ) -> Tensor:
-    """From single operations; sequences step by step, so that each L_t is a node."""
-    axis = time_axis(logits)
+    """From single operations; sequences step by step, so that each L_t is a node.
+
+    A mean is the mean over t of what L_t is then: that of step t, where no position is ignored.
+    """
+    found = time_steps(logits)
     weights = _weights(targets, ignore_index, reduction, logits.dtype)
     ignored = targets == ignore_index
     if ignored.any():
         logits = where(ignored[..., None], 0.0, logits)
     picks = np.where(ignored, 0, targets)
-    if targets.ndim != 2 or axis is None or reduction == "none" or not targets.shape[axis]:
+    if targets.ndim != 2 or found is None or reduction == "none" or not found[1]:
         return _weighted_nll(logits, picks, weights, reduction)
-    steps = []
-    for t in range(targets.shape[axis]):
+    steps, axis = [], found[0]
+    if reduction == "mean":
+        weights = weights * len(found[1])
+    for t, step in enumerate(found[1]):
         at = t if axis == 0 else (slice(None), t)
-        with scope(step=t):
+        with scope(step=step):
             steps.append(_weighted_nll(logits[at], picks[at], weights[at], reduction))
             steps[-1].tag("loss")
-    return reduce.sum(stack(steps))
+    return reduce.mean(stack(steps)) if reduction == "mean" else reduce.sum(stack(steps))
 
 
 def _weighted_nll(logits: Tensor, picks: Array, weights: Array, reduction: str) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.engine.mode import scope
+from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import take
 from tinygrad_seq.ops.linalg import linear, matmul
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["gru_step", "inputs_of", "lstm_step", "preactivation", "rnn_step", "time_axis", "unroll"]
+__all__ = [
+    "gru_step",
+    "inputs_of",
+    "lstm_step",
+    "preactivation",
+    "rnn_step",
+    "time_steps",
+    "unroll",
+]
 
 GATES = 4
 
@@ -159,6 +167,8 @@ def unroll(
 ) -> tuple[Tensor, ...]:
     """Run ``step(x_t, *states) -> states`` over all T steps, one scope per step.
 
+    Steps are numbered from the ``start`` of the scope in force.
+
     Past its length a row keeps its state, and its output is 0; padding is replaced by 0 before
     it is read, so that no garbage in it can matter. A row that starts anew loses its state, and
     with it the gradient.
@@ -171,8 +181,9 @@ def unroll(
     steps = len(x)
     outputs: list[Any] = [None] * steps
     states = list(states)
+    start = current_mode.get().scope.start
     for t in range(steps - 1, -1, -1) if reverse else range(steps):
-        with scope(step=t):
+        with scope(step=start + t):
             fresh = _fresh(t, steps, lengths, reset, reverse)
             if fresh is not None:
                 states = [where(fresh, 0.0, state) for state in states]
@@ -208,38 +219,76 @@ def _fresh(
 _HOPS = 64  # whole-sequence operations between a stack over time and what is asked about
 
 
-def time_axis(x: Any) -> int | None:
-    """Along which of its first two axes time runs: 0 for (T, N, ...), 1 for (N, T, ...).
+def time_steps(x: Any) -> tuple[int, list[int]] | None:
+    """Along which of its first two axes time runs, 0 for (T, N, ...), and the steps along it.
 
-    The recorded graph tells: `x` comes from a stack of time steps, maybe transposed, by operations
-    that keep these axes. None where nothing was recorded that would.
+    The recorded graph tells: `x` comes from a stack of time steps, maybe transposed, cut or put
+    together from several, by operations that keep these axes. None where nothing was recorded
+    that would tell.
     """
-    node: Node | None = getattr(x, "node", None)
-    first, second = 0, 1  # where the first two axes of x are among those of the node
-    for _ in range(_HOPS):
+    return _traced(getattr(x, "node", None), (0, 1), _HOPS)
+
+
+def _traced(node: Node | None, axes: tuple[int, int], hops: int) -> tuple[int, list[int]] | None:
+    """The answer for two axes of a node."""
+    cuts: list[tuple[int, slice]] = []
+    for left in range(hops, 0, -1):
         if node is None or node.op is None or len(node.shape) < 2:
             return None
         name, params = node.op.name, node.params
         if name == "stack":
-            stepped = any(part is not None and part.scope.step is not None for part in node.parents)
-            axis = params["axis"] % len(node.shape)
-            return {first: 0, second: 1}.get(axis) if stepped else None
+            found = _stacked(node, axes)
+            break
+        if name == "concatenate" and params["axis"] % len(node.shape) in axes:
+            found = _joined(node, axes, left - 1)
+            break
         if name == "transpose":
-            first, second = params["axes"][first], params["axes"][second]
+            axes = params["axes"][axes[0]], params["axes"][axes[1]]
+            cuts = [(params["axes"][axis], part) for axis, part in cuts]
             node = node.parents[0]
         elif name == "einsum":
             node, first, second = _through_einsum(node, first, second)
         elif name == "getitem":
-            node = node.parents[0] if _only_slices(params["index"]) else None
+            index = params["index"]
+            parts = index if isinstance(index, tuple) else (index,)
+            if not all(isinstance(part, slice) for part in parts):
+                return None
+            cuts += enumerate(parts)
+            node = node.parents[0]
         else:
-            node = _like(node, first, second)
-    return None
+            node = _like(node, *axes)
+    else:
+        return None
+    if found is None:
+        return None
+    which, steps = found
+    for axis, part in reversed(cuts):
+        if axis == axes[which]:
+            steps = steps[part]
+    return which, steps
 
 
-def _only_slices(index: Any) -> bool:
-    """Whether an index leaves every axis in its place."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return all(isinstance(part, slice) for part in parts)
+def _stacked(node: Node, axes: tuple[int, int]) -> tuple[int, list[int]] | None:
+    """The steps of a stack, if it is one over time along one of the axes."""
+    axis = node.params["axis"] % len(node.shape)
+    known = [None if part is None else part.scope.step for part in node.parents]
+    counted = [(t, step) for t, step in enumerate(known) if step is not None]
+    if axis not in axes or not counted:
+        return None
+    first = counted[0][1] - counted[0][0]  # constants have no step of their own
+    return axes.index(axis), [first + t if step is None else step for t, step in enumerate(known)]
+
+
+def _joined(node: Node, axes: tuple[int, int], hops: int) -> tuple[int, list[int]] | None:
+    """The steps of windows one after the other, or of sequences side by side."""
+    found = [_traced(part, axes, hops) for part in node.parents]
+    known = [part for part in found if part is not None]
+    if len(known) < len(found) or len({which for which, _ in known}) != 1:
+        return None
+    which, steps = known[0]
+    if node.params["axis"] % len(node.shape) == axes[which]:
+        steps = [step for _, part in known for step in part]
+    return which, steps
 
 
 def _through_einsum(node: Node, first: int, second: int) -> tuple[Node | None, int, int]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_seq.engine.mode import composed, observe
@@ -284,8 +285,9 @@ def _check(option: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def draw_model(
-    model: Module,
+    model: Module | Callable[..., Any],
     *inputs: Any,
+    keywords: Mapping[str, Any] | None = None,
     loss: Callable[[Any], Tensor] | None = None,
     trace: Trace | None = None,
     **options: Any,
@@ -297,9 +299,12 @@ def draw_model(
 
     Parameters
     ----------
-    model : Module
+    model : Module or callable
+        Of a function that calls modules, those that it names are left as before.
     *inputs
         What the model is called with: a short sequence, (T, N) or (T, N, I).
+    keywords : mapping, optional
+        What it is called with by name: ``{"lengths": [5, 3]}``.
     loss : callable, optional
         ``loss(outputs) -> Tensor`` with one entry; gradients are then traced too, and drawn as
         colour and figures. Without it the first tensor of the outputs is drawn.
@@ -324,21 +329,40 @@ def draw_model(
     from tinygrad_seq.tensor import Tensor
 
     trace = Trace() if trace is None else trace
-    states = {name: rng.bit_generator.state for name, rng in model.generators().items()}
+    generators = [rng for part in _modules(model) for rng in part.generators().values()]
+    states = [rng.bit_generator.state for rng in generators]
     try:
         with composed(), observe(trace):
-            outputs = model(*inputs)
+            outputs = model(*inputs, **(keywords or {}))
             result = outputs if loss is None else loss(outputs)
             roots = [t for t in _tensors(result) if t.node is not None]
             if loss is not None and roots:
-                _trace_gradients(roots[0], list(model.parameters()), trace)
+                _trace_gradients(roots[0], _leaves(roots[0]), trace)
     finally:
-        for name, rng in model.generators().items():
-            rng.bit_generator.state = states[name]
+        for rng, state in zip(generators, states, strict=True):
+            rng.bit_generator.state = state
     if loss is None:
         roots = roots[:1]
     assert all(isinstance(root, Tensor) for root in roots)
     return draw(roots, trace=trace, **options)
+
+
+def _modules(model: Any) -> list[Module]:
+    """The modules that a model is, or that a function refers to."""
+    from tinygrad_seq.nn import Module
+
+    found = [model, getattr(model, "__self__", None)]
+    if inspect.isroutine(model) and not inspect.isbuiltin(model):
+        known = inspect.getclosurevars(model)
+        found += [*known.nonlocals.values(), *known.globals.values()]
+    return [part for part in found if isinstance(part, Module)]
+
+
+def _leaves(loss: Tensor) -> list[Any]:
+    """All leaves that a loss depends on: parameters, above all."""
+    assert loss.node is not None
+    owners = (node.owner() for node in Survey([loss.node]).leaves if node.owner is not None)
+    return [owner for owner in owners if owner is not None]
 
 
 def _trace_gradients(loss: Tensor, parameters: list[Any], trace: Trace) -> None:

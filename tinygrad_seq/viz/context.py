@@ -116,6 +116,8 @@ def _carry_in(
         return
     before = _cell_before(graph, place, kind, sign)
     if before is not None:
+        if known == 0:
+            return  # started anew: nothing of the step before goes on
         edge = Edge(before, entry, kind, sign, cut=True, count=0)
         graph.edges[before, entry, kind, sign] = edge
         return

@@ -20,10 +20,12 @@ def page_data(graph: Graph, theme: Theme) -> dict[str, Any]:
         values: list[float | None] = [None] * graph.length
         gradients: list[float | None] = [None] * graph.length
         for step, (value, gradient) in steps.items():
-            values[step], gradients[step] = _finite(value), _finite(gradient)
+            at = step - graph.start
+            values[at], gradients[at] = _finite(value), _finite(gradient)
         series.append({"row": row, "role": role, "values": values, "gradients": gradients})
     return {
         "length": graph.length if series else 0,
+        "start": graph.start,
         "series": series,
         "panels": {f"p:t{step}": _extent(graph, step) for step in graph.steps},
         "colors": {"value": theme.h, "gradient": theme.gradient},
@@ -40,7 +42,7 @@ def _extent(graph: Graph, step: Step) -> tuple[int, int]:
     if isinstance(step, int):
         return step, step
     if step == FOLDED:
-        return 0, graph.length - 1
+        return graph.start, graph.start + graph.length - 1
     place = graph.steps.index(BAR)
     before, after = graph.steps[place - 1], graph.steps[place + 1]
     assert isinstance(before, int) and isinstance(after, int)

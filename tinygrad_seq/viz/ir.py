@@ -212,6 +212,8 @@ class Graph:
     depth: int | None = None
     length: int = 0
     """T: time steps that were recorded."""
+    start: int = 0
+    """The first of them."""
     recorded: int = 0
     """Nodes that were recorded."""
     items: dict[str, Item] = field(default_factory=dict)

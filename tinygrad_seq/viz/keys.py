@@ -30,6 +30,7 @@ _ABSORBING = {"z", "n", "tanh_c", "logits", "loss"}
 STATES = ("h", "c")
 _SUMMED = {"z", "xW", "hW"}  # at cell level one part: all affine maps of a cell
 _PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
+_JOINING = {"transpose", "concatenate"}
 _LEAVES = ("weight:", "leaf:")
 
 
@@ -44,7 +45,8 @@ def item_id(key: Key) -> str:
 def pick(node: Node) -> tuple[Node, int] | None:
     """The stack, and the place in it, that a node only picks one part of; None for another node.
 
-    ``stack(parts)[t]`` picks part t, and so does ``stack(parts).swapaxes(0, 1)[:, t]``.
+    ``stack(parts)[t]`` picks part t, and so does ``stack(parts).swapaxes(0, 1)[:, t]``; of
+    stacks put together, windows of a sequence, it is a part of one.
     """
     if node.op is None or node.op.name != "getitem":
         return None
@@ -56,7 +58,15 @@ def pick(node: Node) -> tuple[Node, int] | None:
     if not whole or not all(isinstance(part, slice) and part == slice(None) for part in before):
         return None
     (stack,), axis = node.parents, len(before)
-    while stack is not None and stack.op is not None and stack.op.name == "transpose":
+    while stack is not None and stack.op is not None and stack.op.name in _JOINING:
+        if stack.op.name == "concatenate":
+            if stack.params["axis"] % len(stack.shape) != axis:
+                return None
+            last %= stack.shape[axis]
+            window = sum(int(point) <= last for point in stack.params["points"])
+            last -= int(stack.params["points"][window - 1]) if window else 0
+            stack = stack.parents[window]
+            continue
         axes = stack.params["axes"]
         rest = [a for a in axes if a != axes[axis]]
         if rest != sorted(rest):

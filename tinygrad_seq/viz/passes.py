@@ -65,7 +65,9 @@ def build(
     steps = survey.steps
     stateless = survey.stateless if level == "cell" else set()
     keys = Keys(level, _time_map(view, steps), survey.leaves, survey.cells, depth, stateless)
-    graph = Graph(view, level, depth, steps[-1] + 1 if steps else 0, survey.nodes)
+    length = steps[-1] - steps[0] + 1 if steps else 0
+    graph = Graph(view, level, depth, length, survey.nodes)
+    graph.start = steps[0] if steps else 0
     graph.stateless = stateless
     graph.steps = list(dict.fromkeys(keys.shown(step) for step in steps))
     folding = _Folding(graph, keys, trace)

@@ -151,7 +151,7 @@ class Roads(Wires):
         way = -1 if row in self.grid.backwards else 1
         side = self._frame(self.grid.column(edge.head))[way < 0]
         color = self._color(edge.kind)
-        before = -1 if way > 0 else step + 1 if isinstance(step, int) else self.graph.length
+        before = step - way if isinstance(step, int) else -1 if way > 0 else self.graph.length
         text = edge.kind + subscript(before)
         if item.kind == "start":
             text += f" = {item.note}"
