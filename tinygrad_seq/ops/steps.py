@@ -226,12 +226,12 @@ def time_steps(x: Any) -> tuple[int, list[int]] | None:
     together from several, by operations that keep these axes. None where nothing was recorded
     that would tell.
     """
-    return _traced(getattr(x, "node", None), (0, 1), _HOPS)
+    return _traced(getattr(x, "node", None), [0, 1], _HOPS)
 
 
-def _traced(node: Node | None, axes: tuple[int, int], hops: int) -> tuple[int, list[int]] | None:
+def _traced(node: Node | None, axes: list[int], hops: int) -> tuple[int, list[int]] | None:
     """The answer for two axes of a node."""
-    cuts: list[tuple[int, slice]] = []
+    cuts: list[tuple[int, slice]] = []  # which of the axes, and what was taken of it
     for left in range(hops, 0, -1):
         if node is None or node.op is None or len(node.shape) < 2:
             return None
@@ -243,17 +243,16 @@ def _traced(node: Node | None, axes: tuple[int, int], hops: int) -> tuple[int, l
             found = _joined(node, axes, left - 1)
             break
         if name == "transpose":
-            axes = params["axes"][axes[0]], params["axes"][axes[1]]
-            cuts = [(params["axes"][axis], part) for axis, part in cuts]
+            axes = [params["axes"][axis] for axis in axes]
             node = node.parents[0]
         elif name == "einsum":
-            node, first, second = _through_einsum(node, first, second)
+            node, *axes = _through_einsum(node, *axes)
         elif name == "getitem":
             index = params["index"]
             parts = index if isinstance(index, tuple) else (index,)
             if not all(isinstance(part, slice) for part in parts):
                 return None
-            cuts += enumerate(parts)
+            cuts += [(axes.index(a), part) for a, part in enumerate(parts) if a in axes]
             node = node.parents[0]
         else:
             node = _like(node, *axes)
@@ -262,13 +261,13 @@ def _traced(node: Node | None, axes: tuple[int, int], hops: int) -> tuple[int, l
     if found is None:
         return None
     which, steps = found
-    for axis, part in reversed(cuts):
-        if axis == axes[which]:
+    for cut, part in reversed(cuts):
+        if cut == which:
             steps = steps[part]
     return which, steps
 
 
-def _stacked(node: Node, axes: tuple[int, int]) -> tuple[int, list[int]] | None:
+def _stacked(node: Node, axes: list[int]) -> tuple[int, list[int]] | None:
     """The steps of a stack, if it is one over time along one of the axes."""
     axis = node.params["axis"] % len(node.shape)
     known = [None if part is None else part.scope.step for part in node.parents]
@@ -279,7 +278,7 @@ def _stacked(node: Node, axes: tuple[int, int]) -> tuple[int, list[int]] | None:
     return axes.index(axis), [first + t if step is None else step for t, step in enumerate(known)]
 
 
-def _joined(node: Node, axes: tuple[int, int], hops: int) -> tuple[int, list[int]] | None:
+def _joined(node: Node, axes: list[int], hops: int) -> tuple[int, list[int]] | None:
     """The steps of windows one after the other, or of sequences side by side."""
     found = [_traced(part, axes, hops) for part in node.parents]
     known = [part for part in found if part is not None]
