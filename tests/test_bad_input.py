@@ -331,3 +331,35 @@ def test_names_of_pytorchs_options_are_answered_with_numpys() -> None:
     assert "axis=" in message(ConfigError, lambda: X.argmax(dim=0))
     with pytest.raises(ConfigError, match="flatten: start_dim"):
         X.flatten(1, 0)
+
+
+# -- states ----------------------------------------------------------------------------------------
+
+
+def test_the_state_of_a_gru_may_be_its_h() -> None:
+    x, h = np.ones((4, 3, 2)), np.full((1, 3, 5), 0.5)
+    for kind, state in ((nn.GRU, nn.GRUState), (nn.RNN, nn.RNNState)):
+        layer = kind(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
+        expected, _ = layer(x, state(tgs.tensor(h)))
+        for given in (h, tgs.tensor(h), (h,)):
+            np.testing.assert_array_equal(layer(x, given)[0].data, expected.data)
+
+
+@pytest.mark.parametrize(
+    ("state", "got", "cure"),
+    [
+        (nn.LSTMState(*[tgs.tensor(np.ones((1, 3, 5)))] * 2), "LSTMState of (1, 3, 5)", "GRUState"),
+        (np.ones((3, 5)), "(3, 5)", "layers come first"),
+        (np.ones((1, 2, 5)), "(1, 2, 5)", "one batch size"),
+        (nn.GRUState(tgs.tensor(np.ones((1, 2, 5)))), "GRUState of (1, 2, 5)", "one batch size"),
+    ],
+)
+def test_a_state_that_does_not_fit(state, got: str, cure: str) -> None:
+    gru = nn.GRU(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
+    text = message(ShapeError, lambda: gru(np.ones((4, 3, 2)), state))
+    assert text.startswith("GRU: state")
+    assert f"got: {got}" in text
+    assert cure in text
+    lstm = nn.LSTM(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
+    text = message(ShapeError, lambda: lstm(np.ones((4, 3, 2)), np.ones((1, 3, 5))))
+    assert "nn.LSTMState(h, c)" in text

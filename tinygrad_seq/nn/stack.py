@@ -172,7 +172,8 @@ class Recurrent(Module, Generic[State]):
             Tokens stand for one-hot rows. (N, T, ...) with ``batch_first=True``; unbatched
             (T, I) and (T,) are allowed.
         state : optional
-            Where to start, (layers * directions, N, H) each; zeros by default.
+            Where to start, (layers * directions, N, H) each; zeros by default. Where h is all of
+            it (RNN, GRU), h itself will do.
         lengths : (N,) integers, optional
             Valid steps of every row, 0 .. T in any order. The padding after them is never
             read: no garbage in it reaches an output or a gradient.
@@ -274,16 +275,18 @@ class Recurrent(Module, Generic[State]):
         if state is None:
             sizes = [self._state_size(field) for field in fields]
             return [[np.zeros((batch, size), dtype)] * count for size in sizes]
-        given = (state,) if isinstance(state, Tensor) else tuple(state)
+        given = (state,) if isinstance(state, (Tensor, np.ndarray)) else tuple(state)
         rows: tuple[int, ...] = () if unbatched else (batch,)
         shapes = [(count, *rows, self._state_size(field)) for field in fields]
-        if len(given) != len(fields) or [np.shape(part) for part in given] != shapes:
+        found = [np.shape(part) for part in given]
+        if found != shapes:
             wanted = sorted({str(shape) for shape in shapes})
+            kind = f"{type(state).__name__} of " if hasattr(state, "_fields") else ""
             raise ShapeError(
                 f"{type(self).__name__}: state",
                 expected=f"{' and '.join(fields)} of shape {' and '.join(wanted)}",
-                got=" and ".join(str(np.shape(part)) for part in given),
-                hint="a state belongs to one batch size: start from None when it changes",
+                got=kind + " and ".join(map(str, found)),
+                hint=self._state_hint(found, shapes),
             )
         for field, part in zip(fields, given, strict=True):
             if constant(part).dtype != dtype:
@@ -296,6 +299,14 @@ class Recurrent(Module, Generic[State]):
         if unbatched:
             given = tuple(np.expand_dims(part, 1) for part in given)
         return [[part[k] for k in range(count)] for part in given]
+
+    def _state_hint(self, found: list[Any], shapes: list[Any]) -> str:
+        if len(found) != len(shapes):
+            kind = self.state_type
+            return f"nn.{kind.__name__}({', '.join(kind._fields)}), or None to start from zeros"
+        if any(len(size) != len(shape) for size, shape in zip(found, shapes, strict=True)):
+            return "layers come first: h[None] is the state of one layer"
+        return "a state belongs to one batch size: start from None when it changes"
 
     @property
     def output_size(self) -> int:
