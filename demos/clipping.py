@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
     demokit.look_for(
         "one step at the wall throws the unclipped run out of the picture. Clipped\n"
         "runs turn there and follow the valley. The snippet takes its smallest steps where the\n"
-        "others are held at the bound, and stays where it is.",
+        "others are held at the bound.",
         options.out,
     )
     return 0

@@ -39,6 +39,11 @@ def tanh_rnn(scale: float, hidden: int) -> nn.RNN:
     return rnn
 
 
+def course(rate: float) -> str:
+    """What becomes of a gradient that is multiplied by `rate` at every step, if it goes on so."""
+    return "is carried" if abs(rate - 1) < 1e-3 else "vanishes" if rate < 1 else "explodes"
+
+
 def largest(track: flow.Track) -> Any:
     """Largest singular value of the product of the last k Jacobians, by k; mean over the batch."""
     return flow.product_singular_values(track.jacobians())[..., 0].mean(axis=1)
@@ -91,21 +96,24 @@ def main(arguments: list[str] | None = None) -> int:
     for scale, drive in [*((scale, 1e-8) for scale in SCALES), (1.3, 3.0)]:
         track = measure(tanh_rnn(scale, hidden), steps, drive)
         values = claim[scale, drive] = largest(track)
-        growth = np.exp(track.lyapunov()[:, 0].mean())
+        growth = float(np.exp(track.lyapunov()[:, 0].mean()))
         print(
             f"  sigma_max {scale:.1f}, inputs of size {drive:<4g}: after {steps - 1} steps "
-            f"{values[-1]:8.2g}, {growth:.3f} per step: {track.verdict}"
+            f"{values[-1]:8.2g}, {growth:.3f} per step: {course(growth)}"
         )
-    print("\nthe exception")
+    print(
+        f"\nthe exception, over {steps} steps (carried: more than 1% is left, less than 100 times)"
+    )
     exception = {"RNN": measure(nn.RNN(3, hidden, **_made()), steps, 1.0)}
     for bias in FORGET:
         lstm = nn.LSTM(3, hidden, forget_bias=bias, **_made())
         exception[f"LSTM, forget bias {bias:g}"] = measure(lstm, steps, 1.0)
     for name, track in exception.items():
         reach = "1%" if track.rate < 1 else "100 times"
+        beyond = ", extrapolated" if track.horizon > steps - 1 else ""
         print(
             f"  {name:20} {track.verdict}, {track.rate:.3f} per step; "
-            f"{reach} after {track.horizon:.0f} steps"
+            f"{reach} after {track.horizon:.0f} steps{beyond}"
             + (f"; {track.cell_rate:.3f} along the cells alone" if track.cell_rate else "")
         )
     draw(claim, exception, options.out)

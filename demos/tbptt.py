@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     demokit.look_for(
         f"the error falls with k2 and is rounding at k2 = T = {steps}; memory grows with\n"
         "k2 and not with the sequence. For the same k2, small k1 is more exact (every loss gets\n"
-        "nearly k2 steps) and costs k2 / k1 times the work.",
+        "k2 - k1 + 1 steps at least) and costs k2 / k1 times the work.",
         options.out,
     )
     return 0

@@ -78,7 +78,8 @@ PROBE = """<script>
     const pair = [bright(style.backgroundColor), bright(style.color)];
     return Math.max(...pair) / Math.min(...pair);
   });
-  report.start = chosen();
+  report.start = [chosen(), state.mark];
+  choose({ block: 0, unit: 0, mark: -1 });
   report.characters = document.querySelectorAll("#text .c").length;
   report.lines = document.querySelectorAll("#text .line").length;
   report.text = faces.map(face => face.textContent);
@@ -142,7 +143,11 @@ def used(tmp_path_factory):
 def test_a_reader_can_use_the_page(used):
     seen, report = used
     assert report["errors"] == [] and report["requests"] == []
-    assert report["start"] == "rnn.l0 h 0"
+    name, best = seen.telling()
+    mark = list(seen.properties).index(name)
+    assert report["start"] == [f"{best.layer} {best.quantity} {best.unit}", mark]
+    assert all(abs(best.r) >= abs(r.r) for n in seen.properties for r in seen.correlations(n))
+    assert report["start"][0] != "rnn.l0 h 0"  # or nothing was shown by it
     assert report["characters"] == len(TEXT) and report["lines"] == TEXT.count("\n") + 1
     signs = {" ": "\u00a0", "\n": "↵", "\t": "⇥", "\u200b": "U+200B", "\u0301": "◌\u0301"}
     assert report["text"] == [signs.get(one, one) for one in TEXT]
@@ -212,8 +217,10 @@ def test_connectivity_surprise_and_properties_are_shown(used):
             "RNN",
             5,
             "#layer=no&quantity=h&unit=77&at=1e9&colour=%3Cb%3E&mark=-7",
-            "rnn.l0 h 0 -1 unit",
+            None,  # nothing that there is: as without an address
         ),
+        ("RNN", 5, "#at=3&colour=surprise", None),
+        ("RNN", 5, "#layer=rnn.l1&quantity=h", "rnn.l1 h 0 -1 unit"),
     ],
 )
 def test_an_address_says_what_to_show(kind, horizon, fragment, expected, tmp_path):
@@ -226,6 +233,10 @@ def test_an_address_says_what_to_show(kind, horizon, fragment, expected, tmp_pat
         best = seen.correlations("bracket depth")[0]
         fragment = seen.address("bracket depth", best)
         expected = f"{best.layer} {best.quantity} {best.unit} -1 unit"
+    if expected is None:
+        best = seen.telling()[1]
+        rest = "3 surprise" if "at=3" in fragment else "-1 unit"
+        expected = f"{best.layer} {best.quantity} {best.unit} {rest}"
     report = visit(page, tmp_path, probe, fragment)
     assert report["errors"] == []
     assert report["shown"] == expected

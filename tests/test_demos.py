@@ -81,7 +81,13 @@ def test_gradient_flow(tmp_path, capsys, monkeypatch):
     assert "vanishes" in verdict("sigma_max 0.7")
     assert "explodes" in verdict("sigma_max 1.3, inputs of size 1e-08")
     assert "vanishes" in verdict("sigma_max 1.3, inputs of size 3")
+    assert "vanishes" in verdict("sigma_max 0.9")  # by its rate, however few the steps
+    assert "is carried" in verdict("sigma_max 1.0")
+    assert "explodes" in verdict("sigma_max 1.1")
     assert "vanishes" in verdict("RNN  ")
+    for line in lines:
+        if found := re.search(r"(1%|100 times) after (\d+) steps", line):
+            assert ("extrapolated" in line) == (int(found[2]) > 39)
     assert "carried" in verdict("LSTM, forget bias 5")
 
 
@@ -109,17 +115,26 @@ def test_one_to_many(tmp_path, capsys, monkeypatch):
     sentences, words = percents(printed, "new images")
     assert sentences > 5  # one in 128 by chance
     assert words > 75
+    shown = printed.split("Look for: ")[1]
+    (never, _) = percents(printed, "pairs never shown")
+    for share in (sentences, never):
+        assert f"{share / 100:.0%} of " in shown
+    assert "In the full run the first is nine in ten" in shown
 
 
 def test_many_to_one(tmp_path, capsys, monkeypatch):
     printed = run("many_to_one", tmp_path, capsys, monkeypatch)
-    assert min(percents(printed, "right after 39")) > 60  # a third by chance
+    after = percents(printed, "right after 39")
+    assert min(after) > 60  # a third by chance
+    said = re.search(r"told right\s+after 10 characters, (\d+)% after 39", printed)
+    assert abs(int(said[1]) - sum(after) / 3) <= 1
 
 
 def test_many_to_many(tmp_path, capsys, monkeypatch):
     printed = run("many_to_many", tmp_path, capsys, monkeypatch)
     (one_way,), (both,) = percents(printed, "left to right"), percents(printed, "both directions")
     assert both > one_way > 40
+    assert f"{one_way}% from left to right and {both}% in both" in printed
 
 
 def test_seq2seq_attention(tmp_path, capsys, monkeypatch):

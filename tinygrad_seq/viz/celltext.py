@@ -96,6 +96,14 @@ class CellText:
             raise ConfigError("correlations: property", expected=known, got=repr(name))
         return correlate(self.values, self.properties[name], top)
 
+    def telling(self) -> tuple[str, Correlation] | None:
+        """The property that a unit follows most closely, and that unit; None if none follows any.
+
+        Where the page opens.
+        """
+        best = [(name, found) for name in self.properties for found in self.correlations(name, 1)]
+        return max(best, key=lambda pair: abs(pair[1].r), default=None)
+
     def address(self, name: str, found: Correlation) -> str:
         """The part after ``cells.html`` of the address that shows a unit and marks a property."""
         shown = {
@@ -324,7 +332,18 @@ def _page_data(seen: CellText) -> dict[str, Any]:
         "bits_per_level": _BITS_PER_LEVEL,
         "reach": None if seen.connectivity is None else _reach(seen),
         "properties": [_property(name, seen, places) for name in seen.properties],
+        "opens": _opens(seen, places),
     }
+
+
+def _opens(seen: CellText, places: dict[tuple[str, str], int]) -> dict[str, int]:
+    """What is shown where the address asks for nothing: a unit that tells something."""
+    found = seen.telling()
+    if found is None:
+        return {"block": 0, "unit": 0, "mark": -1}
+    name, unit = found
+    block = places[unit.layer, unit.quantity]
+    return {"block": block, "unit": unit.unit, "mark": list(seen.properties).index(name)}
 
 
 def _packed(shares: Array) -> str:
