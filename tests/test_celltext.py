@@ -102,7 +102,7 @@ def test_gru_gates_are_those_of_the_equations(reset_after):
     for parameter in made.parameters():
         parameter.data = rng.normal(size=parameter.shape)
     found = read(made, IDS, QUANTITIES).values
-    assert {role for _, role in found} == {"h", "r", "u", "n"}
+    assert {role for _, role in found} == {"h", "r", "z", "n"}
     below = np.eye(V)[IDS]
     for layer in range(2):
         w_xh, w_hh, b = (w.numpy() for w in made.rnn.layer_weights(layer))
@@ -114,7 +114,7 @@ def test_gru_gates_are_those_of_the_equations(reset_after):
             recurrent = r * (zh[8:] + inner) if reset_after else (r * h) @ w_hh[:, 8:]
             n = np.tanh(zx[8:] + recurrent)
             h = (1 - u) * n + u * h
-            for role, value in {"h": h, "r": r, "u": u, "n": n}.items():
+            for role, value in {"h": h, "r": r, "z": u, "n": n}.items():
                 np.testing.assert_allclose(found[f"rnn.l{layer}", role][t], value, atol=1e-12)
         below = found[f"rnn.l{layer}", "h"]
 

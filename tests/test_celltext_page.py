@@ -210,7 +210,7 @@ def test_connectivity_surprise_and_properties_are_shown(used):
 @pytest.mark.parametrize(
     ("kind", "horizon", "fragment", "expected"),
     [
-        ("GRU", 0, "#layer=rnn.l1&quantity=u&unit=3&at=9&colour=reach", "rnn.l1 u 3 9 unit"),
+        ("GRU", 0, "#layer=rnn.l1&quantity=z&unit=3&at=9&colour=reach", "rnn.l1 z 3 9 unit"),
         ("RNN", 5, "#layer=rnn.l0&quantity=h&unit=2&at=4&colour=reach", "rnn.l0 h 2 4 reach"),
         ("LSTM", 0, "", ""),
         (

@@ -146,7 +146,7 @@ def test_roles_are_tagged_in_the_composed_cell():
         node = stack.pop()
         roles.add(node.role)
         stack += [parent for parent in node.parents if parent is not None]
-    assert roles >= {"z", "i", "f", "o", "g", "c", "tanh_c", "h"}
+    assert roles >= {"a", "i", "f", "o", "g", "c", "tanh_c", "h"}
 
 
 def test_sequential_and_module_list():

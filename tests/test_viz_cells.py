@@ -123,7 +123,7 @@ def test_reset_gate_acts_on_h_before_its_product_or_after():
             for edge in graph.edges.values()
             if edge.tail == "[0]@0:h" and edge.delay == 1
         }
-    assert edges == {"gru": {"kept", "z"}, "gru-before": {"kept", "reset", "z"}}
+    assert edges == {"gru": {"kept", "a"}, "gru-before": {"kept", "reset", "a"}}
 
 
 def test_normalisation_within_a_cell_is_part_of_it():
@@ -132,7 +132,7 @@ def test_normalisation_within_a_cell_is_part_of_it():
         graph = build([loss.node], level=level)
         paths = {item.place.path for item in graph.items.values() if item.place.step is not None}
         assert paths == {""}
-    z = build([loss.node], level="cell").items["[0]@1:z"]
+    z = build([loss.node], level="cell").items["[0]@1:a"]
     assert z.inner == {"norm_x_l0", "norm_h_l0"}
     assert z.ops["sqrt"] == 2
 
@@ -184,7 +184,7 @@ def test_everything_along_a_state_is_followed_as_one():
         beside = [
             line
             for line in text.splitlines()
-            if line.strip().startswith((f'"[{k}]@1:h" [', f'"[{k}]@1:z" ['))
+            if line.strip().startswith((f'"[{k}]@1:h" [', f'"[{k}]@1:a" ['))
         ]
         assert len(beside) == 2 and not common & set(re.findall(r"road-\d+", "".join(beside)))
     assert roads[0] != roads[1]

@@ -163,3 +163,25 @@ def test_functions_and_keywords_are_drawn_like_modules():
     viz.draw_model(gru.forward, x)
     assert rng.bit_generator.state == before  # a function's modules are as before, too
     assert all(parameter.grad is None for parameter in gru.parameters())
+
+
+def test_the_key_explains_only_figures_that_are_shown():
+    model, trace = Model("RNN"), viz.Trace()
+    with tgs.composed(), tgs.observe(trace):
+        loss = tgs.cross_entropy(model(tokens(3))[0], tokens(3))
+        loss.backward()
+    both = {"direction": "both", "trace": trace}
+    said = "what a step adds"
+    assert said in viz.draw(loss, **both).dot
+    assert said not in viz.draw(loss, weights="hidden", **both).dot
+    assert said not in viz.draw(loss, direction="both").dot
+
+
+def test_the_update_gate_has_one_name_everywhere():
+    gru = nn.GRU(5, 3, rng=np.random.default_rng(0))
+    with tgs.composed():
+        y, _ = gru(tokens(2))
+    items = build([y.node], level="cell").items.values()
+    assert {"z", "a"} <= {i.part for i in items}
+    assert {"z", "r", "n", "a"} <= {role for i in items for role in i.roles}
+    assert not any(i.part in {"u", "1-u"} for i in items)

@@ -106,7 +106,7 @@ def test_a_vector_that_starts_a_decoder_stands_before_its_first_step(level):
     first = place(drawing, "decoder.recurrent[0]@0" + (":f*c" if level == "cell" else ""))
     assert start[0] < first[0]
     for state in "hc":
-        head = {"h": ":z", "c": ":f*c"}[state] if level == "cell" else ""
+        head = {"h": ":a", "c": ":f*c"}[state] if level == "cell" else ""
         assert re.search(
             rf'"start:before" -> "decoder.recurrent\[0\]@0{re.escape(head)}" .*edge-{state}"',
             drawing.dot,

@@ -22,7 +22,7 @@ __all__ = [
     "floating",
     "positive_size",
     "probability",
-    "runs_stepwise",
+    "steps_apart",
 ]
 
 

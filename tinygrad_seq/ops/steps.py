@@ -47,7 +47,7 @@ def preactivation(
     x: Any, h: TensorLike, weight_xh: TensorLike, weight_hh: TensorLike, bias: TensorLike
 ) -> Tensor:
     """``x W_xh + h W_hh + b``."""
-    return (inputs_of(x, weight_xh, bias) + matmul(h, weight_hh)).tag("z")
+    return (inputs_of(x, weight_xh, bias) + matmul(h, weight_hh)).tag("a")
 
 
 def rnn_step(
@@ -147,8 +147,8 @@ def gru_step(
         recurrent_rz = matmul(h, weight_rz).tag("hW")
     else:
         recurrent_rz, recurrent_n = split(matmul(h, weight_hh).tag("hW"), cut, axis=-1)
-    r, z = split((inputs_rz + recurrent_rz).tag("z"), 2, axis=-1)
-    r, z = sigmoid(r).tag("r"), sigmoid(z).tag("u")
+    r, z = split((inputs_rz + recurrent_rz).tag("a"), 2, axis=-1)
+    r, z = sigmoid(r).tag("r"), sigmoid(z).tag("z")
     if bias_hn is None:
         inner = matmul((r * h).tag("reset"), weight_n).tag("inner")
     else:

@@ -39,7 +39,7 @@ def _sum(
     norm_x, norm_h = norms[:2]
     inputs = norm_x(inputs_of(x, weight_xh, None).tag("xW"))
     z: Tensor = inputs + norm_h(matmul(h, weight_hh).tag("hW")) + bias
-    return z.tag("z")
+    return z.tag("a")
 
 
 def rnn_variant_step(
@@ -105,8 +105,8 @@ def gru_variant_step(
     weight_rz, weight_n = split(weight_hh, cut, axis=-1)
     bias_rz, bias_n = split(bias, cut, axis=-1)
     recurrent = norm_h(matmul(d, weight_rz).tag("hW"))
-    r, z = split((norm_x(inputs_rz) + recurrent + bias_rz).tag("z"), 2, axis=-1)
-    r, z = sigmoid(r).tag("r"), sigmoid(z).tag("u")
+    r, z = split((norm_x(inputs_rz) + recurrent + bias_rz).tag("a"), 2, axis=-1)
+    r, z = sigmoid(r).tag("r"), sigmoid(z).tag("z")
     if bias_hn is None:
         inner = norm_hn(matmul((r * d).tag("reset"), weight_n).tag("inner"))
     else:

@@ -48,11 +48,11 @@ QUANTITIES = {
         ("o", "output gate o", True),
         ("g", "candidate g", False),
         ("r", "reset gate r", True),
-        ("u", "update gate z", True),
+        ("z", "update gate z", True),
         ("n", "candidate n", False),
     )
 }
-"""By role, in the order they are offered: of the RNN (h), the LSTM, and the GRU (h, r, u, n)."""
+"""By role, in the order they are offered: of the RNN (h), the LSTM, and the GRU (h, r, z, n)."""
 
 
 @dataclass(frozen=True)

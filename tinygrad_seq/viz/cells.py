@@ -62,7 +62,7 @@ def _state(x: float, y: float, name: str) -> Slot:
 
 _LSTM = Template(
     {
-        "z": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill"),
+        "a": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill"),
         "f": _gate(-100, -14, "f"),
         "i": _gate(-60, -14, "i"),
         "g": Slot(-13, -14, 50, 24, "g  tanh", "squash_fill"),
@@ -77,7 +77,7 @@ _LSTM = Template(
     274,
     208,
     (8, 0),
-    {"c": ("f*c", "c"), "h": ("z", "h")},
+    {"c": ("f*c", "c"), "h": ("a", "h")},
 )
 _PROJECTED_LSTM = _LSTM._replace(
     slots={**_LSTM.slots, "o*tanh_c": _round(78, -14, _TIMES)},
@@ -85,23 +85,23 @@ _PROJECTED_LSTM = _LSTM._replace(
 )
 _RNN = Template(
     {
-        "z": Slot(-52, 0, 100, 28, "W [h; x] + b", "weight_fill"),
+        "a": Slot(-52, 0, 100, 28, "W [h; x] + b", "weight_fill"),
         "h": _state(86, 0, "h"),
     },
     {"h": Slot(32, 0, 44, 24, "tanh", "squash_fill")},
     214,
     50,
     (0, 0),
-    {"h": ("z", "h")},
+    {"h": ("a", "h")},
 )
 _GRU = Template(
     {
-        "z": Slot(-27, _H, 184, 28, "W h,  W x + b", "weight_fill"),
-        "u": _gate(-100, -14, "z"),
+        "a": Slot(-27, _H, 184, 28, "W h,  W x + b", "weight_fill"),
+        "z": _gate(-100, -14, "z"),
         "r": _gate(-54, -14, "r"),
         "reset": _round(-8, -14, _TIMES),
         "n": Slot(40, -14, 48, 24, "n  tanh", "squash_fill"),
-        "1-u": Slot(-40, 30, 34, 22, "1 −", "box"),
+        "1-z": Slot(-40, 30, 34, 22, "1 −", "box"),
         "fresh": _round(40, 30, _TIMES),
         "kept": _round(-100, _C, _TIMES),
         "h": _state(100, _C, "h"),
@@ -115,7 +115,7 @@ _GRU = Template(
 _GRU_RESET_BEFORE = _GRU._replace(
     slots={
         **_GRU.slots,
-        "z": Slot(-54, _H, 130, 28, "W h,  W x + b", "weight_fill"),
+        "a": Slot(-54, _H, 130, 28, "W h,  W x + b", "weight_fill"),
         "inner": Slot(34, -14, 34, 24, "W", "weight_fill"),
         "n": Slot(86, -14, 48, 24, "n  tanh", "squash_fill"),
         "fresh": _round(86, 30, _TIMES),
@@ -143,7 +143,7 @@ def bar_roads(roles: set[str]) -> dict[str, float]:
     """Heights at which the states of a cell with these roles pass a bar that hides some."""
     if "h" not in roles:
         return {}
-    template = _LSTM if "c" in roles else _GRU if "u" in roles else _RNN
+    template = _LSTM if "c" in roles else _GRU if "z" in roles else _RNN
     heights = {
         state: template.slots[part].y - template.center[1]
         for state, (part, _) in template.roads.items()
@@ -194,7 +194,7 @@ def _named(slot: Slot, item: Item, part: str) -> Slot:
         return slot._replace(text="norm, tanh", width=72)
     if part == "n":
         return slot._replace(text="norm tanh", width=66)
-    if part == "z" and inner == ["norm_h", "norm_x"] and slot.width > 150:
+    if part == "a" and inner == ["norm_h", "norm_x"] and slot.width > 150:
         return slot._replace(text="norm W x + norm W h + b", size=11)
     text = f"norm {slot.text}"
     return slot._replace(text=text, width=max(slot.width, 5.6 * len(text) + 10), size=10)
@@ -258,11 +258,11 @@ def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: 
     if start_part == "kept":
         color, pen = theme.h, 2.2
     over = abs(head.x - tail.x) < tail.width / 2 and head.y > tail.y
-    if start_part == "z" and over and parts.get(edge.head) != "h":
+    if start_part == "a" and over and parts.get(edge.head) != "h":
         corners = [(head.x, tail.y + tail.height / 2), outline(head, (0, -1))]
     elif abs(tail.y - head.y) < 1:
         corners = [outline(tail, (1, 0)), outline(head, (-1, 0))]
-    elif start_part == "z" and head.x > tail.x + tail.width / 2:
+    elif start_part == "a" and head.x > tail.x + tail.width / 2:
         corners = [outline(tail, (1, 0)), (head.x, tail.y), outline(head, (0, -1))]
     elif abs(tail.x - head.x) < 1:
         side = 1 if head.y > tail.y else -1
@@ -280,17 +280,17 @@ def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: 
 
 
 def _set_anchors(block: Block, shapes: dict[str, Shape], template: Template) -> None:
-    z, h = shapes["z"], shapes["h"]
+    affine, h = shapes["a"], shapes["h"]
     block.anchors = {
-        "x": (z.x, z.y - z.height / 2),
-        "w": (z.x - z.width / 2 + 24, z.y - z.height / 2),
+        "x": (affine.x, affine.y - affine.height / 2),
+        "w": (affine.x - affine.width / 2 + 24, affine.y - affine.height / 2),
         "up": (h.x, h.y + h.height / 2),
     }
     for state, (entry, leaving) in template.roads.items():
         block.anchors[state] = outline(shapes[entry], (-1, 0))
         block.anchors[state + "+"] = outline(shapes[leaving], (1, 0))
     if "kept" in shapes:
-        block.anchors[f"h {z.id}"] = outline(z, (-1, 0))
+        block.anchors[f"h {affine.id}"] = outline(affine, (-1, 0))
     if "inner" in shapes:
         reset, inner = shapes["reset"], shapes["inner"]
         block.anchors[f"h {reset.id}"] = outline(reset, (0, -1))

@@ -55,7 +55,7 @@ class CellText:
         The text.
     values : dict
         By layer (``"rnn.l0"``) and quantity (``"h"``, ``"tanh_c"``, ``"i"``, ``"f"``, ``"o"``,
-        ``"g"``; of a GRU ``"r"``, ``"u"``, ``"n"``), the activations (T, H): entry t follows from
+        ``"g"``; of a GRU ``"r"``, ``"z"``, ``"n"``), the activations (T, H): entry t follows from
         the characters up to t.
     log_probabilities : ndarray (T, V)
         Of the character after each, natural logarithm.
@@ -186,7 +186,7 @@ def cell_text(
     vocabulary : Vocabulary
         The one that the model was trained with.
     quantities : iterable of str, optional
-        Which of ``h, tanh_c, c, i, f, o, g`` (LSTM) or ``h, r, u, n`` (GRU) to keep; by default
+        Which of ``h, tanh_c, c, i, f, o, g`` (LSTM) or ``h, r, z, n`` (GRU) to keep; by default
         all but the unbounded c.
     properties : mapping, optional
         Properties of the text to look for besides those of

@@ -38,7 +38,7 @@ def _entry_parts(graph: Graph) -> dict[Place, dict[str, list[str]]]:
             if item.roles & {"h"} or item.kind == "bar":
                 parts["h"] = parts["c"] = [item.id]
             parts.setdefault("x", [item.id])
-        elif item.part == "z":
+        elif item.part == "a":
             parts.setdefault("h", []).append(item.id)
             parts["x"] = [item.id]
         elif item.part in {"f*c", "c*f"}:

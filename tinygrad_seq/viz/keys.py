@@ -26,9 +26,9 @@ User = tuple[Key, "int | None"]
 """What uses a node, and at which real time step."""
 
 # Roles that stand for the untagged nodes leading up to them.
-_ABSORBING = {"z", "n", "tanh_c", "logits", "loss"}
+_ABSORBING = {"a", "n", "tanh_c", "logits", "loss"}
 STATES = ("h", "c")
-_SUMMED = {"z", "xW", "hW"}  # at cell level one part: all affine maps of a cell
+_SUMMED = {"a", "xW", "hW"}  # at cell level one part: all affine maps of a cell
 _PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
 _JOINING = {"transpose", "concatenate"}
 _LEAVES = ("weight:", "leaf:")
@@ -255,10 +255,10 @@ class Keys:
         """The part of a cell that a node belongs to."""
         assert node.op is not None
         if node.role:
-            return "z" if node.role in _SUMMED else node.role
+            return "a" if node.role in _SUMMED else node.role
         parent = node.parents[0] if node.parents else None
         if node.op.name == "split" and parent is not None and parent.role in _SUMMED:
-            return "z"
+            return "a"
         if single is not None and single[1] == node.scope.step:
             there, part = single[0]
             if there == place and (part in _ABSORBING or node.op is ITEM):
@@ -274,8 +274,8 @@ class Keys:
         if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
             # Named by what is multiplied; a constant beside the forget gate is the carried c.
             return "*".join(role or "c" for role in roles)
-        if node.op.name == "subtract" and "u" in roles:
-            return "1-u"
+        if node.op.name == "subtract" and "z" in roles:
+            return "1-z"
         return self._numbered(place, node.scope.step, node.op.name)
 
 

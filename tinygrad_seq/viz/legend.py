@@ -50,17 +50,19 @@ def add_legend(
         owner, *parameters, _ = weight_lines(graph.items[item], theme, False)
         said = ", ".join(line.text.partition("  ")[0] for line in parameters)
         key.add([_text(f"{name}: {owner.text} ({said})", theme.faint)])
-    for text, color in _signs(graph, theme, both):
+    for text, color in _signs(graph, theme, both, picture):
         key.add([_text(text, color)])
     if clip is not None:
         key.add(_clip_bars(clip, theme))
 
 
-def _signs(graph: Graph, theme: Theme, both: bool) -> list[tuple[str, str]]:
+def _signs(graph: Graph, theme: Theme, both: bool, picture: Picture) -> list[tuple[str, str]]:
     """The signs that a drawing uses, in words."""
     notes = []
     if both:
         notes.append(("← gradient", theme.gradient))
+    labels = [wire.label.text for wire in picture.wires if wire.label is not None]
+    if any(label.startswith("+") for label in labels):
         notes.append(("+ norm of what a step adds to dL/dW", theme.gradient))
     if any(edge.cut for edge in graph.edges.values()) or any(
         item.kind == "carried" and item.note == "unknown" for item in graph.items.values()
