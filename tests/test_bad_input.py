@@ -16,6 +16,7 @@ from tinygrad_seq.errors import (
     ConfigError,
     DtypeError,
     GraphError,
+    IndexRangeError,
     NotDifferentiableError,
     ShapeError,
     TinygradSeqError,
@@ -333,33 +334,42 @@ def test_names_of_pytorchs_options_are_answered_with_numpys() -> None:
         X.flatten(1, 0)
 
 
-# -- states ----------------------------------------------------------------------------------------
-
-
-def test_the_state_of_a_gru_may_be_its_h() -> None:
-    x, h = np.ones((4, 3, 2)), np.full((1, 3, 5), 0.5)
-    for kind, state in ((nn.GRU, nn.GRUState), (nn.RNN, nn.RNNState)):
-        layer = kind(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
-        expected, _ = layer(x, state(tgs.tensor(h)))
-        for given in (h, tgs.tensor(h), (h,)):
-            np.testing.assert_array_equal(layer(x, given)[0].data, expected.data)
+# -- what NumPy refuses ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("state", "got", "cure"),
+    ("call", "cure"),
     [
-        (nn.LSTMState(*[tgs.tensor(np.ones((1, 3, 5)))] * 2), "LSTMState of (1, 3, 5)", "GRUState"),
-        (np.ones((3, 5)), "(3, 5)", "layers come first"),
-        (np.ones((1, 2, 5)), "(1, 2, 5)", "one batch size"),
-        (nn.GRUState(tgs.tensor(np.ones((1, 2, 5)))), "GRUState of (1, 2, 5)", "one batch size"),
+        (lambda: X + np.ones(4), "x[:, None]"),
+        (lambda: X.reshape(4), "-1"),
+        (lambda: X.sum(5), "axes count from 0"),
+        (lambda: tgs.softmax(X, 3), "axes count from 0"),
+        (lambda: tgs.stack([X, X[0]]), "equal sizes"),
+        (lambda: tgs.concatenate([X, X[:1]], 1), "equal sizes"),
+        (lambda: X.item(), "x.tolist()"),
+        (lambda: nn.GRU(3, 4)(np.ones((4, 2, 3), np.float32), lengths=[4]), "every sequence"),
     ],
 )
-def test_a_state_that_does_not_fit(state, got: str, cure: str) -> None:
-    gru = nn.GRU(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
-    text = message(ShapeError, lambda: gru(np.ones((4, 3, 2)), state))
-    assert text.startswith("GRU: state")
-    assert f"got: {got}" in text
-    assert cure in text
-    lstm = nn.LSTM(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
-    text = message(ShapeError, lambda: lstm(np.ones((4, 3, 2)), np.ones((1, 3, 5))))
-    assert "nn.LSTMState(h, c)" in text
+def test_shapes_that_do_not_fit_come_with_a_cure(call, cure: str) -> None:
+    assert cure in message(ShapeError, call)
+
+
+def test_a_position_out_of_range_comes_with_a_cure() -> None:
+    assert "positions count" in message(IndexRangeError, lambda: X[5])
+
+
+def test_options_of_ufuncs_are_refused_by_name() -> None:
+    out = np.zeros((2, 3))
+    text = message(NotDifferentiableError, lambda: np.tanh(X, out=out))
+    assert text.startswith("np.tanh has no gradient rule with out=")
+    assert not out.any()
+    text = message(NotDifferentiableError, lambda: np.add(X, 1.0, where=out > 0))
+    assert text.startswith("np.add has no gradient rule with where=")
+
+
+def test_ddof_has_two_names() -> None:
+    for ours, theirs in ((tgs.var, np.var), (tgs.std, np.std)):
+        np.testing.assert_allclose(theirs(X, correction=1).data, theirs(X.numpy(), ddof=1))
+        np.testing.assert_allclose(ours(X, 0, correction=1).data, theirs(X.numpy(), 0, ddof=1))
+        message(ConfigError, lambda f=ours: f(X, ddof=1, correction=1))
+        message(ConfigError, lambda f=ours: f(X, 0, correction=2))

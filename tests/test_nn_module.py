@@ -211,3 +211,24 @@ def test_in_place_step_by_hand_trains_the_same_object():
     assert weight is layer.weight
     np.testing.assert_allclose(weight.numpy(), before - 0.5)
     assert weight.requires_grad
+
+
+def test_modules_of_a_list_are_known_by_its_name_and_their_position():
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cells = nn.ModuleList([nn.Linear(2, 2)])
+            self.cells.append(nn.Linear(2, 2))
+            self.nested = nn.ModuleList([nn.ModuleList([nn.Linear(2, 2)])])
+            self.chain = nn.Sequential([nn.Linear(2, 2)])
+
+        def forward(self, x):
+            found = []
+            for part in (*self.cells, self.nested[0][0], self.chain):
+                x = part(x)
+                found.append(x.node.scope.path)
+            return found
+
+    assert Stack()(np.ones((1, 2), np.float32)) == ["cells.0", "cells.1", "nested.0.0", "chain.0"]
+    outer = nn.Sequential([Stack()])
+    assert outer(np.ones((1, 2), np.float32))[0] == "0.cells.0"

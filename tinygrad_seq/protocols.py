@@ -76,6 +76,14 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
             hint="write into t.writable(), or build a new tensor",
         )
     place, tracked = _first_tracked([*enumerate(args), *kwargs.items()])
+    if tracked is not None and table_key in DIFFERENTIABLE and name == name_of(table_key):
+        given = ", ".join(f"{key}=" for key in kwargs)
+        raise NotDifferentiableError(
+            f"{name} has no gradient rule with {given}",
+            expected=f"{name} without: the result is a new Tensor",
+            got=f"argument {place}, which comes from {tracked._node}",
+            hint=f"leave {given} out, or use t.detach() if no gradient is meant to flow",
+        )
     if tracked is not None and (table_key not in CONSTANT_ONLY or "out" in kwargs):
         raise NotDifferentiableError(
             f"{name} has no gradient rule for a tensor that requires gradients",

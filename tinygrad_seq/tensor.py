@@ -108,7 +108,12 @@ class Tensor(ArrayMethods):
     def item(self) -> Any:
         """The value of a tensor with one entry as a Python number."""
         if self.size != 1:
-            raise ShapeError("item()", expected="exactly one entry", got=f"shape {self.shape}")
+            raise ShapeError(
+                "item()",
+                expected="exactly one entry",
+                got=f"shape {self.shape}",
+                hint="x.sum(), x.mean() or x[i] first; x.tolist() for all",
+            )
         return self._data.item()
 
     def tolist(self) -> Any:

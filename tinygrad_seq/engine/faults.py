@@ -22,6 +22,15 @@ __all__ = ["REFUSALS", "no_rule", "refusal", "wrong_count", "wrong_dtype", "wron
 REFUSALS = (ValueError, IndexError, TypeError)
 """How NumPy refuses shapes and values, indices, and options that are not of their kind."""
 
+_CURES = {
+    "broadcast": "sizes must be equal or 1, counted from the last axis: x[:, None] adds an axis",
+    "cannot reshape": "keep the number of entries; one size may be -1, and is found for you",
+    "is out of bounds for array": "axes count from 0, or with -1 from the last",
+    "is out of bounds for axis": "positions count from 0, or with -1 from the last",
+    "input array": "give the parts equal sizes: x[None] adds an axis, reshape changes them",
+}
+"""What to try, by a piece of what NumPy says."""
+
 _CHECK = "tinygrad_seq.testing.check_op tries the rule on examples"
 
 
@@ -35,7 +44,9 @@ def refusal(name: str, operands: Sequence[Any], error: Exception) -> Exception:
     elif isinstance(error, ValueError):
         kind = ShapeError
     shapes = " and ".join(str(np.shape(operand)) for operand in operands)
-    return kind(f"{name}: {error}", got=f"shape {shapes}")
+    said = str(error)
+    hint = next((cure for sign, cure in _CURES.items() if sign in said), None)
+    return kind(f"{name}: {said}", got=f"shape {shapes}", hint=hint)
 
 
 def no_rule(node: Node, index: int) -> Exception:

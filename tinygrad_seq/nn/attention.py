@@ -207,7 +207,7 @@ class AdditiveAttention(Attention):
     ) -> None:
         super().__init__()
         positive_size("AdditiveAttention", attention_size=attention_size)
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.query = Linear(query_size, attention_size, bias=False, rng=rng, dtype=dtype)
         self.memory = Linear(memory_size, attention_size, rng=rng, dtype=dtype)
         values = init.glorot_uniform(rng, attention_size, 1, dtype=dtype)
@@ -275,7 +275,7 @@ class MultiplicativeAttention(Attention):
     ) -> None:
         super().__init__()
         positive_size("MultiplicativeAttention", query_size=query_size, memory_size=memory_size)
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         values = init.glorot_uniform(rng, memory_size, query_size, dtype=dtype)
         self.weight = Parameter(values)
 

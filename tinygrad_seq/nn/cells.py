@@ -44,7 +44,8 @@ def checked_input(owner: str, x: Any, size: int, dtype: Any) -> Any:
             f"{owner}: input",
             expected=f"{dtype} like the parameters, or integer tokens",
             got=values.dtype,
-            hint=f"x.astype(np.{dtype}), or layer.astype(np.{values.dtype})",
+            hint=f"x.astype(np.{dtype})"
+            + (f", or layer.astype(np.{values.dtype})" if values.dtype.kind == "f" else ""),
         )
     if values.ndim == 0 or values.shape[-1] != size:
         raise ShapeError(
@@ -91,7 +92,7 @@ class RNNCell(Module):
         super().__init__()
         positive_size("RNNCell", input_size=input_size, hidden_size=hidden_size)
         check_nonlinearity("RNNCell", nonlinearity)
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.input_size, self.hidden_size = input_size, hidden_size
         self.nonlinearity = nonlinearity
         weights = gate_weights(rng, input_size, hidden_size, 1, 0.0, dtype)
@@ -144,7 +145,7 @@ class LSTMCell(Module):
     ) -> None:
         super().__init__()
         positive_size("LSTMCell", input_size=input_size, hidden_size=hidden_size)
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.input_size, self.hidden_size = input_size, hidden_size
         weights = gate_weights(rng, input_size, hidden_size, 4, forget_bias, dtype)
         self.weight_xh, self.weight_hh, self.bias = weights
@@ -201,7 +202,7 @@ class GRUCell(Module):
     ) -> None:
         super().__init__()
         positive_size("GRUCell", input_size=input_size, hidden_size=hidden_size)
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.input_size, self.hidden_size = input_size, hidden_size
         weights = gate_weights(rng, input_size, hidden_size, 3, 0.0, dtype)
         self.weight_xh, self.weight_hh, self.bias = weights

@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import Attention
 from tinygrad_seq.nn.layers import Linear, steps_apart
 from tinygrad_seq.nn.module import Module
@@ -21,7 +22,7 @@ __all__ = ["Decoded", "Decoder", "Join", "made_like", "one_step", "time_major"]
 
 def made_like(recurrent: Recurrent[Any], rng: Any) -> dict[str, Any]:
     """Where the weights around a recurrent layer come from, and their dtype."""
-    rng = np.random.default_rng() if rng is None else rng
+    rng = init.generator(rng, "rng of the weights around a recurrent layer")
     return {"rng": rng, "dtype": recurrent.layer_weights(0)[0].dtype}
 
 

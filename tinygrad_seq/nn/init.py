@@ -17,7 +17,24 @@ from tinygrad_seq.kernels.gates import gate
 if TYPE_CHECKING:
     from tinygrad_seq.nn.stack import Recurrent
 
-__all__ = ["chrono_", "glorot_uniform", "normal", "orthogonal", "uniform"]
+__all__ = ["chrono_", "generator", "glorot_uniform", "normal", "orthogonal", "uniform"]
+
+
+def generator(rng: Any, owner: str) -> np.random.Generator:
+    """The generator given, or a new one for None.
+
+    A seed is refused: layers that are all given the same one would start alike.
+    """
+    if rng is None:
+        return np.random.default_rng()
+    if not isinstance(rng, np.random.Generator):
+        raise ConfigError(
+            f"{owner}: rng",
+            expected="a numpy.random.Generator, the same one for all layers",
+            got=repr(rng),
+            hint="rng = np.random.default_rng(0)",
+        )
+    return rng
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any) -> Array:

@@ -113,7 +113,7 @@ class Linear(Module):
     ) -> None:
         super().__init__()
         positive_size("Linear", in_features=in_features, out_features=out_features)
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(init.glorot_uniform(rng, in_features, out_features, dtype=dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
@@ -170,7 +170,7 @@ class Embedding(Module):
     ) -> None:
         super().__init__()
         positive_size("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = Parameter(init.normal(rng, (num_embeddings, embedding_dim), 1.0, dtype))
 
@@ -209,7 +209,7 @@ class Dropout(Module):
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         super().__init__()
         self.p = probability("Dropout: p", p)
-        self.rng = np.random.default_rng() if rng is None else rng
+        self.rng = init.generator(rng, type(self).__name__)
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop entries of `x`, any shape."""

@@ -72,6 +72,8 @@ class Module:
                 f"{type(self).__name__}: attribute {name!r} set before Module.__init__",
                 hint="call super().__init__() first in your __init__",
             )
+        if isinstance(value, (list, tuple, dict)):
+            _refuse_hidden(type(self).__name__, name, value)
         self._parameters.pop(name, None)
         self._modules.pop(name, None)
         if isinstance(value, Parameter):
@@ -79,10 +81,13 @@ class Module:
             value.name = name
         elif isinstance(value, Module):
             self._modules[name] = value
-            value._name = name
+            value._named(name)
             for inner, parameter in value.named_parameters():
                 parameter.name = f"{name}.{inner}"
         object.__setattr__(self, name, value)
+
+    def _named(self, name: str) -> None:
+        object.__setattr__(self, "_name", name)
 
     def __delattr__(self, name: str) -> None:
         self._parameters.pop(name, None)
@@ -236,8 +241,25 @@ def evaluating(model: Module) -> Iterator[None]:
             module.training = training
 
 
+def _refuse_hidden(owner: str, name: str, value: Any) -> None:
+    """Refuse a plain container of modules: their parameters would not be found, nor trained."""
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, (Module, Parameter)):
+            instead = "nn.ModuleList([...])" if isinstance(part, Module) else "an attribute each"
+            raise ConfigError(
+                f"{owner}: attribute {name!r} would hide the parameters in it",
+                expected="modules and parameters as attributes, or modules in a ModuleList",
+                got=f"a {type(value).__name__} with a {type(part).__name__}",
+                hint=f"self.{name} = {instead}",
+            )
+
+
 class ModuleList(Module):
-    """Modules in a list, registered under their positions."""
+    """Modules in a list, registered under their positions.
+
+    It is not called itself: what its modules record carries its name and their position,
+    ``cells.0``.
+    """
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
@@ -247,6 +269,13 @@ class ModuleList(Module):
     def append(self, module: Module) -> None:
         """Add a module at the end."""
         setattr(self, str(len(self)), module)
+        self._named(self._name)
+
+    def _named(self, name: str) -> None:
+        super()._named(name)
+        if name and type(self).forward is Module.forward:  # else its call says where they are
+            for place, module in self._modules.items():
+                module._named(f"{name}.{place}")
 
     def __len__(self) -> int:
         return len(self._modules)

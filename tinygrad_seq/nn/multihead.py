@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import causal_mask, stretched
 from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module
@@ -67,7 +68,7 @@ class MultiheadAttention(Module):
                 expected=f"a divisor of embed_dim, {embed_dim}",
                 got=num_heads,
             )
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.embed_dim, self.num_heads = embed_dim, num_heads
         made = {"rng": rng, "dtype": dtype}
         self.query = Linear(embed_dim, embed_dim, bias, **made)

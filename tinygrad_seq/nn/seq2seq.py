@@ -71,6 +71,14 @@ class Seq2Seq(Module):
                 expected=f"{theirs[0]}, {theirs[1]} layers of {theirs[2]}, like the decoder",
                 got=f"{ours[0]}, {ours[1]} layers of {ours[2]}",
             )
+        join = decoder.combine
+        if join is not None and join.in_features != encoder.output_size + inner.output_size:
+            raise ConfigError(
+                "Seq2Seq: the decoder's memory_size is not the length of the encoder's outputs",
+                expected=encoder.output_size,
+                got=join.in_features - inner.output_size,
+                hint=f"Decoder(..., memory_size={encoder.output_size}), and an attention to fit",
+            )
         self.encoder, self.decoder = encoder, decoder
         self.bridge: Join | None = None
         if encoder.bidirectional:

@@ -11,6 +11,7 @@ from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells import checked_input, gate_weights
 from tinygrad_seq.nn.layers import Dropout, positive_size, probability
 from tinygrad_seq.nn.module import Module, Parameter
@@ -88,7 +89,7 @@ class Recurrent(Module, Generic[State]):
                 expected="one or the other",
                 hint="tinygrad_seq.train.bptt.bptt recomputes any model",
             )
-        rng = np.random.default_rng() if rng is None else rng
+        rng = init.generator(rng, type(self).__name__)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional
         self.checkpoint = checkpoint

@@ -52,10 +52,18 @@ def sequence_options(
         array = np.array(constant(lengths))
         if array.shape != (batch,):
             raise ShapeError(
-                f"{owner}: lengths", expected=f"one per row, ({batch},)", got=array.shape
+                f"{owner}: lengths",
+                expected=f"one per row, ({batch},)",
+                got=array.shape,
+                hint="lengths=[T, ...]: the valid steps of every sequence of the batch",
             )
         if array.dtype.kind not in "iu":
-            raise DtypeError(f"{owner}: lengths", expected="integers", got=array.dtype)
+            raise DtypeError(
+                f"{owner}: lengths",
+                expected="integers",
+                got=array.dtype,
+                hint="np.asarray(lengths, int)",
+            )
         if array.min() < 0 or array.max() > steps:
             raise IndexRangeError(
                 f"{owner}: lengths",

@@ -104,20 +104,36 @@ def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     return record(MIN, (x,), {"axis": axis, "keepdims": keepdims})
 
 
-def var(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+def var(
+    x: TensorLike,
+    axis: Axis = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
     """Variance, the mean squared distance from the mean, with n - ddof in the denominator.
+
+    `correction` is another name of `ddof`. Both are 0 by default, as in NumPy; PyTorch's is 1.
 
     Raises
     ------
     ConfigError
         If `ddof` leaves nothing to divide by.
     """
-    count = _freedom("var", shape_of(x), axis, ddof)
+    count = _freedom("var", shape_of(x), axis, ddof, correction)
     centred = subtract(x, mean(x, axis, keepdims=True))
     return sum(square(centred), axis, keepdims) / count
 
 
-def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+def std(
+    x: TensorLike,
+    axis: Axis = None,
+    ddof: float = 0,
+    keepdims: bool = False,
+    *,
+    correction: float | None = None,
+) -> Tensor:
     """Standard deviation: the square root of :func:`var`.
 
     Its gradient where all entries are equal is 0: the one direction-free choice among the
@@ -136,13 +152,24 @@ def std(x: TensorLike, axis: Axis = None, ddof: int = 0, keepdims: bool = False)
     >>> x.grad
     array([0., 0., 0.], dtype=float32)
     """
-    count = _freedom("std", shape_of(x), axis, ddof)
+    count = _freedom("std", shape_of(x), axis, ddof, correction)
     centred = subtract(x, mean(x, axis, keepdims=True))
     return norm(centred, axis, keepdims) / math.sqrt(count)
 
 
-def _freedom(name: str, shape: tuple[int, ...], axis: Axis, ddof: int) -> float:
+def _freedom(
+    name: str, shape: tuple[int, ...], axis: Axis, ddof: float, correction: float | None
+) -> float:
     """How many entries each result is made of, less `ddof`."""
+    if correction is not None:
+        if ddof:
+            raise ConfigError(
+                f"{name}: ddof and correction are two names of one thing",
+                expected="one of them",
+                got=f"ddof={ddof}, correction={correction}",
+                hint="leave ddof out",
+            )
+        ddof = correction
     ndim = len(shape)
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     entries = math.prod(shape[axis_of(a, ndim, name)] for a in axes)
@@ -151,6 +178,7 @@ def _freedom(name: str, shape: tuple[int, ...], axis: Axis, ddof: int) -> float:
             f"{name}: nothing is left to divide by",
             expected="more entries along the axes than ddof",
             got=f"{entries} entries, ddof={ddof}",
+            hint="ddof=0",
         )
     return float(entries - ddof)
 

@@ -1,0 +1,85 @@
+"""Bad input to layers and models: states, options, parts; each refusal comes with a cure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as tgs
+from tests.test_bad_input import message
+from tinygrad_seq import nn
+from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+
+
+def test_the_state_of_a_gru_may_be_its_h() -> None:
+    x, h = np.ones((4, 3, 2)), np.full((1, 3, 5), 0.5)
+    for kind, state in ((nn.GRU, nn.GRUState), (nn.RNN, nn.RNNState)):
+        layer = kind(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
+        expected, _ = layer(x, state(tgs.tensor(h)))
+        for given in (h, tgs.tensor(h), (h,)):
+            np.testing.assert_array_equal(layer(x, given)[0].data, expected.data)
+
+
+@pytest.mark.parametrize(
+    ("state", "got", "cure"),
+    [
+        (nn.LSTMState(*[tgs.tensor(np.ones((1, 3, 5)))] * 2), "LSTMState of (1, 3, 5)", "GRUState"),
+        (np.ones((3, 5)), "(3, 5)", "layers come first"),
+        (np.ones((1, 2, 5)), "(1, 2, 5)", "one batch size"),
+        (nn.GRUState(tgs.tensor(np.ones((1, 2, 5)))), "GRUState of (1, 2, 5)", "one batch size"),
+    ],
+)
+def test_a_state_that_does_not_fit(state, got: str, cure: str) -> None:
+    gru = nn.GRU(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
+    text = message(ShapeError, lambda: gru(np.ones((4, 3, 2)), state))
+    assert text.startswith("GRU: state")
+    assert f"got: {got}" in text
+    assert cure in text
+    lstm = nn.LSTM(2, 5, rng=np.random.default_rng(0), dtype=np.float64)
+    text = message(ShapeError, lambda: lstm(np.ones((4, 3, 2)), np.ones((1, 3, 5))))
+    assert "nn.LSTMState(h, c)" in text
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rng: nn.LSTM(3, 4, rng=rng),
+        lambda rng: nn.GRUCell(3, 4, rng=rng),
+        lambda rng: nn.Linear(3, 4, rng=rng),
+        lambda rng: nn.Embedding(3, 4, rng=rng),
+        lambda rng: nn.Dropout(0.5, rng=rng),
+        lambda rng: nn.AdditiveAttention(3, 4, 5, rng=rng),
+        lambda rng: nn.Decoder(nn.RNN(3, 4), rng=rng),
+    ],
+)
+def test_a_seed_is_no_generator(make) -> None:
+    text = message(ConfigError, lambda: make(0))
+    assert "np.random.default_rng(0)" in text
+    make(None)
+
+
+def test_booleans_are_no_input_of_a_layer() -> None:
+    text = message(DtypeError, lambda: nn.GRU(3, 4)(np.ones((4, 2, 3), bool)))
+    assert "x.astype(np.float32)" in text
+    assert "layer.astype" not in text
+
+
+@pytest.mark.parametrize("kind", [list, tuple, lambda parts: dict(enumerate(parts))])
+@pytest.mark.parametrize("part", [nn.Linear(2, 3), nn.Parameter(np.zeros(3))])
+def test_modules_hidden_in_a_container(kind, part) -> None:
+    model = nn.Module()
+    text = message(ConfigError, lambda: setattr(model, "parts", kind([None, part])))
+    assert text.startswith("Module: attribute 'parts' would hide")
+    assert not hasattr(model, "parts")
+    model.sizes = [1, 2]
+    model.parts = nn.ModuleList([nn.Linear(2, 3)])
+    assert len(list(model.parameters())) == 2
+
+
+def test_a_memory_that_the_decoder_is_not_made_for() -> None:
+    encoder = nn.LSTM(6, 4, bidirectional=True)
+    decoder = nn.Decoder(nn.LSTM(6, 4), attention=nn.MultiplicativeAttention(4, 8))
+    text = message(ConfigError, lambda: nn.Seq2Seq(encoder, decoder))
+    assert "memory_size=8" in text
+    fit = nn.Decoder(nn.LSTM(6, 4), attention=nn.MultiplicativeAttention(4, 8), memory_size=8)
+    assert nn.Seq2Seq(encoder, fit)(np.zeros((3, 2), int), np.zeros((2, 2), int)).logits.shape
