@@ -114,8 +114,9 @@ def main(arguments: list[str] | None = None) -> int:
     draw(chunks, fixed, options.out)
     demokit.look_for(
         f"the error falls with k2 and is rounding at k2 = T = {steps}; memory grows with\n"
-        "k2 and not with the sequence. For the same k2, small k1 is more exact (every loss gets\n"
-        "k2 - k1 + 1 steps at least) and costs k2 / k1 times the work.",
+        "k2 and not with the sequence. For the same k2, small k1 is more exact (every loss goes\n"
+        "back through k2 - k1 + 1 steps at least, with k1 = k2 some through one only) and costs\n"
+        "up to k2 / k1 times the work. Times are of one run each: on a busy machine, noise.",
         options.out,
     )
     return 0
