@@ -139,9 +139,9 @@ def main(arguments: list[str] | None = None) -> int:
     draw(letters, ends, found, scores, options.out)
     demokit.look_for(
         f"F1 is {overall[0]:.1%} from left to right and {overall[1]:.1%} in both directions,\n"
-        "since what follows decides (return, returns). On the right, F1 by the place in the window: in the\n"
-        "full run the edges cost something, as each direction starts in the dark, from left to\n"
-        "right at the first letter, back at the last.",
+        "since what follows decides (return, returns). On the right, F1 by the place in the\n"
+        "window: in the full run the edges cost something, as each direction starts in the dark,\n"
+        "from left to right at the first letter, back at the last.",
         options.out,
     )
     return 0

@@ -140,9 +140,9 @@ def main(arguments: list[str] | None = None) -> int:
     draw(curve, texts[:9], opinions(model, ids[:, :9]), options.out)
     demokit.look_for(
         f"the colour settles as more is read: {curve[:, 9].mean():.0%} of the lines are told\n"
-        f"right after 10 characters, {curve[:, 38].mean():.0%} after 39. In training the model was\n"
-        "asked once a line, after 16 characters or more, and had to carry what it saw to there;\n"
-        "its opinion can be read off at every step.",
+        f"right after 10 characters, {curve[:, 38].mean():.0%} after 39.\n"
+        "In training the model was asked once a line, after 16 characters or more, and had to\n"
+        "carry what it saw to there; its opinion can be read off at every step.",
         options.out,
     )
     return 0

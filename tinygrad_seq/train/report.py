@@ -193,15 +193,15 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
     for order, bits in lines.items():
         axes.axhline(bits, color="#666666", linewidth=0.9, linestyle=(0, (5, 4)), zorder=1)
         axes.annotate(
-            f"order-{order} n-gram model, held out: {bits:.2f}",
-            (0.32, bits),
+            f"{bits:.2f}  order-{order}\nn-gram model,\nheld out",
+            (1.0, bits),
             xycoords=("axes fraction", "data"),
-            ha="center",
+            xytext=(6, 0),
+            textcoords="offset points",
             va="center",
             fontsize=8.5,
             color="#444444",
-            bbox=clear,
-            zorder=1.5,  # above its line, below the curves
+            annotation_clip=False,  # beside the axes, where no curve goes
         )
     seen = [*train, *held[1], *reset[1], *lines.values()]
     if seen:
