@@ -126,6 +126,23 @@ def test_the_report_is_complete_and_safe():
     assert f"{held_out.reset.bits:.3f}" in shown
 
 
+def test_yardsticks_are_named_where_no_curve_goes(monkeypatch):
+    from matplotlib.figure import Figure
+
+    _, _ = finished()
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    train.report.plot_loss(Path("run"), {0: 4.0, 3: 2.0})
+    (figure,) = drawn
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    named = [text for text in axes.texts if "n-gram" in text.get_text()]
+    assert len(named) == 2
+    for text in named:
+        assert text.get_window_extent().x0 > axes.get_window_extent().x1
+        assert text.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_reporting_leaves_the_run_as_it_was():
     run, held_out = finished(dropout=0.3)
     names = {p.name: p.read_bytes() for p in Path("run").iterdir()}
