@@ -2,6 +2,7 @@
 
     python demos/clipping.py            # a few seconds; the picture goes to runs/clipping.png
     python demos/clipping.py --fast
+    python demos/clipping.py --starts 12    # from as many starts, as a table: half a minute
 
 A recurrent network of a single unit, x_t = w sigmoid(x_{t-1}) + b with x_0 = 1/2, is to end at
 sigmoid(x_50) = 0.7 (after Pascanu, Mikolov and Bengio, 2013). Its error surface over (w, b) has a
@@ -23,6 +24,7 @@ from tinygrad_seq import optim
 from tinygrad_seq.optim import clip_rules
 
 STEPS, TARGET, START = 50, 0.7, (6.2, -2.8)
+MAP = (3.6, -3.5), (6.6, -1.3)  # the corners of what is drawn of (w, b)
 RULES: dict[str, tuple[Callable[[Any, float], Any], float, str]] = {
     "no clipping": (optim.clip_grad_norm_, np.inf, demokit.RED),
     "by norm, 0.1": (optim.clip_grad_norm_, 0.1, demokit.BLUE),
@@ -40,11 +42,13 @@ def error(w: Any, b: Any) -> tgs.Tensor:
     return tgs.square(tgs.sigmoid(x) - TARGET)
 
 
-def descend(clip: Callable[[Any, float], Any], bound: float, updates: int) -> dict[str, Any]:
+def descend(
+    clip: Callable[[Any, float], Any], bound: float, updates: int, start: Any = START
+) -> dict[str, Any]:
     """Plain gradient descent; the path, the errors and the norms of the gradients."""
-    w, b = (tgs.tensor(np.array(value), requires_grad=True) for value in START)
+    w, b = (tgs.tensor(np.array(value), requires_grad=True) for value in start)
     optimizer = optim.SGD([w, b], lr=1.0)
-    path, errors, norms = [START], [], []
+    path, errors, norms = [tuple(start)], [], []
     for _ in range(updates):
         loss = error(w, b)
         loss.backward()
@@ -54,6 +58,26 @@ def descend(clip: Callable[[Any, float], Any], bound: float, updates: int) -> di
         optimizer.zero_grad()
         path.append((w.item(), b.item()))
     return {"path": np.array(path), "errors": np.array(errors), "norms": np.array(norms)}
+
+
+def left(run: dict[str, Any]) -> bool:
+    """Whether a path ends outside the map."""
+    low, high = MAP
+    return not np.all((low < run["path"][-1]) & (run["path"][-1] < high))
+
+
+def from_many_starts(count: int, updates: int) -> None:
+    """Print how each rule fares from starts moved by a hair: one path alone may be luck."""
+    starts = START + 0.02 * np.random.default_rng(0).standard_normal((count, 2))
+    print(f"{'rule':20} least error: best   median    worst   last, median   left the map")
+    for name, (clip, bound, _) in RULES.items():
+        runs = [descend(clip, bound, updates, start) for start in starts]
+        least = np.array([run["errors"].min() for run in runs])
+        last = np.median([run["errors"][-1] for run in runs])
+        print(
+            f"{name:20}{least.min():18.0e}{np.median(least):9.0e}{least.max():9.0e}{last:15.0e}"
+            f"{sum(map(left, runs)):15}"
+        )
 
 
 def sizes(clip: Callable[[Any, float], Any], bound: float, before: Any) -> list[float]:
@@ -70,7 +94,7 @@ def draw(runs: dict[str, dict[str, Any]], resolution: int, path: Path) -> None:
     """The surface with each rule's path on it; the errors; and what the rules make of a norm."""
     figure = demokit.figure(15, 7.6)
     grid = figure.add_gridspec(2, 10, height_ratios=[1.2, 1])
-    low, high = (3.6, -3.5), (6.6, -1.3)
+    low, high = MAP
     w, b = np.meshgrid(*(np.linspace(a, z, resolution) for a, z in zip(low, high, strict=True)))
     with tgs.no_grad():
         height = error(w, b).numpy()
@@ -82,7 +106,7 @@ def draw(runs: dict[str, dict[str, Any]], resolution: int, path: Path) -> None:
         axes.plot(*steps.T, "-", color=colour, lw=1.3)
         axes.plot(*START, "*", color="white", ms=15, mec="k")
         axes.plot(*steps[-1], "o", color=colour, ms=9, mec="white")
-        gone = "" if np.all((low < steps[-1]) & (steps[-1] < high)) else ": gone"
+        gone = ": gone" if left(run) else ""
         axes.set_title(name + gone, color=colour)
         axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=(4, 5, 6), xlabel="w")
         axes.set(yticks=(-3, -2), ylabel="b") if not k else axes.set(yticks=())
@@ -111,8 +135,12 @@ def draw(runs: dict[str, dict[str, Any]], resolution: int, path: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = demokit.parser(__doc__, "clipping", "fewer updates, a coarser surface")
+    parser.add_argument("--starts", type=int, default=0, help="only a table, from so many starts")
     options = parser.parse_args(arguments)
     updates, resolution = (60, 80) if options.fast else (200, 400)
+    if options.starts:
+        from_many_starts(options.starts, updates)
+        return 0
 
     runs = {name: descend(*rule[:2], updates) for name, rule in RULES.items()}
     print(f"{'rule':20} {'largest norm':>13} {'largest jump':>13} {'last error':>11}")
