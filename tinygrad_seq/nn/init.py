@@ -108,7 +108,7 @@ def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> 
     >>> gru = nn.GRU(3, 500, rng=rng)
     >>> nn.init.chrono_(gru, 100.0, rng)
     >>> constants = 1 + np.exp(gru.bias_l0.numpy()[500:1000])
-    >>> 2 <= constants.min() < 5 and 95 < constants.max() < 100.1
+    >>> bool(2 <= constants.min() < 5 and 95 < constants.max() < 100.1)
     True
     """
     if not longest > 2:
