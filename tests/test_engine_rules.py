@@ -166,3 +166,14 @@ def test_a_write_to_a_weight_that_an_operation_of_three_operands_saved_is_refuse
     w.writable()[...] = 5.0
     with pytest.raises(GraphError, match="written since"):
         loss.backward()
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+@given(x=st.floats(-3, 3))
+def test_an_exploded_gradient_stays_infinite_through_a_squashing_function(
+    name: str, x: float
+) -> None:
+    """inf - inf y² would be NaN, and hide where the gradient overflowed."""
+    operand = leaf([x])
+    getattr(tgs, name)(operand).backward(np.array([np.inf]))
+    assert np.isposinf(operand.grad).all()
