@@ -32,6 +32,11 @@ settings.register_profile(
 PROFILE = os.environ.get("HYPOTHESIS_PROFILE") or (
     "ci" if os.environ.get("CI", "").lower() in {"1", "true"} else "dev"
 )
+EXAMPLES = os.environ.get("HYPOTHESIS_EXAMPLES")  # per property, in place of the profile's number
+if EXAMPLES:
+    sized = settings(settings.get_profile(PROFILE), max_examples=int(EXAMPLES))
+    PROFILE = f"{PROFILE} of {EXAMPLES} examples"
+    settings.register_profile(PROFILE, sized)
 settings.load_profile(PROFILE)
 
 os.environ.setdefault("MPLBACKEND", "Agg")  # no test may open a window
