@@ -151,6 +151,28 @@ def test_a_power_of_zero_has_no_gradient_to_its_exponent() -> None:
     np.testing.assert_allclose(b.grad, [0.0, np.log(2), 0.0, 0.0])
 
 
+@pytest.mark.parametrize("base", [0, 0.0, np.zeros(3)])
+def test_a_constant_base_of_zero_has_no_gradient_to_its_exponent(base) -> None:
+    b = tgs.tensor([2.0, 0.0, 1.0], requires_grad=True, dtype=np.float64)
+    (base**b).sum().backward()
+    assert b.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("exponent", [0, 0.0, np.zeros(4)])
+def test_the_power_zero_is_flat_everywhere(exponent) -> None:
+    x = tgs.tensor([np.inf, -np.inf, 0.0, -2.0], requires_grad=True, dtype=np.float64)
+    (x**exponent).sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("exponent", [-1, -1.0, np.full(2, -1.0)])
+def test_a_negative_power_of_zero_is_infinitely_steep(exponent) -> None:
+    x = tgs.tensor([0.0, 2.0], requires_grad=True, dtype=np.float64)
+    with np.errstate(divide="ignore"):
+        (x**exponent).sum().backward()
+    assert x.grad.tolist() == [-np.inf, -0.25]
+
+
 @pytest.mark.parametrize("value", [1e4, -1e4])
 def test_squashing_functions_do_not_overflow(value: float) -> None:
     x = tgs.tensor([value, 0.0], requires_grad=True)

@@ -71,10 +71,10 @@ def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
 
 
 def _power_rule(g: Any, a: Any, b: Any) -> Any:
-    """The power rule b a**(b - 1); 0 at a = b = 0, where the formula would be 0 times infinity."""
+    """The rule b a**(b - 1), and 0 where b = 0: the formula says 0 times infinity at a = 0."""
     if isinstance(b, (int, float)):
-        return g * (b * a ** (b - 1 if b else 1))
-    return g * (b * a ** np.where((constant(a) == 0) & (constant(b) == 0), 1, b - 1))
+        return g * (b * a ** (b - 1 if b else 0))
+    return g * (b * a ** np.where((constant(a) == 0) & (constant(b) == 0), 0, b - 1))
 
 
 def _exponent_rule(g: Any, a: Any, out: Any) -> Any:
