@@ -45,6 +45,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "schedule": "decay",
         "clip": 5.0,
         "clip_by": "value",
+        "dropout": 0.0,
         "seq_length": 50,
         "batch": 50,
         "validation": 0.05,
@@ -55,6 +56,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "model": "rnn",
         "hidden": 100,
         "layers": 1,
+        "dropout": 0.0,
         "seq_length": 25,
         "batch": 1,
         "optimizer": "adagrad",
@@ -63,7 +65,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "clip": 5.0,
         "clip_by": "value",
     },
-    "fast": {"hidden": 32, "layers": 1, "minutes": None, "steps": 100, "evals": 2},
+    "fast": {"hidden": 32, "layers": 1, "dropout": 0.0, "minutes": None, "steps": 100, "evals": 2},
 }
 """Options that differ from the defaults, by name.
 
@@ -135,7 +137,7 @@ class CharOptions:
     model: str = "lstm"
     hidden: int = 128
     layers: int = 2
-    dropout: float = 0.0
+    dropout: float = 0.2
     seq_length: int = 50
     batch: int = 32
     seed: int = 0
