@@ -79,11 +79,15 @@ MEMORY = 8 << 30
 class Trace:
     """What the unmutated tests reach, and how long each takes."""
 
-    def __init__(self, seconds: dict[str, float], lines: dict[str, dict[str, list[str]]]) -> None:
+    def __init__(self, seconds: dict[str, float], lines: dict[str, dict[str, list[int]]]) -> None:
+        names = list(seconds)
         self.seconds = seconds
-        self.lines = lines  # file: line: tests
+        self.lines = {  # file: line: tests
+            file: {line: [names[k] for k in tests] for line, tests in reached.items()}
+            for file, reached in lines.items()
+        }
         everything = chain.from_iterable(
-            tests for file in lines.values() for tests in file.values()
+            tests for file in self.lines.values() for tests in file.values()
         )
         self.breadth = Counter(everything)  # test: how many lines it reaches
 
@@ -136,12 +140,15 @@ def never_run(path: Path) -> list[ast.AST]:
 
 
 def only_tests(path: Path) -> list[ast.AST]:
-    """What only tests run: the functions of a `draw`, which say where operands come from."""
+    """What only tests run, the choice of operands: functions of a `draw`, the field `sample`."""
     return [
         node
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.FunctionDef | ast.Lambda)
-        and "draw" in [argument.arg for argument in node.args.args]
+        if (isinstance(node, ast.keyword) and node.arg == "sample")
+        or (
+            isinstance(node, ast.FunctionDef | ast.Lambda)
+            and "draw" in [argument.arg for argument in node.args.args]
+        )
     ]
 
 
@@ -229,26 +236,34 @@ def trace() -> Trace:
     kept = SESSION / f"trace-{fingerprint(PACKAGE)}-{fingerprint('tests')}.json"
     if not kept.exists():
         print("finding out what each test reaches: all tests run once, some minutes", flush=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
         made = Path("..", "trace.json").resolve()
         arguments = [*PYTEST, "tests", *(f"--ignore={path}" for path in NOT_ASKED)]
         tracer = [sys.executable, f"tests/{HERE}/trace.py", str(made), *arguments]
-        subprocess.run(tracer, check=True)
+        if subprocess.run(tracer).returncode:
+            sys.exit("error: tests fail on the code as it is, see above; try: repair these first")
+        for outdated in SESSION.glob("trace-*.json"):
+            outdated.unlink()
         shutil.copy(made, kept)
     found = json.loads(kept.read_text("utf-8"))
     return Trace(found["seconds"], found["lines"])
 
 
+def databases(rooms: list[str], seed: int, package: str = "*") -> list[Path]:
+    """Those of a sample, of one state of the package or of all, the latest last."""
+    found = SESSION.glob(f"{'-'.join(rooms)}-{seed}-{package}-*.sqlite")
+    return sorted(found, key=lambda path: path.stat().st_mtime)
+
+
 def session(rooms: list[str], seed: int) -> Path:
     """The database of this package and sample; new tests make its survivors pending again."""
-    family = SESSION / f"{'-'.join(rooms)}-{seed}-{fingerprint(PACKAGE)}"
-    path = family.with_name(f"{family.name}-{fingerprint('tests')}.sqlite")
+    package = fingerprint(PACKAGE)
+    path = SESSION / f"{'-'.join(rooms)}-{seed}-{package}-{fingerprint('tests')}.sqlite"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        older = sorted(SESSION.glob(f"{family.name}-*.sqlite"), key=lambda p: p.stat().st_mtime)
+        SESSION.mkdir(parents=True, exist_ok=True)
+        known = databases(rooms, seed, package)
         with use_db(str(path)) as db:
-            if older:
-                with use_db(str(older[-1]), WorkDB.Mode.open) as last:
+            if known:
+                with use_db(str(known[-1]), WorkDB.Mode.open) as last:
                     db.add_work_items(last.work_items)
                     for job_id, result in last.results:
                         if verdict(result) != "survived":
@@ -334,14 +349,20 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="ask again about the survivors")
     parser.add_argument("--report", action="store_true", help="only print what is known")
     chosen = parser.parse_args()
+    os.chdir(ROOT)
+    if chosen.report:
+        known = databases(chosen.rooms, chosen.seed)
+        if not known:
+            sys.exit("error: nothing is known of these rooms and this seed; try: make mutants")
+        if fingerprint(PACKAGE) not in known[-1].name:
+            print("the package has changed since: lines may stand elsewhere now")
+        with use_db(str(known[-1]), WorkDB.Mode.open) as db:
+            report(db)
+        return
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
-        if chosen.report:
-            os.chdir(ROOT)
-        else:
-            enter_first_copy(Path(scratch, "first", "tree"))
+        enter_first_copy(Path(scratch, "first", "tree"))
         with use_db(str(session(chosen.rooms, chosen.seed)), WorkDB.Mode.open) as db:
-            if not chosen.report:
-                run(db, trace(), chosen, scratch)
+            run(db, trace(), chosen, scratch)
             report(db)
 
 

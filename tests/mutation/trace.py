@@ -2,8 +2,8 @@
 
     python tests/mutation/trace.py OUT.json PYTEST-ARGUMENTS...
 
-OUT.json: ``{"seconds": {test: s}, "lines": {file: {line: [test, ...]}}}``; the tests of a line
-that only imports reached are an empty list.
+OUT.json: ``{"seconds": {test: s}, "lines": {file: {line: [k, ...]}}}``, where k counts the tests
+in the order of "seconds"; the tests of a line that only imports reached are an empty list.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ class Recorder:
     def __init__(self, cov: coverage.Coverage) -> None:
         self.cov = cov
         self.seconds: Counter[str] = Counter()
-        self.failed: list[str] = []
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -35,8 +34,6 @@ class Recorder:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] += report.duration
-        if report.failed:
-            self.failed.append(report.nodeid)
 
 
 def main(out: str, *arguments: str) -> int:
@@ -46,9 +43,11 @@ def main(out: str, *arguments: str) -> int:
     status = int(pytest.main([*arguments], plugins=[recorder]))
     cov.stop()
     data = cov.get_data()
+    number = {test: k for k, test in enumerate(recorder.seconds)}
     lines = {
         Path(file).relative_to(Path.cwd()).as_posix(): {
-            line: sorted(set(tests) - {""}) for line, tests in data.contexts_by_lineno(file).items()
+            line: sorted(number[test] for test in set(tests) - {""})
+            for line, tests in data.contexts_by_lineno(file).items()
         }
         for file in data.measured_files()
     }
