@@ -142,6 +142,17 @@ def test_a_checkpointed_layer_keeps_a_tenth(kind):
     assert peak_of(step) <= 0.55 * whole_peak  # y and its cotangent are in both
 
 
+@pytest.mark.parametrize(("kind", "hidden_states"), [("rnn", 1), ("lstm", 5), ("gru", 4)])
+def test_a_pass_that_records_nothing_keeps_nothing(kind, hidden_states):
+    """At its peak: the pre-activations, in place of which a plain network puts y, and y."""
+    steps, batch, hidden = 1000, 4, 24
+    layer = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind](8, hidden)
+    tokens = np.random.default_rng(1).integers(0, 8, (steps, batch))
+    with tgs.no_grad():
+        peak = peak_of(lambda: layer(tokens))
+    assert peak <= (hidden_states + 0.5) * steps * batch * hidden * 4
+
+
 def test_bad_budgets_are_explained():
     w = tgs.tensor(1.0, requires_grad=True)
     for steps, slots in ((0, 3), (3, 0)):

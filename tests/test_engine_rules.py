@@ -14,6 +14,7 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import GraphError, ShapeError
 from tinygrad_seq.ops import OPS
+from tinygrad_seq.testing import RandomDraw
 
 
 def leaf(value: Any) -> tgs.Tensor:
@@ -55,6 +56,20 @@ def test_a_joint_rule_is_told_which_inputs_want_a_gradient(tracked: list[bool]) 
 def test_only_what_the_wanted_gradients_ask_for_is_saved(name: str, needs: int, saved) -> None:
     op = OPS[name]
     assert op.plan(len(op.inputs), needs) == saved
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_an_operation_returns_as_many_outputs_as_it_declares(name: str) -> None:
+    op = OPS[name]
+    operands, params = op.sample(RandomDraw(np.random.default_rng(0)))
+    found = op.forward(*operands, **params)
+    if op.keep:  # then what it keeps comes second
+        found, _ = found
+    if op.outputs == 1:
+        assert not isinstance(found, (tuple, list))
+    else:
+        assert isinstance(found, (tuple, list))
+        assert op.outputs in (len(found), -1)
 
 
 SINE_AND_TOTAL = Op(

@@ -159,7 +159,8 @@ if hasattr(np, "unstack"):  # NumPy 2.1
     }
 if hasattr(np, "matvec"):  # NumPy 2.2
     CALLS |= {
-        "matvec": lambda x: np.matvec(x, B[0]), "vecmat": lambda x: np.vecmat(x[:, 0], B),
+        "matvec": lambda x: np.matvec(x, B[0]),
+        "matvec stacks": lambda x: np.matvec(CUBE * x[:1], x), "vecmat": lambda x: np.vecmat(x[:, 0], B),
     }  # fmt: skip
 
 
@@ -214,6 +215,8 @@ def test_convolutions_are_numpys_at_every_size(mode: str, long: int, width: int)
     [
         (lambda x: np.correlate(x[0], x[0], "middle"), "np.correlate: mode"),
         (lambda x: np.convolve(x, x), "np.convolve: operands"),
+        (lambda x: np.convolve(x[0], x), "np.convolve: operands"),
+        (lambda x: np.correlate(x, x[0]), "np.correlate: operands"),
         (lambda x: np.linalg.norm(x[0], 0), "ord"),
         (lambda x: np.moveaxis(x, (0, 1), (0,)), "moveaxis: axes"),
         (lambda x: np.moveaxis(x, (0, 0), (0, 1)), "moveaxis: axes"),

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.testing import gradcheck
 
 
 def ones(*shape: int) -> tgs.Tensor:
@@ -33,6 +34,17 @@ def test_what_does_not_fit_is_refused_before_it_is_recorded(call, said):
 def test_unknown_nonlinearity_of_a_sequence():
     with pytest.raises(ConfigError, match="'tanh' or 'relu'"):
         tgs.rnn_sequence(ones(2, 1, 1), ones(1, 1), ones(1, 1), ones(1, 1), ones(1), "gelu")
+
+
+@pytest.mark.parametrize("right", [(3,), (3, 2), (4, 3, 2), (3, 3, 2)])
+@pytest.mark.parametrize("left", [(3,), (2, 3), (4, 2, 3), (5, 1, 3, 3)])
+def test_products_of_vectors_matrices_and_stacks_are_numpys(left, right):
+    if left == (4, 2, 3) and right == (3, 3, 2):
+        right = (1, 3, 2)  # 4 and 3 do not broadcast
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(left), rng.standard_normal(right)
+    np.testing.assert_allclose(tgs.matmul(tgs.tensor(a), b).numpy(), np.matmul(a, b), atol=1e-14)
+    gradcheck(tgs.matmul, a, b)
 
 
 def test_products_over_nothing_are_zero():
