@@ -160,7 +160,8 @@ if hasattr(np, "unstack"):  # NumPy 2.1
 if hasattr(np, "matvec"):  # NumPy 2.2
     CALLS |= {
         "matvec": lambda x: np.matvec(x, B[0]),
-        "matvec stacks": lambda x: np.matvec(CUBE * x[:1], x), "vecmat": lambda x: np.vecmat(x[:, 0], B),
+        "matvec stacks": lambda x: np.matvec(CUBE * x[:1], x),
+        "vecmat": lambda x: np.vecmat(x[:, 0], B),
     }  # fmt: skip
 
 
