@@ -46,8 +46,9 @@ MAY_READ: dict[str, set[str]] = {
     "cli": BELOW_TRAIN | {"train", "viz", FACE},
     "__main__": {"cli"},
 }
-# Parts of Tensor that have a file of their own: what it inherits, and what finds it when called.
-ROOM_OF_FILE = {"methods": "tensor", "protocols": "tensor"}
+# Files beside the room they belong to: what Tensor inherits, and what finds it when called; what
+# an error about a missing name advises.
+ROOM_OF_FILE = {"methods": "tensor", "protocols": "tensor", "elsewhere": "errors"}
 
 # Imports against the plan, each inside a function: (file, room) and why.
 EXCEPTIONS = {

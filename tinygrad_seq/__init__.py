@@ -3,6 +3,7 @@
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
+from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq import errors
 from tinygrad_seq.engine.anomaly import anomaly
 from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope
@@ -50,4 +51,4 @@ def __getattr__(name: str) -> _Any:
     """Import ``tgs.nn``, ``tgs.viz``, ... when they are first asked for (PEP 562)."""
     if name in _ROOMS:
         return _import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise _elsewhere.missing(__name__, name, _elsewhere.FUNCTIONS)

@@ -14,6 +14,7 @@ __all__ = [
     "DtypeError",
     "GraphError",
     "IndexRangeError",
+    "MissingNameError",
     "NonFiniteError",
     "NotDifferentiableError",
     "RenderError",
@@ -77,6 +78,10 @@ class DtypeError(TinygradSeqError, TypeError):
 
 class IndexRangeError(TinygradSeqError, IndexError):
     """A token, class or index lies outside its range."""
+
+
+class MissingNameError(TinygradSeqError, AttributeError):
+    """A module has nothing of this name; the same job may have another name here."""
 
 
 class ConfigError(TinygradSeqError, ValueError):

@@ -1,5 +1,8 @@
 """Layers and models."""
 
+from typing import NoReturn as _NoReturn
+
+from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import (
     AdditiveAttention,
@@ -62,3 +65,7 @@ __all__ = [
     "reset_rows",
     "select_rows",
 ]
+
+
+def __getattr__(name: str) -> _NoReturn:
+    raise _elsewhere.missing(__name__, name, _elsewhere.LAYERS)
