@@ -252,6 +252,15 @@ def test_averages_by_counts_keep_the_dtype(weights, dtype: type) -> None:
     assert found.dtype == dtype
 
 
+def test_a_tensor_as_condition_counts_as_its_truth() -> None:
+    x = tgs.tensor([1.5, 0.0, -2.0], requires_grad=True)
+    np.testing.assert_array_equal(np.where(x), [[0, 2]])
+    chosen = np.where(x, x * x, 3.0)
+    chosen.sum().backward()
+    assert chosen.tolist() == [2.25, 3.0, 4.0]
+    assert x.grad.tolist() == [3.0, 0.0, -4.0]
+
+
 def test_a_running_sum_of_a_matrix_needs_an_axis() -> None:
     with pytest.raises(ConfigError, match=r"np\.cumulative_sum: axis"):
         numpy_functions.cumulative_sum(tgs.tensor(A))
