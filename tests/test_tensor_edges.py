@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
-from tinygrad_seq.errors import GraphError, ShapeError
+from tinygrad_seq.errors import DtypeError, GraphError, ShapeError
 
 
 def test_a_refused_in_place_operator_leaves_the_graph_usable() -> None:
@@ -76,3 +76,10 @@ def test_mt_transposes_every_matrix_of_a_stack() -> None:
     assert np.array_equal(x.mT.numpy(), x.numpy().mT)
     (x.mT * weight).sum().backward()
     assert np.array_equal(x.grad, weight.mT)
+
+
+@pytest.mark.parametrize("shapes", [((), ()), ((2,), (2,))])
+def test_a_refused_mixture_names_the_dtypes_that_are_mixed(shapes) -> None:
+    single, double = (np.ones(s, d) for s, d in zip(shapes, (np.float32, np.float64), strict=True))
+    with pytest.raises(DtypeError, match="got: float32 and float64"):
+        tgs.maximum(tgs.tensor(single), tgs.tensor(double))
