@@ -110,7 +110,7 @@ def draw(text: Any, true: Any, found: dict[str, Any], scores: dict[str, Any], pa
 def main(arguments: list[str] | None = None) -> int:
     parser = demokit.parser(__doc__, "many_to_many", "fewer units and updates")
     options = parser.parse_args(arguments)
-    hidden, updates, lr = (32, 80, 3e-2) if options.fast else (64, 500, 1e-2)
+    hidden, updates, lr = (24, 200, 3e-2) if options.fast else (64, 500, 1e-2)
 
     text, held_out = map(text_of, data.split_text(data.pydoc_topics(), 0.2))
     rng = np.random.default_rng(0)
