@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
 from tinygrad_seq.testing import gradcheck
 
 
@@ -21,6 +21,8 @@ def ones(*shape: int) -> tgs.Tensor:
         (lambda: tgs.einsum("ij,jk->ik", ones(2, 1), ones(3, 2)), "one size for each letter"),
         (lambda: tgs.einsum("ij->i", ones(2)), "one axis per letter"),
         (lambda: tgs.linear(ones(4, 3), ones(3, 2), ones(4, 2)), r"bias \(O,\)"),
+        (lambda: tgs.linear(ones(4, 2), ones(3, 2)), r"expected: \(\.\.\., 3\)"),
+        (lambda: tgs.transpose(ones(2, 3), (0, 0)), r"expected: each of 0\.\.1 once"),
         (lambda: tgs.linear(ones(4, 3), ones(3)), r"weight \(I, O\)"),
         (lambda: tgs.linear(ones(4, 3), ones(3, 3, 2)), r"weight \(I, O\)"),
         (lambda: tgs.take_along_axis(ones(3, 3), np.zeros((3, 1), int), 0), "of any size along"),
@@ -29,6 +31,11 @@ def ones(*shape: int) -> tgs.Tensor:
 def test_what_does_not_fit_is_refused_before_it_is_recorded(call, said):
     with pytest.raises(ShapeError, match=said):
         call()
+
+
+def test_the_first_of_several_ids_out_of_range_is_named():
+    with pytest.raises(IndexRangeError, match=r"position \(0, 1\)[\s\S]*got: 7"):
+        tgs.take(ones(3, 2), np.array([[0, 7], [-1, 2]]))
 
 
 def test_unknown_nonlinearity_of_a_sequence():

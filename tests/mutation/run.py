@@ -139,12 +139,12 @@ def never_run(path: Path) -> list[ast.AST]:
     return [node for node in found if node is not None]
 
 
-def only_tests(path: Path) -> list[ast.AST]:
-    """What only tests run, the choice of operands: functions of a `draw`, the field `sample`."""
+def no_result(path: Path) -> list[ast.AST]:
+    """What no result depends on: operands that tests draw, and assertions of equal lengths."""
     return [
         node
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if (isinstance(node, ast.keyword) and node.arg == "sample")
+        if (isinstance(node, ast.keyword) and node.arg in ("sample", "strict"))
         or (
             isinstance(node, ast.FunctionDef | ast.Lambda)
             and "draw" in [argument.arg for argument in node.args.args]
@@ -184,11 +184,11 @@ def places(rooms: Iterable[str], seed: int) -> list[WorkItem]:
         rng.shuffle(chosen)
         ranked += [((i + rng.random()) / len(chosen), m) for i, m in enumerate(chosen)]
     ranked.sort(key=lambda pair: pair[0])
-    domains = {module: only_tests(module) for module in modules}
+    left_out = {module: no_result(module) for module in modules}
     return [
         WorkItem.single(f"{rank:05d}", each)
         for rank, (_, each) in enumerate(ranked)
-        if not any(inside(each, node) for node in domains[each.module_path])
+        if not any(inside(each, node) for node in left_out[each.module_path])
     ]
 
 
