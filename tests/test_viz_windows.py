@@ -120,6 +120,9 @@ def test_time_steps_follow_cuts_and_joins():
     assert time_steps(np.swapaxes(y, 0, 1)[1:, :2]) == (1, [0, 1])
     assert time_steps(tgs.concatenate([y[2:], later[:1]])) == (0, [2, 3, 4])
     assert time_steps(tgs.concatenate([y, y], axis=1)) == (0, [0, 1, 2, 3])
+    assert time_steps(tgs.concatenate([y, later], axis=1)) is None  # side by side, but at odds
+    offset = tgs.tensor(np.ones((1, 1, 4), np.float32), requires_grad=True)
+    assert time_steps(offset + y) == time_steps(y + offset) == (0, [0, 1, 2, 3])
     assert time_steps(tgs.concatenate([y, np.ones((1, 3, 4), np.float32)])) is None
     assert time_steps(tgs.stack([np.zeros((3, 4), np.float32), y[0], w])) is None
 

@@ -287,6 +287,8 @@ def _joined(node: Node, axes: list[int], hops: int) -> tuple[int, list[int]] | N
     which, steps = known[0]
     if node.params["axis"] % len(node.shape) == axes[which]:
         steps = [step for _, part in known for step in part]
+    elif any(part != steps for _, part in known):
+        return None
     return which, steps
 
 
