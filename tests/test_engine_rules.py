@@ -183,20 +183,44 @@ def test_a_write_to_a_weight_that_an_operation_of_three_operands_saved_is_refuse
         loss.backward()
 
 
+SEEDS = range(6)  # enough for every operation of sequences to meet both tokens and vectors
+
+
+def sampled(name: str, seed: int) -> tuple[list[Any], Any]:
+    """Operands of an operation, each float array of them a leaf, and a loss of operands."""
+    op = OPS[name]
+    arrays, params = op.sample(RandomDraw(np.random.default_rng(seed)))
+
+    def loss(*operands: Any) -> tgs.Tensor:
+        found = apply(op, operands, params)
+        return sum((y * y).sum() for y in (found if isinstance(found, tuple) else (found,)))
+
+    return [leaf(a) if np.asarray(a).dtype.kind == "f" else a for a in arrays], loss
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_the_gradient_to_one_operand_is_the_same_when_the_others_want_none(name: str) -> None:
+    for operands, loss in (sampled(name, seed) for seed in SEEDS):
+        loss(*operands).backward()
+        for i, operand in enumerate(operands):
+            if isinstance(operand, tgs.Tensor):
+                alone = [x.data if isinstance(x, tgs.Tensor) else x for x in operands]
+                alone[i] = tgs.tensor(operand.data, requires_grad=True)
+                loss(*alone).backward()
+                np.testing.assert_allclose(alone[i].grad, operand.grad, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_a_write_to_an_operand_is_refused_or_harmless(name: str) -> None:
     """Each operand in turn is written between forward and backward."""
-    op = OPS[name]
-    arrays, params = op.sample(RandomDraw(np.random.default_rng(1)))
-    operands = [leaf(a) if np.asarray(a).dtype.kind == "f" else a for a in arrays]
+    operands, loss = sampled(name, 1)
     leaves = [a for a in operands if isinstance(a, tgs.Tensor)]
     for written in leaves:
-        found = apply(op, tuple(operands), params)
-        loss = sum((y * y).sum() for y in (found if isinstance(found, tuple) else (found,)))
-        before = tgs.grad(loss, leaves, retain_graph=True)
+        value = loss(*operands)
+        before = tgs.grad(value, leaves, retain_graph=True)
         written.writable()[...] += 0.125
         try:
-            after = tgs.grad(loss, leaves)
+            after = tgs.grad(value, leaves)
         except GraphError as error:
             if "written since" not in str(error):
                 raise
