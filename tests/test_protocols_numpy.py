@@ -24,13 +24,15 @@ def parameters(fn) -> dict[str, inspect.Parameter]:
 
 
 def other_defaults(theirs, ours) -> list[str]:
-    """Parameters of one name that are given another value when left out."""
+    """Parameters of one name that may be left out of both, and then mean different values."""
     known = parameters(theirs)
+    none = (np._NoValue, inspect.Parameter.empty)
     return [
         f"{name}: {known[name].default!r}, ours {parameter.default!r}"
         for name, parameter in parameters(ours).items()
         if name in known
-        and known[name].default not in (np._NoValue, inspect.Parameter.empty)
+        and known[name].default not in none
+        and parameter.default not in none
         and known[name].default != parameter.default
     ]
 
