@@ -40,6 +40,15 @@ def decoder(kind: Any, attention: bool = False, memory: int = H, **o: Any) -> nn
     return nn.Decoder(kind(I, H, **o), 2, found, memory, rng=o["rng"])
 
 
+def stepwise(attend: str, fed: int, **o: Any) -> nn.Decoder:
+    found = nn.AdditiveAttention(H, I, 2, **o)
+    return nn.Decoder(nn.LSTM(I + fed, H, **o), 2, found, I, attend=attend, rng=o["rng"])
+
+
+def looking(module: nn.Module, x: Any, state: Any, memory: Any) -> Any:
+    return module(x, state, memory=memory, lengths=[2, 1])
+
+
 LAYERS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
     "Linear": (lambda **o: nn.Linear(I, H, **o), (X,), None),
     "Linear without bias": (lambda **o: nn.Linear(I, H, False, **o), (ROW,), None),
@@ -92,7 +101,13 @@ LAYERS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
     "Decoder": (lambda **o: decoder(nn.LSTM, **o), (X, nn.LSTMState(S, S)), None),
     "Decoder attention": (
         lambda **o: decoder(nn.GRU, True, I, **o), (X, nn.GRUState(S), X[:2]),
-        lambda module, x, state, memory: module(x, state, memory=memory, lengths=[2, 1]),
+        looking,
+    ),
+    "Decoder feeding": (
+        lambda **o: stepwise("feeding", H, **o), (X, nn.LSTMState(S, -S), X[:2]), looking,
+    ),
+    "Decoder before": (
+        lambda **o: stepwise("before", I, **o), (X, nn.LSTMState(S, -S), X[:2]), looking,
     ),
     "OneToMany": (lambda **o: nn.OneToMany(I, decoder(nn.LSTM, **o), rng=o["rng"]), (ROW, X), None),
     "Seq2Seq": (

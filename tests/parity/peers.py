@@ -231,6 +231,30 @@ def decoder(recurrent: Callable[..., Any], attend: Any = None) -> Callable[..., 
     return run
 
 
+def stepwise_decoder(
+    recurrent: Callable[..., Any], attend: Callable[..., Any], before: bool
+) -> Callable[..., Any]:
+    """One that reads the context (before the step), or what it made of it (a step later)."""
+
+    def run(p: Named, x: Any, *state: Any, memory: Any, lengths: Any = None) -> Any:
+        fed = torch.zeros_like(state[0][-1:])
+        vectors, found = [], []
+        for x_t in x.split(1):
+            if before:
+                fed, weights = attend(within(p, "attention"), state[0][-1:], memory, lengths)
+            y, *state = recurrent(within(p, "recurrent"), torch.cat([x_t, fed], -1), *state)
+            context = fed
+            if not before:
+                context, weights = attend(within(p, "attention"), y, memory, lengths)
+            fed = torch.tanh(linear(within(p, "combine"), torch.cat([context, y], -1)))
+            vectors.append(fed)
+            found.append(weights)
+        last = state if before else (*state, fed[0])
+        return (linear(within(p, "head"), torch.cat(vectors)), *last, torch.cat(found, 1))
+
+    return run
+
+
 def one_to_many(decode: Callable[..., Any], layers: int, hidden: int) -> Callable[..., Any]:
     """A vector makes the first state of a decoder."""
 

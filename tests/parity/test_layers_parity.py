@@ -49,6 +49,29 @@ SEQUENCE, STATE = (T, N, I), (1, N, H)
 torch_nn = torch.nn
 BOTH = {"num_layers": 2, "bidirectional": True}
 
+
+def stepwise(attend: str) -> Case:
+    """Additive attention that goes into the steps of a decoder of two layers."""
+    fed = {"feeding": H, "before": 2 * H}[attend]
+    return Case(
+        lambda **o: nn.Seq2Seq(
+            nn.LSTM(I, H, 2, bidirectional=True, **o),
+            nn.Decoder(
+                nn.LSTM(6 + fed, H, 2, **o), 6, nn.AdditiveAttention(H, 2 * H, 5, **o), 2 * H,
+                attend=attend, rng=o["rng"],
+            ),
+            rng=o["rng"],
+        ),
+        peers.seq2seq(
+            peers.layer(torch_nn.LSTM, H, bidirectional=True, num_layers=2),
+            peers.stepwise_decoder(
+                peers.layer(torch_nn.LSTM, H, num_layers=2), peers.additive, attend == "before"
+            ),
+        ),
+        (SEQUENCE, (3, N, 6)), None, {"lengths": LENGTHS},
+    )  # fmt: skip
+
+
 CASES: dict[str, Case] = {
     "Linear": Case(lambda **o: nn.Linear(I, H, **o), peers.linear, (SEQUENCE,)),
     "Linear without bias": Case(
@@ -174,6 +197,8 @@ CASES: dict[str, Case] = {
         ),
         (SEQUENCE, (2, N, 6)), None, {"lengths": LENGTHS},
     ),
+    "Seq2Seq feeding": stepwise("feeding"),
+    "Seq2Seq before": stepwise("before"),
 }  # fmt: skip
 
 

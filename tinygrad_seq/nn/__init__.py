@@ -14,7 +14,7 @@ from tinygrad_seq.nn.attention import (
 )
 from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
-from tinygrad_seq.nn.decoder import Decoded, Decoder
+from tinygrad_seq.nn.decoder import Decoded, Decoder, FedState
 from tinygrad_seq.nn.layers import Dropout, Embedding, Linear
 from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential, evaluating
 from tinygrad_seq.nn.multihead import MultiheadAttention
@@ -35,6 +35,7 @@ __all__ = [
     "DotAttention",
     "Dropout",
     "Embedding",
+    "FedState",
     "GRUCell",
     "GRUState",
     "Generated",

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.engine.mode import scope
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.engine.mode import current_mode, scope
+from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import Attention
+from tinygrad_seq.nn.cells import checked_input
 from tinygrad_seq.nn.layers import Linear, steps_apart
 from tinygrad_seq.nn.module import Module
+from tinygrad_seq.nn.norm import VariationalDropout
 from tinygrad_seq.nn.stack import Recurrent
+from tinygrad_seq.nn.state import detach
+from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["Decoded", "Decoder", "Join", "made_like", "one_step", "time_major"]
+__all__ = ["Decoded", "Decoder", "FedState", "Join", "made_like", "one_step", "time_major"]
 
 
 def made_like(recurrent: Recurrent[Any], rng: Any) -> dict[str, Any]:
@@ -63,25 +68,63 @@ class Decoded(NamedTuple):
     """(N, T, S) attention weights; None without attention."""
 
 
+class FedState(NamedTuple):
+    """State of a decoder with input feeding."""
+
+    recurrent: Any
+    """Of its recurrent layer."""
+    fed: Tensor
+    """(N, H), the attentional vector of the step before."""
+
+    def detach(self) -> FedState:
+        """The same values without their history: the truncation."""
+        return detach(self)
+
+
+ATTEND = ("after", "feeding", "before")
+
+
 class Decoder(Module):
     """A model of the next token that may look into a memory.
 
-    Without attention the logits are ``W h_t + b``; with it, after Luong et al. (2015),
-    ``W tanh(W_c [context_t; h_t]) + b``, where the context is looked up with h_t. The recurrent
-    layer thus runs over all given tokens at once.
+    Without attention the logits are ``W h_t + b``, h_t the state of the last layer. With it they
+    are ``W v_t + b``, where ``v_t = tanh(W_c [context_t; h_t] + b_c)`` and, for `attend`
+
+    - ``"after"``: the context is looked up with h_t, and nothing of it goes into the next step
+      (Luong et al., 2015, without input feeding). The recurrent layer runs over all given tokens
+      at once.
+    - ``"feeding"``: the same, and step t reads ``[x_t; v_{t-1}]`` (Luong et al., 2015, section 3.3,
+      input feeding; v_0 is 0).
+    - ``"before"``: the context is looked up with h_{t-1}, and step t reads ``[x_t; context_t]``
+      (Bahdanau et al., 2015, whose last layer is a maxout of h_{t-1}, x_t and context_t, not v_t).
 
     Parameters
     ----------
     recurrent : RNN, LSTM or GRU
-        In one direction; its input_size is the number of tokens.
+        In one direction; its input_size is the number of tokens, and for ``"feeding"`` its
+        output_size on top, for ``"before"`` memory_size.
     output_size : int, optional
-        Number of tokens V; the recurrent layer's input_size by default.
+        Number of tokens V; as many as are read by default.
     attention : Attention, optional
-        Queries of the layer's hidden_size.
+        Queries of the layer's output_size.
     memory_size : int, optional
-        Length of the memory's vectors; hidden_size by default.
+        Length of the memory's vectors; the layer's output_size by default.
+    attend : {"after", "feeding", "before"}
+        When to look, and what the next step is told of it.
     rng : numpy.random.Generator, optional
         Source of the other weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import nn
+    >>> rng = np.random.default_rng(0)
+    >>> attention = nn.MultiplicativeAttention(8, 6, rng=rng)
+    >>> layer = nn.GRU(10 + 6, 8, rng=rng)  # reads a token and a context
+    >>> decoder = nn.Decoder(layer, None, attention, 6, attend="before", rng=rng)
+    >>> decoded = decoder(np.zeros((5, 2), int), memory=np.ones((7, 2, 6), np.float32))
+    >>> decoded.logits.shape, decoded.weights.shape
+    ((5, 2, 10), (2, 5, 7))
     """
 
     def __init__(
@@ -91,6 +134,7 @@ class Decoder(Module):
         attention: Attention | None = None,
         memory_size: int | None = None,
         *,
+        attend: str = "after",
         rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -104,36 +148,122 @@ class Decoder(Module):
             )
         made = made_like(recurrent, rng)
         hidden = recurrent.output_size
+        memory_size = hidden if memory_size is None else memory_size
         self.recurrent = recurrent
-        self.attention = attention
+        self.attention, self.attend = attention, attend
+        self.fed_size = {"feeding": hidden, "before": memory_size}.get(attend, 0)
+        self._check_attend()
         self.combine: Join | None = None
         if attention is not None:
-            memory_size = hidden if memory_size is None else memory_size
             self.combine = Join(memory_size + hidden, hidden, **made)
-        width = recurrent.input_size if output_size is None else output_size
-        self.head = Linear(hidden, width, **made)
+        tokens = recurrent.input_size - self.fed_size
+        self.head = Linear(hidden, tokens if output_size is None else output_size, **made)
+
+    def _check_attend(self) -> None:
+        """Refuse ways of attending that there are not, or not with this layer."""
+        layer = self.recurrent
+        if self.attend not in ATTEND:
+            raise ConfigError(
+                "Decoder: attend", expected=f"one of {', '.join(ATTEND)}", got=self.attend
+            )
+        if not self.fed_size:
+            return
+        if self.attention is None:
+            raise ConfigError(
+                f"Decoder: attend={self.attend!r} without an attention",
+                hint="pass an attention, or leave attend out",
+            )
+        if layer.input_size <= self.fed_size:
+            raise ConfigError(
+                "Decoder: input_size of the recurrent layer",
+                expected=f"the number of tokens + {self.fed_size}, as attend={self.attend!r}",
+                got=layer.input_size,
+            )
+        if layer.recurrent_dropout or (
+            layer.dropout.p and isinstance(layer.dropout, VariationalDropout)
+        ):
+            raise ConfigError(
+                f"Decoder: attend={self.attend!r} with dropout that is the same at all steps",
+                expected="a layer without recurrent_dropout and variational=True",
+                hint="the layer is run step by step here, and would draw anew for each",
+            )
 
     def forward(
         self,
         tokens: Any,
         state: Any = None,
         *,
-        memory: Tensor | None = None,
+        memory: TensorLike | None = None,
         lengths: Any = None,
         keys: Any = None,
     ) -> Decoded:
         """Logits after every one of the tokens (T, N); `lengths` are the memory's.
 
-        `keys` may carry ``attention.prepare(memory)`` from call to call.
+        `keys` may carry ``attention.prepare(memory)`` from call to call. The state is that of the
+        recurrent layer, with input feeding a :class:`FedState`; there the layer's own is allowed
+        as well, and starts from ``v_0 = 0``.
         """
-        y, state = self.recurrent(tokens, state)
-        weights = None
-        if self.attention is not None and self.combine is not None:
-            if memory is None:
-                raise ConfigError("Decoder: attention without a memory", hint="pass memory=...")
+        if self.attention is None or self.combine is None:
+            y, state = self.recurrent(tokens, state)
+            return Decoded(self.head(y), state, None)
+        if memory is None:
+            raise ConfigError("Decoder: attention without a memory", hint="pass memory=...")
+        if self.fed_size:
+            keys = self.attention.prepare(memory) if keys is None else keys
+            look = partial(self.attention, memory=memory, lengths=lengths, keys=keys)
+            v, state, weights = self._step_by_step(self._read(tokens), state, look)
+        else:
+            y, state = self.recurrent(tokens, state)
             context, weights = self.attention(y, memory, lengths=lengths, keys=keys)
-            y = self.combine(context, y)
-        return Decoded(self.head(y), state, weights)
+            v = self.combine(context, y)
+        return Decoded(self.head(v), state, weights)
+
+    def _read(self, tokens: Any) -> Any:
+        """Tokens as rows that vectors can be joined to: (T, N, tokens)."""
+        size = self.recurrent.input_size - self.fed_size
+        dtype = self.head.weight.dtype
+        x = tokens if isinstance(tokens, Tensor) else np.asarray(tokens)
+        whole = x.dtype.kind in "iu"
+        if x.ndim + whole != 3 or 0 in x.shape:
+            raise ShapeError(
+                "Decoder: input",
+                expected=f"(T, N) tokens or (T, N, {size}) floats, T and N >= 1",
+                got=x.shape,
+            )
+        x = checked_input("Decoder", x, size, dtype)
+        return ops.one_hot(x, size, dtype) if whole else x
+
+    def _step_by_step(
+        self, x: Any, state: Any, look: Callable[[Any], tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Any, Tensor]:
+        """The vectors v (T, N, H), the last state and the weights (N, T, S)."""
+        assert self.combine is not None
+        layer, outer = self.recurrent, current_mode.get().scope
+        rows = shape_of(x)[1]
+        before = self.attend == "before"
+        vectors, found = [], []
+        fed: Any = np.zeros((rows, layer.output_size), self.head.weight.dtype)
+        if isinstance(state, FedState):
+            state, fed = state
+        for t in range(shape_of(x)[0]):
+            step = outer.start + t if outer.step is None else outer.step
+            with scope(step=step, start=step):
+                seen = look(layer.top(state, rows)) if before else None
+                with scope(path=f"{outer.path}.read" if outer.path else "read"):
+                    read = ops.concatenate([x[t], fed if seen is None else seen[0]], axis=-1)
+                    read = ops.expand_dims(read, 0)
+                _, state = layer(read, state)
+                h = layer.top(state, rows)
+                context, weights = look(h) if seen is None else seen
+                fed = self.combine(context, h)
+                vectors.append(fed)
+                found.append(weights)
+        last = state if before else FedState(state, fed)
+        return ops.stack(vectors), last, ops.stack(found, axis=1)
+
+    def extra_repr(self) -> str:
+        """When it attends, if not after the step."""
+        return f"attend={self.attend!r}" if self.fed_size else ""
 
 
 def one_step(decoder: Decoder, **given: Any) -> Callable[[Any, Any], tuple[Tensor, Any]]:

@@ -301,6 +301,13 @@ class Recurrent(Module, Generic[State]):
             given = tuple(np.expand_dims(part, 1) for part in given)
         return [[part[k] for k in range(count)] for part in given]
 
+    def top(self, state: Any, rows: int) -> Any:
+        """What the last layer of one direction says of N rows in a state: h, (N, H).
+
+        The state is checked as a run would; None is where runs start.
+        """
+        return self._initial(state, rows, False)[0][-1]
+
     def _state_hint(self, found: list[Any], shapes: list[Any]) -> str:
         if len(found) != len(shapes):
             kind = self.state_type
