@@ -22,6 +22,7 @@ __all__ = [
     "DotAttention",
     "MultiplicativeAttention",
     "causal_mask",
+    "checked_mask",
     "length_mask",
     "stretched",
 ]
@@ -117,19 +118,11 @@ class Attention(Module):
                 got=shape_of(memory),
             )
         shape = (batch, steps, size)
+        owner = type(self).__name__
         if mask is not None:
-            mask = np.asarray(constant(mask))
-            wanted = (batch, size) if one_step else shape
-            if mask.shape != wanted or mask.dtype != bool:
-                raise ShapeError(
-                    f"{type(self).__name__}: mask",
-                    expected=f"booleans of shape {wanted}",
-                    got=f"{mask.dtype} of shape {mask.shape}",
-                    hint="stretch it on purpose: np.broadcast_to(mask[:, None], (N, T, S))",
-                )
-            mask = mask.reshape(shape)
+            mask = checked_mask(owner, mask, (batch, size) if one_step else shape).reshape(shape)
         if lengths is not None:
-            valid = stretched(type(self).__name__, lengths, shape)
+            valid = stretched(owner, lengths, shape)
             mask = valid if mask is None else mask & valid
         keys = self.prepare(memory) if keys is None else keys
         if one_step:
@@ -157,6 +150,19 @@ class Attention(Module):
         """Context (N, M) and weights (N, S)."""
         context, weights = self._look_up(ops.expand_dims(query, 0), memory, keys, mask)
         return ops.squeeze(context, 0), ops.squeeze(weights, 1)
+
+
+def checked_mask(owner: str, mask: Any, shape: tuple[int, ...]) -> Array:
+    """A mask of what may be attended to, refused unless it is booleans of exactly this shape."""
+    found: Array = np.asarray(constant(mask))
+    if found.shape != shape or found.dtype != bool:
+        raise ShapeError(
+            f"{owner}: mask",
+            expected=f"booleans of shape {shape}",
+            got=f"{found.dtype} of shape {found.shape}",
+            hint="stretch it on purpose: np.broadcast_to(mask[:, None], (N, T, S))",
+        )
+    return found
 
 
 def stretched(owner: str, lengths: Any, shape: tuple[int, ...]) -> Array:

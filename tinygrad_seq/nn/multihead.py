@@ -10,10 +10,10 @@ from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.attention import causal_mask, stretched
+from tinygrad_seq.nn.attention import causal_mask, checked_mask, stretched
 from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module
-from tinygrad_seq.ops.registry import constant, shape_of
+from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["MultiheadAttention"]
@@ -110,27 +110,22 @@ class MultiheadAttention(Module):
         y : Tensor (T, N, E)
         weights : Tensor (N, heads, T, S)
         """
+        owner = type(self).__name__
         steps, batch = shape_of(query)[:2]
         size = shape_of(key)[0]
         if shape_of(key)[:2] != (size, batch) or shape_of(value)[:2] != (size, batch):
             raise ShapeError(
-                "MultiheadAttention: keys and values",
+                f"{owner}: keys and values",
                 expected=f"(S, {batch}, ...) both",
                 got=f"{shape_of(key)} and {shape_of(value)}",
             )
         shape = (batch, self.num_heads, steps, size)
         allowed: Any = None
         if mask is not None:
-            allowed = np.asarray(constant(mask))
-            if allowed.shape != (batch, steps, size) or allowed.dtype != bool:
-                raise ShapeError(
-                    "MultiheadAttention: mask",
-                    expected=f"booleans of shape {(batch, steps, size)}",
-                    got=f"{allowed.dtype} of shape {allowed.shape}",
-                )
+            allowed = checked_mask(owner, mask, (batch, steps, size))
             allowed = np.broadcast_to(allowed[:, None], shape)
         for part in (
-            None if lengths is None else stretched("MultiheadAttention", lengths, shape),
+            None if lengths is None else stretched(owner, lengths, shape),
             np.broadcast_to(causal_mask(steps, size), shape) if causal else None,
         ):
             if part is not None:

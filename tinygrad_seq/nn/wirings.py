@@ -24,7 +24,25 @@ from tinygrad_seq.tensor import Tensor, TensorLike
 __all__ = ["ManyToMany", "ManyToOne", "OneToMany"]
 
 
-class ManyToOne(Module):
+class _ReadOut(Module):
+    """A recurrent layer and a linear readout."""
+
+    def __init__(
+        self,
+        recurrent: Recurrent[Any],
+        output_size: int,
+        bias: bool = True,
+        *,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        time_major(type(self).__name__, recurrent)
+        self.recurrent = recurrent
+        width = recurrent.output_size
+        self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
+
+
+class ManyToOne(_ReadOut):
     """Classify a sequence: the last valid state of the top layer, through a readout.
 
     Parameters
@@ -48,20 +66,6 @@ class ManyToOne(Module):
     (2, 3)
     """
 
-    def __init__(
-        self,
-        recurrent: Recurrent[Any],
-        output_size: int,
-        bias: bool = True,
-        *,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        time_major("ManyToOne", recurrent)
-        self.recurrent = recurrent
-        width = recurrent.output_size
-        self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
-
     def forward(self, x: TensorLike, state: Any = None, *, lengths: Any = None) -> Tensor:
         """Logits (N, V) of sequences (T, N, ...)."""
         _, last = self.recurrent(x, state, lengths=lengths)
@@ -71,7 +75,7 @@ class ManyToOne(Module):
         return logits
 
 
-class ManyToMany(Module):
+class ManyToMany(_ReadOut):
     """Label every step of a sequence: ``y_t = W_hy h_t + b``.
 
     Parameters
@@ -94,20 +98,6 @@ class ManyToMany(Module):
     >>> logits.shape
     (7, 2, 3)
     """
-
-    def __init__(
-        self,
-        recurrent: Recurrent[Any],
-        output_size: int,
-        bias: bool = True,
-        *,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        time_major("ManyToMany", recurrent)
-        self.recurrent = recurrent
-        width = recurrent.output_size
-        self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
 
     def forward(
         self, x: TensorLike, state: Any = None, *, lengths: Any = None, reset: Any = None
