@@ -7,7 +7,8 @@
 Results are appended to runs/long_lags.jsonl, a line per run, and a run that is there is not run
 again: stop and go on as you like. A run trains on sequences that never repeat until the mean loss
 of the most recent 2,000, each judged before it was trained on, is below 6% of the trivial loss
-(*solved*), or until its limit; then it is judged on 2,560 others.
+(*solved*), or until its limit; where the rate falls, always to its limit. Then it is judged on
+2,560 others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import zlib
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +41,20 @@ PAIR_RATES = {"without attention": 1e-2, "attention": 1e-2}
 COPY_RATES = {**RATES, "LSTM chrono": 2e-2}
 
 
+@dataclass(frozen=True)
+class Sums(data.AddNumbers):
+    """Sums of which one pair in ten is kept for the examination: never drawn, or alone drawn."""
+
+    kept: bool = False
+
+    def pair(self, rng: np.random.Generator) -> tuple[str, str]:
+        """Draw until it is one of the right tenth, or of the other nine."""
+        while True:
+            question, answer = super().pair(rng)
+            if (zlib.crc32(question.encode()) % 10 == 0) == self.kept:
+                return question, answer
+
+
 class Row(NamedTuple):
     """One task at one lag."""
 
@@ -49,44 +66,26 @@ class Row(NamedTuple):
     """Longest time constant that gates start with, for models that are told."""
     rates: dict[str, float] = RATES
     """Learning rate of Adam for every model that is run."""
+    batch: int = 20
+    falling: bool = False
+    """Whether the rate falls along a cosine to a hundredth, at the limit; only then it stops."""
 
 
-def rnn(row: Row, rng: np.random.Generator) -> nn.RNN:
-    """The plain layer, tanh and orthogonal."""
-    return nn.RNN(row.task.input_size, row.hidden, rng=rng)
+def layer(row: Row, rng: np.random.Generator, kind: Any, chrono: bool = False) -> Any:
+    """As it comes, or starting with time constants up to the row's span (`nn.init.chrono_`)."""
+    made = kind(row.task.input_size, row.hidden, rng=rng)
+    if chrono:
+        nn.init.chrono_(made, row.span, rng)
+    return made
 
 
 def irnn(row: Row, rng: np.random.Generator) -> nn.RNN:
     """Le et al. (2015): relu, W_hh the identity, W_xh normal with deviation 0.001."""
-    layer = nn.RNN(row.task.input_size, row.hidden, nonlinearity="relu", rng=rng)
-    weight_xh, weight_hh, _ = layer.layer_weights(0)
+    made = nn.RNN(row.task.input_size, row.hidden, nonlinearity="relu", rng=rng)
+    weight_xh, weight_hh, _ = made.layer_weights(0)
     weight_xh.data = nn.init.normal(rng, weight_xh.shape, 0.001, np.float32)
     weight_hh.data = np.eye(row.hidden, dtype=np.float32)
-    return layer
-
-
-def lstm(row: Row, rng: np.random.Generator) -> nn.LSTM:
-    """The layer as it comes: forget biases 1."""
-    return nn.LSTM(row.task.input_size, row.hidden, rng=rng)
-
-
-def lstm_chrono(row: Row, rng: np.random.Generator) -> nn.LSTM:
-    """Cells that start with time constants up to the row's span (Tallec and Ollivier, 2018)."""
-    layer = lstm(row, rng)
-    nn.init.chrono_(layer, row.span, rng)
-    return layer
-
-
-def gru(row: Row, rng: np.random.Generator) -> nn.GRU:
-    """The layer as it comes: all biases 0."""
-    return nn.GRU(row.task.input_size, row.hidden, rng=rng)
-
-
-def gru_chrono(row: Row, rng: np.random.Generator) -> nn.GRU:
-    """Units that start with time constants up to the row's span."""
-    layer = gru(row, rng)
-    nn.init.chrono_(layer, row.span, rng)
-    return layer
+    return made
 
 
 def translator(row: Row, rng: np.random.Generator, attentive: bool) -> nn.Seq2Seq:
@@ -100,33 +99,41 @@ def translator(row: Row, rng: np.random.Generator, attentive: bool) -> nn.Seq2Se
 
 
 MODELS: dict[str, Callable[[Row, np.random.Generator], Any]] = {
-    "RNN": rnn,
+    "RNN": partial(layer, kind=nn.RNN),
     "IRNN": irnn,
-    "LSTM": lstm,
-    "GRU": gru,
-    "LSTM chrono": lstm_chrono,
-    "GRU chrono": gru_chrono,
+    "LSTM": partial(layer, kind=nn.LSTM),
+    "GRU": partial(layer, kind=nn.GRU),
+    "LSTM chrono": partial(layer, kind=nn.LSTM, chrono=True),
+    "GRU chrono": partial(layer, kind=nn.GRU, chrono=True),
     "without attention": partial(translator, attentive=False),
     "attention": partial(translator, attentive=True),
 }
 ROWS: dict[tuple[str, int], Row] = {
-    ("adding", 100): Row(data.Adding(100), 32, 60_000, 100),
-    ("order", 100): Row(data.TemporalOrder(100), 16, 40_000, 100),
-    ("adding", 200): Row(data.Adding(200), 32, 40_000, 200),
-    ("order", 200): Row(data.TemporalOrder(200), 16, 20_000, 200),
-    ("adding", 50): Row(data.Adding(50), 32, 60_000, 50),
-    ("order", 20): Row(data.TemporalOrder(20), 16, 40_000, 20),
-    ("order", 50): Row(data.TemporalOrder(50), 16, 40_000, 50),
-    ("adding", 400): Row(data.Adding(400), 32, 30_000, 400),
-    ("order", 400): Row(data.TemporalOrder(400), 16, 20_000, 400),
+    **{
+        ("adding", lag): Row(data.Adding(lag), 32, limit, lag)
+        for lag, limit in ((50, 60_000), (100, 60_000), (200, 40_000), (400, 30_000))
+    },
+    **{
+        ("order", lag): Row(data.TemporalOrder(lag), 16, limit, lag)
+        for lag, limit in ((20, 40_000), (50, 40_000), (100, 40_000), (200, 20_000), (400, 20_000))
+    },
     ("reber", 0): Row(data.EmbeddedReber(), 16, 40_000, 20),
     ("dyck", 0): Row(data.Dyck(40, max_depth=8), 32, 40_000, 40),
     ("dates", 0): Row(data.Dates(), 64, 60_000, 0, PAIR_RATES),
-    ("sums", 3): Row(data.AddNumbers(3), 64, 100_000, 0, PAIR_RATES),
-    ("reversed sums", 3): Row(data.AddNumbers(3, reverse=True), 64, 100_000, 0, PAIR_RATES),
-    ("copy", 20): Row(data.CopyMemory(20), 64, 100_000, 40, COPY_RATES),
-    ("copy", 50): Row(data.CopyMemory(50), 64, 60_000, 70, COPY_RATES),
-    ("copy", 100): Row(data.CopyMemory(100), 64, 60_000, 120, COPY_RATES),
+    **{
+        (name, 3): Row(data.AddNumbers(3, turned), 64, 100_000, 0, PAIR_RATES)
+        for name, turned in (("sums", False), ("reversed sums", True))
+    },
+    **{
+        ("copy", lag): Row(data.CopyMemory(lag), 64, limit, lag + 20, COPY_RATES)
+        for lag, limit in ((20, 100_000), (50, 60_000), (100, 60_000))
+    },
+    # With a rate that falls: what a constant one only comes near.
+    ("unseen sums", 3): Row(Sums(3), 64, 256_000, 0, {"attention": 5e-3}, 64, True),
+    ("unseen reversed sums", 3): Row(Sums(3, True), 64, 128_000, 0, {"attention": 5e-3}, 64, True),
+    ("falling copy", 20): Row(
+        data.CopyMemory(20), 128, 200_000, 40, {"LSTM chrono": 1e-2, "GRU chrono": 1e-2}, 20, True
+    ),
 }
 
 
@@ -163,23 +170,30 @@ def attempt(name: str, lag: int, model: str, seed: int, row: Row) -> dict[str, A
         "span": row.span if model.endswith("chrono") else None,
         "weights": learner.num_parameters(),
         "limit": row.limit,
+        "batch": row.batch,
+        "falling": row.falling,
         "trivial": row.task.trivial_loss,
         "solved": None,
         "streak": None,
         "curve": [],
     }
+    steps = -(-row.limit // row.batch)
+    rate = optim.CosineAnnealingLR(optimizer, steps, run["lr"] / 100) if row.falling else None
+    draws = np.random.default_rng([seed, 1])
     start = time.perf_counter()
-    for now in train.learn(row.task, learner, optimizer, np.random.default_rng([seed, 1])):
-        if now.sequences % 1000 == 0:
+    for now in train.learn(row.task, learner, optimizer, draws, batch=row.batch):
+        if now.sequences % (50 * row.batch) == 0:
             run["curve"].append((now.sequences, round(now.loss, 6)))
         if now.streak >= STREAK and run["streak"] is None:
             run["streak"] = now.sequences
-        if now.full and now.loss < SOLVED * row.task.trivial_loss:
+        if now.full and now.loss < SOLVED * row.task.trivial_loss and run["solved"] is None:
             run["solved"] = now.sequences
+        if now.sequences >= row.limit or (run["solved"] and not row.falling):
             break
-        if now.sequences >= row.limit:
-            break
-    run["loss"], run["wrong"] = examine(row.task, learner)
+        if rate is not None:
+            rate.step()
+    asked = replace(row.task, kept=True) if isinstance(row.task, Sums) else row.task
+    run["loss"], run["wrong"] = examine(asked, learner)
     run["seconds"] = round(time.perf_counter() - start, 1)
     return run
 
@@ -257,6 +271,8 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, help="in place of the row's")
     parser.add_argument("--span", type=int, help="in place of the row's")
     parser.add_argument("--limit", type=int, help="in place of the row's")
+    parser.add_argument("--batch", type=int, help="in place of the row's")
+    parser.add_argument("--falling", action="store_true", default=None, help="let the rate fall")
     parser.add_argument("--out", type=Path, default=Path("runs/long_lags.jsonl"))
     parser.add_argument("--table", action="store_true", help="print the results so far and stop")
     parser.add_argument("--plot", type=Path, help="draw the results so far there")
@@ -267,11 +283,15 @@ def main() -> None:
     for (name, lag), row in [] if options.table else ROWS.items():
         if options.task not in (None, name) or options.lag not in (None, lag):
             continue
-        changed = {"hidden": options.hidden, "limit": options.limit, "span": options.span}
+        fields = ("hidden", "limit", "span", "batch", "falling")
+        changed = {field: getattr(options, field) for field in fields}
         row = row._replace(**{k: v for k, v in changed.items() if v is not None})
+        models = [*row.rates] if options.model is None else [options.model]
         if options.lr is not None:
-            row = row._replace(rates=dict.fromkeys(MODELS, options.lr))
-        for model in row.rates if options.model is None else [options.model]:
+            row = row._replace(rates=dict.fromkeys(models, options.lr))
+        if not row.rates.keys() >= set(models):
+            parser.error(f"{name} {lag} has no rate for {options.model}: give one by --lr")
+        for model in models:
             for seed in options.seeds:
                 if (name, lag, model, seed) in known:
                     continue

@@ -64,10 +64,12 @@ def writer() -> viz.Drawing:
     return drawn(model, vector, tokens(4), weights="hidden")
 
 
-def translator(attention: bool) -> viz.Drawing:
+def translator(attend: str = "") -> viz.Drawing:
+    """Without attention, or with it at a time that :class:`nn.Decoder` knows."""
     rng = seeded()
-    attend = nn.AdditiveAttention(HIDDEN, HIDDEN, HIDDEN, rng=rng) if attention else None
-    decoder = nn.Decoder(nn.GRU(VOCABULARY, HIDDEN, rng=rng), None, attend, rng=rng)
+    attention = nn.AdditiveAttention(HIDDEN, HIDDEN, HIDDEN, rng=rng) if attend else None
+    layer = nn.GRU(VOCABULARY + (HIDDEN if attend in ("feeding", "before") else 0), HIDDEN, rng=rng)
+    decoder = nn.Decoder(layer, None, attention, attend=attend or "after", rng=rng)
     model = nn.Seq2Seq(nn.GRU(VOCABULARY, HIDDEN, rng=rng), decoder, rng=rng)
     return drawn(model, tokens(4), tokens(3), weights="hidden")
 
@@ -96,8 +98,10 @@ GRAPHS: dict[str, Callable[[], viz.Drawing]] = {
     "many-to-one": classifier,
     "one-to-many": writer,
     "many-to-many": lambda: drawn(tagger(), tokens(4), weights="hidden"),
-    "encoder-decoder": lambda: translator(attention=False),
-    "attention-graph": lambda: translator(attention=True),
+    "encoder-decoder": translator,
+    "attention-graph": lambda: translator("after"),
+    "attention-feeding": lambda: translator("feeding"),
+    "attention-before": lambda: translator("before"),
     "truncated": truncated,
     "multilayer": lambda: drawn(tagger(layers=3), tokens(4)),
     "lstm": lambda: drawn(tagger(nn.LSTM), tokens(3), level="cell", weights="hidden"),

@@ -3,6 +3,7 @@
     python demos/seq2seq_attention.py            # half a minute; the picture goes to runs/
     python demos/seq2seq_attention.py --fast
     python demos/seq2seq_attention.py --updates 6000
+    python demos/seq2seq_attention.py --attend before
 
 ``Sat,_Oct_9,_1993=`` is to become ``1993-10-09``. An encoder reads the source both ways; a decoder
 writes the answer character by character, and for each one looks the source up again (Bahdanau et
@@ -53,11 +54,13 @@ def drawn(count: int, rng: np.random.Generator) -> tuple[Pairs, Pairs]:
     return pairs.rows(~held_out), pairs.rows(held_out)
 
 
-def translator(hidden: int, attention: bool) -> nn.Seq2Seq:
+def translator(hidden: int, attend: str | None) -> nn.Seq2Seq:
     """A GRU in both directions, and one that writes, with or without additive attention."""
     made: dict[str, Any] = {"rng": np.random.default_rng(1)}
-    attend = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attention else None
-    writer = nn.Decoder(nn.GRU(SYMBOLS, hidden, **made), SYMBOLS, attend, 2 * hidden, **made)
+    attention = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attend else None
+    fed = {"feeding": hidden, "before": 2 * hidden}.get(attend or "", 0)
+    layer, when = nn.GRU(SYMBOLS + fed, hidden, **made), {"attend": attend or "after"}
+    writer = nn.Decoder(layer, SYMBOLS, attention, 2 * hidden, **when, **made)
     return nn.Seq2Seq(nn.GRU(SYMBOLS, hidden, bidirectional=True, **made), writer, **made)
 
 
@@ -151,6 +154,7 @@ def draw(model: nn.Seq2Seq, pairs: Pairs, curves: dict[str, Any], path: Path) ->
 def main(arguments: list[str] | None = None) -> int:
     parser = demokit.parser(__doc__, "seq2seq_attention", "fewer units and updates")
     parser.add_argument("--updates", type=int, help="for each model (default: 400, fast 200)")
+    parser.add_argument("--attend", choices=("after", "feeding", "before"), default="after")
     options = parser.parse_args(arguments)
     hidden, updates, rows, lr = (48, 200, 32, 1e-2) if options.fast else (64, 400, 64, 5e-3)
     updates = options.updates or updates
@@ -161,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     curves, models = {}, {}
     for name in ("with attention", "without"):
-        model = models[name] = translator(hidden, name == "with attention")
+        model = models[name] = translator(hidden, None if name == "without" else options.attend)
         curves[name] = train(model, pairs, test, updates, rows, lr)
         characters, answers = curves[name][-1, 1:]
         print(f"{name:15} {answers:6.1%} of the dates right, {characters:6.1%} of the characters")
