@@ -286,5 +286,8 @@ def test_wrong_settings_and_inputs_are_explained():
     ):
         with pytest.raises(error, match=said):
             decoder(tokens, memory=memory)
+    fed = nn.FedState(None, tgs.tensor(np.zeros((2, H), np.float32)))
+    with pytest.raises(ConfigError, match="a FedState"):
+        decoder(np.zeros((3, 2), int), fed, memory=memory)
     with pytest.raises(ShapeError, match="LSTM: state"):
         decoder(np.zeros((3, 2), int), nn.LSTMState(*np.zeros((2, LAYERS, 1, H))), memory=memory)

@@ -145,13 +145,14 @@ def test_draws_follow_the_softmax_at_a_temperature():
         np.testing.assert_allclose(found, expected, atol=0.015)  # four standard deviations
 
 
-@pytest.mark.parametrize("attention", [None, "additive"])
-def test_reversing_short_sequences_is_learnt(attention):
+@pytest.mark.parametrize("attend", [None, "after", "feeding", "before"])
+def test_reversing_short_sequences_is_learnt(attend):
     """Seeded; from log 5 nats per token to almost every sequence right."""
     rng = np.random.default_rng(3)
     made = {"rng": rng}
-    attend = nn.AdditiveAttention(24, 24, 16, **made) if attention else None
-    decoder = nn.Decoder(nn.GRU(5, 24, **made), None, attend, **made)
+    attention = nn.AdditiveAttention(24, 24, 16, **made) if attend else None
+    layer = nn.GRU(5 + (24 if attend in ("feeding", "before") else 0), 24, **made)
+    decoder = nn.Decoder(layer, None, attention, attend=attend or "after", **made)
     model = nn.Seq2Seq(nn.GRU(5, 24, **made), decoder, **made)
     optimizer = optim.Adam(model.parameters(), lr=0.02)
 

@@ -96,7 +96,7 @@ class Decoder(Module):
     - ``"feeding"``: the same, and step t reads ``[x_t; v_{t-1}]`` (Luong et al., 2015, section 3.3,
       input feeding; v_0 is 0).
     - ``"before"``: the context is looked up with h_{t-1}, and step t reads ``[x_t; context_t]``
-      (Bahdanau et al., 2015, whose last layer is a maxout of h_{t-1}, x_t and context_t, not v_t).
+      (Bahdanau et al., 2015, where the logits come from a maxout of state, x_t and context_t).
 
     Parameters
     ----------
@@ -203,6 +203,13 @@ class Decoder(Module):
         recurrent layer, with input feeding a :class:`FedState`; there the layer's own is allowed
         as well, and starts from ``v_0 = 0``.
         """
+        if isinstance(state, FedState) and self.attend != "feeding":
+            raise ConfigError(
+                "Decoder: state",
+                expected=f"that of its {type(self.recurrent).__name__}",
+                got="a FedState",
+                hint="only attend='feeding' carries one; its .recurrent would do",
+            )
         if self.attention is None or self.combine is None:
             y, state = self.recurrent(tokens, state)
             return Decoded(self.head(y), state, None)
