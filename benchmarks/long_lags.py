@@ -129,8 +129,10 @@ ROWS: dict[tuple[str, int], Row] = {
         for lag, limit in ((20, 100_000), (50, 60_000), (100, 60_000))
     },
     # With a rate that falls: what a constant one only comes near.
-    ("unseen sums", 3): Row(Sums(3), 64, 256_000, 0, {"attention": 5e-3}, 64, True),
-    ("unseen reversed sums", 3): Row(Sums(3, True), 64, 128_000, 0, {"attention": 5e-3}, 64, True),
+    **{
+        (name, 3): Row(Sums(3, turned), 64, 256_000, 0, {"attention": 5e-3}, 64, True)
+        for name, turned in (("unseen sums", False), ("unseen reversed sums", True))
+    },
     ("falling copy", 20): Row(
         data.CopyMemory(20), 128, 200_000, 40, {"LSTM chrono": 1e-2, "GRU chrono": 1e-2}, 20, True
     ),
