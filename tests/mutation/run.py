@@ -28,6 +28,7 @@ import random
 import resource
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -217,6 +218,7 @@ def enter_first_copy(folder: Path) -> None:
 
 def enter_own_copy(scratch: str) -> None:
     """In a worker: copy the first copy, and bound what its tests may take."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is in hand is brought to its end
     enter(Path(shutil.copytree(Path.cwd(), Path(tempfile.mkdtemp(dir=scratch), "tree"))))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
@@ -319,7 +321,7 @@ def interval(part: int, whole: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def report(db: WorkDB) -> None:
-    """Every survivor as a difference, then a table of the modules."""
+    """Every survivor as a difference, then a table of the modules and the rates of the rooms."""
     known = {item.job_id: item for item in db.work_items}
     tally: dict[str, Counter[str]] = defaultdict(Counter)
     for item in known.values():
@@ -331,12 +333,17 @@ def report(db: WorkDB) -> None:
             print(f"\n{job_id} survived {describe(item)}\n{result.diff or result.output}")
     columns = ("places", "killed", "timed out", "survived")
     print(f"\n{'module':40s}" + "".join(f"{column:>11s}" for column in columns))
-    for name, row in [*sorted(tally.items()), ("all", sum(tally.values(), Counter()))]:
+    rooms: dict[str, Counter[str]] = defaultdict(Counter)
+    for name, row in sorted(tally.items()):
         print(f"{name:40s}" + "".join(f"{row[column]:11d}" for column in columns))
-    whole = sum(row[column] for column in columns[1:])
-    low, high = interval(row["survived"], whole)
-    share = 100 * row["survived"] / max(whole, 1)
-    print(f"\n{share:.1f} % of {whole} mutants survived (95 % interval {low:.1f} to {high:.1f} %)")
+        for room in (name.split("/")[1], "all rooms"):
+            rooms[room].update(row)
+    print()
+    for room, row in sorted(rooms.items(), key=lambda pair: pair[0] == "all rooms"):
+        whole = sum(row[column] for column in columns[1:])
+        share, (low, high) = 100 * row["survived"] / max(whole, 1), interval(row["survived"], whole)
+        print(f"{room}: {row['survived']} of {whole} mutants survived, ", end="")
+        print(f"that is {share:.1f} % (95 % interval {low:.1f} to {high:.1f} %)")
 
 
 def main() -> None:
@@ -362,7 +369,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         enter_first_copy(Path(scratch, "first", "tree"))
         with use_db(str(session(chosen.rooms, chosen.seed)), WorkDB.Mode.open) as db:
-            run(db, trace(), chosen, scratch)
+            try:
+                run(db, trace(), chosen, scratch)
+            except KeyboardInterrupt:
+                print("\ninterrupted; the next call goes on from here", flush=True)
             report(db)
 
 
