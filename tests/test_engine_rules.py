@@ -210,6 +210,18 @@ def test_the_gradient_to_one_operand_is_the_same_when_the_others_want_none(name:
                 np.testing.assert_allclose(alone[i].grad, operand.grad, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    "call",
+    [np.sum, np.max, lambda x: np.einsum("i,i->", x, x), lambda x: x @ x, lambda x: x[0] * 2.0],
+)
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_single_number_is_held_as_an_array(call, tracked: bool) -> None:
+    """NumPy makes scalars of them, which cannot be written in place."""
+    found = call(tgs.tensor([1.0, 2.0], requires_grad=tracked))
+    assert type(found._data) is np.ndarray
+    assert found.shape == ()
+
+
 @pytest.mark.parametrize("name", sorted(OPS))
 def test_a_write_to_an_operand_is_refused_or_harmless(name: str) -> None:
     """Each operand in turn is written between forward and backward."""

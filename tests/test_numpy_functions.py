@@ -285,6 +285,12 @@ def test_norm_at_the_origin_and_of_huge_entries() -> None:
     np.testing.assert_allclose(big.grad, [0.6, 0.8], rtol=1e-6)
 
 
+def test_hypot_at_the_origin_has_no_gradient() -> None:
+    a, b = (tgs.tensor([0.0, 3.0], requires_grad=True, dtype=np.float64) for _ in range(2))
+    np.hypot(a, b).sum().backward()
+    assert a.grad.tolist() == b.grad.tolist() == pytest.approx([0.0, np.sqrt(0.5)])
+
+
 def test_orders_of_norms_that_need_a_decomposition_are_refused() -> None:
     x = tgs.tensor(A, requires_grad=True)
     for order in (2, "nuc", 1):

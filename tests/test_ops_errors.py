@@ -26,6 +26,7 @@ WRONG = {
     "linear: ": lambda: tgs.linear(X, np.ones((3, 5)), np.ones(4)),
     "einsum: unsupported": lambda: tgs.einsum("...i->i", X),
     "einsum: unsupported specification": lambda: tgs.einsum("..ij->..i", X),
+    "einsum: unsupported specificatio": lambda: tgs.einsum("...i...->...", X),
     "einsum: unsupported spec": lambda: tgs.einsum("ijk...->...", X),
     "einsum: the operands do not fit": lambda: tgs.einsum("ii->i", X),
     "einsum: the operands do": lambda: tgs.einsum("i...,i...->...", X, np.ones((2, 4))),
