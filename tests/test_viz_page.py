@@ -48,8 +48,8 @@ function enter(element) { element.dispatchEvent(new MouseEvent("mouseenter")); }
   for (let t = 0; t <= slider.max; t++) {
     slider.value = t;
     slider.dispatchEvent(new Event("input"));
-    report.norms.push([...document.querySelectorAll("#norms tr")].map(row =>
-      [row.children[0].textContent, row.children[1].textContent, row.dataset.value]));
+    report.norms.push([...document.querySelectorAll("#norms tr[data-value]")].map(row =>
+      [row.parentElement.dataset.owner, row.children[0].textContent, row.dataset.value]));
     report.now = count("g.cluster.now");
   }
   report.requests = performance.getEntriesByType("resource").map(entry => entry.name);
