@@ -285,6 +285,16 @@ def test_norm_at_the_origin_and_of_huge_entries() -> None:
     np.testing.assert_allclose(big.grad, [0.6, 0.8], rtol=1e-6)
 
 
+@pytest.mark.parametrize("order", [None, 1, 2, 3, 0.5, np.inf, -np.inf, -1])
+@pytest.mark.parametrize("axis", [0, -1, (1,)])
+@pytest.mark.parametrize("keepdims", [False, True])
+def test_norms_of_vectors_are_numpys(order, axis, keepdims: bool) -> None:
+    options = {"ord": order, "axis": axis, "keepdims": keepdims}
+    found = np.linalg.norm(tgs.tensor(A, requires_grad=True), **options)
+    np.testing.assert_allclose(found.data, np.linalg.norm(A, **options), rtol=1e-13)
+    gradcheck(lambda x: np.linalg.norm(x, **options), A)
+
+
 def test_hypot_at_the_origin_has_no_gradient() -> None:
     a, b = (tgs.tensor([0.0, 3.0], requires_grad=True, dtype=np.float64) for _ in range(2))
     np.hypot(a, b).sum().backward()

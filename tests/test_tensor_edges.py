@@ -78,6 +78,16 @@ def test_mt_transposes_every_matrix_of_a_stack() -> None:
     assert np.array_equal(x.grad, weight.mT)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (1, 2)])
+def test_data_of_any_other_shape_is_refused(shape) -> None:
+    x = tgs.tensor([1.0, 2.0])
+    with pytest.raises(ShapeError, match=r"assignment to \.data"):
+        x.data = np.ones(shape, np.float32)
+    with pytest.raises(DtypeError, match=r"assignment to \.data"):
+        x.data = np.ones(2)
+    assert x.tolist() == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("shapes", [((), ()), ((2,), (2,))])
 def test_a_refused_mixture_names_the_dtypes_that_are_mixed(shapes) -> None:
     single, double = (np.ones(s, d) for s, d in zip(shapes, (np.float32, np.float64), strict=True))

@@ -247,8 +247,6 @@ def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
     """Euclidean and Frobenius norms by `tgs.norm`; of vectors also the other orders but 0."""
-    if isinstance(axis, tuple) and len(axis) == 1:
-        (axis,) = axis
     ndim = len(shape_of(x)) if axis is None else len(axis) if isinstance(axis, tuple) else 1
     if ord is None or (ord == "fro" and ndim == 2) or (ord == 2 and ndim == 1):
         return reduce.norm(x, axis, keepdims)
