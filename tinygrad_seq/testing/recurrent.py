@@ -91,6 +91,12 @@ class RecurrentProblem:
         layer = make_layer(
             self.kind, self.inputs, self.hidden, self.layers, rng, bidirectional=self.both
         )
+        if self.kind == "relu":
+            # An orthogonal matrix of one entry is 1 or -1. A step may then undo the one before it
+            # to the last bit, and stand on the kink.
+            for name, parameter in layer.named_parameters():
+                if name.startswith("weight_hh"):
+                    parameter.data = 0.75 * parameter.data
         shape = (self.steps, self.batch)
         x: Array = rng.standard_normal((*shape, self.inputs))
         if self.tokens:
