@@ -202,7 +202,8 @@ def test_weights_of_hidden_steps_are_summed_and_of_hidden_queries_a_range():
     sums = weights[:, 2:6].sum(axis=1)
     found = lines(drawing)
     assert found["t = 0", "hidden steps together"][1] == pytest.approx(sums[0], abs=6e-4)
-    low, high = sums[2:].min(), sums[2:].max()
+    assert found["t = 5", "hidden steps together"][1] == pytest.approx(sums[5], abs=6e-4)
+    low, high = sums[2:5].min(), sums[2:5].max()
     assert f"attention of hidden steps to hidden steps together: {low:.3f} … {high:.3f}" in (
         drawing.dot
     )

@@ -54,8 +54,8 @@ class Aligned(NamedTuple):
     """What the weights average, where it comes into the look-up's own scope."""
     weights: dict[tuple[Step, Step], Weight]
     """By query step (None where the look-up's own time step says it) and step of the memory."""
-    parts: list[tuple[Node, int]]
-    """The steps of the memory one by one, with their times."""
+    parts: list[tuple[Node, Step]]
+    """The steps of the memory one by one, and where they are drawn."""
     heads: int
     """1 without heads."""
     batch: int
@@ -74,7 +74,8 @@ class Reader:
     trace : Trace, optional
         Where weights are found that backward has freed.
     shown : callable
-        Maps a time step to the one it is drawn at.
+        Maps a node with a time step, or a node and another step of its row, to the step that it
+        is drawn at.
     sample : int
         Which sequence of the batch.
     head : int, optional
@@ -82,7 +83,7 @@ class Reader:
     """
 
     def __init__(
-        self, trace: Trace | None, shown: Callable[[int], Step], sample: int, head: int | None
+        self, trace: Trace | None, shown: Callable[..., Step], sample: int, head: int | None
     ) -> None:
         self.trace, self.shown, self.sample, self.head = trace, shown, sample, head
 
@@ -99,13 +100,15 @@ class Reader:
         values = self._values(weights)
         if memory is None or values is None:
             return None
-        parts = _memory_parts(memory, values.shape[-1])
-        if not parts:
+        found_parts = _memory_parts(memory, values.shape[-1])
+        if not found_parts:
             return None
-        steps = list(dict.fromkeys(step for _, step in parts))
+        parts = [(part, self.shown(part)) for part in found_parts]
+        steps = list({part.scope.step: place for part, place in parts}.values())
         heads = values.shape[1] if values.ndim == 4 else 1
         rows = self._picked(values)
-        queries: list[Step] = [self.shown(t) for t in range(len(rows))]
+        own = parts[0][0] if len(rows) == len(steps) else node  # a memory that looks at itself
+        queries: list[Step] = [self.shown(own, t) for t in range(len(rows))]
         if node.scope.step is not None:
             if len(rows) != 1:
                 return None
@@ -143,11 +146,11 @@ class Reader:
                 raise ConfigError("draw: head", expected=f"0 <= head < {len(rows)}", got=self.head)
         return np.asarray(rows, np.float64)
 
-    def _summed(self, row: Array, steps: list[int]) -> dict[Step, float]:
+    @staticmethod
+    def _summed(row: Array, steps: list[Step]) -> dict[Step, float]:
         """Weights of one query by drawn step of the memory."""
         sums: dict[Step, float] = {}
-        for step, weight in zip(steps, row, strict=True):
-            place = self.shown(step)
+        for place, weight in zip(steps, row, strict=True):
             sums[place] = sums.get(place, 0.0) + float(weight)
         return sums
 
@@ -174,9 +177,9 @@ def _outside(memory: Node, look_up: Node) -> Node:
     return memory
 
 
-def _memory_parts(memory: Node, size: int) -> list[tuple[Node, int]]:
+def _memory_parts(memory: Node, size: int) -> list[Node]:
     """The steps that a memory was stacked from, in its order; none where that is not certain."""
-    found: list[tuple[Node, int]] = []
+    found: list[Node] = []
     orders: set[tuple[int, ...]] = set()
     stack, seen = [memory], {memory}
     while stack and len(seen) < _HOPS**2:
@@ -185,11 +188,9 @@ def _memory_parts(memory: Node, size: int) -> list[tuple[Node, int]]:
             continue
         if node.op.name == "stack" and node.params["axis"] == 0:
             parts = [
-                (part, part.scope.step)
-                for part in node.parents
-                if part is not None and part.scope.step is not None
+                part for part in node.parents if part is not None and part.scope.step is not None
             ]
-            steps = tuple(step for _, step in parts)
+            steps = tuple(part.scope.step or 0 for part in parts)
             if len(node.parents) == len(parts) == len(set(steps)) == size:
                 orders.add(steps)
                 found += parts

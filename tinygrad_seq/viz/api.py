@@ -153,7 +153,7 @@ def draw(
     picture = _picture(graph, colors, weights, direction == "both", clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
     picture.title = f"{view} graph, {level} level, {steps}"
-    data = page_data(graph, colors)
+    data = page_data(graph, picture.panels, colors)
     return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data)
 
 

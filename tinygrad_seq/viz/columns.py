@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tinygrad_seq.viz.ir import BEGIN, WEIGHT, Graph, Step
 
-__all__ = ["Column", "RowKey", "ordered", "segments", "spanned"]
+if TYPE_CHECKING:
+    from tinygrad_seq.viz.axes import Axis
+
+__all__ = ["Column", "RowKey", "ordered", "segments", "spanned", "told_apart"]
 
 RowKey = tuple[str, "int | None", str]
 """Module path, layer, and for what spans all time steps its item."""
@@ -38,6 +43,33 @@ def segments(graph: Graph, where: Where) -> dict[RowKey, int]:
         if row not in fed and row[2] and heads:
             found[row] = min(heads)
     return found
+
+
+def told_apart(found: dict[RowKey, int], graph: Graph, where: Where) -> dict[RowKey, int]:
+    """Axes once more, those that are shortened differently beside one another."""
+    if graph.axes is None or graph.view != "elided":
+        return found
+    kinds: dict[int, list[Axis]] = {}
+    places: dict[RowKey, tuple[int, int]] = {}
+    for row, number in found.items():
+        axis = graph.axes.of(row[:2]) if not row[2] else None
+        if axis is not None:
+            several = kinds.setdefault(number, [])
+            fitting = (n for n, other in enumerate(several) if not axis.clashes(other))
+            places[row] = number, next(fitting, len(several))
+            if places[row][1] == len(several):
+                several.append(axis)
+    for row, number in found.items():
+        if row not in places:
+            near = [
+                places[where[other][0]]
+                for edge in graph.edges.values()
+                for one, other in ((edge.tail, edge.head), (edge.head, edge.tail))
+                if where.get(one, (None,))[0] == row and where.get(other, (None,))[0] in places
+            ]
+            places[row] = min((place for place in near if place[0] == number), default=(number, 0))
+    numbers = {place: index for index, place in enumerate(sorted(set(places.values())))}
+    return {row: numbers[place] for row, place in places.items()}
 
 
 def spanned(

@@ -129,12 +129,13 @@ def _carry_in(
 
 def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None:
     """The item that holds a state one column earlier."""
-    if place.step not in graph.steps or not isinstance(place.step, int):
+    columns = graph.columns(place.row)
+    if place.step not in columns or not isinstance(place.step, int):
         return None
-    position = graph.steps.index(place.step) - sign
-    if not 0 <= position < len(graph.steps):
+    position = columns.index(place.step) - sign
+    if not 0 <= position < len(columns):
         return None
-    earlier = place._replace(step=graph.steps[position])
+    earlier = place._replace(step=columns[position])
     name = str(earlier) if graph.closes(place) or earlier.step == BAR else f"{earlier}:{kind}"
     return name if name in graph.items else None
 

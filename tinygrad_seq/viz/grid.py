@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinygrad_seq.viz.axes import in_order
 from tinygrad_seq.viz.block import Block
-from tinygrad_seq.viz.columns import Column, RowKey, ordered, segments, spanned
+from tinygrad_seq.viz.columns import Column, RowKey, ordered, segments, spanned, told_apart
 from tinygrad_seq.viz.ir import BAR, BEGIN, DEPTH, FOLDED, WEIGHT, Edge, Graph, Item, Place, Step
 from tinygrad_seq.viz.picture import Line, Panel, Picture, Point, Shape
 from tinygrad_seq.viz.style import subscript
@@ -72,13 +73,12 @@ class Grid:
             item.id: key for key, items in self.members.items() for item in items
         }
         self.rows = ordered(self.rows, graph, self.where)
-        self.segment = segments(graph, self.where)
-        self.columns: list[Column] = [
-            (number, step)
-            for number in sorted(set(self.segment.values()))
-            for step in (BEGIN, *graph.steps)
-            if any(s == step and self.segment[row] == number for row, s in self.blocks)
-        ]
+        self.segment = told_apart(segments(graph, self.where), graph, self.where)
+        self.columns: list[Column] = []
+        for number in sorted(set(self.segment.values())):
+            steps = {step for row, step in self.blocks if self.segment[row] == number}
+            begin = [BEGIN] if BEGIN in steps else []
+            self.columns += [(number, step) for step in [*begin, *in_order(steps)]]
         self.order = {column: place for place, column in enumerate(self.columns)}
         self.spans = spanned(graph, self.where, self.columns, self.segment)
         self.backwards = {
@@ -98,9 +98,7 @@ class Grid:
             for edge in graph.edges.values()
             if edge.kind == WEIGHT and edge.head in self.where
         }
-        self.fans = [
-            edge for edge in graph.edges.values() if edge.alignment and edge.head in self.where
-        ]
+        self.fans = [edge for edge in graph.edges.values() if self.fanned(edge)]
         self.standing: dict[Column, list[tuple[RowKey, Block]]] = {}
         for (row, step), block in self.blocks.items():
             self.standing.setdefault((self.segment[row], step), []).append((row, block))
@@ -119,6 +117,16 @@ class Grid:
             if item.kind == "begin":
                 first = self.graph.items[self.graph.out_of(item.id)[0].head].place
                 self.members.setdefault(((*first.row, ""), BEGIN), []).append(item)
+
+    def fanned(self, edge: Edge) -> bool:
+        """Whether an edge is drawn as lines of attention: up from a memory to what looks at it.
+
+        A closed model stands below the memory that it makes and reads itself.
+        """
+        if not edge.alignment or edge.head not in self.where:
+            return False
+        memory, reader = (self.rows.index(self.where[end][0]) for end in (edge.tail, edge.head))
+        return memory < reader
 
     def anchor(self, item: str, port: str) -> Point:
         """Where a wire meets an item."""
@@ -273,7 +281,8 @@ class Grid:
                 continue
             name = f"t{step}" if number == 0 else f"axis{number}-t{step}"
             panel = Panel(name, left, self.floor, right, tops[number] + 14, "", step == BAR)
-            panel.label = self._step_label(step, number)
+            panel.steps = self._extent(step, number)
+            panel.label = self._step_label(step, panel.steps)
             named = self._axis_name(number) + panel.label
             if 6.6 * len(named) < right - left:
                 panel.label = named
@@ -308,21 +317,27 @@ class Grid:
         name = short if tops.count(short) == 1 else names[number]
         return f"{name}: " if name else ""
 
-    def _step_label(self, step: Step, axis: int) -> str:
+    def _extent(self, step: Step, axis: int) -> tuple[int, int]:
+        """First and last time step that a column stands for."""
+        if isinstance(step, int):
+            return step, step
+        if step == FOLDED:
+            return self.graph.start, self.graph.start + self.graph.length - 1
+        hidden = [
+            item
+            for (row, s), items in self.members.items()
+            for item in items
+            if s == BAR and self.segment[row] == axis
+        ]
+        first = min(item.first for item in hidden if item.first is not None)
+        return first, max(item.last for item in hidden if item.last is not None)
+
+    def _step_label(self, step: Step, steps: tuple[int, int]) -> str:
         if step == FOLDED:
             several = len(set(self.segment.values())) > 1
             return "every t" if several else f"every t of {self.graph.length}"
-        if step == BAR:
-            hidden = [
-                item
-                for (row, s), items in self.members.items()
-                for item in items
-                if s == BAR and self.segment[row] == axis
-            ]
-            first = min(item.first for item in hidden if item.first is not None)
-            last = max(item.last for item in hidden if item.last is not None)
-            return f"t = {first} … {last}" if first < last else f"t = {first}"
-        return f"t = {step}"
+        first, last = steps
+        return f"t = {first} … {last}" if first < last else f"t = {first}"
 
     def _add_inputs(self) -> None:
         for item in self.graph.items.values():

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tinygrad_seq.viz.ir import BAR, FOLDED, Graph, Step
+from tinygrad_seq.viz.ir import Graph
+from tinygrad_seq.viz.picture import Panel
 from tinygrad_seq.viz.style import Theme
 
 __all__ = ["embedded", "filled", "page", "page_data"]
 
 
-def page_data(graph: Graph, theme: Theme) -> dict[str, Any]:
+def page_data(graph: Graph, panels: Iterable[Panel], theme: Theme) -> dict[str, Any]:
     """What the page's script needs: norms over time, and which panel shows which steps."""
     series = []
     for (row, role), steps in sorted(graph.series.items()):
@@ -27,7 +28,7 @@ def page_data(graph: Graph, theme: Theme) -> dict[str, Any]:
         "length": graph.length if series else 0,
         "start": graph.start,
         "series": series,
-        "panels": {f"p:t{step}": _extent(graph, step) for step in graph.steps},
+        "panels": {f"p:{panel.id}": panel.steps for panel in panels},
         "colors": {"value": theme.h, "gradient": theme.gradient},
     }
 
@@ -35,18 +36,6 @@ def page_data(graph: Graph, theme: Theme) -> dict[str, Any]:
 def _finite(norm: float | None) -> float | None:
     """JSON knows no infinities."""
     return norm if norm is not None and math.isfinite(norm) else None
-
-
-def _extent(graph: Graph, step: Step) -> tuple[int, int]:
-    """First and last time step that a column stands for."""
-    if isinstance(step, int):
-        return step, step
-    if step == FOLDED:
-        return graph.start, graph.start + graph.length - 1
-    place = graph.steps.index(BAR)
-    before, after = graph.steps[place - 1], graph.steps[place + 1]
-    assert isinstance(before, int) and isinstance(after, int)
-    return before + 1, after - 1
 
 
 def page(svg: str, title: str, data: dict[str, Any], theme: Theme) -> str:

@@ -8,7 +8,10 @@ Views and levels differ only in which nodes share an item.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+if TYPE_CHECKING:
+    from tinygrad_seq.viz.axes import Axes
 
 __all__ = [
     "BAR",
@@ -21,6 +24,7 @@ __all__ = [
     "Graph",
     "Item",
     "Place",
+    "Row",
     "Span",
     "Step",
     "Weight",
@@ -36,6 +40,8 @@ BEGIN = "begin"
 DEPTH, WEIGHT = "depth", "weight"
 
 Step = Union[int, str, None]  # noqa: UP007  (evaluated at run time on 3.10)
+Row = tuple[str, Union[int, None]]  # noqa: UP007
+"""Module path and layer."""
 
 
 _SAFE = {character: f"%{ord(character):02x}" for character in "%[]@:"}
@@ -49,7 +55,7 @@ class Place(NamedTuple):
     step: Step = None
 
     @property
-    def row(self) -> tuple[str, int | None]:
+    def row(self) -> Row:
         """Module and layer, whatever the time."""
         return self.path, self.layer
 
@@ -228,6 +234,8 @@ class Graph:
     roots: list[str] = field(default_factory=list)
     stateless: set[tuple[str, int | None]] = field(default_factory=set)
     """Rows that are closed at cell level."""
+    axes: Axes | None = None
+    """Where the steps of each row are drawn."""
     attention: AttentionNote | None = None
     series: dict[tuple[str, str], dict[int, tuple[float | None, float | None]]] = field(
         default_factory=dict
@@ -245,6 +253,11 @@ class Graph:
         if self.level == "cell" and place.row in self.stateless and place.step is not None:
             return True
         return self.level == "module" or reaches(place.path, self.depth)
+
+    def columns(self, row: Row) -> list[Step]:
+        """Columns of the time axis of a row, from left to right."""
+        axis = self.axes.of(row) if self.axes is not None else None
+        return self.steps if axis is None else axis.columns
 
     def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:
         """Add `count` recorded edges between two items."""

@@ -6,19 +6,20 @@ node itself: untagged nodes that only serve one thing become part of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_seq.engine.tape import ITEM
-from tinygrad_seq.viz.ir import BAR, Place, Step, reaches
+from tinygrad_seq.viz.axes import Axes
+from tinygrad_seq.viz.ir import BAR, Place, Row, Step, reaches
 from tinygrad_seq.viz.tally import Tally
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
+    from tinygrad_seq.viz.walk import Survey
 
-__all__ = ["STATES", "Key", "Keys", "User", "blended", "item_id", "pick"]
+__all__ = ["STATES", "Key", "Keys", "User", "blended", "item_id", "pick", "picked"]
 
 Key = tuple[Place, str]
 """Where an item is, and which part of what is there."""
@@ -88,18 +89,27 @@ def _piece(node: Node) -> Node | None:
     return origin if origin is not None and origin.op is None else None
 
 
+def picked(parent: Node | None) -> Node | None:
+    """What was stacked, of an entry picked from a stack; of a piece of a weight, that weight."""
+    while parent is not None:
+        if (weight := _piece(parent)) is not None:
+            return weight
+        place = pick(parent)
+        if place is None:
+            break
+        parent = place[0].parents[place[1]]
+    return parent
+
+
 class Keys:
     """Answers for the nodes of one graph.
 
     Parameters
     ----------
     level : {"module", "cell", "op"}
-    shown : callable
-        Maps a time step to the one it is drawn at.
-    leaves : list of Node
-        Oldest first.
-    cells : set of (path, layer)
-        Rows that have a state h: modules called within their steps are part of them.
+    view : {"unrolled", "elided", "rolled"}
+    survey : Survey
+        Of the graph. Modules called within the steps of a row with a state h are part of it.
     depth : int, optional
         Names in a module path from which on everything inside is one item.
     stateless : set of (path, layer)
@@ -109,19 +119,18 @@ class Keys:
     def __init__(
         self,
         level: str,
-        shown: Callable[[int], Step],
-        leaves: list[Node],
-        cells: set[tuple[str, int | None]],
+        view: str,
+        survey: Survey,
         depth: int | None = None,
-        stateless: set[tuple[str, int | None]] | None = None,
+        stateless: set[Row] | None = None,
     ) -> None:
         self.level, self.depth = level, depth
         self.stateless = stateless or set()
-        self.shown = shown
-        self.cells = cells
-        self._homes: dict[tuple[str, int | None], str] = {}
+        self.cells = survey.cells
+        self._homes: dict[Row, str] = {}
         self._tallies: dict[tuple[Place, str], Tally] = {}
-        self._leaves = _leaf_names(leaves)
+        self._leaves = _leaf_names(survey.leaves)
+        self.axes = Axes(view, survey.rows, survey.joins, survey.steps, self.row)
 
     def pick(self, node: Node) -> tuple[Node, int] | None:
         """The stack that a node only picks an entry from; at op level every node stands."""
@@ -132,14 +141,7 @@ class Keys:
 
         So is a piece of a weight that weight.
         """
-        while parent is not None and self.level != "op":
-            if (weight := _piece(parent)) is not None:
-                return weight
-            place = pick(parent)
-            if place is None:
-                break
-            parent = place[0].parents[place[1]]
-        return parent
+        return picked(parent) if self.level != "op" else parent
 
     @staticmethod
     def is_weight(operand: Node | None) -> bool:
@@ -159,14 +161,12 @@ class Keys:
         """
         if node.op is None:
             return Place(), self._leaves[node.seq]
-        real = node.scope.step
-        if real is None and self.level == "op" and (found := pick(node)) is not None:
-            entry = found[0].parents[found[1]]  # of a stack over time: belongs to that time
-            real = None if entry is None else entry.scope.step
+        timed = self.timed(node)
+        real = timed.scope.step
         place = self._place(node, real is not None)
         if real is None:
             return self._timeless(node, place, single, feeds_steps)
-        place = place._replace(step=self.shown(real))
+        place = place._replace(step=self.shown(timed))
         if self.level == "module" or place.step == BAR or reaches(place.path, self.depth):
             return place, ""
         if self.level == "cell" and place.row in self.stateless:
@@ -176,6 +176,30 @@ class Keys:
         label = node.role or node.op.name
         number = self._numbered(place, real, label)
         return place, label if node.role and number.endswith(".0") else number
+
+    def timed(self, node: Node) -> Node:
+        """The node that tells the time of a node, if it has one.
+
+        At op level an entry that is picked from a stack over time belongs to that time.
+        """
+        if node.scope.step is None and self.level == "op" and (found := pick(node)) is not None:
+            entry = found[0].parents[found[1]]
+            return node if entry is None else entry
+        return node
+
+    def shown(self, node: Node, step: int | None = None) -> Step:
+        """The step that a node with a time step is drawn at; or another step of its row."""
+        step = node.scope.step if step is None else step
+        assert step is not None
+        return self.axes.shown(step, self._place(node, True).row)
+
+    def row(self, row: Row) -> Row:
+        """The row that the time steps of a module and layer are drawn in."""
+        path, layer = row
+        path = self.home(path, layer)
+        if self.depth is not None and reaches(path, self.depth + 1):
+            return ".".join(path.split(".")[: self.depth]), None
+        return path, layer
 
     def home(self, path: str, layer: int | None) -> str:
         """The path of the cell that a module belongs to, if it is called within one's steps."""
@@ -215,7 +239,9 @@ class Keys:
     def _place(self, node: Node, stepped: bool) -> Place:
         """Module and layer of a node, or the closed module that it is inside of."""
         scope = node.scope
-        path = self.home(scope.path, scope.layer) if stepped else scope.path
+        if stepped:
+            return Place(*self.row((scope.path, scope.layer)))
+        path = scope.path
         if self.depth is not None and reaches(path, self.depth + 1):
             return Place(".".join(path.split(".")[: self.depth]))
         return Place(path, scope.layer)

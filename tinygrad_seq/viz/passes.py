@@ -11,12 +11,12 @@ into nodes not yet visited are held.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.viz.alignment import Aligned, Reader
+from tinygrad_seq.viz.axes import in_order
 from tinygrad_seq.viz.context import add_context
-from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT, AttentionNote, Graph, Item, Span, Step
+from tinygrad_seq.viz.ir import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
 from tinygrad_seq.viz.keys import STATES, Key, Keys, blended, item_id
 from tinygrad_seq.viz.pending import Pending, Picks, Use
 from tinygrad_seq.viz.trace import constant_norms
@@ -64,27 +64,18 @@ def build(
     survey = Survey(roots, view == "unrolled") if survey is None else survey
     steps = survey.steps
     stateless = survey.stateless if level == "cell" else set()
-    keys = Keys(level, _time_map(view, steps), survey.leaves, survey.cells, depth, stateless)
+    keys = Keys(level, view, survey, depth, stateless)
     length = steps[-1] - steps[0] + 1 if steps else 0
     graph = Graph(view, level, depth, length, survey.nodes)
     graph.start = steps[0] if steps else 0
-    graph.stateless = stateless
-    graph.steps = list(dict.fromkeys(keys.shown(step) for step in steps))
+    graph.stateless, graph.axes = stateless, keys.axes
     folding = _Folding(graph, keys, trace)
     if view != "rolled" and level != "op":  # lines from every step to every step need columns
         folding.reader = Reader(trace, keys.shown, sample, head)
     folding.fold(roots)
+    graph.steps = in_order(item.place.step for item in graph.items.values())
     add_context(graph, folding.starts)
     return graph
-
-
-def _time_map(view: str, steps: list[int]) -> Callable[[int], Step]:
-    if view == "rolled":
-        return lambda step: FOLDED
-    if view == "elided" and len(steps) > 4:
-        kept = {*steps[:2], steps[-1]}
-        return lambda step: step if step in kept else BAR
-    return lambda step: step
 
 
 class _Folding:
@@ -182,7 +173,7 @@ class _Folding:
         for head, look_up in self._look_ups.pop(node.seq, ()):
             if item.id == head:  # the memory is part of the look-up: its steps go there
                 for part, step in look_up.parts:
-                    here = look_up.at(self.keys.shown(step))
+                    here = look_up.at(step)
                     self._look_ups.setdefault(part.seq, []).append((head, here))
             edge = self.graph.edges.get((item.id, head, DEPTH, 0))
             if edge is None:

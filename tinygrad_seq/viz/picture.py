@@ -85,6 +85,8 @@ class Panel:
     members: list[str] = field(default_factory=list)
     aside: float = 0.0
     """How far right of the middle the label stands."""
+    steps: tuple[int, int] = (0, -1)
+    """First and last time step that it stands for."""
 
 
 @dataclass(slots=True)

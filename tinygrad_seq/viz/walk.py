@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_seq.viz.axes import KNOWN_STEPS, Ends
+from tinygrad_seq.viz.keys import picked
+
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
+    from tinygrad_seq.viz.ir import Row
 
 __all__ = ["Survey", "recorded_nodes", "walk"]
 
 WIDE = 8  # parents; beyond, they are handed out one by one
-_KNOWN_STEPS = 5
 
 Visit = Callable[["Node"], Any]
 Reach = Callable[[Any, "Node", list[int], "Node"], None]
@@ -120,6 +123,10 @@ class Survey:
         Oldest first.
     steps : list of int
         The time steps that were recorded, in order: all of them, or the first few and the last.
+    rows : dict of (path, layer) to Ends
+        The first few and the last of the time steps of every row.
+    joins : set of ((path, layer), (path, layer))
+        Rows of which the first reads the second within a time step.
     cells : set of (path, layer)
         Rows that have a state h.
     stateless : set of (path, layer)
@@ -132,9 +139,10 @@ class Survey:
     def __init__(self, roots: Iterable[Node], every_step: bool = True) -> None:
         self.nodes = 0
         self.leaves: list[Node] = []
-        self.cells: set[tuple[str, int | None]] = set()
-        rows: set[tuple[str, int | None]] = set()
-        telling: set[tuple[str, int | None]] = set()
+        self.cells: set[Row] = set()
+        self.rows: dict[Row, Ends] = {}
+        self.joins: set[tuple[Row, Row]] = set()
+        telling: set[Row] = set()
         self.fused = False
         self._every_step = every_step
         self._first: set[int] = set()
@@ -152,7 +160,7 @@ class Survey:
             if step is not None:
                 last = step if last is None or last < step else last
                 row = node.scope.path, node.scope.layer
-                rows.add(row)
+                self.rows.setdefault(row, Ends()).add(step)
                 if node.role == "h":
                     self.cells.add(row)
                 elif node.role in {"logits", "loss"}:
@@ -160,14 +168,23 @@ class Survey:
                 if step < self._bound and step not in self._first:
                     self._take(step)
 
-        walk(roots, visit)
+        walk(roots, visit, self._join)
         self.leaves.reverse()
-        told = rows - self.cells - telling
+        told = self.rows.keys() - self.cells - telling
         self.stateless = {row for row in told if row[0]} if self.cells else set()
         self.steps = sorted(self._first if last is None else self._first | {last})
 
+    def _join(self, _: object, node: Node, indices: list[int], parent: Node) -> None:
+        """Note whose steps hang on whose."""
+        step = node.scope.step
+        origin = picked(parent) if step is not None else None
+        if origin is not None and origin.op is not None and origin.scope.step == step:
+            row, other = ((n.scope.path, n.scope.layer) for n in (node, origin))
+            if row != other:
+                self.joins.add((row, other))
+
     def _take(self, step: int) -> None:
         self._first.add(step)
-        if not self._every_step and len(self._first) >= _KNOWN_STEPS:
-            self._first = set(sorted(self._first)[:_KNOWN_STEPS])
+        if not self._every_step and len(self._first) >= KNOWN_STEPS:
+            self._first = set(sorted(self._first)[:KNOWN_STEPS])
             self._bound = max(self._first)  # nothing above is news

@@ -115,7 +115,7 @@ class Wiring(Roads):
         if head_step is not None or tail_step is not None:
             here = edge.head if head_step is not None else edge.tail
             corners = around(self.grid, edge, self.grid.column(here), corners)
-        if edge.alignment:
+        if self.grid.fanned(edge):
             self.picture.wires += fan(self.grid, edge, self.theme)
         else:
             self._wire(edge, corners)

@@ -1,0 +1,141 @@
+"""Each time axis is elided by its own length: an encoder's last step is never hidden."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as tgs
+from tests.viz_models import Model, composed_loss
+from tinygrad_seq import nn, viz
+from tinygrad_seq.viz.axes import Axis
+from tinygrad_seq.viz.ir import BAR, FOLDED
+from tinygrad_seq.viz.passes import build
+from tinygrad_seq.viz.walk import recorded_nodes
+
+LEVELS = ("module", "cell", "op")
+
+
+def translate(source, target, kind=nn.LSTM, layers=1, attention=None):
+    """Model and loss of an encoder and a decoder of these lengths."""
+    rng = np.random.default_rng(0)
+    memory = None if attention is None else 4
+    decoder = nn.Decoder(kind(6, 4, layers, rng=rng), None, attention, memory, rng=rng)
+    model = nn.Seq2Seq(kind(5, 4, layers, rng=rng), decoder, rng=rng)
+    x, y = (np.arange(2 * steps).reshape(steps, 2) % 5 for steps in (source, target))
+    with tgs.composed():
+        return model, tgs.cross_entropy(model(x, y).logits, y)
+
+
+def cells_of(graph, top):
+    """Items of the recurrent layer in the encoder or decoder that have a time step."""
+    return [
+        item
+        for item in graph.items.values()
+        if item.place.path.partition(".")[0] == top
+        and item.place.layer == 0
+        and item.place.step is not None
+    ]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("source", "target"), [(50, 30), (30, 50), (50, 4), (4, 50), (50, 50)])
+def test_every_axis_keeps_its_own_first_two_and_last_steps(source, target, level):
+    _, loss = translate(source, target)
+    graph = build([loss.node], view="elided", level=level)
+    for top, length in (("encoder", source), ("decoder", target)):
+        wanted = [0, 1, BAR, length - 1] if length > 4 else list(range(length))
+        cells = cells_of(graph, top)
+        assert list(dict.fromkeys(item.place.step for item in cells)) == wanted
+        bars = {(item.first, item.last) for item in cells if item.place.step == BAR}
+        assert bars == ({(2, length - 2)} if length > 4 else set())
+
+
+@pytest.mark.parametrize(("source", "target"), [(50, 30), (50, 4), (30, 50)])
+def test_the_bridge_leaves_the_last_step_of_the_encoder(source, target):
+    _, loss = translate(source, target, layers=2)
+    graph = build([loss.node], view="elided")
+    bridges = {
+        (edge.tail, edge.head, edge.kind, edge.delay)
+        for edge in graph.edges.values()
+        if edge.tail.startswith("encoder") and edge.head.startswith("decoder")
+    }
+    assert bridges == {
+        (f"encoder[{layer}]@{source - 1}", f"decoder.recurrent[{layer}]@0", kind, 1 - source)
+        for layer in range(2)
+        for kind in "hc"
+    }
+    dot = viz.draw(loss, view="elided").dot
+    assert f"t = 2 … {source - 2}" in dot
+    assert ("t = 2 … " + str(target - 2) in dot) == (target > 4)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("depth", [None, 0, 1])
+def test_nodes_and_edges_add_up_on_axes_of_different_lengths(level, depth):
+    _, loss = translate(7, 9, attention=nn.DotAttention())
+    nodes = recorded_nodes([loss.node])
+    edges = sum(parent is not None for node in nodes for parent in node.parents)
+    for view in ("unrolled", "elided", "rolled"):
+        graph = build([loss.node], view=view, level=level, depth=depth)
+        assert sum(item.count for item in graph.items.values()) + graph.plumbing == len(nodes)
+        assert sum(edge.count for edge in graph.edges.values()) + graph.inside == edges
+        viz.draw(loss, view=view, level=level, depth=depth)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_size_of_a_translator_does_not_depend_on_its_lengths(level):
+    sizes = set()
+    for source, target in ((6, 9), (40, 5), (17, 17)):
+        _, loss = translate(source, target, attention=nn.DotAttention())
+        graph = build([loss.node], view="elided", level=level)
+        sizes.add((len(graph.items), len(graph.edges)))
+    assert len(sizes) == 1
+
+
+def test_independent_encoders_of_different_lengths_stand_beside_one_another():
+    rng = np.random.default_rng(0)
+
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = (nn.RNN(3, 2, rng=rng) for _ in range(2))
+
+        def forward(self, x, y):
+            return (self.one(x)[1].h * self.two(y)[1].h).sum()
+
+    model = Pair()
+    for lengths, apart in (((9, 6), True), ((6, 9), True), ((7, 7), False), ((3, 9), True)):
+        with tgs.composed():
+            loss = model(*(np.ones((steps, 2, 3), np.float32) for steps in lengths))
+        dot = viz.draw(loss, view="elided").dot
+        assert ("cluster_axis1-t0" in dot) == apart
+        for steps in lengths:
+            if steps > 4:
+                assert f"t = 2 … {steps - 2}" in dot
+
+
+def test_the_page_says_which_steps_a_column_of_either_axis_stands_for():
+    _, loss = translate(8, 6)
+    panels = viz.draw(loss, view="elided")._data["panels"]
+    assert panels == {
+        **{f"p:t{t}": (t, t) for t in (0, 1, 7)},
+        "p:tbar": (2, 6),
+        **{f"p:axis1-t{t}": (t, t) for t in (0, 1, 5)},
+        "p:axis1-tbar": (2, 4),
+    }
+
+
+def test_a_short_axis_is_shown_whole_and_axes_clash_where_one_hides_what_another_shows():
+    assert Axis.of({0, 1, 2, 3}).columns == [0, 1, 2, 3]
+    long, short = Axis.of({0, 1, 2, 3, 4, 99}), Axis.of({0, 1, 2})
+    assert long.columns == [0, 1, BAR, 99]
+    assert [long.shown(t) for t in (1, 2, 98, 99)] == [1, BAR, BAR, 99]
+    assert long.clashes(short) and short.clashes(long)
+    assert not long.clashes(Axis.of({0, 99})) and not long.clashes(long)
+
+
+def test_rolled_and_unrolled_views_know_no_bar():
+    loss, _ = composed_loss(Model("LSTM", 2), 7)
+    assert build([loss.node]).steps == list(range(7))
+    assert build([loss.node], view="rolled").steps == [FOLDED]
