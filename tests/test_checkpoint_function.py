@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 
@@ -216,3 +217,23 @@ def test_a_long_chain_in_stretches() -> None:
     (plain,) = tgs.grad(total(stretch), [w])
     (kept,) = tgs.grad(total(lambda h: tgs.checkpoint(stretch, h)), [w])
     np.testing.assert_allclose(kept.data, plain.data, rtol=1e-10)
+
+
+def test_generators_are_found_in_partial_functions() -> None:
+    def noisy(h, rng):
+        return h * rng.standard_normal(h.shape)
+
+    x = tgs.tensor(np.array([0.5, -1.0, 2.0]), requires_grad=True)
+    y = tgs.checkpoint(functools.partial(noisy, rng=np.random.default_rng(0)), x)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad, y.data / x.data)
+
+
+def test_a_name_that_is_not_bound_yet_is_passed_over() -> None:
+    def run(h):
+        return h * 2 if h.size else later
+
+    x = tgs.tensor(np.array([0.5, -1.0, 2.0]), requires_grad=True)
+    tgs.checkpoint(run, x).sum().backward()
+    later = x.grad
+    assert later.tolist() == [2.0, 2.0, 2.0]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 import tinygrad_seq as tgs
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
-from tinygrad_seq.errors import GraphError, ShapeError
+from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
 from tinygrad_seq.ops import OPS
+from tinygrad_seq.ops.domains import unary
 from tinygrad_seq.testing import RandomDraw
 
 
@@ -250,3 +251,28 @@ def test_an_exploded_gradient_stays_infinite_through_a_squashing_function(
     operand = leaf([x])
     getattr(tgs, name)(operand).backward(np.array([np.inf]))
     assert np.isposinf(operand.grad).all()
+
+
+def test_operations_take_plain_numbers() -> None:
+    assert tgs.add(1.0, 2.0).item() == 3.0
+    assert tgs.tanh(0.0).item() == 0.0
+    assert tgs.split(np.arange(4.0), np.int64(2))[1].tolist() == [2.0, 3.0]
+
+
+def test_an_error_of_ours_is_passed_on_as_it_is() -> None:
+    def forward(x):
+        raise ConfigError("picky: x", hint="another one")
+
+    with pytest.raises(ConfigError) as caught:
+        apply(Op("picky", forward, "x", [lambda g, x: g], sample=unary()), (np.ones(3),), {})
+    assert str(caught.value) == "picky: x\n  try: another one"
+
+
+def test_nodes_and_places_say_what_they_are() -> None:
+    x = tgs.tensor([1.0], requires_grad=True)
+    x.requires_grad = True  # as it is already
+    with tgs.scope(path="rnn", layer=1, step=4):
+        node = (x * 2).node
+    assert repr(node) == f"<Node {node.seq} multiply (module rnn, layer 1, t = 4), shape (1,)>"
+    assert node.scope.place == "rnn.l1"
+    assert x.node.scope.place == ""

@@ -347,3 +347,16 @@ def test_the_kit_needs_hypothesis_only_for_strategies() -> None:
 def test_importing_the_package_does_not_import_the_kit() -> None:
     code = "import sys, tinygrad_seq; assert 'tinygrad_seq.testing' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_best_of_the_steps_is_taken_where_none_is_good() -> None:
+    noisy = lambda e: 3 * e + 1e-6 * np.sin(1e9 * e)  # noqa: E731
+    assert central_derivative(noisy) == pytest.approx(3.0, abs=0.01)
+
+
+def test_naive_scalars_compare_in_every_direction() -> None:
+    def fn(x):
+        return np.sum(x[x < 0.5]) + 2 * np.sum(x[x > 0.5]) + np.sum(np.sort(x)[:1])
+
+    _, (found,) = naive_gradients(fn, [np.array([0.25, 3.0, -1.0])])
+    assert found.tolist() == [1.0, 2.0, 2.0]

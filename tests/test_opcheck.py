@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,9 @@ from hypothesis import find
 import tinygrad_seq as tgs
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.ops.domains import unary
 from tinygrad_seq.testing import GradientError, check_op, gradcheck
 from tinygrad_seq.testing.draws import build_array
 from tinygrad_seq.testing.invariants import assert_freed
-from tinygrad_seq.testing.numeric import central_derivative
-from tinygrad_seq.testing.oracles import naive_gradients
 from tinygrad_seq.testing.strategies import examples
 
 A, B = np.array([0.5, -1.0, 2.0]), np.array([1.5, 0.25, -0.5])
@@ -168,74 +164,6 @@ def test_a_graph_that_was_not_freed_is_noticed() -> None:
     with pytest.raises(GradientError, match="second backward through a freed graph was not"):
         assert_freed(x + 1)  # it saves nothing, but no backward came by
     assert_freed(x)  # a leaf may be asked again
-
-
-def test_the_best_of_the_steps_is_taken_where_none_is_good() -> None:
-    noisy = lambda e: 3 * e + 1e-6 * np.sin(1e9 * e)  # noqa: E731
-    assert central_derivative(noisy) == pytest.approx(3.0, abs=0.01)
-
-
-def test_naive_scalars_compare_in_every_direction() -> None:
-    def fn(x):
-        return np.sum(x[x < 0.5]) + 2 * np.sum(x[x > 0.5]) + np.sum(np.sort(x)[:1])
-
-    _, (found,) = naive_gradients(fn, [np.array([0.25, 3.0, -1.0])])
-    assert found.tolist() == [1.0, 2.0, 2.0]
-
-
-# -- small things of the engine ----------------------------------------------------------------
-
-
-def test_operations_take_plain_numbers() -> None:
-    assert tgs.add(1.0, 2.0).item() == 3.0
-    assert tgs.tanh(0.0).item() == 0.0
-    assert tgs.split(np.arange(4.0), np.int64(2))[1].tolist() == [2.0, 3.0]
-
-
-def test_an_error_of_ours_is_passed_on_as_it_is() -> None:
-    def forward(x):
-        raise ConfigError("picky: x", hint="another one")
-
-    with pytest.raises(ConfigError) as caught:
-        tgs.engine.tape.apply(Op("picky", forward, "x", [slope], sample=unary()), (A,), {})
-    assert str(caught.value) == "picky: x\n  try: another one"
-
-
-def test_nodes_and_places_say_what_they_are() -> None:
-    x = tgs.tensor([1.0], requires_grad=True)
-    x.requires_grad = True  # as it is already
-    with tgs.scope(path="rnn", layer=1, step=4):
-        node = (x * 2).node
-    assert repr(node) == f"<Node {node.seq} multiply (module rnn, layer 1, t = 4), shape (1,)>"
-    assert node.scope.place == "rnn.l1"
-    assert x.node.scope.place == ""
-
-
-def test_functions_that_depend_on_nothing_have_zero_derivatives() -> None:
-    _, slopes = tgs.value_and_grad(lambda x: tgs.tensor(2.0), A)
-    assert slopes.tolist() == [0.0, 0.0, 0.0]
-    _, pushed = tgs.jvp(lambda x: tgs.tensor(2.0), A, B)
-    assert pushed.tolist() == 0.0
-
-
-def test_generators_are_found_in_partial_functions() -> None:
-    def noisy(h, rng):
-        return h * rng.standard_normal(h.shape)
-
-    x = tgs.tensor(A, requires_grad=True)
-    y = tgs.checkpoint(functools.partial(noisy, rng=np.random.default_rng(0)), x)
-    y.sum().backward()
-    np.testing.assert_allclose(x.grad, y.data / A)
-
-
-def test_a_name_that_is_not_bound_yet_is_passed_over() -> None:
-    def run(h):
-        return h * 2 if h.size else later
-
-    x = tgs.tensor(A, requires_grad=True)
-    tgs.checkpoint(run, x).sum().backward()
-    later = x.grad
-    assert later.tolist() == [2.0, 2.0, 2.0]
 
 
 @tgs.op(lambda g, x: g * np.sign(x))

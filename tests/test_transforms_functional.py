@@ -250,3 +250,10 @@ def test_refusals_name_what_is_wrong() -> None:
         tgs.value_and_grad(lambda x: x, np.array([1, 2]))
     with pytest.raises(ConfigError, match="must return tensors"):
         tgs.value_and_grad(lambda x: 3.0, X)
+
+
+def test_functions_that_depend_on_nothing_have_zero_derivatives() -> None:
+    _, slopes = tgs.value_and_grad(lambda x: tgs.tensor(2.0), np.ones(3))
+    assert slopes.tolist() == [0.0, 0.0, 0.0]
+    _, pushed = tgs.jvp(lambda x: tgs.tensor(2.0), np.ones(3), np.ones(3))
+    assert pushed.tolist() == 0.0
