@@ -83,3 +83,32 @@ def test_a_memory_that_the_decoder_is_not_made_for() -> None:
     assert "memory_size=8" in text
     fit = nn.Decoder(nn.LSTM(6, 4), attention=nn.MultiplicativeAttention(4, 8), memory_size=8)
     assert nn.Seq2Seq(encoder, fit)(np.zeros((3, 2), int), np.zeros((2, 2), int)).logits.shape
+
+
+@pytest.mark.parametrize(
+    ("make", "got", "cure"),
+    [
+        (lambda: nn.ModuleList([3]), "3", "nn.ModuleList([a, b])"),
+        (lambda: nn.ModuleList(nn.Linear(2, 3)), "Linear", "nn.ModuleList([a, b])"),
+        (lambda: nn.ModuleList([nn.Linear]), "Linear", "nn.ModuleList([Linear(...)])"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), np.tanh), "tanh", "nn.Sequential([a, b])"),
+    ],
+)
+def test_a_list_of_modules_holds_modules(make, got: str, cure: str) -> None:
+    text = message(ConfigError, make)
+    assert "parts" in text
+    assert got in text
+    assert cure in text
+
+
+def test_modules_in_a_row_come_one_by_one_or_in_a_list() -> None:
+    rng = np.random.default_rng(0)
+    first, second = nn.Linear(2, 3, rng=rng), nn.Linear(3, 4, rng=rng)
+    x = np.ones((5, 2), np.float32)
+    nets = (nn.Sequential(first, second), nn.Sequential([first, second]))
+    nets += (nn.Sequential(part for part in (first, second)),)
+    for net in nets:
+        assert list(net) == [first, second]
+        np.testing.assert_array_equal(net(x).data, second(first(x)).data)
+    assert list(nn.Sequential(first)) == [first]
+    assert list(nn.Sequential()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -263,13 +263,23 @@ class ModuleList(Module):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
+        if not isinstance(modules, Iterable):
+            raise self._no_module("a list of modules", modules)
         for module in modules:
             self.append(module)
 
     def append(self, module: Module) -> None:
-        """Add a module at the end."""
+        """Add a module at the end; ConfigError if it is none."""
+        if not isinstance(module, Module):
+            raise self._no_module("modules", module)
         setattr(self, str(len(self)), module)
         self._named(self._name)
+
+    def _no_module(self, expected: str, given: Any) -> ConfigError:
+        kind = type(self).__name__
+        uncalled = isinstance(given, type) and issubclass(given, Module)
+        made = f"nn.{kind}([{given.__name__}(...)])" if uncalled else f"nn.{kind}([a, b])"
+        return ConfigError(f"{kind}: parts", expected=expected, got=repr(given), hint=made)
 
     def _named(self, name: str) -> None:
         super()._named(name)
@@ -290,6 +300,11 @@ class ModuleList(Module):
 class Sequential(ModuleList):
     """Modules applied one after the other.
 
+    Parameters
+    ----------
+    *modules : Module
+        One by one, or as one list or other iterable of them.
+
     Examples
     --------
     >>> import numpy as np, tinygrad_seq as tgs
@@ -298,7 +313,13 @@ class Sequential(ModuleList):
     >>> net = nn.Sequential([nn.Linear(3, 4, rng=rng), nn.Linear(4, 2, rng=rng)])
     >>> net(tgs.tensor(np.ones((5, 3), np.float32))).shape
     (5, 2)
+    >>> len(nn.Sequential(net[0], nn.Dropout(0.5), net[1]))
+    3
     """
+
+    def __init__(self, *modules: Module | Iterable[Module]) -> None:
+        alone = len(modules) == 1 and isinstance(modules[0], Iterable)
+        super().__init__(cast("Iterable[Module]", modules[0] if alone else modules))
 
     def forward(self, x: Any) -> Any:
         """Pass `x` through every module in turn."""
