@@ -320,3 +320,15 @@ def test_products_of_nothing_are_one() -> None:
     assert np.prod(x).item() == 1.0
     assert np.prod(x, axis=0).tolist() == [1.0, 1.0, 1.0]
     assert np.prod(tgs.tensor(3.0)).item() == 3.0
+
+
+@pytest.mark.parametrize("values", [[True, False], [-0.0, 1.5], [1, 2]])
+@pytest.mark.parametrize("tracked", [False, True])
+def test_a_copy_is_the_same_to_the_bit(values, tracked) -> None:
+    array = np.array(values)
+    x = tgs.Tensor(array, requires_grad=tracked and array.dtype.kind == "f")
+    found = np.copy(x)
+    assert found.data.dtype == array.dtype
+    assert found.data.tobytes() == array.tobytes()
+    assert not np.shares_memory(found.data, x.data)
+    assert found.requires_grad == x.requires_grad

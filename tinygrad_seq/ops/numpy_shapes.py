@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops import arrange, elementwise, indexing, shape
 from tinygrad_seq.ops.arrange import rearranged
@@ -53,7 +54,9 @@ def same(x: Any) -> Any:
 
 def copy(a: Any) -> Any:
     """A copy that stays in the graph."""
-    return elementwise.add(a, 0)
+    if isinstance(a, Variable) and a._node is None:
+        return a._wrap(np.copy(a._data), None)
+    return elementwise.multiply(a, 1)  # not + 0, which would make -0.0 positive
 
 
 def moved(function: Callable[..., Any]) -> Callable[..., Any]:
