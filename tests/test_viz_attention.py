@@ -281,6 +281,8 @@ def test_matrix_of_heads_padding_and_zeros():
         (KNOWN, {"target": "abc"}, ShapeError, "target(.|\n)*at most 2 names"),
         (KNOWN, {"sample": 2}, ConfigError, "0 <= sample < 2"),
         (KNOWN[None], {"head": 2}, ConfigError, "0 <= head < 2"),
+        (KNOWN, {"head": 0}, ConfigError, "head, of weights without(.|\n)*leave head= out"),
+        (KNOWN, {"theme": "pink"}, ConfigError, "draw_alignment: theme"),
         (np.ones((100, 100)), {}, RenderError, "4,096"),
         (np.array([[1.0, 0.0], [0.0, np.nan]]), {}, NonFiniteError, "nan of row 1, column 1"),
     ],

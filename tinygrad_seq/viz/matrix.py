@@ -43,7 +43,7 @@ def draw_alignment(
     sample : int
         Which sequence of a batch.
     head : int, optional
-        Which head; by default the mean of all.
+        Which head of weights with heads; by default the mean of all.
     theme : {"light", "dark"}
         Colours.
 
@@ -59,6 +59,8 @@ def draw_alignment(
         If the weights have another number of axes, or there are more names than steps.
     RenderError
         If there are more than 4,096 cells.
+    ConfigError
+        For an unknown theme, or a sample or a head that the weights do not have.
     NonFiniteError
         If a weight that is shown is NaN or infinite.
 
@@ -71,7 +73,7 @@ def draw_alignment(
     >>> drawing.title
     'attention weights, 2 × 2'
     """
-    colors = named_theme(theme)
+    colors = named_theme(theme, "draw_alignment")
     table = _table(constant(weights), sample, head)
     rows = _names(target, len(table), "target")
     columns = _names(source, table.shape[1], "source")
@@ -103,6 +105,7 @@ def _table(weights: Array, sample: int, head: int | None) -> Array:
             expected="(T, S), (N, T, S) or (N, heads, T, S)",
             got=weights.shape,
         )
+    shape = weights.shape
     if weights.ndim > 2:
         if not 0 <= sample < len(weights):
             raise ConfigError(
@@ -115,6 +118,13 @@ def _table(weights: Array, sample: int, head: int | None) -> Array:
                 "draw_alignment: head", expected=f"0 <= head < {len(weights)}", got=head
             )
         weights = weights.mean(axis=0) if head is None else weights[head]
+    elif head is not None:
+        raise ConfigError(
+            "draw_alignment: head, of weights without heads",
+            expected="weights (N, heads, T, S)",
+            got=f"head={head!r} of weights {shape}",
+            hint="leave head= out",
+        )
     return np.asarray(weights, np.float64)
 
 

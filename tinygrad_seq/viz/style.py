@@ -99,10 +99,11 @@ THEMES = {
 }
 
 
-def theme(name: str) -> Theme:
-    """The theme of a name."""
+def theme(name: str, caller: str = "draw") -> Theme:
+    """The theme of a name; `caller` is who says so if there is none."""
     if name not in THEMES:
-        raise ConfigError("draw: theme", expected=" or ".join(map(repr, THEMES)), got=repr(name))
+        known = " or ".join(map(repr, THEMES))
+        raise ConfigError(f"{caller}: theme", expected=known, got=repr(name))
     return THEMES[name]
 
 
