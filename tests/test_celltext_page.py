@@ -12,6 +12,7 @@ import pytest
 from tests.browser import needs_browser, visit
 from tests.viz_models import Model
 from tinygrad_seq import data, viz
+from tinygrad_seq.errors import ConfigError
 
 TEXT = (
     "say \"</script><script>alert(1)</script>\" &amp; 'x'\n"
@@ -241,3 +242,23 @@ def test_an_address_says_what_to_show(kind, horizon, fragment, expected, tmp_pat
     assert report["errors"] == []
     assert report["shown"] == expected
     assert report["closed"] == (horizon == 0)
+
+
+def test_a_page_too_large_is_refused_before_the_text_is_read(monkeypatch):
+    small = Model("LSTM", 1, len(VOCABULARY), 3)
+    read, lengths = viz.celltext.read, []
+
+    def counted(model, ids, roles):
+        lengths.append(len(ids))
+        return read(model, ids, roles)
+
+    monkeypatch.setattr(viz.celltext, "read", counted)
+    size = sum(block.size for block in viz.cell_text(small, TEXT, VOCABULARY).values.values())
+    assert lengths == [1, len(TEXT)]
+    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size)
+    viz.cell_text(small, TEXT, VOCABULARY, horizon=0)
+    lengths.clear()
+    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size - 1)
+    with pytest.raises(ConfigError, match="shorter text"):
+        viz.cell_text(small, TEXT, VOCABULARY)
+    assert lengths == [1]

@@ -241,6 +241,8 @@ def cell_text(
         raise DataError("cell_text: text", expected="at least 2 characters", got=len(ids))
     symbols = tuple(vocabulary.symbols)
     measured = text_properties([symbols[i] for i in ids], properties)
+    first = read(model, ids[:1], roles)  # one character tells how much all of them come to
+    _check_size(len(ids) * sum(block.size for block in first.values.values()))
     seen = read(model, ids, roles)
     if seen.logits.shape[1] != len(symbols):
         raise ShapeError(
@@ -286,8 +288,7 @@ def legible(symbol: str) -> str:
     return f"U+{ord(symbol):04X}" if category[0] in "CZ" else symbol
 
 
-def _page_data(seen: CellText) -> dict[str, Any]:
-    size = sum(block.size for block in seen.values.values())
+def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         raise ConfigError(
             "cell_text: a page too large to open",
@@ -295,6 +296,10 @@ def _page_data(seen: CellText) -> dict[str, Any]:
             got=f"{size / 1e6:.0f} MB",
             hint="a shorter text, or fewer quantities=",
         )
+
+
+def _page_data(seen: CellText) -> dict[str, Any]:
+    _check_size(sum(block.size for block in seen.values.values()))
     blocks, cells, start = [], [], 0
     for (layer, role), block in seen.values.items():
         quantity = QUANTITIES[role]
