@@ -270,6 +270,26 @@ def test_argparse_says_what_it_does_not_know(line, capsys):
 
 
 @pytest.mark.parametrize(
+    ("line", "near"),
+    [
+        ("trian", "train; "),
+        ("smaple runs/x", "sample; "),
+        ("zzz", ""),
+        ("train --model lsmt", "lstm; "),
+    ],
+)
+def test_a_misspelt_command_or_choice_is_answered_with_the_nearest(line, near, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run(line)
+    assert exit_.value.code == 2
+    *_, wrong, advice = capsys.readouterr().err.splitlines()
+    assert wrong.startswith("error: argument ")
+    assert "invalid choice: " in wrong
+    assert advice.startswith(f"  try: {near}python -m tinygrad_seq")
+    assert list(tree()) == ["cat.txt"]
+
+
+@pytest.mark.parametrize(
     ("line", "command", "near"),
     [
         ("train --minuts 3", "train", "--minutes"),

@@ -33,6 +33,14 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}", self._near(unknown))
         return found, unknown
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Like argparse, with the nearest of the choices, of which a command's name is one."""
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            near = difflib.get_close_matches(str(value), map(str, action.choices or ()), 1)
+            self.error(str(error), "".join(near))
+
     def error(self, message: str, hint: str = "") -> NoReturn:
         """Say what is wrong and what to try; exit with status 2."""
         more = f"{self.prog} --help"
