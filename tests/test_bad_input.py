@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import inspect
 import operator
 
 import numpy as np
@@ -13,6 +15,7 @@ from tinygrad_seq import nn
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import (
+    ArgumentError,
     ConfigError,
     DtypeError,
     GraphError,
@@ -332,6 +335,30 @@ def test_names_of_pytorchs_options_are_answered_with_numpys() -> None:
     assert "axis=" in message(ConfigError, lambda: X.argmax(dim=0))
     with pytest.raises(ConfigError, match="flatten: start_dim"):
         X.flatten(1, 0)
+
+
+ALONG = {
+    name: function
+    for name in tgs.ops.__all__
+    if callable(function := getattr(tgs, name))
+    and {"axis"} == inspect.signature(function).parameters.keys() & {"axis", "dim"}
+}
+
+
+@pytest.mark.parametrize("name", ALONG)
+def test_functions_answer_pytorchs_names_too(name: str) -> None:
+    text = message(ArgumentError, lambda: ALONG[name](X, dim=0))
+    assert text.startswith(f"{name}: dim")
+    assert f"{name}(..., axis=...)" in text
+    with pytest.raises(TypeError, match="nonsense"):
+        ALONG[name](X, nonsense=0)
+    home = importlib.import_module(ALONG[name].__module__)  # where pickle looks
+    assert getattr(home, ALONG[name].__qualname__) is ALONG[name]
+
+
+def test_which_functions_answer() -> None:
+    assert {"sum", "mean", "softmax", "concatenate", "stack", "split", "flip"} <= ALONG.keys()
+    assert issubclass(ArgumentError, TypeError)
 
 
 # -- what NumPy refuses ----------------------------------------------------------------------------

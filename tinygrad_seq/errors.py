@@ -8,6 +8,7 @@ exception that a NumPy or PyTorch user would catch.
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -86,6 +87,10 @@ class MissingNameError(TinygradSeqError, AttributeError):
 
 class ConfigError(TinygradSeqError, ValueError):
     """An option has a value that cannot work."""
+
+
+class ArgumentError(ConfigError, TypeError):
+    """A function has no argument of that name, but one that means the same."""
 
 
 class GraphError(TinygradSeqError, RuntimeError):

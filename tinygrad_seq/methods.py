@@ -6,7 +6,6 @@ Each only calls an operation, whose docstring says what it computes. The operato
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -18,6 +17,7 @@ from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
 from tinygrad_seq.ops import numpy_functions, numpy_shapes
 from tinygrad_seq.ops.registry import axis_of
+from tinygrad_seq.ops.spelling import answering
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor
@@ -25,26 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["ArrayMethods", "values_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_PYTORCH = {"dim": "axis", "keepdim": "keepdims", "unbiased": "ddof"}
-
-
-def _along(operation: F) -> F:
-    """The operation as a method that answers PyTorch's names of its options with NumPy's."""
-
-    @functools.wraps(operation)
-    def method(*args: Any, **options: Any) -> Any:
-        for theirs in _PYTORCH.keys() & options.keys() if options else ():
-            ours = _PYTORCH[theirs]
-            raise ConfigError(
-                f"{operation.__name__}: {theirs}",
-                expected=f"{ours}=, NumPy's name for it",
-                got=f"{theirs}={options[theirs]!r}",
-                hint=f"x.{operation.__name__}({ours}=...)",
-            )
-        return operation(*args, **options)
-
-    return cast(F, method)
 
 
 def _sizes(given: tuple[Any, ...]) -> Any:
@@ -65,7 +45,7 @@ def _places(function: F) -> F:
 
     method.__name__ = function.__name__
     method.__doc__ = f"Positions by ``np.{function.__name__}``: plain integers, no gradient."
-    return _along(cast(F, method))
+    return answering(cast(F, method))
 
 
 def _in_place(
@@ -146,7 +126,7 @@ class ArrayMethods(Variable):
         return ops.reshape(self, (*shape[:first], joined, *shape[last + 1 :]))
 
     ravel = numpy_shapes.ravel
-    squeeze = _along(ops.squeeze)
+    squeeze = ops.squeeze
     unsqueeze = ops.expand_dims
     swapaxes = ops.swapaxes
     diagonal = ops.diagonal
@@ -154,17 +134,17 @@ class ArrayMethods(Variable):
 
     # -- reductions and running sums -------------------------------------------------------------
 
-    sum = _along(ops.sum)
-    mean = _along(ops.mean)
-    max = _along(ops.max)
-    min = _along(ops.min)
-    std = _along(ops.std)
-    var = _along(ops.var)
-    prod = _along(ops.prod)
-    norm = _along(ops.norm)
-    cumsum = _along(numpy_functions.cumsum)
-    cumprod = _along(ops.cumprod)
-    logsumexp = _along(ops.logsumexp)
+    sum = ops.sum
+    mean = ops.mean
+    max = ops.max
+    min = ops.min
+    std = ops.std
+    var = ops.var
+    prod = ops.prod
+    norm = ops.norm
+    cumsum = answering(numpy_functions.cumsum)
+    cumprod = ops.cumprod
+    logsumexp = ops.logsumexp
     trace = ops.trace
     argmax = _places(np.argmax)
     argmin = _places(np.argmin)
@@ -182,8 +162,8 @@ class ArrayMethods(Variable):
     tanh = ops.tanh
     sigmoid = ops.sigmoid
     relu = ops.relu
-    softmax = _along(ops.softmax)
-    log_softmax = _along(ops.log_softmax)
+    softmax = ops.softmax
+    log_softmax = ops.log_softmax
     dot = numpy_functions.dot
 
     def clip(self: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002

@@ -62,6 +62,7 @@ from tinygrad_seq.ops.shape import (
     swapaxes,
     transpose,
 )
+from tinygrad_seq.ops.spelling import answering_all as _answering_all
 from tinygrad_seq.ops.steps import gru_step, lstm_step, rnn_step
 from tinygrad_seq.ops.transcendental import (
     arccos,
@@ -180,3 +181,5 @@ __all__ = [
     "var",
     "where",
 ]
+
+_answering_all(globals(), __name__)

@@ -86,7 +86,7 @@ def _operation(op: Op) -> str:
 def _how(ours: Callable[..., Any]) -> str:
     """The public function of the same meaning, or in words what is composed."""
     name = getattr(ours, "__name__", "")
-    if getattr(ops, name, None) is ours:
+    if inspect.unwrap(getattr(ops, name, ours)) is ours and hasattr(ops, name):
         return f"`tgs.{name}{_parameters(ours)}`"
     return _first_line(ours)
 

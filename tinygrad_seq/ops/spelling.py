@@ -1,0 +1,48 @@
+"""PyTorch's names of options, answered with NumPy's, which are the ones taken here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from tinygrad_seq.errors import ArgumentError
+
+__all__ = ["answering", "answering_all"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PYTORCH = {"dim": "axis", "keepdim": "keepdims", "unbiased": "ddof"}
+
+
+def answering(operation: F) -> F:
+    """The operation; PyTorch's name of an option is an ArgumentError that tells NumPy's."""
+
+    @functools.wraps(operation)
+    def spelt(*args: Any, **options: Any) -> Any:
+        for theirs in _PYTORCH.keys() & options.keys() if options else ():
+            ours = _PYTORCH[theirs]
+            raise ArgumentError(
+                f"{operation.__name__}: {theirs}",
+                expected=f"{ours}=, NumPy's name for it",
+                got=f"{theirs}={options[theirs]!r}",
+                hint=f"{operation.__name__}(..., {ours}=...)",
+            )
+        return operation(*args, **options)
+
+    return cast(F, spelt)
+
+
+def answering_all(room: dict[str, Any], module: str) -> None:
+    """Have all operations along an axis in a module's names answer so.
+
+    The operations call one another in their own rooms, and there pay nothing for it.
+    """
+    for name, operation in list(room.items()):
+        code = getattr(operation, "__code__", None)
+        if code is None or name.startswith("_"):
+            continue
+        taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if "axis" in taken and not _PYTORCH.keys() & set(taken):
+            room[name] = answering(operation)
+            room[name].__module__ = module  # where pickle finds it
