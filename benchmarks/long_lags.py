@@ -88,12 +88,14 @@ def irnn(row: Row, rng: np.random.Generator) -> nn.RNN:
     return made
 
 
-def translator(row: Row, rng: np.random.Generator, attentive: bool) -> nn.Seq2Seq:
-    """A GRU that reads in both directions, and one that writes, with attention or without."""
+def translator(row: Row, rng: np.random.Generator, attend: str = "") -> nn.Seq2Seq:
+    """A GRU that reads in both directions, and one that writes, which may attend."""
     hidden, made = row.hidden, {"rng": rng}
-    attention = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attentive else None
-    writer = nn.GRU(row.task.output_size, hidden, **made)
-    decoder = nn.Decoder(writer, None, attention, 2 * hidden, **made)
+    attention = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attend else None
+    fed = {"feeding": hidden, "before": 2 * hidden}.get(attend, 0)
+    writer = nn.GRU(row.task.output_size + fed, hidden, **made)
+    size, when = 2 * hidden, attend or "after"
+    decoder = nn.Decoder(writer, None, attention, size, attend=when, **made)
     reader = nn.GRU(row.task.input_size, hidden, bidirectional=True, **made)
     return nn.Seq2Seq(reader, decoder, **made)
 
@@ -105,8 +107,10 @@ MODELS: dict[str, Callable[[Row, np.random.Generator], Any]] = {
     "GRU": partial(layer, kind=nn.GRU),
     "LSTM chrono": partial(layer, kind=nn.LSTM, chrono=True),
     "GRU chrono": partial(layer, kind=nn.GRU, chrono=True),
-    "without attention": partial(translator, attentive=False),
-    "attention": partial(translator, attentive=True),
+    "without attention": translator,
+    "attention": partial(translator, attend="after"),
+    "attention before": partial(translator, attend="before"),
+    "attention fed": partial(translator, attend="feeding"),
 }
 ROWS: dict[tuple[str, int], Row] = {
     **{
@@ -184,13 +188,14 @@ def attempt(name: str, lag: int, model: str, seed: int, row: Row) -> dict[str, A
     draws = np.random.default_rng([seed, 1])
     start = time.perf_counter()
     for now in train.learn(row.task, learner, optimizer, draws, batch=row.batch):
-        if now.sequences % (50 * row.batch) == 0:
-            run["curve"].append((now.sequences, round(now.loss, 6)))
         if now.streak >= STREAK and run["streak"] is None:
             run["streak"] = now.sequences
         if now.full and now.loss < SOLVED * row.task.trivial_loss and run["solved"] is None:
             run["solved"] = now.sequences
-        if now.sequences >= row.limit or (run["solved"] and not row.falling):
+        last = now.sequences >= row.limit or (run["solved"] and not row.falling)
+        if last or now.sequences % (50 * row.batch) == 0:
+            run["curve"].append((now.sequences, round(now.loss, 6)))
+        if last:
             break
         if rate is not None:
             rate.step()
