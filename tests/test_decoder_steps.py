@@ -255,6 +255,15 @@ def test_drawings_show_every_step_and_its_weights(attend, composed):
     assert (back, forward) == (attend == "feeding", attend == "before")
 
 
+@pytest.mark.parametrize(("attend", "label"), [("feeding", "state z⁻¹"), ("before", "h z⁻¹")])
+def test_rolled_drawings_say_that_what_goes_back_is_a_step_old(attend, label):
+    rng = np.random.default_rng(5)
+    model = nn.Seq2Seq(nn.GRU(V, H, LAYERS, rng=rng, dtype=np.float64), wide(attend, rng), rng=rng)
+    drawing = viz.draw_model(model, np.zeros((3, 2), int), np.zeros((4, 2), int), view="rolled")
+    assert f'"{label}"' in drawing.dot or label in drawing.svg()
+    assert label not in viz.draw_model(model, np.zeros((3, 2), int), np.zeros((4, 2), int)).svg()
+
+
 def wide(attend, rng):
     made = {"rng": rng, "dtype": np.float64}
     attention = nn.AdditiveAttention(H, H, 3, **made)

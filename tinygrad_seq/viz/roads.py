@@ -126,6 +126,9 @@ class Roads(Wires):
         wire = self._wire(edge, corners, color=self._color(edge.kind), pen=2.0, dashed=edge.cut)
         wire.label = Line(edge.kind, 12)
         wire.label_at = (out + 8, (start[1] + corners[2][1]) / 2)
+        if self.grid.where[edge.head][1] == FOLDED and tail == head:  # round to a row below
+            wire.label = Line(f"{edge.kind} {_delay(edge)}", 12)
+            wire.label_at = (out - way * (wire.label.width / 2 + 6), corners[2][1] + above * 9)
 
     def _state_by_lanes(self, edge: Edge) -> None:
         """A state between blocks whose nodes stand at any height: along the gap between them."""
@@ -188,7 +191,7 @@ class Roads(Wires):
             left, right = right, left
         color, classes = self._color(edge.kind), f"edge-{edge.kind}"
         delay = f"delay:{edge.tail}:{edge.kind}:{edge.head}"
-        text = Line("z" + {1: "⁻¹", -1: "⁺¹"}.get(edge.delay, f"^{-edge.delay}"), 11, color=color)
+        text = Line(_delay(edge), 11, color=color)
         box = Shape(delay, right, lane, 30, 19, [text], "square", stroke=color, pen=1.4)
         box.tooltip, box.classes = f"delay of {edge.delay} time step", "delay"
         self.picture.shapes.append(box)
@@ -200,3 +203,8 @@ class Roads(Wires):
         first.classes = second.classes = classes
         first.road = second.road = road_of(edge)
         self.picture.wires += [first, second]
+
+
+def _delay(edge: Edge) -> str:
+    """How many steps it takes, as the z-transform writes it."""
+    return "z" + {1: "⁻¹", -1: "⁺¹"}.get(edge.delay, f"^{-edge.delay}")
