@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
     from tinygrad_seq.viz.trace import Trace
 
-__all__ = ["Aligned", "Reader"]
+__all__ = ["WEIGHTS", "Aligned", "Reader"]
 
 WEIGHTS = "weights"
 # Operations that leave every step of a memory, or every weight, where it is along its axis.

@@ -20,6 +20,8 @@ def cell_name(item: Item) -> str:
         kind = "LSTM" if "c" in item.roles else "GRU" if item.roles >= {"r", "n"} else "RNN"
         return kind if place.layer is None else f"{kind} {place.layer}"
     own = place.path.rpartition(".")[2]
+    if item.heads > 1:
+        return f"{own or 'multi-head attention'}, {item.heads} heads"
     if own:
         return own if place.layer is None else f"{own} {place.layer}"
     return "model" if item.nested else ", ".join(item.ops) or item.kind
@@ -88,7 +90,10 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     """What happens once, for all time steps together."""
     chain = [name for name in item.ops if name not in {"stack", "item"}]
     ops = ", ".join(chain[:3]) + (", …" if len(chain) > 3 else "") or "stack"
-    label = cell_name(item) if item.place.path and graph.level != "op" else ops
+    named = item.place.path or item.heads > 1
+    label = cell_name(item) if named and graph.level != "op" else ops
+    if item.part == "before" and _looked_at(item, graph):
+        label += ": memory"
     if item.id in graph.roots and not item.shape:
         over = sum(edge.count for edge in graph.into(item.id)) > 1 and set(chain) <= {"sum", "mean"}
         label = f"L = {ops} over t" if over else "L" if len(chain) > 2 else f"L = {ops}"
@@ -104,6 +109,14 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
         fill=theme.loss_fill,
         tooltip=item_tooltip(item),
         classes="spanning",
+    )
+
+
+def _looked_at(item: Item, graph: Graph) -> bool:
+    """Whether an item is what an attention made of a memory, once for all its queries."""
+    readers = [graph.items[edge.head] for edge in graph.out_of(item.id)]
+    return any(
+        "weights" in reader.roles and reader.place.row == item.place.row for reader in readers
     )
 
 

@@ -159,6 +159,8 @@ class Item:
     source: str = ""
     names: list[tuple[Any, ...]] = field(default_factory=list)
     note: str = ""
+    heads: int = 0
+    """Of an attention in several."""
     nested: bool = False
     """Whether nodes of modules inside that of its place are among them."""
 

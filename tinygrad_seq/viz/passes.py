@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tinygrad_seq.viz.alignment import Aligned, Reader
+from tinygrad_seq.viz.alignment import WEIGHTS, Aligned, Reader
 from tinygrad_seq.viz.axes import in_order
 from tinygrad_seq.viz.context import add_context
 from tinygrad_seq.viz.ir import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
@@ -268,6 +268,8 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     tells = node.role in STATES or (leads_out and not item.roles)
     if item.shape is None or (tells and not item.roles & {"h"}):
         item.shape, item.dtype = node.shape, str(node.dtype)
+    if node.role == WEIGHTS and len(node.shape) == 4:  # (N, heads, T, S)
+        item.heads = node.shape[1]
     if node.op is None:
         owner = node.owner() if node.owner is not None else None
         item.names = [((owner.name if owner is not None else "") or "leaf", node.shape)]
@@ -314,7 +316,9 @@ def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     if here is None or origin.op is None:
         return DEPTH, 0
     if there is None:
-        return (_slot(node) if _takes_state(node, origin, keys) else DEPTH), 0
+        picked_at = keys.timed(origin).scope.step
+        delay = 0 if picked_at is None else here - picked_at
+        return (_slot(node) if _takes_state(node, origin, keys) else DEPTH), delay
     if here == there:
         return DEPTH, 0
     role = origin.role if origin.role in STATES else None

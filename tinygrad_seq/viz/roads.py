@@ -147,6 +147,17 @@ class Roads(Wires):
             label_at=(lane + 7, (start[1] + end[1]) / 2),
         )
 
+    def _bridge(self, edge: Edge) -> None:
+        """A state from one time axis to another at op level: over its row, then along the gap."""
+        start, end = self.grid.anchor(edge.tail, "up"), self.grid.anchor(edge.head, "h")
+        several = self._bridges.setdefault(self.grid.column(edge.head), [])
+        several.append(edge)
+        y, height = self.grid.y[self.grid.where[edge.tail][0]]
+        over = y + height / 2 + 4 + 6 * len(several)
+        gap = self._frame(self.grid.column(edge.head))[0] - 8 * len(several)
+        corners = [start, (start[0], over), (gap, over), (gap, end[1]), end]
+        self._wire(edge, corners, color=self._color(edge.kind), pen=2.0, dashed=edge.cut)
+
     def _carried(self, edge: Edge, item: Item) -> None:
         """A state that comes in from before the first step."""
         end = self.grid.anchor(edge.head, edge.kind)

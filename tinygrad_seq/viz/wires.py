@@ -36,6 +36,7 @@ class Wires:
         """Short names of the weights that are drawn as labels, by item."""
         self._road_numbers: dict[str, int] = {}
         self._loops: dict[tuple[RowKey, str], list[Edge]] = {}
+        self._bridges: dict[Column, list[Edge]] = {}
         self._on_road: set[tuple[str, str, tuple[RowKey, Step]]] = set()
 
     def _wire(self, edge: Edge, corners: list[Point], **options: Any) -> Wire:

@@ -6,7 +6,7 @@ from tinygrad_seq.viz.columns import RowKey
 from tinygrad_seq.viz.detour import around
 from tinygrad_seq.viz.fan import fan
 from tinygrad_seq.viz.grid import PAD
-from tinygrad_seq.viz.ir import BEGIN, FOLDED, WEIGHT, Edge, Item
+from tinygrad_seq.viz.ir import BEGIN, FOLDED, WEIGHT, Edge, Item, Step
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
 from tinygrad_seq.viz.roads import Roads
 from tinygrad_seq.viz.style import number, subscript
@@ -79,7 +79,10 @@ class Wiring(Roads):
         elif edge.delay and head.place.step == FOLDED and head.place.row == tail.place.row:
             self._loop(edge)
         elif edge.delay and self.graph.level == "op":
-            self._state_by_lanes(edge)
+            if self.grid.column(edge.tail)[0] != self.grid.column(edge.head)[0]:
+                self._bridge(edge)
+            else:
+                self._state_by_lanes(edge)
         elif edge.delay:
             self._state(edge)
         elif self.grid.where[edge.tail] != self.grid.where[edge.head]:
@@ -98,7 +101,7 @@ class Wiring(Roads):
             pass
         elif head_step is None:
             other, tall = self.grid.y[head_row]
-            corners = [start, (start[0], other - tall / 2)]
+            corners = self._exit(edge, other - tall / 2)
             if other < y:  # a module that is closed may read its own steps below them
                 corners = [(start[0] + 16, y - height / 2), (start[0] + 16, other + tall / 2)]
         elif tail_step is None:
@@ -107,6 +110,8 @@ class Wiring(Roads):
                 corners = [(end[0], y + height / 2), end]
             else:  # a memory that a later time axis reads: along the gap below the reader
                 lane = self.grid.y[head_row][0] - self.grid.y[head_row][1] / 2 - 14
+                box = self.grid.blocks[tail_row, None].shapes[0]
+                right = max(right, box.x + box.width / 2)  # at least as wide as its name
                 out = right + PAD + 12
                 corners = [(right, y), (out, y), (out, lane), *self._entry(edge, lane, "w", -1)]
         elif abs(start[0] - end[0]) >= 1 or self._deep(edge):
@@ -126,6 +131,21 @@ class Wiring(Roads):
         block = self.grid.blocks[self.grid.where[edge.head]]
         bottom = self.grid.y[self.grid.where[edge.head][0]][0] - block.height / 2
         return self.grid.anchor(edge.head, "x")[1] > bottom + 20
+
+    def _exit(self, edge: Edge, top: float) -> list[Point]:
+        """From a node up to what spans its column: past the side of what stands above it."""
+        (x, y), block = self.grid.anchor(edge.tail, "up"), self.grid.blocks[self._at(edge.tail)]
+        above = [s for s in block.shapes if s.y > y and abs(s.x - x) < s.width / 2 + 3]
+        if not above or self.graph.level != "op":
+            return [(x, y), (x, top)]
+        right = self._frame(self.grid.column(edge.tail))[1] - PAD
+        out = self.grid.anchor(edge.tail, "h+")
+        beside = [s for s in block.shapes if s.x > out[0] and abs(s.y - out[1]) < s.height / 2]
+        first = [(x, y), (x, y + 8), (right + 5, y + 8)] if beside else [out, (right + 5, out[1])]
+        return [*first, (right + 5, top - 9), (right - 12, top - 9), (right - 12, top)]
+
+    def _at(self, item: str) -> tuple[RowKey, Step]:
+        return self.grid.where[item]
 
     def _entry(self, edge: Edge, lane: float, port: str, side: int) -> list[Point]:
         """From a lane below a block to one of its nodes: from below, or round the block's side."""
@@ -153,10 +173,12 @@ class Wiring(Roads):
                 self._wire(edge, corners, color=self.theme.weight, pen=1.3)
                 self._gradient(edge, corners)
             else:
-                self._weight_wire(edge, start, self.grid.start(row))
+                self._weight_wire(edge, start, row)
 
-    def _weight_wire(self, edge: Edge, start: Point, left: float) -> None:
+    def _weight_wire(self, edge: Edge, start: Point, beside: RowKey) -> None:
         row, step = self.grid.where[edge.head]
+        later = self.grid.segment[row] > self.grid.segment[beside]  # past the first axis, then up
+        left = self.grid.start(row if later else beside)
         rail = self.grid.rail(row)
         if step is None:
             y, height = self.grid.y[row]

@@ -1,0 +1,62 @@
+"""What a test can see of a drawing: boxes that overlap, and boxes that wires run through."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from tinygrad_seq import viz
+
+
+class Box(NamedTuple):
+    """A shape around its centre."""
+
+    name: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+def boxes(drawing: viz.Drawing) -> list[Box]:
+    """All shapes, in points."""
+    pattern = r'^\s*"([^"]+)" \[pos="([-\d.]+),([-\d.]+)", width=([\d.]+), height=([\d.]+)'
+    return [
+        Box(name, float(x), float(y), 72 * float(width), 72 * float(height))
+        for name, x, y, width, height in re.findall(pattern, drawing.dot, re.M)
+    ]
+
+
+def crossed(drawing: viz.Drawing) -> set[tuple[str, str, str]]:
+    """Tail and head of wires that run through a box of something else, and that box.
+
+    Lines of attention are left out: they are drawn behind all boxes.
+    """
+    known = [box for box in boxes(drawing) if not box.name.startswith("key:")]
+    found = set()
+    pattern = r'^\s*"([^"]+)" -> "([^"]+)" \[pos="([^"]*)"(.*)$'
+    for tail, head, way, rest in re.findall(pattern, drawing.dot, re.M):
+        if "edge-attention" in rest:
+            continue
+        numbers = re.findall(r"(?:^| )([-\d.]+),([-\d.]+)", way)
+        points = [(float(x), float(y)) for x, y in numbers]
+        for x, y in _along(points):
+            for box in known:
+                inside = abs(x - box.x) < box.width / 2 - 2 and abs(y - box.y) < box.height / 2 - 2
+                own = box.name.partition("#")[0] in {tail, head}
+                if inside and not own:
+                    found.add((tail, head, box.name))
+    return found
+
+
+def _along(points: list[tuple[float, float]], pieces: int = 12) -> list[tuple[float, float]]:
+    """Points on a chain of cubic curves."""
+    found = []
+    for start in range(0, len(points) - 3, 3):
+        a, b, c, d = points[start : start + 4]
+        for index in range(pieces + 1):
+            s = index / pieces
+            parts = (1 - s) ** 3, 3 * s * (1 - s) ** 2, 3 * s * s * (1 - s), s**3
+            x, y = (sum(p * q[i] for p, q in zip(parts, (a, b, c, d), strict=True)) for i in (0, 1))
+            found.append((x, y))
+    return found
