@@ -177,6 +177,31 @@ def test_ties_of_max_are_reported() -> None:
     assert {kink.place for kink in report.kinks} <= {(0,), (2,)}
 
 
+KINKED = {
+    "first order": ({"check": "directional"}, lambda x: tgs.absolute(x).sum()),
+    "a jump of the gradient": ({"order": 2}, lambda x: (tgs.absolute(x) * x[1]).sum()),
+    "a kink of the gradient": ({"order": 2}, lambda x: (tgs.relu(x) ** 2).sum()),
+}
+
+
+@pytest.mark.parametrize(("options", "fn"), KINKED.values(), ids=KINKED)
+def test_a_kink_along_a_direction_is_reported(options, fn) -> None:
+    report = gradcheck(fn, np.array([0.0, 0.7, -1.1]), **options)
+    kink = report.kinks[-1]
+    assert kink.input is None and kink.left != kink.right
+    assert "along a" in str(report)
+    away = gradcheck(fn, np.array([0.5, 0.7, -1.1]), **options)
+    assert away.kinks == ()
+
+
+@pytest.mark.parametrize("check", ["directional", "gradient"])
+def test_a_wrong_slope_along_a_direction_is_caught_at_a_kink(check) -> None:
+    wrong = Op("wrong", np.abs, "x", [lambda g, x: g * 30 * np.sign(x)], analytic=False)
+    fn = lambda x: apply(wrong, (x,), {}).sum()  # noqa: E731
+    with pytest.raises(GradientError):
+        gradcheck(fn, np.array([0.0, 0.7, -1.1]), check=check)
+
+
 @given(st.floats(-0.9, 0.9), st.sampled_from([1e-2, 1e-3, 1e-4, 1e-5, 3e-6, 1.2e-6]))
 def test_a_kink_nearby_does_not_spoil_the_difference(where: float, distance: float) -> None:
     at = lambda eps: abs(eps - distance) + where * eps  # noqa: E731
@@ -193,6 +218,7 @@ def test_jumps_and_kinks_are_found() -> None:
     assert find_kink(lambda e: max(e, 0.0)) == (0.0, 1.0)
     left, right = find_kink(lambda e: float(e > 0))
     assert max(abs(left), abs(right)) > 1e3
+    assert find_kink(np.sign) == (-np.inf, np.inf)
 
 
 # -- numbers ---------------------------------------------------------------------------------

@@ -27,17 +27,18 @@ Loss = Callable[[Sequence[Any]], Any]
 class Kink(NamedTuple):
     """Where the two one-sided slopes of a function differ, so that it has no derivative."""
 
-    input: int
+    input: int | None
+    """Position of the input; None along a direction through all of them."""
     place: tuple[int, ...]
     left: float
     right: float
     name: str = ""
 
     def __str__(self) -> str:
-        return (
-            f"kink at {self.name or f'input {self.input}'}, index {self.place}: "
-            f"slopes {self.left:.6g} | {self.right:.6g}"
-        )
+        where = f"{self.name or f'input {self.input}'}, index {self.place}"
+        if self.input is None:
+            where = self.name
+        return f"kink at {where}: slopes {self.left:.6g} | {self.right:.6g}"
 
     def allows(self, value: float, tolerance: float) -> bool:
         """Whether a value lies between the one-sided slopes, as a subgradient must."""
@@ -120,7 +121,7 @@ def find_kink(at: Callable[[float], float]) -> tuple[float, float] | None:
     """One-sided slopes of `at` at 0 if they differ in the limit (a kink or a jump), else None.
 
     For a smooth function the gap between the slopes shrinks with the step; at a kink it stays,
-    and at a jump it grows.
+    and at a jump it grows. From a value amid a jump no slope is wrong: -inf and inf.
 
     Examples
     --------
@@ -139,6 +140,8 @@ def find_kink(at: Callable[[float], float]) -> tuple[float, float] | None:
     gap, gap_c = abs(right - left), abs(right_c - left_c)
     noise = 1e-8 * max(abs(centre), 1.0)
     size = max(abs(left), abs(right), noise)
+    if min(abs(left), abs(right)) > 100 * max(abs(left_c), abs(right_c), noise):
+        return -np.inf, np.inf
     if gap <= max(1e-5 * size, noise) or gap < 0.1 * gap_c:
         return None
     return float(f"{left:.9g}"), float(f"{right:.9g}")
