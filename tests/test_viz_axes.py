@@ -199,3 +199,16 @@ def test_attention_is_named_by_what_it_does():
     x = np.ones((4, 2, 6), np.float32)
     drawing = viz.draw_model(lambda q: heads(q, q, q)[0], x)
     assert "multi-head attention, 2 heads" in drawing.dot
+
+
+@pytest.mark.parametrize("view", ["unrolled", "rolled"])
+@pytest.mark.parametrize(("kind", "states"), [(nn.RNN, 1), (nn.GRU, 1), (nn.LSTM, 2)])
+def test_the_state_of_an_ended_sequence_passes_beside_its_cell(kind, states, view):
+    layer = kind(3, 4, rng=np.random.default_rng(0))
+    x = np.ones((3, 2, 3), np.float32)
+    options = {"keywords": {"lengths": [3, 1]}, "level": "cell", "view": view}
+    drawing = viz.draw_model(layer, x, **options)
+    assert overlaps(drawing) == []
+    assert crossed(drawing) == set()
+    if view == "rolled":
+        assert drawing.dot.count('label="z⁻¹"') == states

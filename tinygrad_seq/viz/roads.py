@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from tinygrad_seq.viz.grid import GAP, PAD
 from tinygrad_seq.viz.ir import FOLDED, Edge, Item
 from tinygrad_seq.viz.picture import Line, Point, Shape, Wire, route
@@ -31,6 +33,35 @@ class Roads(Wires):
     def _enters_by_road(self, edge: Edge) -> bool:
         block = self.grid.blocks[self.grid.where[edge.head]]
         return block.anchors.get(edge.kind) == block.anchor(edge.head, edge.kind)
+
+    def _held(self, edge: Edge) -> bool:
+        """Whether a state is kept past the gates of a cell: that of a sequence that has ended."""
+        tail, head = self.graph.items[edge.tail], self.graph.items[edge.head]
+        return (
+            self.graph.level == "cell"
+            and abs(edge.delay) == 1
+            and tail.part in {"", edge.kind}
+            and head.part == edge.kind
+            and tail.place.row == head.place.row
+        )
+
+    def _hold(self, edge: Edge) -> None:
+        """From the road over or under the whole cell; where the road loops, from its lane."""
+        where = self.grid.where[edge.head]
+        block = self.grid.blocks[where]
+        state = next(shape for shape in block.shapes if shape.id == edge.head)
+        y, height = self.grid.y[where[0]]
+        side = 1 if state.y > y else -1
+        aside = state.width / 3  # what goes up from the state leaves in its middle
+        end = (state.x - aside, state.y + side * math.sqrt(state.height**2 / 4 - aside**2))
+        if self.graph.view == "rolled":
+            corners = [(end[0], y + side * (height / 2 + 15)), end]
+        else:
+            way = -1 if where[0] in self.grid.backwards else 1
+            x = self._frame(self.grid.column(edge.head))[way < 0] + way * 5
+            lane = y + side * (height / 2 + 7)
+            corners = [(x, block.anchors[edge.kind][1]), (x, lane), (end[0], lane), end]
+        self._wire(edge, corners, color=self._color(edge.kind), pen=1.6)
 
     def _branch(self, edge: Edge, tail: Item) -> None:
         """From the road to another node of the block, along the inside of its frame."""

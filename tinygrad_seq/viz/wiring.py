@@ -61,7 +61,9 @@ class Wiring(Roads):
 
     def _connect(self, edge: Edge) -> None:
         head, tail = self.graph.items[edge.head], self.graph.items[edge.tail]
-        if self._branches_off(edge):
+        if self._held(edge):
+            self._hold(edge)
+        elif self._branches_off(edge):
             self._branch(edge, tail)
         elif tail.kind in {"carried", "start"}:
             self._carried(edge, tail)
