@@ -93,8 +93,8 @@ PROBE = """
     slider.dispatchEvent(new Event("input", { bubbles: true }));
     report.columns.push([...svg.querySelectorAll("g.cluster.now")].map(panel => panel.id));
     report.at = document.getElementById("at").textContent;
-    const rows = [...document.querySelectorAll("#norms tr")];
-    const row = rows.find(r => r.textContent.includes("rnn 1") && r.textContent.includes("|h|"));
+    const rows = [...document.querySelectorAll('#norms tbody[data-owner="rnn 1"] tr')];
+    const row = rows.find(r => r.textContent.includes("|h|"));
     report.h.push(Number(row.dataset.value));
   }
   finish();
