@@ -300,6 +300,7 @@ def main() -> None:
         for model in models:
             for seed in options.seeds:
                 if (name, lag, model, seed) in known:
+                    print(f"{name} {lag} {model} seed {seed} is in {options.out}")
                     continue
                 run = attempt(name, lag, model, seed, row)
                 runs.append(run)

@@ -356,6 +356,13 @@ def test_functions_answer_pytorchs_names_too(name: str) -> None:
     assert getattr(home, ALONG[name].__qualname__) is ALONG[name]
 
 
+def test_only_options_that_exist_are_advised() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'unbiased'"):
+        tgs.sum(X, unbiased=True)
+    assert "ddof=" in message(ArgumentError, lambda: tgs.var(X, unbiased=True))
+    assert message(ArgumentError, lambda: X.var(unbiased=False, dim=0)).startswith("var: dim")
+
+
 def test_which_functions_answer() -> None:
     assert {"sum", "mean", "softmax", "concatenate", "stack", "split", "flip"} <= ALONG.keys()
     assert issubclass(ArgumentError, TypeError)

@@ -27,6 +27,14 @@ def test_a_missing_name_of_pytorch_comes_with_one_that_exists(module, name, cure
             found = getattr(found, part)
 
 
+@pytest.mark.parametrize("name", ["arange", "eye", "full", "ones", "rand", "randn", "zeros"])
+def test_the_advice_about_arrays_makes_what_a_layer_takes(name) -> None:
+    names = {**WHERE, "n": 3, "shape": (3, 3), "value": 0.5, "seed": 0}
+    made = eval(elsewhere.FUNCTIONS[name], names)  # the advice is ours, and an expression
+    layer = nn.Linear(3, 2)
+    assert layer(made).shape[-1] == 2
+
+
 @pytest.mark.parametrize("module", [tgs, nn])
 def test_any_other_name_is_missing_as_python_says_it(module) -> None:
     assert not hasattr(module, "no_such_thing")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tinygrad_seq.errors import MissingNameError
 
-_ARRAY = "tgs.tensor(np.{}, requires_grad=...)"
+_ARRAY = "tgs.tensor(np.{}, dtype=np.float32)"
 
 FUNCTIONS: Mapping[str, str] = {
     "abs": "tgs.absolute(x), or abs(x)",

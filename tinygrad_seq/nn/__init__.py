@@ -1,6 +1,6 @@
 """Layers and models."""
 
-from typing import NoReturn as _NoReturn
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq.nn import init
@@ -67,6 +67,7 @@ __all__ = [
     "select_rows",
 ]
 
+if not _TYPE_CHECKING:  # type checkers know of a missing name themselves
 
-def __getattr__(name: str) -> _NoReturn:
-    raise _elsewhere.missing(__name__, name, _elsewhere.LAYERS)
+    def __getattr__(name: str) -> None:
+        raise _elsewhere.missing(__name__, name, _elsewhere.LAYERS)

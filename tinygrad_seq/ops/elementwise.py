@@ -71,7 +71,7 @@ def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
 
 
 def _power_rule(g: Any, a: Any, b: Any) -> Any:
-    """The rule b a**(b - 1), and 0 where b = 0: the formula says 0 times infinity at a = 0."""
+    """The rule b a**(b - 1), and 0 where a = b = 0, where the formula says 0 times infinity."""
     if isinstance(b, (int, float)):
         return g * (b * a ** (b - 1 if b else 0))
     return g * (b * a ** np.where((constant(a) == 0) & (constant(b) == 0), 0, b - 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -16,18 +17,22 @@ _PYTORCH = {"dim": "axis", "keepdim": "keepdims", "unbiased": "ddof"}
 
 
 def answering(operation: F) -> F:
-    """The operation; PyTorch's name of an option is an ArgumentError that tells NumPy's."""
+    """The operation; PyTorch's name of an option it has is an ArgumentError that tells NumPy's."""
+    taken = inspect.signature(operation).parameters
+    any_name = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    answers = {theirs: ours for theirs, ours in _PYTORCH.items() if any_name or ours in taken}
 
     @functools.wraps(operation)
     def spelt(*args: Any, **options: Any) -> Any:
-        for theirs in _PYTORCH.keys() & options.keys() if options else ():
-            ours = _PYTORCH[theirs]
-            raise ArgumentError(
-                f"{operation.__name__}: {theirs}",
-                expected=f"{ours}=, NumPy's name for it",
-                got=f"{theirs}={options[theirs]!r}",
-                hint=f"{operation.__name__}(..., {ours}=...)",
-            )
+        if options:
+            for theirs, ours in answers.items():
+                if theirs in options:
+                    raise ArgumentError(
+                        f"{operation.__name__}: {theirs}",
+                        expected=f"{ours}=, NumPy's name for it",
+                        got=f"{theirs}={options[theirs]!r}",
+                        hint=f"{operation.__name__}(..., {ours}=...)",
+                    )
         return operation(*args, **options)
 
     return cast(F, spelt)
