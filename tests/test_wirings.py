@@ -175,6 +175,23 @@ def test_one_to_many_writes_greedily_and_a_wide_beam_finds_the_best_of_all(drawn
         assert found == pytest.approx(max(scores), rel=1e-9)
 
 
+def test_making_sequences_drops_nothing_and_keeps_the_mode():
+    rng = np.random.default_rng(0)
+    writer = nn.Decoder(nn.GRU(6, 8, 2, dropout=0.5, rng=rng), rng=rng)
+    translator = nn.Seq2Seq(nn.GRU(4, 8, 2, dropout=0.5, rng=rng), writer, rng=rng)
+    source = rng.integers(0, 4, (5, 3))
+    describer = nn.OneToMany(4, writer, rng=rng)
+    vector = rng.standard_normal((3, 4)).astype(np.float32)
+    for model, given_ in ((translator, source), (describer, vector)):
+        for write in (
+            lambda m=model, g=given_: m.generate(g, start=0, max_steps=6),
+            lambda m=model, g=given_: m.beam_search(g, start=0, end=1, width=3, max_steps=6),
+        ):
+            one, other = write(), write()
+            np.testing.assert_array_equal(one.log_probability, other.log_probability)
+            assert all(module.training for module in model.modules())
+
+
 def test_bad_wirings_are_explained():
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="time-major"):

@@ -27,7 +27,7 @@ class Generated(NamedTuple):
     lengths: Array
     """(N,) tokens of every row, the end token included."""
     log_probability: Array
-    """(N,) natural logarithm of the probability of every row, at temperature 1."""
+    """(N,) natural logarithm of the probability of every row up to its length, at temperature 1."""
 
 
 def _log_softmax(logits: Tensor) -> Array:

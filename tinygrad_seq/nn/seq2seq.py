@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.attention import length_mask
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.decoder import Decoded, Decoder, Join, made_like, one_step, time_major
-from tinygrad_seq.nn.module import Module
+from tinygrad_seq.nn.module import Module, evaluating
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.ops.registry import constant
@@ -117,11 +116,14 @@ class Seq2Seq(Module):
     def generate(
         self, source: TensorLike, start: int, *, lengths: Any = None, **options: Any
     ) -> Generated:
-        """Translate greedily or by drawing; `options` as for :func:`~tinygrad_seq.nn.generate`."""
-        with no_grad():
+        """Translate greedily or by drawing; `options` as for :func:`~tinygrad_seq.nn.generate`.
+
+        Without dropout, whatever the mode: :func:`~tinygrad_seq.nn.evaluating`.
+        """
+        with evaluating(self):
             memory, state = self.encode(source, lengths)
-            given = self._with_keys(memory, lengths)
-        return generate(one_step(self.decoder, **given), state, memory.shape[1], start, **options)
+            step = one_step(self.decoder, **self._with_keys(memory, lengths))
+            return generate(step, state, memory.shape[1], start, **options)
 
     def beam_search(
         self,
@@ -133,16 +135,16 @@ class Seq2Seq(Module):
         lengths: Any = None,
         **options: Any,
     ) -> Generated:
-        """Translate; `options` as for :func:`~tinygrad_seq.nn.beam_search`."""
-        with no_grad():
+        """Translate; `options` as for :func:`~tinygrad_seq.nn.beam_search`. Without dropout."""
+        with evaluating(self):
             memory, state = self.encode(source, lengths)
             rows = memory.shape[1]
             beams = np.repeat(np.arange(rows), width)
             wide = None if lengths is None else np.asarray(constant(lengths))[beams]
             given = self._with_keys(select_rows(memory, beams), wide)
             state = select_rows(state, beams)
-        step = one_step(self.decoder, **given)
-        return beam_search(step, state, rows, start, end=end, width=width, **options)
+            step = one_step(self.decoder, **given)
+            return beam_search(step, state, rows, start, end=end, width=width, **options)
 
     def _with_keys(self, memory: Tensor, lengths: Any) -> dict[str, Any]:
         given = self._memory(memory, lengths)

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.decoder import Decoded, Decoder, made_like, one_step, time_major
 from tinygrad_seq.nn.layers import Linear, positive_size
-from tinygrad_seq.nn.module import Module
+from tinygrad_seq.nn.module import Module, evaluating
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.ops.registry import shape_of
@@ -158,18 +157,21 @@ class OneToMany(Module):
         return decoded
 
     def generate(self, vector: TensorLike, start: int, **options: Any) -> Generated:
-        """Make sequences; `options` as for :func:`~tinygrad_seq.nn.generate`."""
-        with no_grad():
+        """Make sequences; `options` as for :func:`~tinygrad_seq.nn.generate`. Without dropout."""
+        with evaluating(self):
             state = self.initial_state(vector)
-        return generate(one_step(self.decoder), state, shape_of(vector)[0], start, **options)
+            return generate(one_step(self.decoder), state, shape_of(vector)[0], start, **options)
 
     def beam_search(
         self, vector: TensorLike, start: int, *, end: int, width: int = 5, **options: Any
     ) -> Generated:
-        """Find the likeliest; `options` as for :func:`~tinygrad_seq.nn.beam_search`."""
+        """Find the likeliest; `options` as for :func:`~tinygrad_seq.nn.beam_search`.
+
+        Without dropout.
+        """
         rows = shape_of(vector)[0]
-        with no_grad():
+        with evaluating(self):
             beams = np.repeat(np.arange(rows), width)
             state = select_rows(self.initial_state(vector), beams)
-        step = one_step(self.decoder)
-        return beam_search(step, state, rows, start, end=end, width=width, **options)
+            step = one_step(self.decoder)
+            return beam_search(step, state, rows, start, end=end, width=width, **options)
