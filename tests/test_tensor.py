@@ -184,6 +184,17 @@ def test_item_float_int_bool() -> None:
         tgs.tensor([1.0, 2.0]).item()
 
 
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_a_tensor_of_one_entry_formats_as_its_number(requires_grad: bool) -> None:
+    loss = tgs.tensor(0.1, requires_grad=requires_grad) * 1
+    assert f"{loss:.3f}" == "0.100" and f"{loss[None]:6.2f}" == "  0.10" and f"{loss}" == "0.1"
+    assert f"{tgs.tensor(7):>3d}" == "  7"
+    many = tgs.tensor([1.0, 2.0], requires_grad=requires_grad)
+    assert f"{many}" == str(many) and f"{loss[None]}" == str(loss[None])
+    with pytest.raises(ShapeError, match=r"(?s)'\.3f'.*shape \(2,\).*x\.item\(\)"):
+        f"{many:.3f}"
+
+
 def test_grad_is_assignable_and_checked() -> None:
     x = tgs.tensor([1.0, 2.0], requires_grad=True)
     x.grad = np.array([3.0, 4.0])

@@ -170,6 +170,21 @@ class ArrayMethods(Variable):
         """Short for :func:`tinygrad_seq.clip`, with NumPy's names of the bounds."""
         return ops.clip(self, min, max)
 
+    # -- as text ---------------------------------------------------------------------------------
+
+    def __format__(self: Any, spec: str) -> str:
+        """As its number where there is one entry, ``f"{loss:.3f}"``; without a spec as text."""
+        if not spec:
+            return str(self._data if self.ndim == 0 else self)
+        if self.size != 1:
+            raise ShapeError(
+                f"format {spec!r} of a tensor",
+                expected="exactly one entry",
+                got=f"shape {self.shape}",
+                hint="x.item() of one entry, x.tolist() for all, or np.array2string(x.numpy())",
+            )
+        return format(self.item(), spec)
+
     # -- operators in place ----------------------------------------------------------------------
 
     __iadd__ = _in_place(np.add, ops.add, "+")
