@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -112,3 +114,23 @@ def test_modules_in_a_row_come_one_by_one_or_in_a_list() -> None:
         np.testing.assert_array_equal(net(x).data, second(first(x)).data)
     assert list(nn.Sequential(first)) == [first]
     assert list(nn.Sequential()) == []
+
+
+class Residual(nn.Sequential):
+    def forward(self, x: Any) -> Any:
+        return x + super().forward(x)
+
+
+class Twice(nn.ModuleList):
+    def forward(self, x: Any) -> Any:
+        return 2 * self[0](x)
+
+
+@pytest.mark.parametrize("kind", [Residual, Twice, nn.Sequential])
+def test_a_lone_module_that_can_be_iterated_keeps_its_forward(kind: Any) -> None:
+    inner = kind([nn.Linear(3, 3, rng=np.random.default_rng(0))])
+    outer = nn.Sequential(inner)
+    assert list(outer) == [inner]
+    assert [name for name, _ in outer.named_parameters()] == ["0.0.weight", "0.0.bias"]
+    x = np.ones((5, 3), np.float32)
+    np.testing.assert_array_equal(outer(x).numpy(), inner(x).numpy())

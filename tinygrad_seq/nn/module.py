@@ -303,7 +303,8 @@ class Sequential(ModuleList):
     Parameters
     ----------
     *modules : Module
-        One by one, or as one list or other iterable of them.
+        One by one, or as one list or other iterable of them. A module is one part even if it can
+        be iterated, as a ModuleList can.
 
     Examples
     --------
@@ -319,6 +320,7 @@ class Sequential(ModuleList):
 
     def __init__(self, *modules: Module | Iterable[Module]) -> None:
         alone = len(modules) == 1 and isinstance(modules[0], Iterable)
+        alone = alone and not isinstance(modules[0], Module)  # whose own forward would be lost
         super().__init__(cast("Iterable[Module]", modules[0] if alone else modules))
 
     def forward(self, x: Any) -> Any:
