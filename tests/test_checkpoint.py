@@ -114,6 +114,21 @@ def test_a_nest_comes_back_with_its_kinds(tmp_path):
     assert back["tuple"][0] == 1 and isinstance(back["tuple"][1], tuple)
 
 
+def test_a_decoder_goes_on_from_a_saved_state(tmp_path):
+    rng = np.random.default_rng(0)
+    layer = nn.LSTM(4 + 3, 3, rng=rng)
+    attention = nn.MultiplicativeAttention(3, 2, rng=rng)
+    decoder = nn.Decoder(layer, None, attention, 2, attend="feeding", rng=rng)
+    tokens, memory = rng.integers(0, 4, (2, 5)), rng.standard_normal((6, 5, 2), np.float32)
+    state = decoder(tokens, memory=memory).state
+    back = round_trip(tmp_path, {"state": state})["state"]
+    assert isinstance(back, nn.FedState) and isinstance(back.recurrent, nn.LSTMState)
+    np.testing.assert_array_equal(
+        decoder(tokens, back, memory=memory).logits.numpy(),
+        decoder(tokens, state, memory=memory).logits.numpy(),
+    )
+
+
 @pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
 def test_generators_go_on_where_they_were(tmp_path, kind):
     rng = np.random.Generator(getattr(np.random, kind)(3))

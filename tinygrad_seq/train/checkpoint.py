@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.errors import CheckpointError, ConfigError
+from tinygrad_seq.nn.decoder import FedState
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
 from tinygrad_seq.tensor import Tensor
 
@@ -26,7 +27,7 @@ __all__ = ["load_checkpoint", "save_checkpoint"]
 _FORMAT = "tinygrad_seq.checkpoint"
 _VERSION = 1
 _TAG = "$kind"  # marks what JSON has no word for
-_STATES = {"RNNState": RNNState, "LSTMState": LSTMState, "GRUState": GRUState}
+_STATES = {kind.__name__: kind for kind in (RNNState, LSTMState, GRUState, FedState)}
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 Arrays = dict[str, np.ndarray[Any, Any]]
