@@ -273,8 +273,9 @@ def wide(attend, rng):
 def test_wrong_settings_and_inputs_are_explained():
     rng = np.random.default_rng(0)
     attention = nn.AdditiveAttention(H, M, 3, rng=rng)
-    with pytest.raises(ConfigError, match=r"attend(.|\n)*after, feeding, before"):
-        nn.Decoder(nn.GRU(V, H, rng=rng), None, attention, M, attend="during", rng=rng)
+    for attend in ("during", ["before"], None, np.array(["after", "before"])):
+        with pytest.raises(ConfigError, match=r"attend(.|\n)*after, feeding, before"):
+            nn.Decoder(nn.GRU(V, H, rng=rng), None, attention, M, attend=attend, rng=rng)
     with pytest.raises(ConfigError, match="without an attention"):
         nn.Decoder(nn.GRU(V, H, rng=rng), attend="before", rng=rng)
     with pytest.raises(ConfigError, match=r"number of tokens \+ 3"):
@@ -300,3 +301,21 @@ def test_wrong_settings_and_inputs_are_explained():
         decoder(np.zeros((3, 2), int), fed, memory=memory)
     with pytest.raises(ShapeError, match="LSTM: state"):
         decoder(np.zeros((3, 2), int), nn.LSTMState(*np.zeros((2, LAYERS, 1, H))), memory=memory)
+
+
+@pytest.mark.parametrize("attend", ["feeding", "before"])
+def test_dropout_set_later_is_refused_in_training_only(attend):
+    decoder, tokens, state, memory, _ = problem(6, attend)
+    expected = decoder(tokens, state, memory=memory).logits.numpy()
+    for owner, name, value in (
+        (decoder.recurrent, "recurrent_dropout", 0.5),
+        (decoder.recurrent, "dropout", nn.VariationalDropout(0.5)),
+    ):
+        before = getattr(owner, name)
+        setattr(owner, name, value)
+        with pytest.raises(ConfigError, match="same at all steps"):
+            decoder(tokens, state, memory=memory)
+        with nn.evaluating(decoder):
+            found = decoder(tokens, state, memory=memory).logits.numpy()
+        np.testing.assert_array_equal(found, expected)
+        setattr(owner, name, before)

@@ -146,26 +146,26 @@ class Decoder(Module):
                 got="bidirectional=True",
                 hint="a decoder cannot read what it has not written yet",
             )
+        if not isinstance(attend, str) or attend not in ATTEND:
+            raise ConfigError(
+                "Decoder: attend", expected=f"one of {', '.join(ATTEND)}", got=repr(attend)
+            )
         made = made_like(recurrent, rng)
         hidden = recurrent.output_size
         memory_size = hidden if memory_size is None else memory_size
         self.recurrent = recurrent
         self.attention, self.attend = attention, attend
         self.fed_size = {"feeding": hidden, "before": memory_size}.get(attend, 0)
-        self._check_attend()
+        self._check_fed()
         self.combine: Join | None = None
         if attention is not None:
             self.combine = Join(memory_size + hidden, hidden, **made)
         tokens = recurrent.input_size - self.fed_size
         self.head = Linear(hidden, tokens if output_size is None else output_size, **made)
 
-    def _check_attend(self) -> None:
-        """Refuse ways of attending that there are not, or not with this layer."""
+    def _check_fed(self) -> None:
+        """Refuse layers that cannot read what this way of attending feeds them."""
         layer = self.recurrent
-        if self.attend not in ATTEND:
-            raise ConfigError(
-                "Decoder: attend", expected=f"one of {', '.join(ATTEND)}", got=self.attend
-            )
         if not self.fed_size:
             return
         if self.attention is None:
@@ -179,6 +179,11 @@ class Decoder(Module):
                 expected=f"the number of tokens + {self.fed_size}, as attend={self.attend!r}",
                 got=layer.input_size,
             )
+        self._check_dropout()
+
+    def _check_dropout(self) -> None:
+        """Refuse dropout that single steps cannot have: drawn once for all steps."""
+        layer = self.recurrent
         if layer.recurrent_dropout or (
             layer.dropout.p and isinstance(layer.dropout, VariationalDropout)
         ):
@@ -216,6 +221,8 @@ class Decoder(Module):
         if memory is None:
             raise ConfigError("Decoder: attention without a memory", hint="pass memory=...")
         if self.fed_size:
+            if self.recurrent.training:
+                self._check_dropout()  # it may have been set since
             keys = self.attention.prepare(memory) if keys is None else keys
             look = partial(self.attention, memory=memory, lengths=lengths, keys=keys)
             v, state, weights = self._step_by_step(self._read(tokens), state, look)
