@@ -259,15 +259,16 @@ class Decoder(Module):
         fed: Any = np.zeros((rows, layer.output_size), self.head.weight.dtype)
         if isinstance(state, FedState):
             state, fed = state
+        h: Any = None  # of the step before
         for t in range(shape_of(x)[0]):
             step = outer.start + t if outer.step is None else outer.step
             with scope(step=step, start=step):
-                seen = look(layer.top(state, rows)) if before else None
+                seen = look(layer.top(state, rows) if h is None else h) if before else None
                 with scope(path=f"{outer.path}.read" if outer.path else "read"):
                     read = ops.concatenate([x[t], fed if seen is None else seen[0]], axis=-1)
                     read = ops.expand_dims(read, 0)
-                _, state = layer(read, state)
-                h = layer.top(state, rows)
+                y, state = layer(read, state)
+                h = y[0]
                 context, weights = look(h) if seen is None else seen
                 fed = self.combine(context, h)
                 vectors.append(fed)
