@@ -93,9 +93,9 @@ def translator(row: Row, rng: np.random.Generator, attend: str = "") -> nn.Seq2S
     """A GRU that reads in both directions, and one that writes, which may attend."""
     hidden, made = row.hidden, {"rng": rng}
     attention = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attend else None
-    fed = {"feeding": hidden, "before": 2 * hidden}.get(attend, 0)
-    writer = nn.GRU(row.task.output_size + fed, hidden, **made)
     size, when = 2 * hidden, attend or "after"
+    fed = nn.Decoder.fed_size_of(when, hidden, size)
+    writer = nn.GRU(row.task.output_size + fed, hidden, **made)
     decoder = nn.Decoder(writer, None, attention, size, attend=when, **made)
     reader = nn.GRU(row.task.input_size, hidden, bidirectional=True, **made)
     return nn.Seq2Seq(reader, decoder, **made)

@@ -68,7 +68,7 @@ def translator(attend: str = "") -> viz.Drawing:
     """Without attention, or with it at a time that :class:`nn.Decoder` knows."""
     rng = seeded()
     attention = nn.AdditiveAttention(HIDDEN, HIDDEN, HIDDEN, rng=rng) if attend else None
-    layer = nn.GRU(VOCABULARY + (HIDDEN if attend in ("feeding", "before") else 0), HIDDEN, rng=rng)
+    layer = nn.GRU(VOCABULARY + nn.Decoder.fed_size_of(attend or "after", HIDDEN), HIDDEN, rng=rng)
     decoder = nn.Decoder(layer, None, attention, attend=attend or "after", rng=rng)
     model = nn.Seq2Seq(nn.GRU(VOCABULARY, HIDDEN, rng=rng), decoder, rng=rng)
     return drawn(model, tokens(4), tokens(3), weights="hidden")

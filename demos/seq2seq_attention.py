@@ -58,9 +58,10 @@ def translator(hidden: int, attend: str | None) -> nn.Seq2Seq:
     """A GRU in both directions, and one that writes, with or without additive attention."""
     made: dict[str, Any] = {"rng": np.random.default_rng(1)}
     attention = nn.AdditiveAttention(hidden, 2 * hidden, hidden, **made) if attend else None
-    fed = {"feeding": hidden, "before": 2 * hidden}.get(attend or "", 0)
-    layer, when = nn.GRU(SYMBOLS + fed, hidden, **made), {"attend": attend or "after"}
-    writer = nn.Decoder(layer, SYMBOLS, attention, 2 * hidden, **when, **made)
+    when = attend or "after"
+    fed = nn.Decoder.fed_size_of(when, hidden, 2 * hidden)
+    layer = nn.GRU(SYMBOLS + fed, hidden, **made)
+    writer = nn.Decoder(layer, SYMBOLS, attention, 2 * hidden, attend=when, **made)
     return nn.Seq2Seq(nn.GRU(SYMBOLS, hidden, bidirectional=True, **made), writer, **made)
 
 

@@ -28,7 +28,7 @@ ATTENTIONS = {
 
 def build(rng, attend, kind="lstm", attention="additive", dtype=np.float64):
     made = {"rng": rng, "dtype": dtype}
-    layer = KINDS[kind](V + {"feeding": H, "before": M}[attend], H, LAYERS, **made)
+    layer = KINDS[kind](V + nn.Decoder.fed_size_of(attend, H, M), H, LAYERS, **made)
     found = ATTENTIONS[attention](**made)
     decoder = nn.Decoder(layer, None, found, M, attend=attend, rng=rng)
     for parameter in decoder.parameters():
@@ -321,3 +321,18 @@ def test_dropout_set_later_is_refused_in_training_only(attend):
             found = decoder(tokens, state, memory=memory).logits.numpy()
         np.testing.assert_array_equal(found, expected)
         setattr(owner, name, before)
+
+
+@pytest.mark.parametrize(
+    ("attend", "size", "by_default"), [("after", 0, 0), ("feeding", 3, 3), ("before", 2, 3)]
+)
+def test_what_goes_into_a_step_beside_its_token_has_this_size(attend, size, by_default):
+    assert nn.Decoder.fed_size_of(attend, 3, 2) == size
+    assert nn.Decoder.fed_size_of(attend, 3) == by_default
+    rng = np.random.default_rng(0)
+    attention, layer = nn.MultiplicativeAttention(3, 2, rng=rng), nn.GRU(4 + size, 3, rng=rng)
+    decoder = nn.Decoder(layer, None, attention, 2, attend=attend, rng=rng)
+    decoded = decoder(np.zeros((2, 1), int), memory=np.ones((5, 1, 2), np.float32))
+    assert decoded.logits.shape == (2, 1, 4)
+    with pytest.raises(ConfigError, match="Decoder: attend"):
+        nn.Decoder.fed_size_of(f"{attend} all", 3, 2)

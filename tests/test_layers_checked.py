@@ -40,9 +40,10 @@ def decoder(kind: Any, attention: bool = False, memory: int = H, **o: Any) -> nn
     return nn.Decoder(kind(I, H, **o), 2, found, memory, rng=o["rng"])
 
 
-def stepwise(attend: str, fed: int, **o: Any) -> nn.Decoder:
+def stepwise(attend: str, **o: Any) -> nn.Decoder:
+    layer = nn.LSTM(I + nn.Decoder.fed_size_of(attend, H, I), H, **o)
     found = nn.AdditiveAttention(H, I, 2, **o)
-    return nn.Decoder(nn.LSTM(I + fed, H, **o), 2, found, I, attend=attend, rng=o["rng"])
+    return nn.Decoder(layer, 2, found, I, attend=attend, rng=o["rng"])
 
 
 def looking(module: nn.Module, x: Any, state: Any, memory: Any) -> Any:
@@ -104,10 +105,10 @@ LAYERS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
         looking,
     ),
     "Decoder feeding": (
-        lambda **o: stepwise("feeding", H, **o), (X, nn.LSTMState(S, -S), X[:2]), looking,
+        lambda **o: stepwise("feeding", **o), (X, nn.LSTMState(S, -S), X[:2]), looking,
     ),
     "Decoder before": (
-        lambda **o: stepwise("before", I, **o), (X, nn.LSTMState(S, -S), X[:2]), looking,
+        lambda **o: stepwise("before", **o), (X, nn.LSTMState(S, -S), X[:2]), looking,
     ),
     "OneToMany": (lambda **o: nn.OneToMany(I, decoder(nn.LSTM, **o), rng=o["rng"]), (ROW, X), None),
     "Seq2Seq": (

@@ -26,8 +26,7 @@ def build(kind, attention, both, attend, rng, vocab=4, hidden=5):
         "additive": lambda: nn.AdditiveAttention(hidden, wide, 3, **made),
         "multiplicative": lambda: nn.MultiplicativeAttention(hidden, wide, **made),
     }[attention]()
-    fed = {"feeding": hidden, "before": wide}.get(attend, 0)
-    inner = layer(vocab + fed, hidden, 2, **made)
+    inner = layer(vocab + nn.Decoder.fed_size_of(attend, hidden, wide), hidden, 2, **made)
     decoder = nn.Decoder(inner, None, score, wide, attend=attend, rng=rng)
     model = nn.Seq2Seq(layer(3, hidden, 2, bidirectional=both, **made), decoder, rng=rng)
     for parameter in model.parameters():  # far from symmetric: choices are clear
@@ -151,8 +150,9 @@ def test_reversing_short_sequences_is_learnt(attend):
     rng = np.random.default_rng(3)
     made = {"rng": rng}
     attention = nn.AdditiveAttention(24, 24, 16, **made) if attend else None
-    layer = nn.GRU(5 + (24 if attend in ("feeding", "before") else 0), 24, **made)
-    decoder = nn.Decoder(layer, None, attention, attend=attend or "after", **made)
+    when = attend or "after"
+    layer = nn.GRU(5 + nn.Decoder.fed_size_of(when, 24), 24, **made)
+    decoder = nn.Decoder(layer, None, attention, attend=when, **made)
     model = nn.Seq2Seq(nn.GRU(5, 24, **made), decoder, **made)
     optimizer = optim.Adam(model.parameters(), lr=0.02)
 

@@ -52,7 +52,7 @@ BOTH = {"num_layers": 2, "bidirectional": True}
 
 def stepwise(attend: str) -> Case:
     """Additive attention that goes into the steps of a decoder of two layers."""
-    fed = {"feeding": H, "before": 2 * H}[attend]
+    fed = nn.Decoder.fed_size_of(attend, H, 2 * H)
     return Case(
         lambda **o: nn.Seq2Seq(
             nn.LSTM(I, H, 2, bidirectional=True, **o),

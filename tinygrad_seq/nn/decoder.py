@@ -101,8 +101,8 @@ class Decoder(Module):
     Parameters
     ----------
     recurrent : RNN, LSTM or GRU
-        In one direction; its input_size is the number of tokens, and for ``"feeding"`` its
-        output_size on top, for ``"before"`` memory_size.
+        In one direction; its input_size is the number of tokens, and :meth:`fed_size_of` on top:
+        for ``"feeding"`` its output_size, for ``"before"`` memory_size.
     output_size : int, optional
         Number of tokens V; as many as are read by default.
     attention : Attention, optional
@@ -146,22 +146,54 @@ class Decoder(Module):
                 got="bidirectional=True",
                 hint="a decoder cannot read what it has not written yet",
             )
-        if not isinstance(attend, str) or attend not in ATTEND:
-            raise ConfigError(
-                "Decoder: attend", expected=f"one of {', '.join(ATTEND)}", got=repr(attend)
-            )
         made = made_like(recurrent, rng)
         hidden = recurrent.output_size
         memory_size = hidden if memory_size is None else memory_size
         self.recurrent = recurrent
         self.attention, self.attend = attention, attend
-        self.fed_size = {"feeding": hidden, "before": memory_size}.get(attend, 0)
+        self.fed_size = self.fed_size_of(attend, hidden, memory_size)
         self._check_fed()
         self.combine: Join | None = None
         if attention is not None:
             self.combine = Join(memory_size + hidden, hidden, **made)
         tokens = recurrent.input_size - self.fed_size
         self.head = Linear(hidden, tokens if output_size is None else output_size, **made)
+
+    @staticmethod
+    def fed_size_of(attend: str, hidden_size: int, memory_size: int | None = None) -> int:
+        """How much longer than its tokens the inputs of a recurrent layer are, for an `attend`.
+
+        0 for ``"after"``, `hidden_size` for ``"feeding"``, `memory_size` for ``"before"``.
+
+        Parameters
+        ----------
+        attend : {"after", "feeding", "before"}
+            As for the decoder.
+        hidden_size : int
+            The layer's output_size.
+        memory_size : int, optional
+            Length of the memory's vectors; hidden_size by default.
+
+        Raises
+        ------
+        ConfigError
+            For any other `attend`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_seq import nn
+        >>> tokens, hidden, memory = 10, 8, 6
+        >>> fed = nn.Decoder.fed_size_of("before", hidden, memory)
+        >>> nn.GRU(tokens + fed, hidden, rng=np.random.default_rng(0)).input_size
+        16
+        """
+        if not isinstance(attend, str) or attend not in ATTEND:
+            raise ConfigError(
+                "Decoder: attend", expected=f"one of {', '.join(ATTEND)}", got=repr(attend)
+            )
+        memory_size = hidden_size if memory_size is None else memory_size
+        return {"after": 0, "feeding": hidden_size, "before": memory_size}[attend]
 
     def _check_fed(self) -> None:
         """Refuse layers that cannot read what this way of attending feeds them."""
