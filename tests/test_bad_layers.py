@@ -42,6 +42,61 @@ def test_a_state_that_does_not_fit(state, got: str, cure: str) -> None:
     assert "nn.LSTMState(h, c)" in text
 
 
+X = np.ones((2, 3), np.float32)
+
+
+def zeros(*shape: int) -> np.ndarray:
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+@pytest.mark.parametrize(
+    ("h", "cure"),
+    [
+        (zeros(1, 4), "one row for each row"),
+        (zeros(3, 4), "one row for each row"),
+        (zeros(4), "one row for each row"),
+        (zeros(2, 3), "one row for each row"),
+        (zeros(1, 2, 4), "a cell is one layer"),
+    ],
+)
+def test_a_state_that_does_not_fit_a_cell(kind, h: np.ndarray, cure: str) -> None:
+    cell = kind(3, 4, rng=np.random.default_rng(0))
+    states = [(h, zeros(2, 4)), (zeros(2, 4), h)] if kind is nn.LSTMCell else [h, tgs.tensor(h)]
+    for state in states:
+        text = message(ShapeError, lambda state=state: cell(X, state))
+        assert text.startswith(f"{kind.__name__}: state\n")
+        assert "of shape (2, 4)" in text
+        assert str(h.shape) in text
+        assert cure in text
+
+
+def test_a_state_of_a_cell_with_other_parts_or_dtype() -> None:
+    rng = np.random.default_rng(0)
+    lstm, gru = nn.LSTMCell(3, 4, rng=rng), nn.GRUCell(3, 4, rng=rng)
+    for alone in (zeros(2, 4), zeros(2, 2, 4), (zeros(2, 4),), 0):
+        assert "a pair (h, c)" in message(ShapeError, lambda alone=alone: lstm(X, alone))
+    assert "h alone" in message(ShapeError, lambda: gru(X, (zeros(2, 4), zeros(2, 4))))
+    text = message(DtypeError, lambda: gru(X, np.zeros((2, 4))))
+    assert text.startswith("GRUCell: state h\n")
+    assert "float32 like the parameters" in text
+    assert message(DtypeError, lambda: lstm(X, (zeros(2, 4), np.zeros((2, 4))))).startswith(
+        "LSTMCell: state c\n"
+    )
+    one = lstm(X[0], (zeros(4), zeros(4)))  # a row without a batch
+    np.testing.assert_allclose(one[0].data, lstm(X)[0].data[0], rtol=1e-6)
+    np.testing.assert_array_equal(gru(X, [[0.0] * 4] * 2).data, gru(X).data)
+
+
+@pytest.mark.parametrize("kind", [nn.RNNCell, nn.GRUCell, nn.LSTMCell])
+@pytest.mark.parametrize("x", [np.ones((5, 2, 3), np.float32), np.zeros((5, 2), int)])
+def test_a_sequence_is_no_step_of_a_cell(kind, x: np.ndarray) -> None:
+    text = message(ShapeError, lambda: kind(3, 4, rng=np.random.default_rng(0))(x))
+    assert text.startswith(f"{kind.__name__}: input\n")
+    assert "(N, 3) floats or (N,) tokens" in text
+    assert "nn.LSTM" in text
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.kernels.gates import gate
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.nn.state import checked_state
 from tinygrad_seq.ops.indexing import check_indices
 from tinygrad_seq.ops.registry import constant
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -100,9 +101,7 @@ class RNNCell(Module):
 
     def forward(self, x: TensorLike, h: TensorLike | None = None) -> Tensor:
         """One step from x (N, I), or tokens (N,), and h (N, H), zeros by default."""
-        x = checked_input("RNNCell", x, self.input_size, self.weight_xh.dtype)
-        if h is None:
-            h = _zeros(x, self.hidden_size, self.weight_hh.dtype)
+        x, h = _checked(self, x, h, "h")
         return ops.rnn_step(x, h, self.weight_xh, self.weight_hh, self.bias, self.nonlinearity)
 
     def extra_repr(self) -> str:
@@ -154,11 +153,8 @@ class LSTMCell(Module):
         self, x: TensorLike, state: tuple[TensorLike, TensorLike] | None = None
     ) -> tuple[Tensor, Tensor]:
         """One step from x (N, I), or tokens (N,), and (h, c), each (N, H), zeros by default."""
-        x = checked_input("LSTMCell", x, self.input_size, self.weight_xh.dtype)
-        if state is None:
-            zeros = _zeros(x, self.hidden_size, self.weight_hh.dtype)
-            state = zeros, zeros
-        return ops.lstm_step(x, *state, self.weight_xh, self.weight_hh, self.bias)
+        x, h, c = _checked(self, x, state, "h", "c")
+        return ops.lstm_step(x, h, c, self.weight_xh, self.weight_hh, self.bias)
 
     def extra_repr(self) -> str:
         """Sizes."""
@@ -210,9 +206,7 @@ class GRUCell(Module):
 
     def forward(self, x: TensorLike, h: TensorLike | None = None) -> Tensor:
         """One step from x (N, I), or tokens (N,), and h (N, H), zeros by default."""
-        x = checked_input("GRUCell", x, self.input_size, self.weight_xh.dtype)
-        if h is None:
-            h = _zeros(x, self.hidden_size, self.weight_hh.dtype)
+        x, h = _checked(self, x, h, "h")
         return ops.gru_step(x, h, self.weight_xh, self.weight_hh, self.bias, self.bias_hn)
 
     def extra_repr(self) -> str:
@@ -221,10 +215,33 @@ class GRUCell(Module):
         return f"{self.input_size}, {self.hidden_size}{variant}"
 
 
-def _zeros(x: Any, hidden: int, dtype: Any) -> Array:
+def _checked(cell: RNNCell | LSTMCell | GRUCell, x: Any, state: Any, *fields: str) -> list[Any]:
+    """The input of one step and the parts of its state, zeros by default."""
+    owner, dtype = type(cell).__name__, cell.weight_hh.dtype
+    x = checked_input(owner, x, cell.input_size, dtype)
     values = constant(x)
     rows = values.shape if values.dtype.kind in "iu" else values.shape[:-1]
-    return np.zeros((*rows, hidden), dtype)
+    if len(rows) > 1:
+        raise ShapeError(
+            f"{owner}: input",
+            expected=f"one step, (N, {cell.input_size}) floats or (N,) tokens",
+            got=values.shape,
+            hint="loop over the steps; nn.RNN, nn.LSTM and nn.GRU run whole sequences",
+        )
+    shape = (*rows, cell.hidden_size)
+    if state is None:
+        return [x, *[np.zeros(shape, dtype)] * len(fields)]
+    if fields == ("h",) and isinstance(state, list):  # numbers, which take the cell's dtype
+        state = np.asarray(state, dtype)
+    return [x, *checked_state(owner, state, fields, [shape] * len(fields), dtype, _state_hint)]
+
+
+def _state_hint(found: Sequence[Any], shapes: Sequence[Any]) -> str:
+    if len(found) != len(shapes):
+        return "a pair (h, c)" if len(shapes) == 2 else "h alone"
+    if any(len(size) > len(shape) for size, shape in zip(found, shapes, strict=True)):
+        return "a cell is one layer: h[0] is the first of a layer's states"
+    return "one row for each row of the input; None starts from zeros"
 
 
 def check_nonlinearity(owner: str, nonlinearity: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -10,13 +10,13 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells import checked_input, gate_weights
 from tinygrad_seq.nn.layers import Dropout, positive_size, probability
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
-from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
+from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, checked_state
 from tinygrad_seq.ops.recurrent import sequence_options
 from tinygrad_seq.ops.registry import constant
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -276,27 +276,10 @@ class Recurrent(Module, Generic[State]):
         if state is None:
             sizes = [self._state_size(field) for field in fields]
             return [[np.zeros((batch, size), dtype)] * count for size in sizes]
-        given = (state,) if isinstance(state, (Tensor, np.ndarray)) else tuple(state)
         rows: tuple[int, ...] = () if unbatched else (batch,)
         shapes = [(count, *rows, self._state_size(field)) for field in fields]
-        found = [np.shape(part) for part in given]
-        if found != shapes:
-            wanted = sorted({str(shape) for shape in shapes})
-            kind = f"{type(state).__name__} of " if hasattr(state, "_fields") else ""
-            raise ShapeError(
-                f"{type(self).__name__}: state",
-                expected=f"{' and '.join(fields)} of shape {' and '.join(wanted)}",
-                got=kind + " and ".join(map(str, found)),
-                hint=self._state_hint(found, shapes),
-            )
-        for field, part in zip(fields, given, strict=True):
-            if constant(part).dtype != dtype:
-                raise DtypeError(
-                    f"{type(self).__name__}: state {field}",
-                    expected=f"{dtype} like the parameters",
-                    got=constant(part).dtype,
-                    hint="start from None, or convert the state with .astype",
-                )
+        owner = type(self).__name__
+        given = checked_state(owner, state, fields, shapes, dtype, self._state_hint)
         if unbatched:
             given = tuple(np.expand_dims(part, 1) for part in given)
         return [[part[k] for k in range(count)] for part in given]
@@ -308,7 +291,7 @@ class Recurrent(Module, Generic[State]):
         """
         return self._initial(state, rows, False)[0][-1]
 
-    def _state_hint(self, found: list[Any], shapes: list[Any]) -> str:
+    def _state_hint(self, found: Sequence[Any], shapes: Sequence[Any]) -> str:
         if len(found) != len(shapes):
             kind = self.state_type
             return f"nn.{kind.__name__}({', '.join(kind._fields)}), or None to start from zeros"

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.errors import DtypeError, ShapeError
+from tinygrad_seq.ops.registry import constant, shape_of
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.nest import map_nest
 
-__all__ = ["GRUState", "LSTMState", "RNNState", "detach", "reset_rows", "select_rows"]
+__all__ = [
+    "GRUState",
+    "LSTMState",
+    "RNNState",
+    "checked_state",
+    "detach",
+    "reset_rows",
+    "select_rows",
+]
 
 S = TypeVar("S")
+Shapes = Sequence[tuple[int, ...]]
 
 
 class RNNState(NamedTuple):
@@ -105,6 +115,40 @@ def select_rows(state: S, rows: Any) -> S:
     """
     ids = np.asarray(rows)
     return cast(S, _map(state, lambda tensor: tensor[..., ids, :]))
+
+
+def checked_state(
+    owner: str,
+    state: Any,
+    fields: Sequence[str],
+    shapes: Shapes,
+    dtype: Any,
+    hint: Callable[[Shapes, Shapes], str],
+) -> tuple[Any, ...]:
+    """The parts of a state (one array stands for itself), of these shapes and this dtype.
+
+    `hint` makes the cure for wrong shapes of those found and those wanted.
+    """
+    given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
+    found = [shape_of(part) for part in given]
+    if found != shapes:
+        wanted = sorted({str(shape) for shape in shapes})
+        kind = f"{type(state).__name__} of " if hasattr(state, "_fields") else ""
+        raise ShapeError(
+            f"{owner}: state",
+            expected=f"{' and '.join(fields)} of shape {' and '.join(wanted)}",
+            got=kind + " and ".join(map(str, found)),
+            hint=hint(found, shapes),
+        )
+    for field, part in zip(fields, given, strict=True):
+        if constant(part).dtype != dtype:
+            raise DtypeError(
+                f"{owner}: state {field}",
+                expected=f"{dtype} like the parameters",
+                got=constant(part).dtype,
+                hint="start from None, or convert the state with .astype",
+            )
+    return given
 
 
 def _map(state: Any, change: Callable[[Tensor], Tensor]) -> Any:
