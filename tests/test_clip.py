@@ -115,8 +115,17 @@ both = pytest.mark.parametrize("clip", CLIPS.values(), ids=CLIPS)
 
 
 @both
+def test_parameters_that_were_used_up(clip):
+    (w,) = with_grads(np.ones(3, np.float32))
+    parameters = (p for p in [w])
+    optim.Adam(parameters)
+    for none in (parameters, [], ()):
+        with pytest.raises(ConfigError, match=r"_: nothing to clip[\s\S]*parameters\(\) again"):
+            clip(none, 1.0)
+
+
+@both
 def test_nothing_to_clip(clip):
-    assert clip([], 1.0) == optim.ClipReport(0.0, 0.0, 1.0, True)
     assert clip(with_grads(None, None), 1.0) == optim.ClipReport(0.0, 0.0, 1.0, True)
     zero = with_grads(np.zeros((2, 2), np.float32), np.zeros((0, 3)))
     report = clip(zero, 1.0)

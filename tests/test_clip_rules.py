@@ -217,3 +217,12 @@ def test_bounds_out_of_range_are_refused(rule, bound):
     with pytest.raises(ConfigError):
         RULES[rule](params, bound)
     assert params[0].grad.item() == 1.0
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_no_parameters_and_no_gradients(rule):
+    for none in ([], (p for p in ())):
+        with pytest.raises(ConfigError, match=r"nothing to clip[\s\S]*call parameters\(\) again"):
+            rule(none, 1.0)
+    bare = [tgs.tensor(np.ones(2), requires_grad=True)]
+    assert rule(bare, 1.0) == optim.ClipReport(0.0, 0.0, 1.0, True)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.errors import ConfigError, NonFiniteError
-from tinygrad_seq.optim.options import choice, label, number, tensors
+from tinygrad_seq.optim.options import choice, label, number, some_tensors
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["ClipReport", "clip_grad_norm_", "clip_grad_value_"]
@@ -98,7 +98,8 @@ def clip_grad_norm_(
     NonFiniteError
         Naming the parameters and counting NaN and infinite entries.
     ConfigError
-        For options out of range, or a bound too small for the gradients' dtype.
+        For options out of range, a bound too small for the gradients' dtype, or no parameters
+        at all (a generator that is used up).
 
     Notes
     -----
@@ -170,7 +171,8 @@ def clip_grad_value_(
     NonFiniteError
         Naming the parameters and counting NaN and infinite entries.
     ConfigError
-        For options out of range, or a bound too small for the gradients' dtype.
+        For options out of range, a bound too small for the gradients' dtype, or no parameters
+        at all (a generator that is used up).
 
     Notes
     -----
@@ -238,7 +240,7 @@ def _ldexp(fraction: float, exponent: int) -> float:
 def _gradients(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[_Gradient]:
     """Every gradient once, writable in place."""
     found: dict[int, _Gradient] = {}
-    for position, param in enumerate(tensors(owner, parameters)):
+    for position, param in enumerate(some_tensors(owner, parameters, "nothing to clip")):
         if param.grad is None or id(param) in found:
             continue
         if not param.grad.flags.writeable:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.optim.clip import ClipReport, clip_grad_norm_
-from tinygrad_seq.optim.options import number, tensors
+from tinygrad_seq.optim.options import number, some_tensors
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["clip_grad_adaptive_", "clip_grad_norm_each_", "clip_grad_squared_norm_"]
@@ -63,7 +63,7 @@ def clip_grad_norm_each_(
     max_norm = _above_zero("clip_grad_norm_each_: max_norm", max_norm)
     parts = [[g] if isinstance(g, Tensor) else list(g) for g in groups]
     everything = _distinct("clip_grad_norm_each_", [p for part in parts for p in part])
-    before = clip_grad_norm_(everything, math.inf, nonfinite=nonfinite)
+    before = _measured(everything, nonfinite)
     if not before.finite:
         return before
     seen: set[int] = set()
@@ -125,7 +125,7 @@ def clip_grad_adaptive_(
     clip_factor = _above_zero("clip_grad_adaptive_: clip_factor", clip_factor)
     eps = _above_zero("clip_grad_adaptive_: eps", eps)
     found = _distinct("clip_grad_adaptive_", parameters)
-    before = clip_grad_norm_(found, math.inf, nonfinite=nonfinite)
+    before = _measured(found, nonfinite)
     if not before.finite:
         return before
     changed = 0
@@ -197,7 +197,7 @@ def clip_grad_squared_norm_(
     """
     threshold = _above_zero("clip_grad_squared_norm_: threshold", threshold)
     found = _distinct("clip_grad_squared_norm_", parameters)
-    before = clip_grad_norm_(found, math.inf, nonfinite=nonfinite)
+    before = _measured(found, nonfinite)
     if not before.finite:
         return before
     changed = 0
@@ -217,12 +217,19 @@ def clip_grad_squared_norm_(
 
 def _distinct(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """Every tensor that has a gradient, once."""
-    found = {id(p): p for p in tensors(owner, parameters) if p.grad is not None}
+    given = some_tensors(owner, parameters, "nothing to clip")
+    found = {id(p): p for p in given if p.grad is not None}
     for param in found.values():
         assert param.grad is not None
         if not param.grad.flags.writeable:
             param.grad = param.grad.copy()
     return list(found.values())
+
+
+def _measured(parameters: list[Tensor], nonfinite: _Policy) -> ClipReport:
+    if not parameters:  # none of them has a gradient
+        return ClipReport(0.0, 0.0, 1.0, True)
+    return clip_grad_norm_(parameters, math.inf, nonfinite=nonfinite)
 
 
 def _entries(parameters: Iterable[Tensor]) -> int:

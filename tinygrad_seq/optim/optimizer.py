@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.errors import ConfigError, StateDictError
-from tinygrad_seq.optim.options import Rule, label, tensors
+from tinygrad_seq.optim.options import Rule, label, some_tensors
 from tinygrad_seq.tensor import Tensor
 
 Array: TypeAlias = NDArray[Any]
@@ -239,14 +239,7 @@ class Optimizer:
 
     def _new_params(self, params: Tensor | Iterable[Tensor]) -> list[Tensor]:
         """The tensors of a new group, refused if empty, repeated or computed."""
-        found = tensors(self._kind, params)
-        if not found:
-            raise ConfigError(
-                f"{self._kind}: a parameter group is empty",
-                expected="at least one tensor",
-                got="none",
-                hint="a generator gives its parameters only once: call parameters() again",
-            )
+        found = some_tensors(self._kind, params, "a parameter group is empty")
         seen = set(self._states)
         for position, param in enumerate(found):
             if not param.is_leaf:

@@ -120,6 +120,19 @@ def tensors(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return found
 
 
+def some_tensors(owner: str, parameters: Tensor | Iterable[Tensor], what: str) -> list[Tensor]:
+    """The same, at least one."""
+    found = tensors(owner, parameters)
+    if not found:
+        raise ConfigError(
+            f"{owner}: {what}",
+            expected="at least one tensor",
+            got="none",
+            hint="a generator gives its parameters only once: call parameters() again",
+        )
+    return found
+
+
 def label(tensor: Tensor, position: int) -> str:
     """How messages call a parameter: by its dotted name, else by its position."""
     return f"parameter {tensor.name!r}" if tensor.name else f"parameter {position}"
