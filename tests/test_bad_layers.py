@@ -10,7 +10,7 @@ import pytest
 import tinygrad_seq as tgs
 from tests.test_bad_input import message
 from tinygrad_seq import nn
-from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 
 
 def test_the_state_of_a_gru_may_be_its_h() -> None:
@@ -140,6 +140,16 @@ def test_a_memory_that_the_decoder_is_not_made_for() -> None:
     assert "memory_size=8" in text
     fit = nn.Decoder(nn.LSTM(6, 4), attention=nn.MultiplicativeAttention(4, 8), memory_size=8)
     assert nn.Seq2Seq(encoder, fit)(np.zeros((3, 2), int), np.zeros((2, 2), int)).logits.shape
+
+
+def test_a_decoder_whose_layer_has_no_room_for_what_is_fed() -> None:
+    layer = nn.GRU(28, 16, rng=np.random.default_rng(0))  # 28 tokens, and 16 forgotten
+    decoder = nn.Decoder(layer, None, nn.DotAttention(), attend="feeding")
+    memory = zeros(3, 2, 16)
+    for wrong, kind in ((np.full((4, 2), 20), IndexRangeError), (zeros(4, 2, 28), ShapeError)):
+        text = message(kind, lambda wrong=wrong: decoder(wrong, memory=memory))
+        assert text.startswith("Decoder (input_size 28 = 12 tokens + 16 fed): ")
+    assert decoder(np.full((4, 2), 11), memory=memory).logits.shape == (4, 2, 12)
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,8 @@ class Decoder(Module):
                 expected=f"(T, N) tokens or (T, N, {size}) floats, T and N >= 1",
                 got=x.shape,
             )
-        x = checked_input("Decoder", x, size, dtype)
+        sizes = f"input_size {size + self.fed_size} = {size} tokens + {self.fed_size} fed"
+        x = checked_input(f"Decoder ({sizes})", x, size, dtype)
         return ops.one_hot(x, size, dtype) if whole else x
 
     def _step_by_step(
