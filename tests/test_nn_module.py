@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn
-from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq import nn, optim
+from tinygrad_seq.errors import ConfigError, DtypeError, GraphError, StateDictError
 
 
 class Pair(nn.Module):
@@ -199,6 +199,67 @@ def test_astype_keeps_names_and_values(model):
     for name, parameter in model.named_parameters():
         assert parameter.dtype == np.float64 and parameter.name == name
         np.testing.assert_array_equal(parameter.numpy(), before[name])
+
+
+@pytest.mark.parametrize(
+    "rule", [optim.SGD, optim.Adam, optim.RMSprop, lambda p: optim.SGD(p, momentum=0.9)]
+)
+@pytest.mark.parametrize("stepped", [False, True])
+def test_an_optimiser_made_before_astype_trains_the_module(rule, stepped):
+    def run(early: bool):
+        layer = nn.Linear(3, 2, rng=np.random.default_rng(0))
+        if not early:
+            layer.astype(np.float64)
+        optimizer = rule(layer.parameters())
+        for step in range(3):
+            if early and step == int(stepped):
+                layer.astype(np.float64)
+            optimizer.zero_grad()
+            (layer(np.ones((4, 3), layer.weight.dtype)) ** 2).mean().backward()
+            optimizer.step()
+        return layer, optimizer
+
+    (layer, optimizer), (expected, _) = run(early=True), run(early=False)
+    for name, value in expected.state_dict().items():
+        np.testing.assert_allclose(layer.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+        assert layer.state_dict()[name].dtype == np.float64
+    slots = [a for key, a in optimizer.state_dict().items() if key.startswith("state.")]
+    assert all(slot.dtype == np.float64 for slot in slots)
+
+
+def test_astype_keeps_parameters_their_gradients_hooks_and_sharing():
+    net = nn.Sequential(nn.Linear(2, 2, rng=np.random.default_rng(0)), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    net[0].bias.requires_grad = False
+    before, seen = list(net.parameters()), []
+    net[0].weight.register_hook(lambda g: seen.append(g.dtype))
+    net(np.ones((1, 2), np.float32)).sum().backward()
+    grad = net[0].weight.grad
+    earlier = net(np.ones((1, 2), np.float32)).sum()
+    assert net.astype(np.float64) is net
+    assert [id(p) for p in net.parameters()] == [id(p) for p in before]
+    assert net[0].weight is net[1].weight and not net[0].bias.requires_grad
+    np.testing.assert_array_equal(net[0].weight.grad, grad)
+    with pytest.raises(GraphError, match="written"):
+        earlier.backward()
+    net(np.ones((1, 2))).sum().backward()
+    assert net[0].weight.grad.dtype == np.float64 and seen == [np.float32, np.float64]
+    np.testing.assert_allclose(net[0].weight.grad, 2 * grad, rtol=1e-6)
+
+
+def test_a_graph_from_before_astype_gives_gradients_of_the_new_dtype():
+    layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
+    y = layer(np.ones((1, 2), np.float32)).sum()  # saves no parameter: they are all that counts
+    layer.astype(np.float64)
+    y.backward()
+    assert layer.weight.grad.dtype == np.float64 and (layer.weight.grad == 1).all()
+
+
+def test_astype_to_integers_is_refused_and_converts_nothing():
+    layer = nn.Linear(2, 2)
+    with pytest.raises(DtypeError, match="float32 or float64"):
+        layer.astype(int)
+    assert layer.weight.dtype == layer.bias.dtype == np.float32
 
 
 def test_in_place_step_by_hand_trains_the_same_object():

@@ -200,6 +200,18 @@ class Variable:
         node.owner = weakref.ref(self)
         self._node = node
 
+    def _convert(self, dtype: np.dtype[Any]) -> None:
+        """Take another floating dtype in place, as a write. The node stays, with its hooks."""
+        self._require_leaf("convert")
+        if self._base is None:
+            self._written()
+        else:
+            self.version += 1
+        self._replace(self._data.astype(dtype))
+        self.grad = self._grad
+        if self._node is not None:
+            self._node.dtype = dtype
+
     def _live_pin(self) -> Pin | None:
         """The pin that some live graph holds on the memory of this variable, if any."""
         leaf = self if self._base is None else self._base

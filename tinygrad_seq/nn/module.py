@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_seq.engine.mode import current_mode, no_grad, scope
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.errors import ConfigError, DtypeError, StateDictError
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["Module", "ModuleList", "Parameter", "Sequential", "evaluating"]
@@ -194,12 +194,25 @@ class Module:
             parameter.grad = None
 
     def astype(self, dtype: Any) -> Module:
-        """Convert all parameters in place (float64 for gradient checks)."""
-        for module in self.modules():
-            for name, parameter in list(module._parameters.items()):
-                full = parameter.name
-                setattr(module, name, Parameter(parameter.numpy(), dtype=dtype))
-                module._parameters[name].name = full
+        """Convert all parameters in place (float64 for gradient checks).
+
+        They stay the same objects: an optimiser made before goes on with them, its running
+        averages converted. A graph recorded before that needs the old values is refused by
+        backward, as after any write.
+
+        Raises
+        ------
+        DtypeError
+            For a dtype that is not floating; nothing is converted then.
+        """
+        kind = np.dtype(dtype)
+        if kind.kind != "f":
+            raise DtypeError(
+                f"{type(self).__name__}.astype", expected="float32 or float64", got=kind
+            )
+        for parameter in self.parameters():
+            if parameter.dtype != kind:
+                parameter._convert(kind)
         return self
 
     # -- looking ---------------------------------------------------------------------------------

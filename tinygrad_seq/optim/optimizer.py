@@ -297,6 +297,8 @@ class Optimizer:
         slots = self._states[id(param)].slots
         if name not in slots:
             slots[name] = np.full(param.shape, self._slots(options)[name], dtype=param.dtype)
+        elif slots[name].dtype != param.dtype:  # the module was converted since
+            slots[name] = slots[name].astype(param.dtype)
         return slots[name]
 
     def _blocks(self, param: Tensor, grad: Array, slots: dict[str, Array]) -> Iterator[Block]:
