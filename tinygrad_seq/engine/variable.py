@@ -212,6 +212,25 @@ class Variable:
         if self._node is not None:
             self._node.dtype = dtype
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and pickles carry: all but the graph, which a copy has no part in."""
+        if not self.is_leaf:
+            raise GraphError(
+                f"cannot copy or pickle the result of {self._node}: its graph would be lost",
+                expected="a leaf (a parameter, or a tensor you made)",
+                hint="t.detach() for the values alone, t.clone() for a copy in the graph",
+            )
+        own: dict[str, Any] = getattr(self, "__dict__", {})
+        kept = {"_data": self._data, "_grad": self._grad, "name": self.name}
+        return {**own, **kept, "requires_grad": self.requires_grad}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._node = self._pin = self._base = None
+        self.version = 0
+        for name, value in state.items():
+            # An array of its own, also for copy.copy.
+            setattr(self, name, value.copy() if isinstance(value, np.ndarray) else value)
+
     def _live_pin(self) -> Pin | None:
         """The pin that some live graph holds on the memory of this variable, if any."""
         leaf = self if self._base is None else self._base
