@@ -291,7 +291,7 @@ def test_wrong_settings_and_inputs_are_explained():
     for tokens, error, said in (
         (np.zeros(4, int), ShapeError, r"\(T, N\) tokens"),
         (np.zeros((0, 2), int), ShapeError, "T and N >= 1"),
-        (np.full((3, 2), V), IndexRangeError, "Decoder: token"),
+        (np.full((3, 2), V), IndexRangeError, r"= 4 tokens \+ 2 fed\): token"),
         (np.zeros((3, 2, V)), DtypeError, "float32"),
         (np.zeros((3, 2, V + M), np.float32), ShapeError, r"\(\.\.\., 4\)"),
         (np.zeros((3, 4), int), ShapeError, "4 rows"),
