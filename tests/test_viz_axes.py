@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from tinygrad_seq.viz.walk import recorded_nodes
 LEVELS = ("module", "cell", "op")
 
 
+@cache
 def translate(source, target, kind=nn.LSTM, layers=1, attention=None):
     """Model and loss of an encoder and a decoder of these lengths."""
     rng = np.random.default_rng(0)
@@ -43,7 +45,7 @@ def cells_of(graph, top):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@pytest.mark.parametrize(("source", "target"), [(50, 30), (30, 50), (50, 4), (4, 50), (50, 50)])
+@pytest.mark.parametrize(("source", "target"), [(50, 30), (7, 12), (12, 4), (4, 12), (12, 12)])
 def test_every_axis_keeps_its_own_first_two_and_last_steps(source, target, level):
     _, loss = translate(source, target)
     graph = build([loss.node], view="elided", level=level)
@@ -55,7 +57,7 @@ def test_every_axis_keeps_its_own_first_two_and_last_steps(source, target, level
         assert bars == ({(2, length - 2)} if length > 4 else set())
 
 
-@pytest.mark.parametrize(("source", "target"), [(50, 30), (50, 4), (30, 50)])
+@pytest.mark.parametrize(("source", "target"), [(50, 30), (12, 4), (7, 12)])
 def test_the_bridge_leaves_the_last_step_of_the_encoder(source, target):
     _, loss = translate(source, target, layers=2)
     graph = build([loss.node], view="elided")
@@ -139,12 +141,81 @@ def test_a_short_axis_is_shown_whole_and_axes_clash_where_one_hides_what_another
     assert not long.clashes(Axis.of({0, 99})) and not long.clashes(long)
 
 
+def test_axes_share_columns_only_where_their_bars_hide_the_same():
+    first, more = Axis.of(set(range(10))), Axis.of(set(range(10, 20)))
+    assert first.clashes(more) and more.clashes(first)
+    before, after = Axis.of({0, 1}), Axis.of({10, 11, 12})
+    assert more.clashes(before) and before.clashes(more)
+    assert not first.clashes(after) and not after.clashes(first)
+    assert not before.clashes(after)
+
+
+class Continued(nn.Module):
+    """A decoder that counts its steps on from the encoder's last."""
+
+    def __init__(self):
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.encoder, self.decoder = (nn.GRU(3, 4, rng=rng) for _ in range(2))
+
+    def forward(self, x, y):
+        _, h = self.encoder(x)
+        with tgs.scope(start=len(x)):
+            return self.decoder(y, h)[0]
+
+
+def continued(source, target):
+    """Frames of its elided drawing from left to right, (left, bottom, label), and the drawing."""
+    with tgs.composed():
+        y = Continued()(np.zeros((source, 1), int), np.zeros((target, 1), int))
+    drawing = viz.draw(y, view="elided")
+    pattern = r'graph \[bb="([-\d.]+),([-\d.]+),[^"]*", lp=[^\n]*\n\s*label="([^"]*)"'
+    found = re.findall(pattern, drawing.dot)
+    return sorted((float(x), float(low), label) for x, low, label in found), drawing
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "columns"),
+    [
+        (2, 10, "0, 1, 2, 3, 4 … 10, 11"),
+        (10, 10, "0, 1, 2 … 8, 9, 10, 11, 12 … 18, 19"),
+        (10, 3, "0, 1, 2 … 8, 9, 10, 11, 12"),
+    ],
+)
+def test_a_decoder_that_counts_on_stands_after_its_encoder(source, target, columns):
+    frames, drawing = continued(source, target)
+    assert ", ".join(label.partition("t = ")[2] for *_, label in frames) == columns
+    assert overlaps(drawing) == []
+    apart = "cluster_axis1" in drawing.dot
+    assert apart == (target > 4)
+
+
+def test_columns_are_shared_only_if_all_rows_on_them_agree():
+    rng = np.random.default_rng(0)
+
+    class Three(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.once, self.one, self.two = (nn.RNN(3, 2, rng=rng) for _ in range(3))
+
+        def forward(self, *inputs):
+            layers = (self.once, self.one, self.two)
+            ends = [layer(x)[1].h for layer, x in zip(layers, inputs, strict=True)]
+            return (ends[0] * ends[1] * ends[2]).sum()
+
+    with tgs.composed():
+        loss = Three()(*(np.ones((steps, 2, 3), np.float32) for steps in (1, 9, 6)))
+    dot = viz.draw(loss, view="elided").dot
+    assert all(f"t = 2 … {last}" in dot for last in (7, 4))
+
+
 def test_rolled_and_unrolled_views_know_no_bar():
     loss, _ = composed_loss(Model("LSTM", 2), 7)
     assert build([loss.node]).steps == list(range(7))
     assert build([loss.node], view="rolled").steps == [FOLDED]
 
 
+@cache
 def attentive(memory=nn.DotAttention, layers=1):
     model, loss = translate(3, 4, layers=layers, attention=memory())
     return model, loss

@@ -76,11 +76,16 @@ class Axis(NamedTuple):
         return BAR if self.bar and step not in self.kept else step
 
     def clashes(self, other: Axis) -> bool:
-        """Whether one hides what the other shows, so that no columns can serve both."""
+        """Whether the bar of one would stand in the wrong place among the steps of the other.
+
+        The same columns serve both if they hide the same, or if one hides nothing and all its
+        steps are shown by the other or come after it.
+        """
+        if self.bar and other.bar:
+            return self.kept != other.kept
         return any(
-            one.bar and one.kept[1] < step < one.kept[-1]
+            one.bar and any(step < one.kept[-1] for step in {*two.kept} - {*one.kept})
             for one, two in ((self, other), (other, self))
-            for step in two.kept
         )
 
 

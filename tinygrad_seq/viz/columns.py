@@ -49,16 +49,18 @@ def told_apart(found: dict[RowKey, int], graph: Graph, where: Where) -> dict[Row
     """Axes once more, those that are shortened differently beside one another."""
     if graph.axes is None or graph.view != "elided":
         return found
-    kinds: dict[int, list[Axis]] = {}
+    kinds: dict[int, list[set[Axis]]] = {}
     places: dict[RowKey, tuple[int, int]] = {}
     for row, number in found.items():
         axis = graph.axes.of(row[:2]) if not row[2] else None
         if axis is not None:
             several = kinds.setdefault(number, [])
-            fitting = (n for n, other in enumerate(several) if not axis.clashes(other))
-            places[row] = number, next(fitting, len(several))
-            if places[row][1] == len(several):
-                several.append(axis)
+            fitting = (n for n, others in enumerate(several) if not any(map(axis.clashes, others)))
+            place = next(fitting, len(several))
+            if place == len(several):
+                several.append(set())
+            several[place].add(axis)
+            places[row] = number, place
     for row, number in found.items():
         if row not in places:
             near = [
