@@ -190,6 +190,15 @@ def test_a_decoder_that_counts_on_stands_after_its_encoder(source, target, colum
     assert apart == (target > 4)
 
 
+@pytest.mark.parametrize(("source", "target"), [(2, 10), (10, 10)])
+def test_what_spans_an_axis_leaves_its_frames_alone(source, target):
+    frames, drawing = continued(source, target)
+    spanning = [box for box in boxes(drawing) if box.name.startswith("leaf")]
+    assert len(spanning) == 8  # four parameters of each layer, by their values alone
+    assert max(box.y + box.height / 2 for box in spanning) < min(low for _, low, _ in frames)
+    assert {label[:4] for *_, label in frames} == {"t = "}  # no room for names beside the wires
+
+
 def test_columns_are_shared_only_if_all_rows_on_them_agree():
     rng = np.random.default_rng(0)
 

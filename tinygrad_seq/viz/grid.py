@@ -250,7 +250,8 @@ class Grid:
         gap = 34.0
         if self.margin and row in self.weighted:
             gap = self._drop + (41.0 if self.double else 25.0)
-        lowest = next((r for r in self.rows if not r[2]), None)
+        axis = self.segment[row]
+        lowest = next((r for r in self.rows if self.segment[r] == axis and not r[2]), None)
         if row == lowest:  # what spans all steps stands below the frames
             return self._under() + 20.0
         if self.graph.view == "rolled" and not row[2]:  # two delays fit between two rows
@@ -284,7 +285,8 @@ class Grid:
             panel.steps = self._extent(step, number)
             panel.label = self._step_label(step, panel.steps)
             named = self._axis_name(number) + panel.label
-            if 6.6 * len(named) < right - left:
+            aside = 3.4 * len(named) + 8 if self._crossed() else 0.0
+            if 6.6 * len(named) + 2 * aside < right - left:
                 panel.label = named
             if self._crossed():
                 panel.aside = 3.4 * len(panel.label) + 8
