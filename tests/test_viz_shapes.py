@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tests.drawn import crossed
 from tests.test_viz_golden import check
 from tests.viz_models import Model, composed_loss
 from tinygrad_seq import nn, viz
@@ -214,3 +215,23 @@ def test_no_shapes_overlap_in_any_view(level, view, weights, traced):
     assert overlaps(viz.draw(loss, **options)) == []
     if level == "module" and view != "rolled":
         assert overlaps(viz.draw(loss, **options, direction="both")) == []
+
+
+@pytest.mark.parametrize("level", ["module", "cell"])
+@pytest.mark.parametrize(("kind", "loops"), [(nn.GRU, 2), (nn.LSTM, 3)])
+def test_all_that_a_decoder_feeds_back_goes_round_on_a_loop_of_its_own(kind, loops, level):
+    rng = np.random.default_rng(0)
+    decoder = nn.Decoder(
+        kind(4 + 3, 3, rng=rng), None, nn.DotAttention(), attend="feeding", rng=rng
+    )
+    model = nn.Seq2Seq(kind(4, 3, rng=rng), decoder, rng=rng)
+    tokens = np.zeros((3, 2), int), np.zeros((4, 2), int)
+    drawing = viz.draw_model(model, *tokens, view="rolled", depth=1, level=level)
+    assert overlaps(drawing) == []
+    delays = re.findall(r'^\s*"(delay:decoder@t[^"]*)" \[pos', drawing.dot, re.M)
+    assert len(delays) == loops
+    assert [through for *_, through in crossed(drawing) if through in delays] == []
+    ways = re.findall(r'"delay:decoder@t[^"]*" -> "decoder@t" \[pos="([^"]*)"', drawing.dot)
+    assert len(set(ways)) == loops
+    names = re.findall(r'-> "delay:decoder@t[^"]*" \[[^\n]* lp="([^"]*)"', drawing.dot)
+    assert len(set(names)) == loops

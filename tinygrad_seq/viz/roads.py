@@ -221,16 +221,15 @@ class Roads(Wires):
         start, end, above = self._ends(edge)
         row, _ = self.grid.where[edge.head]
         y, height = self.grid.y[row]
-        several = self._loops.setdefault((row, edge.kind), [])
-        several.append(edge)  # at op level a state may go to several nodes, each by a loop
-        lane = y + above * (height / 2 + 15 + 26 * (len(several) - 1))
+        several = self._loops.setdefault((row, above), [])
+        several.append(edge)  # h and a fed-back input, say, or one state to several nodes
+        more = len(several) - 1
+        lane = y + above * (height / 2 + 15 + 26 * more)
         left, right = self._frame(self.grid.column(edge.head))
         wide = 45 if self.graph.level == "op" and edge.kind == "h" else 19  # outside c's loop
-        wide += 9 * (len(several) - 1)
-        left, right = left - wide, right + wide
+        back, out = wide + 9 * more, wide + 20 * more  # out past the other loops' delays
         way = -1 if row in self.grid.backwards else 1
-        if way < 0:
-            left, right = right, left
+        left, right = (left - back, right + out) if way > 0 else (right + back, left - out)
         color, classes = self._color(edge.kind), f"edge-{edge.kind}"
         delay = f"delay:{edge.tail}:{edge.kind}:{edge.head}"
         text = Line(_delay(edge), 11, color=color)
@@ -240,6 +239,8 @@ class Roads(Wires):
         points, tip = route([start, (right, start[1]), (right, lane - above * 9.5)])
         first = Wire(edge.tail, delay, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
         first.label, first.label_at = Line(edge.kind, 12), (right - way * 13, start[1] + above * 8)
+        if more:  # the first one's name stands there
+            first.label_at = (right - way * (first.label.width / 2 + 20), lane + above * 9)
         points, tip = route([(right - way * 15, lane), (left, lane), (left, end[1]), end])
         second = Wire(delay, edge.head, points, tip, color, 2.2, tooltip=edge_tooltip(edge))
         first.classes = second.classes = classes

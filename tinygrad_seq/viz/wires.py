@@ -35,7 +35,8 @@ class Wires:
         self.weight_names: dict[str, str] = {}
         """Short names of the weights that are drawn as labels, by item."""
         self._road_numbers: dict[str, int] = {}
-        self._loops: dict[tuple[RowKey, str], list[Edge]] = {}
+        self._loops: dict[tuple[RowKey, int], list[Edge]] = {}
+        """Loops so far over (1) and under (-1) a row."""
         self._bridges: dict[Column, list[Edge]] = {}
         self._on_road: set[tuple[str, str, tuple[RowKey, Step]]] = set()
 
