@@ -244,7 +244,23 @@ def test_an_address_says_what_to_show(kind, horizon, fragment, expected, tmp_pat
     assert report["closed"] == (horizon == 0)
 
 
-def test_a_page_too_large_is_refused_before_the_text_is_read(monkeypatch):
+def test_a_page_too_large_is_refused_and_its_values_are_not(monkeypatch, tmp_path):
+    small = Model("LSTM", 1, len(VOCABULARY), 3)
+    size = sum(block.size for block in viz.cell_text(small, TEXT, VOCABULARY).values.values())
+    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size)
+    viz.celltext.check_page(small, len(TEXT))
+    assert viz.cell_text(small, TEXT, VOCABULARY, horizon=0).html()
+    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size - 1)
+    seen = viz.cell_text(small, TEXT, VOCABULARY)
+    assert sum(block.size for block in seen.values.values()) == size
+    assert -1 <= seen.correlations("inside quotes")[0].r <= 1
+    for made in (seen.html, lambda: seen.save(tmp_path / "a.html")):
+        with pytest.raises(ConfigError, match="shorter text"):
+            made()
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_a_text_too_long_for_a_page_is_told_by_one_character(monkeypatch):
     small = Model("LSTM", 1, len(VOCABULARY), 3)
     read, lengths = viz.celltext.read, []
 
@@ -253,12 +269,8 @@ def test_a_page_too_large_is_refused_before_the_text_is_read(monkeypatch):
         return read(model, ids, roles)
 
     monkeypatch.setattr(viz.celltext, "read", counted)
-    size = sum(block.size for block in viz.cell_text(small, TEXT, VOCABULARY).values.values())
-    assert lengths == [1, len(TEXT)]
-    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size)
-    viz.cell_text(small, TEXT, VOCABULARY, horizon=0)
-    lengths.clear()
-    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size - 1)
-    with pytest.raises(ConfigError, match="shorter text"):
-        viz.cell_text(small, TEXT, VOCABULARY)
-    assert lengths == [1]
+    fits = viz.celltext.MAX_BYTES // (6 * 3)  # h, tanh_c, i, f, o, g of three units
+    viz.celltext.check_page(small, fits)
+    with pytest.raises(ConfigError, match=r"at most 48 MB(.|\n)*shorter text"):
+        viz.celltext.check_page(small, fits + 1)
+    assert lengths == [1, 1]

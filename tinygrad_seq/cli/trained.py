@@ -11,6 +11,7 @@ from tinygrad_seq.cli.words import advising
 from tinygrad_seq.data import pydoc_topics, read_text, split_text
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.api import DIRECTIONS, LEVELS, VIEWS, WEIGHTS
+from tinygrad_seq.viz.celltext import check_page
 from tinygrad_seq.viz.render import FORMATS, format_of
 from tinygrad_seq.viz.style import THEMES
 
@@ -198,6 +199,8 @@ def _cells(options: argparse.Namespace) -> int:
     title = (
         f"{Path(options.text or trained.text or 'pydoc_data.topics').name}, read by {given.name}"
     )
+    with advising("a smaller --length"):
+        check_page(model, len(text))
     seen = viz.cell_text(
         model,
         text,
@@ -206,8 +209,7 @@ def _cells(options: argparse.Namespace) -> int:
         target=options.target,
         title=title,
     )
-    with advising("a smaller --length"):
-        size = seen.save(out).stat().st_size
+    size = seen.save(out).stat().st_size
     for name in seen.properties:
         for unit in seen.correlations(name, top=1):
             print(f"{name:<22} {unit.r:+.2f}  {unit}")

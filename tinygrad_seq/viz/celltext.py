@@ -30,6 +30,7 @@ _LEVELS = 63  # 0 .. 62: one character of this alphabet per value, and 0 in the 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _DECADES = 3  # of connectivity that are told apart
 _BITS_PER_LEVEL = 0.25
+_BOUNDED = tuple(role for role in QUANTITIES if role != "c")
 
 
 class _Symbols(Protocol):
@@ -119,10 +120,11 @@ class CellText:
         """The page, one file that loads nothing from elsewhere.
 
         An activation takes one byte: 63 levels from -1 to 1 (or 0 to 1), so what the page shows
-        is within 0.016 (0.008) of the value.
+        is within 0.016 (0.008) of the value. ConfigError if they come to more than 48 MB.
         """
         from html import escape
 
+        _check_size(sum(block.size for block in self.values.values()))
         data = _page_data(self)
         colors = {
             name: {
@@ -148,7 +150,11 @@ class CellText:
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write the page; ConfigError if the name does not end in .html or cannot be written."""
+        """Write the page.
+
+        ConfigError if the name does not end in .html or cannot be written, or if the page is too
+        large (see :meth:`html`).
+        """
         target = Path(path)
         if target.suffix.lower() not in {".html", ".htm"}:
             raise ConfigError(
@@ -212,8 +218,7 @@ def cell_text(
     ShapeError
         If the model's logits are not as many as the symbols, or a property has another length.
     ConfigError
-        For an unknown option, a model that reads backwards, or a page that would come to more
-        than 48 MB.
+        For an unknown option, or a model that reads backwards.
     GraphError
         If nothing in the model is a recurrent unit.
     NonFiniteError
@@ -226,7 +231,7 @@ def cell_text(
     backpropagation: exact, in the model's dtype. It answers how much the prediction would change
     if that input changed a little, not what would happen with another character there.
     """
-    roles = [role for role in QUANTITIES if role != "c"] if quantities is None else list(quantities)
+    roles = list(_BOUNDED if quantities is None else quantities)
     unknown = [role for role in roles if role not in QUANTITIES]
     if unknown or not roles:
         raise ConfigError(
@@ -241,8 +246,6 @@ def cell_text(
         raise DataError("cell_text: text", expected="at least 2 characters", got=len(ids))
     symbols = tuple(vocabulary.symbols)
     measured = text_properties([symbols[i] for i in ids], properties)
-    first = read(model, ids[:1], roles)  # one character tells how much all of them come to
-    _check_size(len(ids) * sum(block.size for block in first.values.values()))
     seen = read(model, ids, roles)
     if seen.logits.shape[1] != len(symbols):
         raise ShapeError(
@@ -288,6 +291,15 @@ def legible(symbol: str) -> str:
     return f"U+{ord(symbol):04X}" if category[0] in "CZ" else symbol
 
 
+def check_page(model: Module, characters: int) -> None:
+    """Refuse a text that is too long for a page (ConfigError) before all of it is read.
+
+    One character tells how much all of them come to.
+    """
+    first = read(model, np.zeros(1, np.intp), _BOUNDED)
+    _check_size(characters * sum(block.size for block in first.values.values()))
+
+
 def _check_size(size: int) -> None:
     if size > MAX_BYTES:
         raise ConfigError(
@@ -299,7 +311,6 @@ def _check_size(size: int) -> None:
 
 
 def _page_data(seen: CellText) -> dict[str, Any]:
-    _check_size(sum(block.size for block in seen.values.values()))
     blocks, cells, start = [], [], 0
     for (layer, role), block in seen.values.items():
         quantity = QUANTITIES[role]
