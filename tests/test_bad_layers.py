@@ -158,7 +158,9 @@ def test_a_decoder_whose_layer_has_no_room_for_what_is_fed() -> None:
         (lambda: nn.ModuleList([3]), "3", "nn.ModuleList([a, b])"),
         (lambda: nn.ModuleList(nn.Linear(2, 3)), "Linear", "nn.ModuleList([a, b])"),
         (lambda: nn.ModuleList([nn.Linear]), "Linear", "nn.ModuleList([Linear(...)])"),
-        (lambda: nn.Sequential(nn.Linear(2, 3), np.tanh), "tanh", "nn.Sequential([a, b])"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), 3), "3", "nn.Sequential([a, b])"),
+        (lambda: nn.Sequential(nn.Linear(2, 3), np.tanh), "tanh", "forward calls the function"),
+        (lambda: nn.Sequential(lambda x: x), "lambda", "forward calls the function"),
     ],
 )
 def test_a_list_of_modules_holds_modules(make, got: str, cure: str) -> None:
@@ -199,3 +201,19 @@ def test_a_lone_module_that_can_be_iterated_keeps_its_forward(kind: Any) -> None
     assert [name for name, _ in outer.named_parameters()] == ["0.0.weight", "0.0.bias"]
     x = np.ones((5, 3), np.float32)
     np.testing.assert_array_equal(outer(x).numpy(), inner(x).numpy())
+
+
+@pytest.mark.parametrize("wrong", [nn.Sequential([nn.Linear(2, 3)]), nn.GRUCell(2, 3), nn.GRU, 3])
+def test_wirings_are_made_of_recurrent_layers_and_decoders(wrong) -> None:
+    decoder = nn.Decoder(nn.GRU(2, 3))
+    for make in (
+        lambda: nn.ManyToOne(wrong, 2),
+        lambda: nn.ManyToMany(wrong, 2),
+        lambda: nn.Decoder(wrong),
+        lambda: nn.Seq2Seq(wrong, decoder),
+    ):
+        text = message(ConfigError, make)
+        assert "recurrent layer\n  expected: an nn.RNN, nn.LSTM or nn.GRU\n" in text
+        assert f"got: {getattr(wrong, '__name__', type(wrong).__name__)}\n" in text
+    for made in (lambda: nn.Seq2Seq(nn.GRU(2, 3), wrong), lambda: nn.OneToMany(2, wrong)):
+        assert "decoder\n  expected: an nn.Decoder\n" in message(ConfigError, made)

@@ -32,7 +32,14 @@ def made_like(recurrent: Recurrent[Any], rng: Any) -> dict[str, Any]:
 
 
 def time_major(owner: str, recurrent: Recurrent[Any]) -> None:
-    """Refuse a layer that is not time-major."""
+    """Refuse what is not a recurrent layer, or not a time-major one."""
+    if not isinstance(recurrent, Recurrent):
+        raise ConfigError(
+            f"{owner}: recurrent layer",
+            expected="an nn.RNN, nn.LSTM or nn.GRU",
+            got=getattr(recurrent, "__name__", type(recurrent).__name__),
+            hint="layers around it go into a Module of your own, whose forward calls them",
+        )
     if recurrent.batch_first:
         raise ConfigError(
             f"{owner}: recurrent layer",
@@ -312,6 +319,17 @@ class Decoder(Module):
     def extra_repr(self) -> str:
         """When it attends, if not after the step."""
         return f"attend={self.attend!r}" if self.fed_size else ""
+
+
+def a_decoder(owner: str, decoder: Decoder) -> None:
+    """Refuse what is not a decoder."""
+    if not isinstance(decoder, Decoder):
+        raise ConfigError(
+            f"{owner}: decoder",
+            expected="an nn.Decoder",
+            got=getattr(decoder, "__name__", type(decoder).__name__),
+            hint="nn.Decoder(layer) makes one of an nn.RNN, nn.LSTM or nn.GRU",
+        )
 
 
 def one_step(decoder: Decoder, **given: Any) -> Callable[[Any, Any], tuple[Tensor, Any]]:

@@ -291,8 +291,10 @@ class ModuleList(Module):
     def _no_module(self, expected: str, given: Any) -> ConfigError:
         kind = type(self).__name__
         uncalled = isinstance(given, type) and issubclass(given, Module)
-        made = f"nn.{kind}([{given.__name__}(...)])" if uncalled else f"nn.{kind}([a, b])"
-        return ConfigError(f"{kind}: parts", expected=expected, got=repr(given), hint=made)
+        hint = f"nn.{kind}([{given.__name__}(...)])" if uncalled else f"nn.{kind}([a, b])"
+        if callable(given) and not isinstance(given, (type, Module)):
+            hint = "write a Module of your own whose forward calls the function"
+        return ConfigError(f"{kind}: parts", expected=expected, got=repr(given), hint=hint)
 
     def _named(self, name: str) -> None:
         super()._named(name)

@@ -10,7 +10,15 @@ from tinygrad_seq import ops
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.attention import length_mask
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
-from tinygrad_seq.nn.decoder import Decoded, Decoder, Join, made_like, one_step, time_major
+from tinygrad_seq.nn.decoder import (
+    Decoded,
+    Decoder,
+    Join,
+    a_decoder,
+    made_like,
+    one_step,
+    time_major,
+)
 from tinygrad_seq.nn.module import Module, evaluating
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import select_rows
@@ -60,7 +68,8 @@ class Seq2Seq(Module):
         rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__()
-        time_major("Seq2Seq", encoder)
+        time_major("Seq2Seq: encoder", encoder)
+        a_decoder("Seq2Seq", decoder)
         inner = decoder.recurrent
         ours = (encoder.state_type.__name__, encoder.num_layers, encoder.hidden_size)
         theirs = (inner.state_type.__name__, inner.num_layers, inner.hidden_size)

@@ -12,7 +12,14 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
-from tinygrad_seq.nn.decoder import Decoded, Decoder, made_like, one_step, time_major
+from tinygrad_seq.nn.decoder import (
+    Decoded,
+    Decoder,
+    a_decoder,
+    made_like,
+    one_step,
+    time_major,
+)
 from tinygrad_seq.nn.layers import Linear, positive_size
 from tinygrad_seq.nn.module import Module, evaluating
 from tinygrad_seq.nn.stack import Recurrent
@@ -136,6 +143,7 @@ class OneToMany(Module):
     ) -> None:
         super().__init__()
         positive_size("OneToMany", vector_size=vector_size)
+        a_decoder("OneToMany", decoder)
         if decoder.attention is not None:
             raise ConfigError("OneToMany: decoder", expected="no attention", got="attention")
         self.decoder = decoder
