@@ -87,3 +87,23 @@ def test_mismatched_rules_are_refused_at_once() -> None:
         @tgs.op(lambda g, y: g * y)
         def f(x):
             return x
+
+
+def test_a_decorator_without_its_rules_is_told_from_one_with_them() -> None:
+    @tgs.op
+    def square(x, n=2):
+        return x**n
+
+    for call in (
+        lambda: square(A),
+        lambda: square(tgs.tensor(A), n=3),
+        lambda: square(A, B),
+        lambda: square(x=A),
+        lambda: square(),
+    ):
+        with pytest.raises(ConfigError, match=r"no function goes with[\s\S]*above def square"):
+            call()
+    with pytest.raises(ConfigError, match="op: no function\n"):
+        tgs.op()(A)
+    with pytest.raises(ConfigError, match=r"op: rules[\s\S]*got: 3\n"):
+        tgs.op(3)

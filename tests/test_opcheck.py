@@ -10,7 +10,7 @@ from hypothesis import find
 
 import tinygrad_seq as tgs
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.testing import GradientError, check_op, gradcheck
 from tinygrad_seq.testing.draws import build_array
 from tinygrad_seq.testing.invariants import assert_freed
@@ -213,3 +213,15 @@ def test_what_is_no_operation_or_no_operands(call, named: str) -> None:
     with pytest.raises(ConfigError, match="try: ") as caught:
         call()
     assert str(caught.value).startswith(named)
+
+
+@pytest.mark.parametrize("given", [A.astype(np.float32), tgs.tensor(A.astype(np.float32))])
+def test_operands_of_too_few_digits_are_refused(given) -> None:
+    with pytest.raises(DtypeError, match=r"input 0 of to_the[\s\S]*got: float32[\s\S]*astype"):
+        check_op(to_the, [given])
+
+
+@pytest.mark.parametrize("given", [np.array([1, 2]), [1, 2], 1.5])
+def test_without_an_array_of_floats_nothing_would_be_checked(given) -> None:
+    with pytest.raises(ConfigError, match=r"nothing to differentiate to_the to[\s\S]*np.float64\)"):
+        check_op(to_the, [given])

@@ -45,7 +45,8 @@ def op(
     Raises
     ------
     ConfigError
-        If rules and operands do not match in number, or a rule asks for an unknown name.
+        If rules and operands do not match in number, a rule asks for an unknown name, or there
+        is no function to go with the rules, as after ``@op`` alone.
 
     Examples
     --------
@@ -63,8 +64,14 @@ def op(
     >>> from tinygrad_seq.testing import check_op
     >>> check_op(to_the, [np.array([1.0, 2.0])], {"n": 4})
     """
+    for rule in rules:
+        if rule is not None and not callable(rule):
+            raise ConfigError(
+                "op: rules", expected="functions, or None", got=repr(rule), hint="@op(lambda g: g)"
+            )
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(*given: Any, **named: Any) -> Callable[..., Any]:
+        function = _only_function(rules, given, named)
         signature = inspect.signature(function)
         operands = [p.name for p in signature.parameters.values() if p.default is p.empty]
         _check_rules(function.__name__, rules, operands, set(signature.parameters))
@@ -88,6 +95,20 @@ def op(
         return run
 
     return decorate
+
+
+def _only_function(rules: Any, given: Any, named: Any) -> Callable[..., Any]:
+    """The decorated function. After ``@op`` alone it was taken for a rule: here is its call."""
+    if len(given) == 1 and not named and callable(given[0]):
+        function: Callable[..., Any] = given[0]
+        return function
+    name = getattr(rules[0], "__name__", "f") if rules else "f"
+    raise ConfigError(
+        f"op: no function goes with the rule {name}" if rules else "op: no function",
+        expected="one function, below its rules",
+        got=", ".join([type(each).__name__ for each in given] + [f"{each}=" for each in named]),
+        hint=f"@op(rule, ...) above def {name}, one gradient rule for each operand, not @op alone",
+    )
 
 
 def _check_rules(name: str, rules: Any, operands: list[str], known: set[str]) -> None:

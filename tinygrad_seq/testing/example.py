@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.memory import copies
 from tinygrad_seq.testing.numeric import central_derivative, complex_gradient, perturbed
@@ -44,7 +44,7 @@ def record_of(op: Any) -> Op:
 
 
 def operands_of(op: Op, arrays: Any) -> list[Any]:
-    """One array for each operand."""
+    """One array for each operand; those of floats are float64."""
     listed = isinstance(arrays, (list, tuple))
     if not listed or (not op.variadic and len(arrays) != len(op.inputs)):
         raise ConfigError(
@@ -54,7 +54,17 @@ def operands_of(op: Op, arrays: Any) -> list[Any]:
             hint=f"check_op({op.name}, [{', '.join(op.inputs)}])",
         )
     values = [a.numpy() if isinstance(a, Tensor) else a for a in arrays]
-    return [np.asarray(a) if isinstance(a, list) else a for a in values]
+    values = [np.asarray(a) if isinstance(a, list) else a for a in values]
+    for i, value in enumerate(values):
+        dtype = getattr(value, "dtype", np.dtype(np.float64))
+        if dtype.kind == "f" and dtype != np.float64:
+            raise DtypeError(
+                f"check_op: input {i} of {op.name}",
+                expected="float64: float32 has too few digits, and is checked besides",
+                got=dtype,
+                hint="pass x.astype(np.float64)",
+            )
+    return values
 
 
 def defaults_of(op: Op) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tinygrad_seq.engine.backward import arguments
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.example import CENTRAL, Example, defaults_of, operands_of, record_of
 from tinygrad_seq.testing.memory import arrays_in, copies, overlap, same, strided
@@ -52,7 +53,10 @@ def check_op(
     GradientError
         Naming the property that fails, with the example.
     ConfigError
-        If `op` is no operation, or `arrays` are not one for each operand.
+        If `op` is no operation, or `arrays` are not one for each operand, or none of them is one
+        of floats to differentiate to.
+    DtypeError
+        For float32 arrays.
 
     Notes
     -----
@@ -73,7 +77,15 @@ def check_op(
     record = record_of(op)
     rng = np.random.default_rng(seed)
     params = {**defaults_of(record), **(params or {})}
-    example = Example(record, operands_of(record, arrays), params, rng)
+    operands = operands_of(record, arrays)
+    example = Example(record, operands, params, rng)
+    if not example.wanted and any(rule is not None for rule in (record.joint, *record.rules)):
+        raise ConfigError(
+            f"check_op: nothing to differentiate {record.name} to",
+            expected="an array of float64 for an operand with a rule",
+            got=", ".join(str(getattr(a, "dtype", type(a).__name__)) for a in operands),
+            hint="pass np.asarray(x, np.float64); integers and numbers are constants",
+        )
     for part in (
         _check_forward,
         _check_gradient,
