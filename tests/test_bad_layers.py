@@ -217,3 +217,47 @@ def test_wirings_are_made_of_recurrent_layers_and_decoders(wrong) -> None:
         assert f"got: {getattr(wrong, '__name__', type(wrong).__name__)}\n" in text
     for made in (lambda: nn.Seq2Seq(nn.GRU(2, 3), wrong), lambda: nn.OneToMany(2, wrong)):
         assert "decoder\n  expected: an nn.Decoder\n" in message(ConfigError, made)
+
+
+def gru_of_ones(**options) -> tuple[tgs.Tensor, nn.GRUState]:
+    rng = np.random.default_rng(0)
+    return nn.GRU(8, 4, rng=rng)(np.ones((5, 3, 8), np.float32), **options)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize(
+    "use",
+    [
+        nn.Linear(4, 2),
+        nn.GRU(4, 4),
+        nn.GRUCell(4, 4),
+        nn.Dropout(0.5),
+        nn.LayerNorm(4),
+        nn.Embedding(3, 4),
+        tgs.tanh,
+        tgs.softmax,
+        tgs.sum,
+        tgs.tensor,
+        lambda y: tgs.cross_entropy(y, np.zeros((5, 3), int)),
+        lambda y: tgs.mse_loss(y, np.zeros((5, 3, 4), np.float32)),
+        lambda y: y[0] * y,
+        lambda y: tgs.concatenate([y, y]),
+    ],
+)
+def test_a_state_that_was_forgotten_to_be_unpacked_is_named(use, recorded) -> None:
+    with tgs.enable_grad() if recorded else tgs.no_grad():
+        y = gru_of_ones()
+        with pytest.raises(DtypeError, match=r"(?s)in place of one tensor.*y, state = layer\(x\)"):
+            use(y)
+        use_alone = nn.Linear(4, 2)(y[0])
+        assert use_alone.shape == (5, 3, 2)
+
+
+def test_a_list_of_tensors_is_named_and_stack_takes_it() -> None:
+    y, _ = gru_of_ones()
+    with pytest.raises(
+        DtypeError, match=r"(?s)a list of Tensor, Tensor, Tensor, \.\.\..*tgs\.stack"
+    ):
+        tgs.relu(list(y))
+    assert tgs.relu(tgs.stack(list(y))).shape == y.shape
+    assert (y[0, 0] * [1, 2, 3, 4]).shape == (4,)  # a list of numbers is an array's spelling

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.engine.backward import backpropagate
+from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.tape import bind_result_type
@@ -386,6 +387,7 @@ def _as_array(data: Any, dtype: Any) -> Array:
     try:
         array = np.array(data, dtype=dtype)
     except (ValueError, TypeError) as error:
+        refuse_several("tensor", data)
         raise DtypeError("tensor: data is not an array of numbers", got=str(error)) from error
     if array.dtype.kind not in "fiub":
         raise DtypeError(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import (
     ConfigError,
     DtypeError,
@@ -17,7 +18,15 @@ from tinygrad_seq.errors import (
     TinygradSeqError,
 )
 
-__all__ = ["REFUSALS", "no_rule", "refusal", "wrong_count", "wrong_dtype", "wrong_shape"]
+__all__ = [
+    "REFUSALS",
+    "no_rule",
+    "refusal",
+    "refuse_several",
+    "wrong_count",
+    "wrong_dtype",
+    "wrong_shape",
+]
 
 REFUSALS = (ValueError, IndexError, TypeError)
 """How NumPy refuses shapes and values, indices, and options that are not of their kind."""
@@ -47,6 +56,22 @@ def refusal(name: str, operands: Sequence[Any], error: Exception) -> Exception:
     said = str(error)
     hint = next((cure for sign, cure in _CURES.items() if sign in said), None)
     return kind(f"{name}: {said}", got=f"shape {shapes}", hint=hint)
+
+
+def refuse_several(what: str, given: Any) -> None:
+    """Refuse a tuple or list with tensors in it, in place of one: a layer's (y, state), mostly."""
+    if not isinstance(given, (tuple, list)):
+        return
+    if any(isinstance(part, Variable) for part in given):
+        parts = ", ".join(type(part).__name__ for part in given[:3])
+        more = ", ..." if len(given) > 3 else ""
+        raise DtypeError(
+            f"{what}: several things in place of one tensor",
+            expected="a tensor, an array or a number",
+            got=f"a {type(given).__name__} of {parts}{more}",
+            hint="y, state = layer(x) and pass y, where a layer returned both; "
+            "tgs.stack(parts) for a list of tensors",
+        )
 
 
 def no_rule(node: Node, index: int) -> Exception:

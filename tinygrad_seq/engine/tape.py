@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.faults import REFUSALS, refusal
+from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Array, Node, next_seq
 from tinygrad_seq.engine.op import Op
@@ -247,6 +247,9 @@ def _one_dtype(op: Op, arrays: list[Any]) -> list[Any]:
     """Bring operands to one floating dtype, or refuse. Lists, like Python numbers, have none."""
     given = [a for a in arrays if isinstance(a, (np.ndarray, np.generic))]
     operands = arrays
+    for i, a in enumerate(arrays):
+        if type(a) not in (np.ndarray, float, int, bool):
+            refuse_several(f"{op.name}: operand {op.operand(i)}", a)
     arrays = [a if type(a) in (np.ndarray, float, int, bool) else np.asarray(a) for a in arrays]
     for i, a in enumerate(arrays):
         if isinstance(a, np.ndarray) and a.dtype.kind not in "fciub":

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.kernels.gates import gate
 from tinygrad_seq.nn import init
@@ -37,6 +38,7 @@ def gate_weights(
 
 def checked_input(owner: str, x: Any, size: int, dtype: Any) -> Any:
     """Tokens as checked integers, or floats of the layer's dtype whose last axis fits."""
+    refuse_several(owner, x)
     values = constant(x)
     if values.dtype.kind in "iu":
         return check_indices(values, size, f"{owner}: token")

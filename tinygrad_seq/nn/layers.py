@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.nn import init
@@ -42,6 +43,7 @@ def probability(what: str, p: float) -> float:
 
 def floating(owner: str, x: TensorLike) -> Tensor:
     """The input as a Tensor, unless it holds integers: tokens are not to be scaled."""
+    refuse_several(owner, x)
     x = x if isinstance(x, Tensor) else Tensor(x)
     if x.dtype.kind in "iub":
         raise DtypeError(

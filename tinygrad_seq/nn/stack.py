@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, ShapeError
@@ -219,6 +220,7 @@ class Recurrent(Module, Generic[State]):
     def _time_major(self, x: Any, lengths: Any) -> tuple[Any, Any, bool]:
         """The input as (T, N, ...), its lengths as (N,), and whether it had no batch axis."""
         if not isinstance(x, Tensor):
+            refuse_several(type(self).__name__, x)
             x = np.asarray(x)
         tokens = x.dtype.kind in "iu"
         rank = x.ndim + (1 if tokens else 0)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.rows import add_rows
@@ -176,6 +177,7 @@ def check_indices(ids: Any, size: int, what: str) -> Array:
 
     A copy: the caller may fill its buffer anew before backward reads the ids.
     """
+    refuse_several(what, ids)
     array = np.array(ids)
     if array.dtype.kind not in "iu":
         raise DtypeError(f"{what}: ids", expected="an integer dtype", got=array.dtype)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.engine.variable import Variable
@@ -79,4 +80,7 @@ def shape_of(x: Any) -> tuple[int, ...]:
     if isinstance(x, Variable):
         return x._data.shape
     shape = getattr(x, "shape", None)
-    return np.shape(x) if shape is None else tuple(shape)
+    if shape is not None:
+        return tuple(shape)
+    refuse_several("an operand", x)
+    return np.shape(x)
