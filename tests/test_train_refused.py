@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, optim, train
+from tinygrad_seq import data, nn, optim, train
 from tinygrad_seq.errors import ConfigError, NonFiniteError, ShapeError
 
 
@@ -144,6 +144,22 @@ def test_bad_windows_are_refused_when_read(window, said):
     with pytest.raises(ShapeError, match=said):
         next(updates)
     assert_same_parameters(before, model.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [
+        (data.Streams(np.arange(20) % 5, 2), r"got: Streams[\s\S]*try: pass its \.windows\(k\)"),
+        (None, r"got: NoneType[\s\S]*try: \[\(inputs, targets\)\]"),
+    ],
+)
+def test_streams_are_not_windows_yet(windows, said):
+    model = char_model()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ConfigError, match=rf"^tbptt: windows[\s\S]*{said}"):
+        train.tbptt(model, windows, optimizer)
+    with pytest.raises(ConfigError, match=rf"^truncated_bptt: windows[\s\S]*{said}"):
+        train.truncated_bptt(model, windows, k1=5, k2=15)
 
 
 def test_a_model_without_a_state_is_refused():

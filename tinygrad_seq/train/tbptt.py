@@ -150,7 +150,7 @@ def tbptt(
     Raises
     ------
     ConfigError
-        For an option out of range: at the call, before anything runs.
+        For an option out of range, or windows that are none: at the call, before anything runs.
     ShapeError
         For a window that is no pair or triple, or whose parts do not fit, when it is read.
     NonFiniteError
@@ -178,6 +178,7 @@ def tbptt(
     """
     if schedule is not None and schedule.optimizer is not optimizer:
         raise ConfigError("tbptt: the schedule belongs to another optimiser")
+    require_windows("tbptt", windows)
     _check_options(k, k2, clip_norm, clip_value, nonfinite)
     if not callable(model) or not callable(loss):
         raise ConfigError("tbptt: the model and the loss are callables")
@@ -317,6 +318,17 @@ class _Update:
             return clip_grad_value_(parameters, self.clip_value, nonfinite=self.nonfinite)
         bound = math.inf if self.clip_norm is None else self.clip_norm
         return clip_grad_norm_(parameters, bound, nonfinite=self.nonfinite)
+
+
+def require_windows(owner: str, windows: Any) -> None:
+    """Refuse what cannot be iterated over, and name the method that makes windows of it."""
+    if not (hasattr(windows, "__iter__") or hasattr(windows, "__getitem__")):
+        raise ConfigError(
+            f"{owner}: windows",
+            expected="an iterable of (inputs, targets)",
+            got=type(windows).__name__,
+            hint="pass its .windows(k)" if hasattr(windows, "windows") else "[(inputs, targets)]",
+        )
 
 
 def _pieces(windows: Iterable[Any], k: int) -> Iterator[_Piece]:

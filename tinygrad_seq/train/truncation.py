@@ -23,6 +23,7 @@ from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.state import detach, reset_rows
 from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.train.tbptt import require_windows
 
 __all__ = ["Comparison", "Truncated", "compare_truncations", "truncated_bptt"]
 
@@ -111,7 +112,7 @@ def truncated_bptt(
     Raises
     ------
     ConfigError
-        If not 1 <= k1 <= k2: at the call, before anything runs.
+        If not 1 <= k1 <= k2, or windows are none: at the call, before anything runs.
     ShapeError
         For a window that is no pair or triple, or whose parts differ in length.
 
@@ -179,6 +180,7 @@ def truncated_bptt(
             expected=f"k2 >= k1 = {k1}",
             got=k2,
         )
+    require_windows("truncated_bptt", windows)
     return _run(model, _chunks(windows), int(k1), int(k2), detach(state), loss)
 
 
