@@ -13,6 +13,7 @@ from tinygrad_seq.errors import MissingNameError
 
 KNOWN = [(tgs, name, cure) for name, cure in elsewhere.FUNCTIONS.items()]
 KNOWN += [(nn, name, cure) for name, cure in elsewhere.LAYERS.items()]
+KNOWN += [(tgs.tensor([1.0]), name, cure) for name, cure in elsewhere.METHODS.items()]
 WHERE = {"tgs": tgs, "np": np, "train": tgs.train, "optim": tgs.optim}
 
 
@@ -33,6 +34,71 @@ def test_the_advice_about_arrays_makes_what_a_layer_takes(name) -> None:
     made = eval(elsewhere.FUNCTIONS[name], names)  # the advice is ours, and an expression
     layer = nn.Linear(3, 2)
     assert layer(made).shape[-1] == 2
+
+
+ASSIGNED = {name: cure for name, cure in elsewhere.METHODS.items() if " = " in cure}
+ASKED = {
+    name: re.split(r", (?:or|and|at) |: ", cure)[0]
+    for name, cure in elsewhere.METHODS.items()
+    if name not in ASSIGNED and name != "device"
+}
+ANSWERS = {
+    "bmm": lambda x, y: x @ y,
+    "chunk": lambda x, y: np.split(x, 2, 1),
+    "clamp": lambda x, y: np.clip(x, 0.0, 0.5),
+    "dim": lambda x, y: 2,
+    "eq": lambda x, y: x == y,
+    "expand": lambda x, y: np.broadcast_to(x, (3, 2, 2)),
+    "gather": lambda x, y: np.take_along_axis(x, np.array([[0], [1]]), 1),
+    "masked_fill": lambda x, y: np.where(np.array([True, False]), -9.0, x),
+    "neg": lambda x, y: -x,
+    "numel": lambda x, y: 4,
+    "pow": lambda x, y: x**y,
+    "t": lambda x, y: x.T,
+    "unbind": lambda x, y: list(x),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_the_advice_about_methods_runs_and_answers(name) -> None:
+    rng = np.random.default_rng(0)
+    x, y = tgs.tensor(rng.random((2, 2))), tgs.tensor(rng.random((2, 2)))
+    x.requires_grad = name not in ("int", "long")
+    names = {**WHERE, "x": x, "y": y, "n": 2, "low": 0.0, "high": 0.5, "shape": (3, 2, 2)}
+    names |= {"mask": np.array([True, False]), "value": -9.0, "dtype": np.float32, "axis": 1}
+    names |= {"index": np.array([[0], [1]]), "positions": [1]}
+    made = eval(ASKED[name], names)
+    if name in ANSWERS:
+        got = [part.numpy() for part in made] if isinstance(made, (list, tuple)) else made
+        got = got.numpy() if isinstance(got, tgs.Tensor) else got
+        np.testing.assert_allclose(got, ANSWERS[name](x.numpy(), y.numpy()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ASSIGNED)
+def test_the_advice_about_writing_in_place_writes(name) -> None:
+    x = tgs.tensor([1.0, 2.0])
+    exec(ASSIGNED[name], {"x": x, "value": 0.0})
+    assert x.tolist() == [0.0, 0.0]
+
+
+def test_the_advice_about_binary_targets_is_their_cross_entropy() -> None:
+    x, y = tgs.tensor(np.array([-2.0, 0.5, 3.0])), np.array([0.0, 1.0, 1.0])
+    made = eval(elsewhere.LAYERS["BCEWithLogitsLoss"].split(", of")[0], {**WHERE, "x": x, "y": y})
+    p = 1 / (1 + np.exp(-x.numpy()))
+    expected = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+    np.testing.assert_allclose(made.item(), expected)
+
+
+def test_a_tensor_is_probed_as_before() -> None:
+    for x in (tgs.tensor([1.0], requires_grad=True), nn.Parameter(np.ones(1))):
+        assert not hasattr(x, "cpu") and not hasattr(x, "__array_interface__")
+        assert getattr(x, "_repr_html_", None) is None
+        kind = type(x).__name__
+        with pytest.raises(AttributeError, match=rf"'{kind}' object has no attribute 'shapes'$"):
+            x.shapes  # noqa: B018
+        with pytest.raises(MissingNameError, match=rf"(?s)'{kind}' object .*try: x\.T"):
+            x.t()
+    assert not any(hasattr(tgs.Tensor, name) for name in elsewhere.METHODS)
 
 
 @pytest.mark.parametrize("module", [tgs, nn])

@@ -51,4 +51,4 @@ def __getattr__(name: str) -> _Any:
     """Import ``tgs.nn``, ``tgs.viz``, ... when they are first asked for (PEP 562)."""
     if name in _ROOMS:
         return _import_module(f"{__name__}.{name}")
-    raise _elsewhere.missing(__name__, name, _elsewhere.FUNCTIONS)
+    raise _elsewhere.missing(f"module {__name__!r}", name, _elsewhere.FUNCTIONS)

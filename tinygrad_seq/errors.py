@@ -82,7 +82,7 @@ class IndexRangeError(TinygradSeqError, IndexError):
 
 
 class MissingNameError(TinygradSeqError, AttributeError):
-    """A module has nothing of this name; the same job may have another name here."""
+    """Nothing here has this name; the same job may have another."""
 
 
 class ConfigError(TinygradSeqError, ValueError):

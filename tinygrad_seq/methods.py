@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from tinygrad_seq import ops
+from tinygrad_seq import elsewhere, ops
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
@@ -169,6 +169,13 @@ class ArrayMethods(Variable):
     def clip(self: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
         """Short for :func:`tinygrad_seq.clip`, with NumPy's names of the bounds."""
         return ops.clip(self, min, max)
+
+    if not TYPE_CHECKING:  # type checkers know of a missing name themselves
+
+        def __getattr__(self, name: str) -> Any:
+            if name in elsewhere.METHODS:
+                raise elsewhere.missing(f"{type(self).__name__!r} object", name, elsewhere.METHODS)
+            return object.__getattribute__(self, name)  # Python's own error
 
     # -- as text ---------------------------------------------------------------------------------
 

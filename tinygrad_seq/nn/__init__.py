@@ -70,4 +70,4 @@ __all__ = [
 if not _TYPE_CHECKING:  # type checkers know of a missing name themselves
 
     def __getattr__(name: str) -> None:
-        raise _elsewhere.missing(__name__, name, _elsewhere.LAYERS)
+        raise _elsewhere.missing(f"module {__name__!r}", name, _elsewhere.LAYERS)
