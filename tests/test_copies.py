@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn
+from tinygrad_seq import nn, optim
 from tinygrad_seq.errors import GraphError
 
 
@@ -57,6 +57,30 @@ def test_shared_parameters_stay_shared(made) -> None:
     net[1].weight = net[0].weight
     twin = made(net)
     assert twin[0].weight is twin[1].weight and twin[0].weight is not net[0].weight
+
+
+@WAYS
+def test_a_model_and_its_optimiser_go_on_alike_and_apart(made) -> None:
+    model = nn.Linear(3, 2, rng=np.random.default_rng(0))
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+    schedule = optim.StepLR(optimizer, 2)
+
+    def step(model, optimizer, schedule) -> None:
+        optimizer.zero_grad()
+        (model(np.ones((4, 3), np.float32)) ** 2).mean().backward()
+        optimizer.step()
+        schedule.step()
+
+    step(model, optimizer, schedule)
+    twins, before = made((model, optimizer, schedule)), model.state_dict()
+    for _ in range(3):
+        step(*twins)
+    np.testing.assert_array_equal(model.state_dict()["weight"], before["weight"])
+    for _ in range(3):
+        step(model, optimizer, schedule)
+    assert twins[1].param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(twins[0].state_dict()[name], value)
 
 
 @pytest.mark.parametrize("made", [by_pickle, copy.deepcopy, copy.copy])

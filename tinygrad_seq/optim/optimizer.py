@@ -210,6 +210,15 @@ class Optimizer:
             group.update(params=params, **new)
         self._states = {id(p): s for p, s in zip(self._params(), states, strict=True)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies and pickles: states in order, as a copy's parameters have other ids."""
+        states = [self._states[id(param)] for param in self._params()]
+        return {**vars(self), "_states": states, "_scratch": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._states = {id(p): s for p, s in zip(self._params(), state["_states"], strict=True)}
+
     def __repr__(self) -> str:
         lines = [f"{self._kind}("]
         for number, group in enumerate(self.param_groups):
