@@ -22,11 +22,12 @@ LEVELS = ("module", "cell", "op")
 
 
 @cache
-def translate(source, target, kind=nn.LSTM, layers=1, attention=None):
+def translate(source, target, kind=nn.LSTM, layers=1, attention=None, attend="after"):
     """Model and loss of an encoder and a decoder of these lengths."""
     rng = np.random.default_rng(0)
     memory = None if attention is None else 4
-    decoder = nn.Decoder(kind(6, 4, layers, rng=rng), None, attention, memory, rng=rng)
+    reads = kind(6 if attend == "after" else 10, 4, layers, rng=rng)
+    decoder = nn.Decoder(reads, None, attention, memory, attend=attend, rng=rng)
     model = nn.Seq2Seq(kind(5, 4, layers, rng=rng), decoder, rng=rng)
     x, y = (np.arange(2 * steps).reshape(steps, 2) % 5 for steps in (source, target))
     with tgs.composed():
@@ -257,9 +258,53 @@ def test_at_op_level_the_decoder_stands_beside_the_encoder(layers, view):
 @pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
 @pytest.mark.parametrize("level", ["module", "cell"])
 @pytest.mark.parametrize("memory", [nn.DotAttention, additive])
-def test_no_wire_of_a_translator_runs_through_a_box(memory, level, view):
-    _model, loss = attentive(memory, layers=2)
-    assert crossed(viz.draw(loss, view=view, level=level)) == set()
+@pytest.mark.parametrize("attend", ["after", "feeding", "before"])
+def test_no_wire_of_a_translator_runs_through_a_box(attend, memory, level, view):
+    for layers in (1, 2):
+        _model, loss = translate(3, 4, layers=layers, attention=memory(), attend=attend)
+        drawing = viz.draw(loss, view=view, level=level)
+        assert any(box.name == "weights:decoder.combine" for box in boxes(drawing))
+        assert crossed(drawing) == set()
+
+
+@pytest.mark.parametrize("attend", ["feeding", "before"])
+def test_a_state_through_a_box_of_weights_would_be_seen(attend):
+    _model, loss = translate(3, 4, attention=nn.DotAttention(), attend=attend)
+    drawing = viz.draw(loss)
+    level = next(b for b in boxes(drawing) if b.name == "decoder.recurrent[0]@0").y
+    box = next(b for b in boxes(drawing) if b.name == "weights:decoder.combine")
+    at = rf"\g<1>{box.x:.1f},{level:.1f}"
+    moved = re.sub(r'("weights:decoder\.combine" \[pos=")[^"]+', at, drawing.dot)
+    found = crossed(viz.Drawing(moved, "moved"))
+    assert ("encoder[0]@2", "decoder.recurrent[0]@0", box.name) in found
+
+
+@pytest.mark.parametrize("attend", ["after", "feeding", "before"])
+def test_no_gradient_of_a_translator_runs_through_a_box(attend):
+    _model, loss = translate(3, 4, attention=additive(), attend=attend)
+    assert crossed(viz.draw(loss, direction="both")) == set()
+
+
+@pytest.mark.parametrize("attend", ["after", "feeding", "before"])
+def test_a_prepared_memory_is_named_as_the_attention_s(attend):
+    _model, loss = translate(3, 4, attention=additive(), attend=attend)
+    drawing = viz.draw(loss)
+    assert "attention: memory" in drawing.dot
+    names = {box.name for box in boxes(drawing)}
+    assert "weights:decoder" not in names and "decoder:before" not in names
+
+
+@pytest.mark.parametrize(("attend", "label"), [("feeding", "state"), ("before", "h")])
+def test_a_state_that_leads_to_several_places_is_named_once(attend, label):
+    _model, loss = translate(3, 12, attention=nn.DotAttention(), attend=attend)
+    drawing = viz.draw(loss, view="elided")
+    tail = "decoder.combine@bar" if label == "state" else "decoder.recurrent[0]@bar"
+    head = "decoder.read@" if label == "state" else "decoder.attention@"
+    lines = [
+        line for line in drawing.dot.splitlines() if line.strip().startswith(f'"{tail}" -> "{head}')
+    ]
+    assert len(lines) == 2
+    assert sum(f'label="{label}"' in line for line in lines) == 1
 
 
 def test_a_wire_through_a_box_would_be_seen():

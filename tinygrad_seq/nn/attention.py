@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.engine.mode import scope
+from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.nn import init
@@ -70,6 +70,12 @@ class Attention(Module):
 
     Subclasses write :meth:`prepare`, which depends on the memory alone, and :meth:`score`.
     """
+
+    def prepared(self, memory: TensorLike) -> Any:
+        """:meth:`prepare` as called from outside, tagged with the path of this attention."""
+        outer = current_mode.get().scope.path
+        with scope(path=f"{outer}.{self._name}" if outer else self._name):
+            return self.prepare(memory)
 
     def prepare(self, memory: TensorLike) -> Any:
         """What is scored against: made once for a memory (S, N, M), used for every query."""

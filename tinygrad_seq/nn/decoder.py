@@ -262,7 +262,7 @@ class Decoder(Module):
         if self.fed_size:
             if self.recurrent.training:
                 self._check_dropout()  # it may have been set since
-            keys = self.attention.prepare(memory) if keys is None else keys
+            keys = self.attention.prepared(memory) if keys is None else keys
             look = partial(self.attention, memory=memory, lengths=lengths, keys=keys)
             v, state, weights = self._step_by_step(self._read(tokens), state, look)
         else:

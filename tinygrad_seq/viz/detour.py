@@ -1,16 +1,17 @@
-"""Upward wires that would run through other blocks of their column go round them."""
+"""Wires that would run through other blocks of their column, or boxes of weights, go round."""
 
 from __future__ import annotations
 
 from tinygrad_seq.viz.columns import Column
 from tinygrad_seq.viz.grid import Grid
 from tinygrad_seq.viz.ir import Edge
-from tinygrad_seq.viz.picture import Point
+from tinygrad_seq.viz.picture import Point, Shape
 
-__all__ = ["around"]
+__all__ = ["around", "free_height"]
 
 # Lanes beside the blocks, within the frame of the column; a third is that of states.
 INPUT_LANE, LANE = 3.0, 6.5
+CLEAR = 4.0  # between a level wire and boxes above and below it
 BELOW = 15.0  # under the block that a wire ends at
 
 
@@ -32,3 +33,17 @@ def around(grid: Grid, edge: Edge, column: Column, corners: list[Point]) -> list
     side = middle + width / 2 + (INPUT_LANE if edge.kind == "input" else LANE)
     out = low + 9
     return [(x, low), (x, out), (side, out), (side, back), (end, back), (end, high)]
+
+
+def free_height(boxes: list[Shape], wanted: float, taken: list[float]) -> float:
+    """The height nearest to the wanted one at which a level wire meets no box and no other wire."""
+
+    def free(y: float) -> bool:
+        return all(abs(y - box.y) >= box.height / 2 + CLEAR for box in boxes) and all(
+            abs(y - other) >= CLEAR for other in taken
+        )
+
+    edges = [box.y + side * (box.height / 2 + CLEAR) for box in boxes for side in (1, -1)]
+    beside = [other + side * CLEAR for other in taken for side in (1, -1)]
+    found = [y for y in (wanted, *edges, *beside) if free(y)]
+    return min(found, key=lambda y: abs(y - wanted), default=wanted)

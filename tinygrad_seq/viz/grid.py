@@ -16,7 +16,7 @@ from tinygrad_seq.viz.picture import Line, Panel, Picture, Point, Shape
 from tinygrad_seq.viz.style import subscript
 from tinygrad_seq.viz.words import item_tooltip
 
-__all__ = ["GAP", "PAD", "Grid"]
+__all__ = ["GAP", "PAD", "TRACK", "Grid"]
 
 BlockMaker = Callable[[list[Item], Place], Block]
 """Makes the block of a place from its items."""
@@ -25,6 +25,8 @@ GAP = 52.0  # between columns: room for the names of the states
 AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
 FAN, LONG_FAN = 100.0, 140.0  # from a memory up to what attends to it; from another time axis
 CARRIED = 70.0  # beside an axis on which states come in from the right
+TRACK = 8.0  # between states that climb side by side from one time axis to the next
+TRACKS = 4  # so many fit in the gap anyway
 PAD = 14.0  # between a block and the frame of its time step
 
 
@@ -220,10 +222,36 @@ class Grid:
             column = (number, step)
             if index and number != self.columns[index - 1][0]:
                 x += AXIS_GAP + self.margin if self.margin else GAP
+                x += TRACK * max(0, len(self.climbing(number)) - TRACKS)
+                x += self._wider(self.columns[index - 1], widths)
                 x += GAP if self.graph.view == "rolled" else 0.0
                 x += CARRIED if self.backwards else 0.0
             self.x[column] = (x + widths[column] / 2, widths[column])
             x += widths[column] + GAP
+
+    def climbing(self, number: int) -> list[tuple[str, str]]:
+        """Node and kind of what earlier time axes hand to this one; each has a track of its own."""
+        found = {
+            (edge.tail, edge.kind if edge.delay else "memory"): None
+            for edge in self.graph.edges.values()
+            if edge.kind != WEIGHT
+            and edge.tail in self.where
+            and edge.head in self.where
+            and self.column(edge.tail)[0] < self.column(edge.head)[0] == number
+            and (self.double or not self.fanned(edge))
+        }
+        return list(found)
+
+    def _wider(self, last: Column, widths: dict[Column, float]) -> float:
+        """How far what spans all steps of a time axis reaches beyond its last column."""
+        steps = [c for c in self.columns if c[0] == last[0]]
+        room = sum(widths[column] for column in steps) + GAP * (len(steps) - 1) + 2 * PAD
+        spanning = [
+            block.width
+            for (row, step), block in self.blocks.items()
+            if step is None and self.segment[row] == last[0]
+        ]
+        return max(0.0, (max(spanning, default=0.0) - room) / 2)
 
     def _place_rows(self) -> None:
         heights: dict[RowKey, float] = {}

@@ -146,6 +146,9 @@ class Roads(Wires):
         start, end, above = self._ends(edge)
         tail, head = self.grid.column(edge.tail), self.grid.column(edge.head)
         way = -1 if self.grid.where[edge.head][0] in self.grid.backwards else 1
+        if tail[0] < head[0] and self.grid.where[edge.tail][1] is not None and way > 0:
+            self._climb(edge)
+            return
         out = self._frame(tail)[way > 0] + way * (9 + 5 * above)
         back = self._frame(head)[way < 0] - way * (9 + 5 * above)
         if abs(out - back) < GAP:
@@ -155,11 +158,36 @@ class Roads(Wires):
             lane = y + above * (height / 2 + 8)
             corners = [start, (out, start[1]), (out, lane), (back, lane), (back, end[1]), end]
         wire = self._wire(edge, corners, color=self._color(edge.kind), pen=2.0, dashed=edge.cut)
-        wire.label = Line(edge.kind, 12)
-        wire.label_at = (out + 8, (start[1] + corners[2][1]) / 2)
+        if (edge.tail, edge.kind, out) not in self._named:
+            wire.label = Line(edge.kind, 12)
+            right = out + max(8.0, wire.label.width / 2 + 3)
+            wire.label_at = (right, (start[1] + corners[2][1]) / 2)
+            self._named.add((edge.tail, edge.kind, out))
         if self.grid.where[edge.head][1] == FOLDED and tail == head:  # round to a row below
             wire.label = Line(f"{edge.kind} {_delay(edge)}", 12)
             wire.label_at = (out - way * (wire.label.width / 2 + 6), corners[2][1] + above * 9)
+
+    def _climb(self, edge: Edge) -> None:
+        """A state that a later time axis starts from: up beside the boxes of weights before it."""
+        start, end, above = self._ends(edge)
+        tail, head = self.grid.column(edge.tail), self.grid.column(edge.head)
+        frame = self._frame(head)[0]
+        if self.grid.order[head] - self.grid.order[tail] == 1:
+            out, wanted = self._track(edge), end[1]
+        else:
+            y, height = self.grid.y[self.grid.where[edge.head][0]]
+            out, wanted = self._frame(tail)[1] + 9 + 5 * above, y + above * (height / 2 + 8)
+        level = self._level(edge, wanted)
+        corners = [start, (out, start[1]), (out, level)]
+        if abs(level - end[1]) >= 1:
+            back = frame - 9 - 5 * above
+            corners += [(back, level), (back, end[1])]
+        wire = self._wire(
+            edge, [*corners, end], color=self._color(edge.kind), pen=2.0, dashed=edge.cut
+        )
+        wire.label = Line(edge.kind, 12)
+        wire.label_at = (frame - 26, level + above * 8)
+        self._gradient(edge, [*corners, end], above)
 
     def _state_by_lanes(self, edge: Edge) -> None:
         """A state between blocks whose nodes stand at any height: along the gap between them."""

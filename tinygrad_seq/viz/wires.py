@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_seq.viz.columns import Column, RowKey
-from tinygrad_seq.viz.grid import PAD, Grid
-from tinygrad_seq.viz.ir import Edge, Step
-from tinygrad_seq.viz.picture import Point, Wire, route
+from tinygrad_seq.viz.detour import free_height
+from tinygrad_seq.viz.grid import PAD, TRACK, Grid
+from tinygrad_seq.viz.ir import Edge, Item, Step
+from tinygrad_seq.viz.picture import Point, Shape, Wire, route
 from tinygrad_seq.viz.style import Theme
 from tinygrad_seq.viz.words import edge_tooltip
 
@@ -38,6 +39,9 @@ class Wires:
         self._loops: dict[tuple[RowKey, int], list[Edge]] = {}
         """Loops so far over (1) and under (-1) a row."""
         self._bridges: dict[Column, list[Edge]] = {}
+        self._boxes: list[tuple[Item, RowKey, Shape]] = []
+        self._levels: dict[int, dict[tuple[str, str], float]] = {}
+        self._named: set[tuple[str, str, float]] = set()
         self._on_road: set[tuple[str, str, tuple[RowKey, Step]]] = set()
 
     def _wire(self, edge: Edge, corners: list[Point], **options: Any) -> Wire:
@@ -68,6 +72,35 @@ class Wires:
         wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
         wire.road = road_of(edge)
         self.picture.wires.append(wire)
+
+    def _track(self, edge: Edge) -> float:
+        """Where an edge climbs from the end of its time axis to the height of a later one."""
+        grid, (number, _) = self.grid, self.grid.column(edge.tail)
+        last = [column for column in grid.columns if column[0] == number][-1]
+        rights = [self._frame(last)[1] + (34.0 if self.graph.view == "rolled" else 0.0)]
+        for (row, step), block in grid.blocks.items():
+            if step is None and grid.segment[row] == number:
+                rights.append(block.shapes[0].x + block.shapes[0].width / 2)
+        name = edge.tail, edge.kind if edge.delay else "memory"
+        climbing = grid.climbing(grid.column(edge.head)[0])
+        return max(rights) + 6 + TRACK * (climbing.index(name) if name in climbing else 1)
+
+    def _boxes_before(self, axis: int) -> list[Shape]:
+        return [box for _, row, box in self._boxes if self.grid.segment[row] == axis]
+
+    def _boxes_left(self, axis: int) -> float:
+        """Left of the boxes of weights that stand before a time axis."""
+        return min(box.x - box.width / 2 for box in self._boxes_before(axis))
+
+    def _level(self, edge: Edge, wanted: float) -> float:
+        """Height at which an edge to a later time axis passes the boxes of weights before it."""
+        axis = self.grid.column(edge.head)[0]
+        boxes = self._boxes_before(axis)
+        levels = self._levels.setdefault(axis, {})
+        name = edge.tail if edge.delay else edge.kind, f"{edge.kind} {wanted:.1f}"
+        if name not in levels:
+            levels[name] = free_height(boxes, wanted, list(levels.values()))
+        return levels[name]
 
     def _color(self, kind: str) -> str:
         return {"h": self.theme.h, "c": self.theme.c}.get(kind, self.theme.line)

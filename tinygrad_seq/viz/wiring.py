@@ -22,11 +22,13 @@ class Wiring(Roads):
 
     def connect(self) -> None:
         """Draw every edge between blocks."""
+        if self.weights == "once":
+            self._boxes = weight_boxes(self.grid, self.theme, self.both)
         for edge in self.graph.edges.values():
             if edge.kind != WEIGHT:
                 self._connect(edge)
         if self.weights == "once":
-            for item, row, box in weight_boxes(self.grid, self.theme, self.both):
+            for item, row, box in self._boxes:
                 self._weights(item, row, box)
         elif self.weights == "labels" and self.graph.level != "op":
             self._weight_labels()
@@ -96,6 +98,11 @@ class Wiring(Roads):
         """Up to the next row; along the gap below it where the two are not above one another."""
         head_row, head_step = self.grid.where[edge.head]
         tail_row, tail_step = self.grid.where[edge.tail]
+        fanned = self.grid.fanned(edge)
+        if fanned:
+            self.picture.wires += fan(self.grid, edge, self.theme)
+            if not self.both:
+                return
         start, end = self.grid.anchor(edge.tail, "up"), self.grid.anchor(edge.head, "x")
         y, height = self.grid.y[tail_row]
         corners = [start, end]
@@ -114,17 +121,19 @@ class Wiring(Roads):
                 lane = self.grid.y[head_row][0] - self.grid.y[head_row][1] / 2 - 14
                 box = self.grid.blocks[tail_row, None].shapes[0]
                 right = max(right, box.x + box.width / 2)  # at least as wide as its name
-                out = right + PAD + 12
-                corners = [(right, y), (out, y), (out, lane), *self._entry(edge, lane, "w", -1)]
+                out, level = self._track(edge), self._level(edge, lane)
+                corners = [(right, y), (out, y), (out, level)]
+                if level != lane:
+                    back = self.grid.start(head_row) - 8
+                    corners += [(back, level), (back, lane)]
+                corners += self._entry(edge, lane, "w", -1)
         elif abs(start[0] - end[0]) >= 1 or self._deep(edge):
             lane = y + height / 2 + (27 if self.graph.view == "rolled" else 12)
             corners = [start, (start[0], lane), *self._entry(edge, lane, "x", 1)]
         if head_step is not None or tail_step is not None:
             here = edge.head if head_step is not None else edge.tail
             corners = around(self.grid, edge, self.grid.column(here), corners)
-        if self.grid.fanned(edge):
-            self.picture.wires += fan(self.grid, edge, self.theme)
-        else:
+        if not fanned:
             self._wire(edge, corners)
         self._gradient(edge, corners)
 
@@ -188,7 +197,11 @@ class Wiring(Roads):
         else:
             end = self.grid.anchor(edge.head, "w")
         corners = [start]
-        if abs(rail - start[1]) > 1:
+        level = self._level(edge, start[1]) if later else start[1]
+        if abs(level - start[1]) > 1:  # round the boxes of the later axis
+            x = self._boxes_left(self.grid.segment[row]) - 6
+            corners += [(x, start[1]), (x, level), (left - 20, level), (left - 20, rail)]
+        elif abs(rail - start[1]) > 1:
             corners += [(left - 20, start[1]), (left - 20, rail)]
         self._wire(edge, [*corners, (end[0], rail), end], color=self.theme.weight, pen=1.3)
         if self.both:
