@@ -294,6 +294,19 @@ def test_a_prepared_memory_is_named_as_the_attention_s(attend):
     assert "weights:decoder" not in names and "decoder:before" not in names
 
 
+@pytest.mark.parametrize("level", ["module", "cell"])
+@pytest.mark.parametrize("attend", ["after", "feeding", "before"])
+def test_a_rolled_memory_is_left_at_its_right_edge(attend, level):
+    _model, loss = translate(3, 4, attention=additive(), attend=attend)
+    drawing = viz.draw(loss, view="rolled", level=level)
+    right = {box.name: box.x + box.width / 2 for box in boxes(drawing)}
+    pattern = r'"([^"]+:before)" -> "decoder\.attention@t" \[pos="(?:e,\S+ )?([-\d.]+),'
+    starts = re.findall(pattern, drawing.dot)
+    assert {name for name, _ in starts} == {"encoder[0]:before", "decoder.attention:before"}
+    for name, x in starts:
+        assert float(x) == pytest.approx(right[name], abs=0.5)
+
+
 @pytest.mark.parametrize(("attend", "label"), [("feeding", "state"), ("before", "h")])
 def test_a_state_that_leads_to_several_places_is_named_once(attend, label):
     _model, loss = translate(3, 12, attention=nn.DotAttention(), attend=attend)

@@ -122,7 +122,8 @@ class Wiring(Roads):
                 box = self.grid.blocks[tail_row, None].shapes[0]
                 right = max(right, box.x + box.width / 2)  # at least as wide as its name
                 out, level = self._track(edge), self._level(edge, lane)
-                corners = [(right, y), (out, y), (out, level)]
+                leave = level if abs(level - y) < 6 else y  # no kink for a hair's breadth
+                corners = [(right, leave), (out, leave), (out, level)]
                 if level != lane:
                     back = self.grid.start(head_row) - 8
                     corners += [(back, level), (back, lane)]
