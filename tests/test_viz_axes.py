@@ -282,7 +282,14 @@ def test_a_state_through_a_box_of_weights_would_be_seen(attend):
 @pytest.mark.parametrize("attend", ["after", "feeding", "before"])
 def test_no_gradient_of_a_translator_runs_through_a_box(attend):
     _model, loss = translate(3, 4, attention=additive(), attend=attend)
-    assert crossed(viz.draw(loss, direction="both")) == set()
+    drawing = viz.draw(loss, direction="both")
+    assert crossed(drawing) == set()
+    box = next(box for box in boxes(drawing) if box.name == "weights:decoder.attention")
+    back = re.findall(r'-> "weights:decoder\.attention" \[pos="e,([-\d.]+),([-\d.]+)', drawing.dot)
+    assert len(back) == 5  # from every step, and from the memory
+    for x, y in back:
+        assert float(x) == pytest.approx(box.x + box.width / 2, abs=0.5)
+        assert abs(float(y) - box.y) < box.height / 2
 
 
 @pytest.mark.parametrize("attend", ["after", "feeding", "before"])

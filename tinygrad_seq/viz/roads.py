@@ -161,7 +161,8 @@ class Roads(Wires):
         if (edge.tail, edge.kind, out) not in self._named:
             wire.label = Line(edge.kind, 12)
             right = out + max(8.0, wire.label.width / 2 + 3)
-            wire.label_at = (right, (start[1] + corners[2][1]) / 2)
+            rise = start[1] - corners[2][1]  # near the end, clear of the roads on the way
+            wire.label_at = (right, corners[2][1] + math.copysign(min(40, abs(rise) / 2), rise))
             self._named.add((edge.tail, edge.kind, out))
         if self.grid.where[edge.head][1] == FOLDED and tail == head:  # round to a row below
             wire.label = Line(f"{edge.kind} {_delay(edge)}", 12)
@@ -186,7 +187,8 @@ class Roads(Wires):
             edge, [*corners, end], color=self._color(edge.kind), pen=2.0, dashed=edge.cut
         )
         wire.label = Line(edge.kind, 12)
-        wire.label_at = (frame - 26, level + above * 8)
+        aside = ASIDE if self.both and above < 0 else 0
+        wire.label_at = (frame - 26, level + above * (8 + aside))
         self._gradient(edge, [*corners, end], above)
 
     def _state_by_lanes(self, edge: Edge) -> None:

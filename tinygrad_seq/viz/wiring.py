@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from tinygrad_seq.viz.columns import RowKey
 from tinygrad_seq.viz.detour import around
 from tinygrad_seq.viz.fan import fan
@@ -206,13 +208,17 @@ class Wiring(Roads):
             corners += [(left - 20, start[1]), (left - 20, rail)]
         self._wire(edge, [*corners, (end[0], rail), end], color=self.theme.weight, pen=1.3)
         if self.both:
-            self._contribution(edge, start, rail)
+            self._contribution(edge, start, rail, corners[1:] if later else [])
 
-    def _contribution(self, edge: Edge, start: Point, rail: float) -> None:
+    def _contribution(self, edge: Edge, start: Point, rail: float, way: list[Point]) -> None:
         """What a time step adds to the gradient of the shared weights, flowing back to them."""
         lower = rail - 9
         x, top = self.grid.anchor(edge.head, "w-")
-        corners = [(x, top), (x, lower), (start[0], lower)]
+        back = [(start[0], (way[0][1] if way else rail) - 9)]
+        for (u, v), (_, w) in pairwise(way):
+            side = 9 if w > v else -9
+            back += [(u + side, v - 9), (u + side, w - 9)] if abs(v - w) > 1 else []
+        corners = [(x, top), (x, lower), *back[::-1]]
         points, tip = route(corners, arrow=0.6)
         wire = Wire(edge.head, edge.tail, points, tip, self.theme.gradient, 1.3, arrow=0.6)
         wire.tooltip, wire.classes = f"gradient of: {edge_tooltip(edge)}", "gradient"
