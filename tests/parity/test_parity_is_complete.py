@@ -36,6 +36,7 @@ NOT_COMPARED = {
         "Sequential": BASE,
         "Parameter": "a tensor of a module",
         "Decoded": "a tuple of results",
+        "FedState": "a tuple: a decoder's state, carried by a decoder that is compared",
         "Generated": "a tuple of results",
         "beam_search": PLAIN,
         "generate": PLAIN,
