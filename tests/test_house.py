@@ -47,8 +47,13 @@ MAY_READ: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # Files beside the room they belong to: what Tensor inherits, and what finds it when called; what
-# an error about a missing name advises.
-ROOM_OF_FILE = {"methods": "tensor", "protocols": "tensor", "elsewhere": "errors"}
+# checks what is given, and what an error about a missing name advises.
+ROOM_OF_FILE = {
+    "checks": "errors",
+    "elsewhere": "errors",
+    "methods": "tensor",
+    "protocols": "tensor",
+}
 
 # Imports against the plan, each inside a function: (file, room) and why.
 EXCEPTIONS = {

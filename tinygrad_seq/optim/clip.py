@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.checks import choice, number
 from tinygrad_seq.errors import ConfigError, NonFiniteError
-from tinygrad_seq.optim.options import choice, label, number, some_tensors
+from tinygrad_seq.optim.options import label, some_tensors
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["ClipReport", "clip_grad_norm_", "clip_grad_value_"]

@@ -13,8 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.checks import number
 from tinygrad_seq.optim.clip import ClipReport, clip_grad_norm_
-from tinygrad_seq.optim.options import number, some_tensors
+from tinygrad_seq.optim.options import some_tensors
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["clip_grad_adaptive_", "clip_grad_norm_each_", "clip_grad_squared_norm_"]

@@ -14,8 +14,9 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.checks import Rule
 from tinygrad_seq.errors import ConfigError, StateDictError
-from tinygrad_seq.optim.options import Rule, label, some_tensors
+from tinygrad_seq.optim.options import label, some_tensors
 from tinygrad_seq.tensor import Tensor
 
 Array: TypeAlias = NDArray[Any]

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
+from tinygrad_seq.checks import Rule, choice, count, non_negative, number
 from tinygrad_seq.errors import ConfigError, NonFiniteError
 from tinygrad_seq.optim.optimizer import Optimizer
-from tinygrad_seq.optim.options import Rule, choice, count, non_negative, number
 from tinygrad_seq.optim.schedule import LRScheduler
 
 __all__ = ["ReduceLROnPlateau"]

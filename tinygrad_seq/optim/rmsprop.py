@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygrad_seq.checks import Rule, below_one, epsilon, flag, non_negative
 from tinygrad_seq.optim.optimizer import Block, Optimizer
-from tinygrad_seq.optim.options import Rule, below_one, epsilon, flag, non_negative
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["RMSprop"]

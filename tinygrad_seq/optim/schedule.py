@@ -11,9 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from tinygrad_seq.checks import Rule, count, non_negative, number
 from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.optim.optimizer import Optimizer
-from tinygrad_seq.optim.options import Rule, count, non_negative, number
 
 __all__ = [
     "CosineAnnealingLR",

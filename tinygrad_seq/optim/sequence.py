@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tinygrad_seq.checks import count
 from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.optim.optimizer import Optimizer
-from tinygrad_seq.optim.options import count
 from tinygrad_seq.optim.schedule import LRScheduler
 
 __all__ = ["SequentialLR"]

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tinygrad_seq.checks import Rule, flag, non_negative, number
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.optim.optimizer import Block, Optimizer
-from tinygrad_seq.optim.options import Rule, flag, non_negative, number
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["SGD"]

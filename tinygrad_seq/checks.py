@@ -1,0 +1,301 @@
+"""Checks of what is given to the package: numbers, choices, dtypes, arrays.
+
+Each returns the value in the one form that the package works with (a plain Python number, a plain
+array in the machine's byte order) or raises a typed error. Tensors are for those who know them:
+hand over their arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+
+__all__ = [
+    "FLOATS",
+    "Rule",
+    "array_of",
+    "below_one",
+    "choice",
+    "converted",
+    "count",
+    "dtype_of",
+    "epsilon",
+    "flag",
+    "float_dtype",
+    "index_of",
+    "integers_of",
+    "non_negative",
+    "number",
+    "pair",
+    "positive",
+    "sequence_of",
+    "truths_of",
+]
+
+Array: TypeAlias = NDArray[Any]
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+"""The floating dtypes that the package computes in.
+
+float16 is refused, not computed in: sums of 2,048 ones end there, ``sqrt(eps)`` of an optimiser is
+0, and on a CPU it is slower than float32. Wider floats have no BLAS.
+"""
+
+# -- options: a rule takes a name and a value ------------------------------------------------------
+
+Rule: TypeAlias = Callable[[str, Any], Any]
+"""Takes an option's name and value; returns the value as plain Python, or raises."""
+
+
+def number(
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    infinite: bool = False,
+) -> Rule:
+    """Rule for a real number in an interval; NumPy scalars become Python floats.
+
+    A plain float matters: a ``np.float64`` hyperparameter would pull float32
+    arithmetic up to float64.
+    """
+    closed_high = not open_high and (infinite or math.isfinite(high))
+    brackets = ("(" if open_low else "[", "]" if closed_high else ")")
+    expected = f"a number in {brackets[0]}{low:g}, {high:g}{brackets[1]}"
+
+    def check(name: str, value: Any) -> float:
+        result = _real(value)
+        if result is not None:
+            above = result > low if open_low else result >= low
+            below = result < high if open_high else result <= high
+            if above and below and (infinite or math.isfinite(result)):
+                return result
+        raise ConfigError(f"{name} is out of range", expected=expected, got=_shown(value))
+
+    return check
+
+
+def count(low: int, high: int | None = None) -> Rule:
+    """Rule for an integer of at least `low` (and at most `high`)."""
+
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, Integral) and not isinstance(value, bool):
+            result = int(value)
+            if result >= low and (high is None or result <= high):
+                return result
+        expected = f"an integer >= {low}" + ("" if high is None else f", at most {high}")
+        raise ConfigError(f"{name} is out of range", expected=expected, got=_shown(value))
+
+    return check
+
+
+def choice(*allowed: str) -> Rule:
+    """Rule for one of a few words."""
+
+    def check(name: str, value: Any) -> str:
+        if isinstance(value, str) and value in allowed:
+            return value
+        raise ConfigError(
+            f"{name} is unknown", expected=" or ".join(map(repr, allowed)), got=_shown(value)
+        )
+
+    return check
+
+
+def flag(name: str, value: Any) -> bool:
+    """Rule for a switch."""
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise ConfigError(f"{name} is not a switch", expected="True or False", got=_shown(value))
+
+
+def pair(rule: Rule) -> Rule:
+    """Rule for two values under the same rule (a list, as JSON gives it, becomes a tuple)."""
+
+    def check(name: str, value: Any) -> tuple[Any, Any]:
+        if isinstance(value, (tuple, list)) and len(value) == 2:
+            return rule(f"{name}[0]", value[0]), rule(f"{name}[1]", value[1])
+        raise ConfigError(f"{name} is not a pair", expected="two numbers", got=_shown(value))
+
+    return check
+
+
+non_negative = number(0.0)
+positive = number(0.0, open_low=True)
+epsilon = number(1e-30)  # stays above 0 in float32, so that 0 / (0 + eps) is not NaN
+below_one = number(0.0, 1.0, open_high=True)
+
+
+def _real(value: Any) -> float | None:
+    """A real number as a Python float; None for anything else, and for what does not fit one."""
+    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _shown(value: Any) -> str:
+    """A value as messages show it: on one line, not longer than one can read."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # whatever a stranger's __repr__ does, the message must come
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def sequence_of(what: str, values: Any, kind: str) -> list[Any]:
+    """The parts of an iterable, a generator too; `kind` says in words what they should be."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ConfigError(what, expected=f"a sequence of {kind}", got=_shown(values))
+    return list(values)
+
+
+# -- arrays ----------------------------------------------------------------------------------------
+
+
+def dtype_of(what: str, dtype: Any) -> np.dtype[Any]:
+    """A dtype that tensors can have: float32, float64, integers or booleans."""
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise DtypeError(
+            f"{what}: dtype", expected="a dtype of NumPy", got=_shown(dtype)
+        ) from error
+    return _admitted(what, found)
+
+
+def float_dtype(what: str, dtype: Any) -> np.dtype[Any]:
+    """float32 or float64."""
+    found = dtype_of(what, dtype)
+    if found not in FLOATS:
+        raise DtypeError(f"{what}: dtype", expected="float32 or float64", got=found)
+    return found
+
+
+def _admitted(what: str, found: np.dtype[Any]) -> np.dtype[Any]:
+    """A dtype in the machine's byte order, if tensors can have it."""
+    native = found.newbyteorder("=") if found.kind in "fiu" else found
+    if native.kind in "iub" or native in FLOATS:
+        return native
+    hint = None
+    if found.kind == "f":
+        hint = "convert it: .astype(np.float32)"
+    elif found.kind == "c":
+        hint = "tensors are real: give .real and .imag apart"
+    elif found.kind == "O":
+        hint = "give every row the same length, and no None in place of a number"
+    raise DtypeError(
+        f"{what}: not an array of numbers that tensors hold",
+        expected="float32, float64, integers or booleans",
+        got=f"dtype {found}",
+        hint=hint,
+    )
+
+
+def array_of(what: str, value: Any) -> Array:
+    """What NumPy makes of a value: a plain array of numbers in the machine's byte order.
+
+    Not a copy where `value` is such an array already.
+
+    Raises
+    ------
+    DtypeError
+        For text, objects, complex numbers, floats of other sizes and masked arrays, whose mask
+        would be lost.
+    ShapeError
+        For rows of different lengths.
+    """
+    if type(value) is np.ndarray and value.dtype in FLOATS and value.dtype.isnative:
+        return value
+    _refuse_masked(what, value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(
+            f"{what}: rows of different lengths, or no numbers",
+            expected="an array: every row as long as the others",
+            got=_shown(value),
+            hint="pad the rows to one length, and pass lengths= where it is taken",
+        ) from error
+    except (TypeError, OverflowError) as error:
+        raise DtypeError(f"{what}: not numbers", expected="an array", got=str(error)) from error
+    dtype = array.dtype
+    native = _admitted(what, dtype)
+    return array if dtype == native and dtype.isnative else array.astype(native)
+
+
+def _refuse_masked(what: str, value: Any) -> None:
+    """Refuse masked arrays, also as rows: NumPy would go on with what lies below the mask."""
+    rows = value if isinstance(value, (list, tuple)) else (value,)
+    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
+        raise DtypeError(
+            f"{what}: a masked array would lose its mask",
+            expected="an array without a mask",
+            got="a masked array",
+            hint="a.filled(0.0), or a.compressed(); a layer takes lengths=, attention a mask=",
+        )
+
+
+def converted(what: str, array: Array, dtype: Any) -> Array:
+    """A copy in another dtype; what does not fit into its integers is refused, not wrapped."""
+    target = dtype_of(what, dtype)
+    if target.kind in "iu" and array.size and array.dtype.kind in "fiu":
+        low, high = int(np.iinfo(target).min), int(np.iinfo(target).max)
+        least, most = array.min(), array.max()
+        if array.dtype.kind == "f":  # fractions are cut off; NaN compares false
+            fits = low - 1 < least and most < high + 1
+        else:
+            fits = low <= least and most <= high
+        if not fits:
+            raise DtypeError(
+                f"{what}: values that {target} cannot hold",
+                expected=f"numbers from {low} to {high}",
+                got=f"numbers from {least} to {most}",
+            )
+    return array.astype(target)
+
+
+def integers_of(what: str, value: Any) -> Array:
+    """An array of integers (no truth values), for ids, lengths and positions."""
+    array = array_of(what, value)
+    if array.dtype.kind not in "iu":
+        if array.size == 0 and not isinstance(value, np.ndarray):  # an empty list
+            return array.astype(np.intp)
+        raise DtypeError(what, expected="an integer dtype", got=array.dtype)
+    return array
+
+
+def truths_of(what: str, value: Any) -> Array:
+    """An array of booleans; numbers are refused, for they might be meant as positions."""
+    array = array_of(what, value)
+    if array.dtype != bool:
+        if array.size == 0 and not isinstance(value, np.ndarray):
+            return array.astype(bool)
+        raise DtypeError(
+            what,
+            expected="booleans",
+            got=array.dtype,
+            hint="positions become booleans by np.isin(np.arange(n), positions)",
+        )
+    return array
+
+
+def index_of(what: str, value: Any) -> int:
+    """An integer, of Python's or NumPy's, of either sign."""
+    try:
+        if not isinstance(value, (bool, np.bool_)):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise ConfigError(what, expected="an integer", got=_shown(value))
