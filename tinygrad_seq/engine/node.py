@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,37 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.op import Op
     from tinygrad_seq.engine.variable import Variable
 
-__all__ = ["Array", "Node", "next_seq"]
+__all__ = ["Array", "Constant", "Node", "next_seq", "noted"]
 
 Array = NDArray[Any]
 
 next_seq = itertools.count().__next__
+
+WEIGHTS = "weights"
+"""The role of attention weights."""
+MOST_SHOWN = 1_000_000  # entries
+
+
+class Constant(NamedTuple):
+    """What is told of a constant operand when its values are gone."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    zero: bool
+    """Whether all its entries are 0: a state that starts anew, not one that was carried in."""
+
+
+def noted(parents: tuple[Node | None, ...], inputs: tuple[Any, ...]) -> tuple[Constant | None, ...]:
+    """What there is to tell of the constant arrays among the operands that a node saves."""
+    found: list[Constant | None] = []
+    for parent, saved in zip(parents, inputs, strict=False):
+        if parent is not None or saved is None or isinstance(saved, (float, int)):
+            found.append(None)
+            continue
+        array = np.asarray(getattr(saved, "array", saved))  # a leaf's is saved with a guard
+        zero = array.size == 0 or (array.item(0) == 0 and not array.any())
+        found.append(Constant(array.shape, array.dtype, zero))
+    return tuple(found)
 
 
 class Node:
@@ -34,10 +60,14 @@ class Node:
     ``seq`` grows with every node made, so descending ``seq`` is a valid backward order.
     ``inputs``, ``out`` and ``residuals`` are what the rules asked to be saved. ``parents`` has
     one entry per operand, None for a constant. ``hooks`` is not set before one is registered.
+
+    Drawings read no saved values, for backward frees them. Of constants at a time step and of a
+    fused operation's the node has a note in ``constants`` (else not set); see also :attr:`shown`.
     """
 
     __slots__ = (
         "__weakref__",
+        "constants",
         "dtype",
         "freed",
         "hooks",
@@ -54,6 +84,7 @@ class Node:
         "shape",
     )
 
+    constants: tuple[Constant | None, ...]
     hooks: dict[int, Callable[[Any], Any]]
 
     def __init__(
@@ -81,6 +112,9 @@ class Node:
         self.role: str | None = None
         self.owner: weakref.ref[Variable] | None = None
         self.freed = False
+        told = op is not None and (scope.step is not None or op.twin is not None)
+        if inputs and told and None in parents:
+            self.constants = noted(parents, inputs)
 
     @property
     def is_leaf(self) -> bool:
@@ -95,10 +129,19 @@ class Node:
         variable = self.owner() if self.owner is not None else None
         return (variable.name if variable is not None else "") or "leaf"
 
+    @property
+    def shown(self) -> Any:
+        """Attention weights, unless there are too many: they stay as long as the graph does.
+
+        They are small beside what they look at, and a drawing shows them after backward too.
+        """
+        few = self.role == WEIGHTS and self.out is not None and self.out.size <= MOST_SHOWN
+        return self.out if few else None
+
     def free(self) -> None:
         """Drop what was saved for backward; the structure stays, for drawings."""
         self.inputs = None
-        self.out = None
+        self.out = self.shown if self.role == WEIGHTS else None
         self.residuals = None
         self.freed = True
 

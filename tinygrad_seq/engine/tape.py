@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Array, Node, next_seq
+from tinygrad_seq.engine.node import Array, Node, next_seq, noted
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable, guarded
 from tinygrad_seq.errors import DtypeError
@@ -180,6 +180,8 @@ def _apply_plain(
             inner = q is not None and q.op is not None and b._base is None
             second = y if inner else _kept(b, y)
         node.inputs = (first,) if len(operands) == 1 else (first, second)
+        if len(operands) == 2 and needs != 3 and mode.scope.step is not None:
+            node.constants = noted(node.parents, node.inputs)
     else:
         node.inputs = None
     node.out = out if plan[1] else None
