@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_seq.engine.node import WEIGHTS
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.ir import Step, Weight
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["WEIGHTS", "Aligned", "Reader"]
 
-WEIGHTS = "weights"
 # Operations that leave every step of a memory, or every weight, where it is along its axis.
 _KEEPING = {
     "add",
@@ -72,7 +72,7 @@ class Reader:
     Parameters
     ----------
     trace : Trace, optional
-        Where weights are found that backward has freed.
+        Where weights are found that are too many for the graph to keep.
     shown : callable
         Maps a node with a time step, or a node and another step of its row, to the step that it
         is drawn at.
@@ -125,7 +125,7 @@ class Reader:
     def _values(self, weights: Node | None) -> Array | None:
         if weights is None:
             return None
-        values: Any = weights.out
+        values: Any = weights.shown
         if values is None and self.trace is not None:
             values = self.trace.weights.get(weights.seq)
         return values if values is not None and values.ndim in {3, 4} else None

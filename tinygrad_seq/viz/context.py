@@ -17,9 +17,7 @@ _UNCHANGING = {"broadcast_to", "expand_dims", "getitem", "item", "reshape", "squ
 Row = tuple[str, "int | None"]
 
 
-def add_context(
-    graph: Graph, starts: dict[tuple[str, int | None, Step, str], float | None]
-) -> None:
+def add_context(graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]) -> None:
     """Add inputs, carried-in states and cuts to a graph of recorded items."""
     _add_inputs(graph)
     _add_carried(graph, starts)
@@ -73,7 +71,7 @@ def _add_inputs(graph: Graph) -> None:
 
 
 def _add_carried(
-    graph: Graph, starts: dict[tuple[str, int | None, Step, str], float | None]
+    graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]
 ) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
     if graph.level == "op":
@@ -108,7 +106,7 @@ def _carry_in(
     kind: str,
     sign: int,
     entry: str,
-    starts: dict[tuple[str, int | None, Step, str], float | None],
+    starts: dict[tuple[str, int | None, Step, str], bool | None],
 ) -> None:
     key = (place.path, place.layer, place.step, kind)
     known = starts.get(key)
@@ -116,13 +114,13 @@ def _carry_in(
         return
     before = _cell_before(graph, place, kind, sign)
     if before is not None:
-        if known == 0:
+        if known:
             return  # started anew: nothing of the step before goes on
         edge = Edge(before, entry, kind, sign, cut=True, count=0)
         graph.edges[before, entry, kind, sign] = edge
         return
     name = f"carried:{Place(place.path, place.layer)}:{kind}"
-    note = "unknown" if known is None else "zero" if known == 0 else "cut"
+    note = "unknown" if known is None else "zero" if known else "cut"
     graph.items[name] = Item(name, "carried", place, kind, note=note)
     graph.edges[name, entry, kind, sign] = Edge(name, entry, kind, sign, note == "cut", 0)
 

@@ -1,8 +1,8 @@
 """Fused layers as their composed twins: the same graph, with a node per operation and time step.
 
-The recorded graph is left alone; what depends on an expanded node is copied. Twins run on the
-arrays that were saved, or on zeros of the same shapes where backward has freed them: a drawing
-shows their structure, not their values.
+The recorded graph is left alone; what depends on an expanded node is copied. Twins run on made-up
+arrays of the same shapes, never on those that were saved: a drawing shows their structure, not
+their values, and is the same when backward has freed them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.tape import ITEM, lift
-from tinygrad_seq.engine.variable import Guarded
 from tinygrad_seq.viz.walk import recorded_nodes
 
 __all__ = ["expand_fused"]
@@ -41,7 +40,11 @@ def expand_fused(roots: list[Node]) -> list[Node]:
 
 
 def _expandable(node: Node) -> bool:
-    if node.op is None or node.op.twin is None:
+    """Whether there is a twin that needs nothing but operands.
+
+    That of a checkpoint, with any number of them, runs the user's function, once.
+    """
+    if node.op is None or node.op.twin is None or node.op.variadic:
         return False
     first = node.shape[0] if node.op.outputs != 1 else node.parents[0].shape  # type: ignore[union-attr]
     return int(np.prod(first, dtype=float)) * _RESULTS_PER_OUTPUT <= LIMIT
@@ -49,16 +52,16 @@ def _expandable(node: Node) -> bool:
 
 def _copied(node: Node, parents: tuple[Node | None, ...]) -> Node:
     copy = Node(node.op, parents, node.params, node.shape, node.dtype, node.scope)
-    copy.role, copy.owner, copy.inputs, copy.out = node.role, node.owner, node.inputs, node.out
+    copy.role, copy.owner, copy.out = node.role, node.owner, node.shown
+    if hasattr(node, "constants"):
+        copy.constants = node.constants
     return copy
 
 
 def _run_twin(node: Node, parents: tuple[Node | None, ...]) -> tuple[Node, ...] | None:
-    """The nodes of the twin's outputs; None if its operands cannot be told any more."""
+    """The nodes of the twin's outputs; None if one of them has none."""
     assert node.op is not None and node.op.twin is not None
     operands = _operands(node)
-    if operands is None:
-        return None
     lifted = [lift(array, parent) for array, parent in zip(operands, parents, strict=True)]
     token = current_mode.set(Mode(grad=True, composed=True, scope=node.scope))
     try:
@@ -73,24 +76,15 @@ def _run_twin(node: Node, parents: tuple[Node | None, ...]) -> tuple[Node, ...] 
     return found if all(part is not None for part in found) else None
 
 
-def _operands(node: Node) -> list[Any] | None:
-    if node.inputs is not None:
-        return [saved.array if type(saved) is Guarded else saved for saved in node.inputs]
-    assert node.op is not None
+def _operands(node: Node) -> list[Any]:
+    """Arrays of the shapes and kinds of the operands; zero where a constant was known to be."""
+    known = getattr(node, "constants", (None,) * len(node.parents))
     found: list[Any] = []
-    for name, parent in zip(node.op.inputs, node.parents, strict=False):
-        shape: Any = parent.shape if parent is not None else _constant_shape(node, name)
-        if shape is None:
-            return None
-        # A constant input may have been tokens or vectors; either way its cell has one input.
-        whole = parent is None and name == "x"
-        found.append(np.zeros(shape, np.int64 if whole else node.dtype))
-    return found if len(found) == len(node.parents) else None
-
-
-def _constant_shape(node: Node, name: str) -> Any:
-    """Shape of a freed constant operand of a recurrent sequence."""
-    if not isinstance(node.shape, tuple) or not node.shape or not isinstance(node.shape[0], tuple):
-        return None
-    steps, batch, hidden = node.shape[0]
-    return {"x": (steps, batch), "h0": (batch, hidden), "c0": (batch, hidden)}.get(name)
+    for parent, constant in zip(node.parents, known, strict=True):
+        if parent is not None:
+            found.append(np.zeros(parent.shape, node.dtype))
+            continue
+        assert constant is not None  # a fused operation saves all its operands
+        one = constant.dtype.kind == "f" and not constant.zero
+        found.append(np.full(constant.shape, int(one), constant.dtype))
+    return found

@@ -19,7 +19,6 @@ from tinygrad_seq.viz.context import add_context
 from tinygrad_seq.viz.ir import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
 from tinygrad_seq.viz.keys import STATES, Key, Keys, blended, item_id
 from tinygrad_seq.viz.pending import Pending, Picks, Use
-from tinygrad_seq.viz.trace import constant_norms
 from tinygrad_seq.viz.walk import Survey, walk
 
 if TYPE_CHECKING:
@@ -86,7 +85,7 @@ class _Folding:
         self.reader: Reader | None = None
         self.pending: dict[int, Pending] = {}
         self.picks: dict[int, Picks] = {}
-        self.starts: dict[tuple[str, int | None, Step, str], float | None] = {}
+        self.starts: dict[tuple[str, int | None, Step, str], bool | None] = {}
         self._tops: dict[int, str] = {}
         self._oldest: dict[str, int] = {}
         self._look_ups: dict[int, list[tuple[str, Aligned]]] = {}
@@ -248,16 +247,14 @@ class _Folding:
         return None if share is None else Span.of(share)
 
     def _note_start(self, node: Node, key: Key) -> None:
-        """Whether the constant that a cell carries in is zero, where that is known."""
+        """Whether the constant that a cell carries in is zero, as was noted when it was used."""
         op, place = node.op, key[0]
         assert op is not None
         known_role = node.role in {None, "hW"}
         if not known_role or op.name not in {"matmul", "multiply"} or place.step == BAR:
             return
-        known = self.trace.constants.get(node.seq) if self.trace is not None else None
-        norms = known if known is not None else constant_norms(node)
-        found = [norm for norm in norms if norm is not None]
-        self.starts[(*place, _slot(node))] = found[0] if found else None
+        known = [note for note in getattr(node, "constants", ()) if note is not None]
+        self.starts[(*place, _slot(node))] = known[0].zero if known else None
 
 
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq.engine.backward import arguments, unbroadcast
-from tinygrad_seq.engine.variable import Guarded
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
 
-__all__ = ["Summary", "Trace", "constant_norms", "leaf_contribution", "norm"]
+__all__ = ["Summary", "Trace", "leaf_contribution", "norm"]
 
 MOST_WEIGHTS = 4_000_000
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
@@ -70,8 +69,6 @@ class Trace:
         Summary of the output, and of the complete cotangent, of every node by its ``seq``.
     contributions : dict
         Norm of what each use of a leaf adds to the leaf's gradient, by ``(use, leaf)``.
-    constants : dict
-        Norms of the constant operands of a node (None where an operand is not one).
     weights : dict
         Attention weights (N, T, S) or (N, heads, T, S) by the ``seq`` of the node that made them,
         the first 4 million entries; those of later nodes are not kept.
@@ -96,7 +93,6 @@ class Trace:
         self.values: dict[int, Summary] = {}
         self.gradients: dict[int, Summary] = {}
         self.contributions: dict[tuple[int, int], float] = {}
-        self.constants: dict[int, tuple[float | None, ...]] = {}
         self.weights: dict[int, Array] = {}
         self._room = MOST_WEIGHTS
         self.sources: dict[int, str] = {}
@@ -106,8 +102,6 @@ class Trace:
         self.values[node.seq] = _joined(self.values.get(node.seq), _summary(value))
         if node.seq not in self.sources:
             self.sources[node.seq] = _caller()
-            if None in node.parents:
-                self.constants[node.seq] = constant_norms(node)
             for parent in node.parents:
                 if parent is not None and parent.role == "weights":
                     self._keep_weights(parent)
@@ -149,17 +143,6 @@ def leaf_contribution(node: Node, index: int, cotangent: Array) -> Array | None:
     contribution = rule.fn(cotangent, *arguments(node, rule, index))
     part: Array = unbroadcast(np.asarray(contribution), leaf.shape)
     return part
-
-
-def constant_norms(node: Node) -> tuple[float | None, ...]:
-    """Norm of each constant operand that the node has saved."""
-    saved: Any = node.inputs or (None,) * len(node.parents)
-    found: list[float | None] = []
-    for parent, operand in zip(node.parents, saved, strict=False):
-        array = operand.array if isinstance(operand, Guarded) else operand
-        known = parent is None and isinstance(array, np.ndarray) and array.dtype.kind in "fc"
-        found.append(norm(array) if known else None)
-    return tuple(found)
 
 
 def _caller() -> str:
