@@ -18,7 +18,7 @@ import numpy as np
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, optim, viz
-from tinygrad_seq.viz.render import render
+from tinygrad_seq.viz.painter import render
 from tinygrad_seq.viz.svg import polished
 
 HERE = Path(__file__).resolve().parent.parent / "docs" / "gallery"

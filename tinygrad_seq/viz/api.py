@@ -1,14 +1,19 @@
-"""``draw`` and ``draw_model``: from results or models to drawings."""
+"""``draw``: from recorded results to drawings."""
 
 from __future__ import annotations
 
-import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_seq.engine.mode import composed, observe
-from tinygrad_seq.errors import ConfigError, GraphError, RenderError
+import numpy as np
+
+from tinygrad_seq.checks import choice, count, index_of
+from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.viz.block import Block
 from tinygrad_seq.viz.blocks import closed_roads, module_block, plain_shape
 from tinygrad_seq.viz.bundle import bundle_weights
@@ -20,22 +25,23 @@ from tinygrad_seq.viz.html import page_data
 from tinygrad_seq.viz.ir import BAR, BEGIN, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.layered import layered_block
 from tinygrad_seq.viz.legend import ClipLike, add_legend
+from tinygrad_seq.viz.painter import TIMEOUT
 from tinygrad_seq.viz.passes import build
 from tinygrad_seq.viz.picture import Picture, Wire
-from tinygrad_seq.viz.render import TIMEOUT, Drawing
+from tinygrad_seq.viz.render import Drawing, seconds
+from tinygrad_seq.viz.smaller import check_columns, check_size, ways_to_shrink
 from tinygrad_seq.viz.style import HeatScale, Theme
 from tinygrad_seq.viz.style import theme as named_theme
-from tinygrad_seq.viz.trace import Trace
+from tinygrad_seq.viz.trace import Trace, checked_trace
 from tinygrad_seq.viz.walk import Survey
 from tinygrad_seq.viz.weights import box_width
 from tinygrad_seq.viz.wiring import Wiring
 from tinygrad_seq.viz.words import edge_tooltip
 
 if TYPE_CHECKING:
-    from tinygrad_seq.nn import Module
     from tinygrad_seq.tensor import Tensor
 
-__all__ = ["draw", "draw_model"]
+__all__ = ["draw"]
 
 VIEWS = ("unrolled", "elided", "rolled")
 LEVELS = ("module", "cell", "op")
@@ -123,14 +129,21 @@ def draw(
     >>> drawing.title
     'rolled graph, cell level, 5 time steps'
     """
-    _check("view", view, VIEWS)
-    _check("level", level, LEVELS)
-    _check("direction", direction, DIRECTIONS)
-    weights = weights or ("labels" if level == "op" else "once")
-    _check("weights", weights, WEIGHTS)
-    if depth is not None and (isinstance(depth, bool) or not isinstance(depth, int) or depth < 0):
-        raise ConfigError("draw: depth", expected="an integer >= 0, or None", got=repr(depth))
-    if direction == "both" and (level != "module" or view == "rolled"):
+    for name, word, known in (
+        ("view", view, VIEWS),
+        ("level", level, LEVELS),
+        ("direction", direction, DIRECTIONS),
+    ):
+        choice(*known)(f"draw: {name}", word)
+    if weights is None:
+        weights = "labels" if level == "op" else "once"
+    choice(*WEIGHTS)("draw: weights", weights)
+    depth = None if depth is None else count(0)("draw: depth", depth)
+    sample, max_items = index_of("draw: sample", sample), count(1)("draw: max_items", max_items)
+    head = None if head is None else index_of("draw: head", head)
+    timeout, trace, clip = seconds("draw: timeout", timeout), checked_trace(trace), _clip_of(clip)
+    both = direction == "both"
+    if both and (level != "module" or view == "rolled"):
         raise ConfigError(
             "draw: direction='both' needs a place beside every wire",
             expected="level='module' and view='unrolled' or 'elided'",
@@ -143,18 +156,19 @@ def draw(
         roots = expand_fused(roots)
         survey = Survey(roots, view == "unrolled")
     if view == "unrolled":  # a column has an item at least: no need to count them all
-        _check_size(len(survey.steps), len(survey.steps), level, max_items)
+        check_columns(len(survey.steps), level, both, max_items)
     options: dict[str, Any] = {"view": view, "level": level, "depth": depth, "trace": trace}
     options |= {"sample": sample, "head": head}
     graph = build(roots, survey=survey, **options)
     if not graph.steps and level == "module" and depth is None and _lumped(graph):
         graph = build(roots, survey=survey, **{**options, "level": "op"})
-    _check_size(len(graph.items), graph.length, level, max_items)
-    picture = _picture(graph, colors, weights, direction == "both", clip)
+    check_size(graph, both, max_items)
+    picture = _picture(graph, colors, weights, both, clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
     picture.title = f"{view} graph, {level} level, {steps}"
     data = page_data(graph, picture.panels, colors)
-    return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data)
+    smaller = ways_to_shrink(graph, both, len(graph.items) / 2)
+    return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data, smaller)
 
 
 def _picture(
@@ -244,29 +258,30 @@ def _heat(graph: Graph, colors: Theme) -> HeatScale | None:
         for role in ("h", "c")
         if role in item.gradients
     ]
-    positive = [norm for span in spans for norm in (span.low, span.high) if norm > 0]
+    positive = [norm for span in spans for norm in (span.low, span.high) if 0 < norm < math.inf]
     if not positive or all(span.count > 1 for span in spans):
         return None
     low, high = min(positive), max(positive)
     if high < 10 * low:  # at least one decade: what hardly differs shall not look different
-        middle = math.sqrt(low * high)
-        low, high = middle / math.sqrt(10), middle * math.sqrt(10)
+        middle = math.sqrt(low) * math.sqrt(high)
+        low, high = middle / math.sqrt(10), min(middle * math.sqrt(10), sys.float_info.max)
+    low = max(low, high * 1e-300)  # no ratio overflows
     return HeatScale(low, high, colors.heat)
 
 
-def _check_size(items: int, steps: int, level: str, max_items: int) -> None:
-    if items > max_items:
-        raise RenderError(
-            f"draw: {items:,} items or more, too many for a reader or a renderer",
-            expected=f"at most max_items={max_items:,}",
-            got=f"{steps:,} time steps at {level} level",
-            hint="draw(view='elided') or draw(view='rolled'), or a coarser level",
-        )
-
-
-def _roots(outputs: Any) -> list[Any]:
-    tensors = [outputs] if hasattr(outputs, "node") else list(outputs)
-    nodes = [tensor.node for tensor in tensors if getattr(tensor, "node", None) is not None]
+def _roots(outputs: Any) -> list[Node]:
+    """The nodes of one or several tensors, each once."""
+    nodes: dict[Node, None] = {}
+    for tensor in [outputs] if isinstance(outputs, Variable) else _iterated(outputs):
+        if not isinstance(tensor, Variable):
+            raise ConfigError(
+                "draw: outputs",
+                expected="a tensor, or several",
+                got=f"a {type(tensor).__name__}" + (" among them" if tensor is not outputs else ""),
+                hint="draw_model(model, x) runs a model; of a state, draw state.h",
+            )
+        if tensor.node is not None:
+            nodes[tensor.node] = None
     if not nodes:
         raise GraphError(
             "draw: nothing was recorded",
@@ -274,114 +289,22 @@ def _roots(outputs: Any) -> list[Any]:
             got="a constant",
             hint="was it made under no_grad(), or detached?",
         )
-    return list(dict.fromkeys(nodes))
+    return list(nodes)
 
 
-def _check(option: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(
-            f"draw: {option}", expected=" or ".join(map(repr, known)), got=repr(value)
-        )
+def _iterated(outputs: Any) -> Iterable[Any]:
+    several = isinstance(outputs, Iterable) and not isinstance(outputs, (str, bytes, Mapping))
+    return outputs if several and np.ndim(getattr(outputs, "shape", (1,))) else [outputs]
 
 
-def draw_model(
-    model: Module | Callable[..., Any],
-    *inputs: Any,
-    keywords: Mapping[str, Any] | None = None,
-    loss: Callable[[Any], Tensor] | None = None,
-    trace: Trace | None = None,
-    **options: Any,
-) -> Drawing:
-    """Run a model on a few time steps and draw what it did.
-
-    The model runs composed, one node per operation and time step, and traced. Its parameters,
-    their gradients and its random generators are as before afterwards.
-
-    Parameters
-    ----------
-    model : Module or callable
-        Of a function that calls modules, those that it names are left as before.
-    *inputs
-        What the model is called with: a short sequence, (T, N) or (T, N, I).
-    keywords : mapping, optional
-        What it is called with by name: ``{"lengths": [5, 3]}``.
-    loss : callable, optional
-        ``loss(outputs) -> Tensor`` with one entry; gradients are then traced too, and drawn as
-        colour and figures. Without it the first tensor of the outputs is drawn.
-    trace : Trace, optional
-        An own one, to look at afterwards.
-    **options
-        Of :func:`draw`.
-
-    Returns
-    -------
-    Drawing
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_seq import nn, viz
-    >>> rnn = nn.RNN(5, 4, num_layers=2, rng=np.random.default_rng(0))
-    >>> drawing = viz.draw_model(rnn, np.zeros((3, 1), int), loss=lambda out: out[0].sum())
-    >>> drawing.dot.count("|∂L/∂h|") >= 6
-    True
-    """
-    from tinygrad_seq.tensor import Tensor
-
-    trace = Trace() if trace is None else trace
-    generators = [rng for part in _modules(model) for rng in part.generators().values()]
-    states = [rng.bit_generator.state for rng in generators]
-    try:
-        with composed(), observe(trace):
-            outputs = model(*inputs, **(keywords or {}))
-            result = outputs if loss is None else loss(outputs)
-            roots = [t for t in _tensors(result) if t.node is not None]
-            if loss is not None and roots:
-                _trace_gradients(roots[0], _leaves(roots[0]), trace)
-    finally:
-        for rng, state in zip(generators, states, strict=True):
-            rng.bit_generator.state = state
-    if loss is None:
-        roots = roots[:1]
-    assert all(isinstance(root, Tensor) for root in roots)
-    return draw(roots, trace=trace, **options)
-
-
-def _modules(model: Any) -> list[Module]:
-    """The modules that a model is, or that a function refers to."""
-    from tinygrad_seq.nn import Module
-
-    found = [model, getattr(model, "__self__", None)]
-    if inspect.isroutine(model) and not inspect.isbuiltin(model):
-        known = inspect.getclosurevars(model)
-        found += [*known.nonlocals.values(), *known.globals.values()]
-    return [part for part in found if isinstance(part, Module)]
-
-
-def _leaves(loss: Tensor) -> list[Any]:
-    """All leaves that a loss depends on: parameters, above all."""
-    assert loss.node is not None
-    owners = (node.owner() for node in Survey([loss.node]).leaves if node.owner is not None)
-    return [owner for owner in owners if owner is not None]
-
-
-def _trace_gradients(loss: Tensor, parameters: list[Any], trace: Trace) -> None:
-    """Send gradients through the graph, leaving every ``.grad`` alone."""
-    from tinygrad_seq.transforms import grad
-
-    for parameter, gradient in zip(
-        parameters, grad(loss, parameters, allow_unused=True), strict=True
-    ):
-        if gradient is not None:
-            trace.collected(parameter.node, gradient.data)
-
-
-def _tensors(value: Any) -> list[Any]:
-    """All tensors in a nest of tuples, lists and dicts."""
-    if hasattr(value, "node"):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    if isinstance(value, (list, tuple, type({}.values()))):
-        return [tensor for part in value for tensor in _tensors(part)]
-    return []
+def _clip_of(clip: Any) -> ClipLike | None:
+    """What a clipping reported, if it has what is drawn of it: numbers, perhaps not finite ones."""
+    known: ClipLike | None = clip
+    for name in ("norm", "factor") if clip is not None else ():
+        if not isinstance(getattr(clip, name, None), Real):
+            raise ConfigError(
+                "draw: clip",
+                expected="what clip_grad_norm_ returns, with .norm and .factor",
+                got=f"a {type(clip).__name__}",
+            )
+    return known

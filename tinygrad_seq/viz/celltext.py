@@ -15,9 +15,9 @@ import numpy.typing as npt
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from tinygrad_seq.viz.activations import QUANTITIES, connectivity, read
+from tinygrad_seq.viz.files import target_of, write
 from tinygrad_seq.viz.html import embedded, filled
 from tinygrad_seq.viz.properties import Correlation, correlate, text_properties
-from tinygrad_seq.viz.render import write
 from tinygrad_seq.viz.style import THEMES
 
 if TYPE_CHECKING:
@@ -155,13 +155,7 @@ class CellText:
         ConfigError if the name does not end in .html or cannot be written, or if the page is too
         large (see :meth:`html`).
         """
-        target = Path(path)
-        if target.suffix.lower() not in {".html", ".htm"}:
-            raise ConfigError(
-                f"CellText.save: {target.name}",
-                expected="a name ending in .html",
-                got=target.suffix or "no suffix",
-            )
+        target = target_of("CellText.save", path, (".html", ".htm"))
         write(target, self.html().encode("utf-8", "replace"), "CellText.save")
         return target
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.checks import choice
 from tinygrad_seq.viz.ir import Graph
 
 __all__ = ["FONT", "THEMES", "HeatScale", "Theme", "number", "shape_text", "subscript", "theme"]
@@ -101,10 +101,7 @@ THEMES = {
 
 def theme(name: str, caller: str = "draw") -> Theme:
     """The theme of a name; `caller` is who says so if there is none."""
-    if name not in THEMES:
-        known = " or ".join(map(repr, THEMES))
-        raise ConfigError(f"{caller}: theme", expected=known, got=repr(name))
-    return THEMES[name]
+    return THEMES[choice(*THEMES)(f"{caller}: theme", name)]
 
 
 def see_through(color: str, opacity: float) -> str:
@@ -164,6 +161,8 @@ class HeatScale:
             return 0.0 if value == 0 else 1.0
         if self.high <= self.low:
             return 0.5
+        if value <= self.low:  # their ratio may be 0
+            return 0.0
         place = math.log(value / self.low) / math.log(self.high / self.low)
         return min(max(place, 0.0), 1.0)
 

@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq.engine.backward import arguments, unbroadcast
+from tinygrad_seq.errors import ConfigError
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
 
-__all__ = ["Summary", "Trace", "leaf_contribution", "norm"]
+__all__ = ["Summary", "Trace", "checked_trace", "leaf_contribution", "norm"]
 
 MOST_WEIGHTS = 4_000_000
 _PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
@@ -130,6 +131,17 @@ class Trace:
     def collected(self, leaf: Node, gradient: Array) -> None:
         """Note the complete gradient of a leaf."""
         self.gradients[leaf.seq] = _summary(gradient)
+
+
+def checked_trace(trace: Any) -> Trace | None:
+    """What was given as a trace, if it is one."""
+    if trace is not None and not isinstance(trace, Trace):
+        raise ConfigError(
+            "draw: trace",
+            expected="a viz.Trace that listened to the run: with tgs.observe(trace): ...",
+            got=f"a {type(trace).__name__}",
+        )
+    return trace
 
 
 def leaf_contribution(node: Node, index: int, cotangent: Array) -> Array | None:

@@ -1,0 +1,58 @@
+"""Where pages and pictures are written: whole, or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+from tinygrad_seq.errors import ConfigError
+
+__all__ = ["target_of", "write"]
+
+
+def target_of(caller: str, path: Any, suffixes: tuple[str, ...]) -> Path:
+    """The file that a path names, if it ends in one of the suffixes (in lower case)."""
+    named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(named, str):
+        raise ConfigError(
+            f"{caller}: path",
+            expected="a file name, or a pathlib.Path",
+            got=type(path).__name__,
+        )
+    target = Path(named)
+    if target.suffix.lower() not in suffixes:
+        raise ConfigError(
+            f"{caller}: {target.name!r}",
+            expected=f"a name ending in {', '.join(suffixes)}",
+            got=target.suffix or "no suffix",
+        )
+    return target
+
+
+def write(path: Path, content: bytes, caller: str) -> None:
+    """Write a file, or say in the caller's name why not.
+
+    What was there before stays until the new content is whole: it is written beside, and renamed.
+    """
+    try:
+        if path.exists() and not path.is_file():  # a device or a pipe; a folder will say so
+            path.write_bytes(content)
+            return
+        target = Path(os.path.realpath(path))  # a link stays a link
+        beside = target.with_name(f".{target.name[:100]}.{os.getpid()}-{get_ident()}.part")
+        try:
+            beside.write_bytes(content)
+            if target.exists():
+                shutil.copymode(target, beside)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise ConfigError(
+            f"{caller}: {str(path)!r} cannot be written",
+            expected="a file in a folder that exists and may be written to",
+            got=getattr(error, "strerror", None) or str(error),
+        ) from error

@@ -1,0 +1,144 @@
+"""From DOT text to pictures: by the ``dot`` program where it works, else by pygraphviz."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import sys
+from typing import NamedTuple
+
+from tinygrad_seq.errors import RenderError
+
+__all__ = ["LEAST_DPI", "MAX_PIXELS", "MAX_SIDE", "TIMEOUT", "fitting_dpi", "paint_png", "render"]
+
+TIMEOUT = 60.0
+MAX_SIDE = 32_000  # cairo draws nothing beyond 32,767 pixels a side
+MAX_PIXELS = 250_000_000  # in all: a renderer takes four bytes for each
+LEAST_DPI = 36.0  # below, figures cannot be read
+
+_PLACED = re.compile(r'digraph \{\s*graph \[(?:dpi=[\d.]+, )?layout=nop2, bb="([-\d.,]+)"')
+_SVG_SIZE = re.compile(rb'<svg width="([\d.]+)pt" height="([\d.]+)pt"')
+_PAD = 29.0  # points that a renderer leaves around a drawing, on both sides together
+_IN_PROCESS = """
+import sys, pygraphviz
+graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog=sys.argv[2]))
+"""
+_SIGNS = {"svg": b"<svg", "png": b"\x89PNG\r\n", "pdf": b"%PDF"}
+_failed: set[str] = set()
+"""Programs that failed where pygraphviz did not: from then on it is asked first."""
+
+
+class _Renderer(NamedTuple):
+    name: str
+    command: list[str]
+
+
+def render(dot: str, kind: str, timeout: float = TIMEOUT, smaller: str = "") -> bytes:
+    """Paint DOT text as ``"svg"``, ``"png"`` or ``"pdf"``.
+
+    A renderer runs in a process of its own, so that one that hangs or crashes takes nothing
+    with it. If there are two, what the first cannot do is left to the second.
+
+    Parameters
+    ----------
+    smaller : str
+        How to get a smaller drawing, for messages.
+    """
+    renderers = _renderers(kind, "nop2" if _PLACED.match(dot) else "dot")
+    if not renderers:
+        raise RenderError(
+            "no renderer: neither the dot program nor pygraphviz was found",
+            expected="one of the two",
+            hint="pip install pygraphviz (brings its own Graphviz), or install Graphviz from "
+            "your system; the DOT text is complete without them: drawing.save('x.gv')",
+        )
+    failures: list[str] = []
+    for renderer in renderers:
+        picture, failure = _run(renderer, dot, kind, timeout)
+        if picture is not None:
+            if failures:
+                _tell(renderers[0], failures[0])
+            return picture
+        failures.append(f"{renderer.name} {failure}")
+    slow = any("took longer" in failure for failure in failures)
+    advice = [smaller, "raise timeout="] if slow else ["repair it, or pip install pygraphviz"]
+    raise RenderError(
+        f"no renderer could paint {len(dot):,} characters of DOT",
+        got="; ".join(failures),
+        hint=", or ".join(filter(None, [*advice, "take the DOT text: drawing.dot"])),
+    )
+
+
+def _renderers(kind: str, engine: str) -> list[_Renderer]:
+    """Those that there are, in the order to ask them."""
+    import importlib.util
+    import shutil
+
+    found = []
+    program = shutil.which("dot")
+    if program is not None:
+        found.append(_Renderer(program, [program, f"-K{engine}", f"-T{kind}"]))
+    if importlib.util.find_spec("pygraphviz") is not None and sys.executable:
+        command = [sys.executable, "-I", "-c", _IN_PROCESS, kind, engine]
+        found.append(_Renderer("pygraphviz", command))
+    return sorted(found, key=lambda renderer: renderer.name in _failed)
+
+
+def _run(
+    renderer: _Renderer, dot: str, kind: str, timeout: float
+) -> tuple[bytes, str] | tuple[None, str]:
+    """The picture; or None, and what went wrong."""
+    import subprocess
+
+    source = dot.encode("utf-8", "replace")
+    try:
+        done = subprocess.run(
+            renderer.command, input=source, capture_output=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None, f"took longer than {timeout:g} s"
+    except OSError as error:
+        return None, f"could not be started: {error.strerror or error}"
+    if done.returncode == 0 and _SIGNS[kind] in done.stdout[:4096]:
+        return done.stdout, ""
+    said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
+    if done.returncode == 0:
+        said = said or [f"{len(done.stdout)} bytes that are no {kind}"]
+    return None, f"failed: {'; '.join(said) or f'exit status {done.returncode}'}"
+
+
+def _tell(broken: _Renderer, failure: str) -> None:
+    """Say once that another renderer is used, since the broken one may cost its whole timeout."""
+    if broken.name not in _failed:
+        _failed.add(broken.name)
+        logging.getLogger(__name__).warning("drawing without a renderer that failed: %s", failure)
+
+
+def paint_png(dot: str, dpi: float, timeout: float = TIMEOUT, smaller: str = "") -> bytes:
+    """Paint a PNG, at a lower resolution than `dpi` where it would be too large."""
+    found = _PLACED.match(dot)
+    if found is not None:
+        left, bottom, right, top = map(float, found.group(1).split(","))
+        size = right - left + _PAD, top - bottom + _PAD
+    else:  # only a renderer knows how large what it lays out itself becomes
+        header = _SVG_SIZE.search(render(dot, "svg", timeout, smaller))
+        size = (float(header.group(1)), float(header.group(2))) if header else (0.0, 0.0)
+    dpi = fitting_dpi(*size, dpi, smaller)
+    return render(dot.replace("graph [", f"graph [dpi={dpi:.6g}, ", 1), "png", timeout, smaller)
+
+
+def fitting_dpi(width: float, height: float, dpi: float, smaller: str = "") -> float:
+    """`dpi`, or as much as a renderer can paint of so many points; RenderError if too little."""
+    inches, area = max(width, height) / 72, width * height / 72**2
+    most = min(MAX_SIDE / max(inches, 1e-9), math.sqrt(MAX_PIXELS / max(area, 1e-9)))
+    if most < LEAST_DPI:
+        advice = [f"save it as .svg{'' if inches > 200 else ' or .pdf'}", smaller]
+        raise RenderError(
+            "a PNG of this drawing could not be read",
+            expected=f"at least {LEAST_DPI:g} pixels per inch, at most {MAX_SIDE:,} a side",
+            got=f"{width:,.0f} × {height:,.0f} points, {most:.2g} pixels per inch",
+            hint=", or ".join(filter(None, advice)),
+        )
+    return min(dpi, most)

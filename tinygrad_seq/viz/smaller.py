@@ -1,0 +1,94 @@
+"""Advice to who asked for more than can be drawn: what helps depends on what the graph has."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+
+from tinygrad_seq.errors import RenderError
+from tinygrad_seq.viz.ir import Graph, Item, reaches
+
+__all__ = ["check_columns", "check_size", "ways_to_shrink"]
+
+_KEPT = 4  # of an item at every step, an elided view draws so many at most
+_DRAWABLE = 10_000  # items that a renderer may still lay out
+
+
+def check_columns(steps: int, level: str, both: bool, max_items: int) -> None:
+    """Refuse an unrolled view that has more columns than items are allowed."""
+    if steps > max_items:
+        hint = "draw(view='elided')" + ("" if both else " or draw(view='rolled')")
+        _refuse(steps, True, steps, level, max_items, hint)
+
+
+def check_size(graph: Graph, both: bool, max_items: int) -> None:
+    """Refuse a graph of too many items, and say which options make it small enough."""
+    count = len(graph.items)
+    if count > max_items:
+        hint = ways_to_shrink(graph, both, max_items)
+        if count <= _DRAWABLE:
+            hint += f", or allow it: max_items={count}"
+        _refuse(count, False, graph.length, graph.level, max_items, hint)
+
+
+def _refuse(count: int, more: bool, steps: int, level: str, max_items: int, hint: str) -> None:
+    time = f"{steps:,} time steps" if steps else "no time steps"
+    raise RenderError(
+        f"draw: {count:,} items{' or more' if more else ''}, too many for a reader or a renderer",
+        expected=f"at most max_items={max_items:,}",
+        got=f"{time}, at {level} level",
+        hint=hint,
+    )
+
+
+def ways_to_shrink(graph: Graph, both: bool, goal: float) -> str:
+    """The options with which this graph comes to no more than `goal` items, in words."""
+    items = list(graph.items.values())
+    ways = []
+    if graph.steps and graph.view == "unrolled" and _elided(items) <= goal:
+        ways.append("draw(view='elided')")
+    if graph.steps and graph.view != "rolled" and not both and _rolled(items) <= goal:
+        ways.append("draw(view='rolled')")
+    if graph.level != "module" and _distinct(items, _of_module) <= goal:
+        ways.append("draw(level='module')")
+    deepest = max((item.place.path.count(".") + 1 for item in items if item.place.path), default=0)
+    for depth in range(min(deepest, graph.depth or deepest + 1), 0, -1):
+        if _distinct(items, lambda item, depth=depth: _closed(item, depth)) <= goal:  # type: ignore[misc]
+            ways.append(f"draw(depth={depth})")
+            break
+    if not ways:
+        ways.append("draw an earlier result: less lies behind it")
+    return ", or ".join(ways)
+
+
+def _distinct(items: list[Item], boxed: Callable[[Item], Hashable]) -> int:
+    return len({boxed(item) for item in items})
+
+
+def _at_any_time(item: Item) -> Hashable:
+    return item.place._replace(step=None), item.part, item.kind
+
+
+def _rolled(items: list[Item]) -> int:
+    return _distinct(items, lambda item: item.id if item.place.step is None else _at_any_time(item))
+
+
+def _elided(items: list[Item]) -> int:
+    timed = Counter(_at_any_time(item) for item in items if item.place.step is not None)
+    timeless = len(items) - sum(timed.values())
+    return timeless + sum(min(count, _KEPT) for count in timed.values())
+
+
+def _of_module(item: Item) -> Hashable:
+    """What stands for an item at module level: its module, then, unless it is of none."""
+    named = item.place.path or item.place.layer is not None or item.place.step is not None
+    return item.place if named and item.kind not in {"weight", "leaf"} else item.id
+
+
+def _closed(item: Item, depth: int) -> Hashable:
+    """What stands for an item where modules are closed from a depth on."""
+    if item.kind in {"weight", "leaf"} or not reaches(item.place.path, depth):
+        return item.id
+    path = ".".join(item.place.path.split(".")[:depth])
+    own = path == item.place.path
+    return path, item.place.layer if own else None, item.place.step
