@@ -7,6 +7,7 @@ hand over their arrays.
 
 from __future__ import annotations
 
+import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable
@@ -30,6 +31,7 @@ __all__ = [
     "epsilon",
     "flag",
     "float_dtype",
+    "function_of",
     "index_of",
     "integers_of",
     "non_negative",
@@ -156,9 +158,28 @@ def _shown(value: Any) -> str:
 
 def sequence_of(what: str, values: Any, kind: str) -> list[Any]:
     """The parts of an iterable, a generator too; `kind` says in words what they should be."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    scalar = getattr(values, "shape", None) == ()
+    if scalar or isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ConfigError(what, expected=f"a sequence of {kind}", got=_shown(values))
     return list(values)
+
+
+def function_of(what: str, value: Any, *arguments: Any, **keywords: Any) -> Any:
+    """What can be called with these arguments, as far as its signature tells (a module's too)."""
+    if not callable(value):
+        raise ConfigError(what, expected="a function", got=_shown(value))
+    try:
+        inspect.signature(getattr(value, "forward", value)).bind(*arguments, **keywords)
+    except TypeError as error:
+        count = len(arguments) + len(keywords)
+        raise ConfigError(
+            f"{what} cannot be called so",
+            expected=f"a function of {count} argument{'' if count == 1 else 's'}",
+            got=str(error),
+        ) from error
+    except ValueError:  # some of those written in C do not tell
+        pass
+    return value
 
 
 # -- arrays ----------------------------------------------------------------------------------------

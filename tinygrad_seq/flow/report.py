@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinygrad_seq.checks import choice, function_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.node import Array
@@ -40,7 +41,7 @@ class GradientFlow:
     gradients: dict[str, Array]
 
     def __getitem__(self, name: str) -> Track:
-        return self.tracks[name]
+        return self.tracks[choice(*self.tracks)("GradientFlow: layer", name)]
 
     def __str__(self) -> str:
         return "\n".join([f"loss {self.loss:.4g}", *map(_in_words, self.tracks.values())])
@@ -91,6 +92,7 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
     >>> found["l0"].verdict, found["l0"].horizon < 7
     ('vanishes', True)
     """
+    function_of("gradient_flow: run", run)
     recorder = Recorder()
     with composed(), observe(recorder):
         loss = run()

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.errors import NonFiniteError, ShapeError
 from tinygrad_seq.kernels.gates import GATE_ORDER
 
 __all__ = [
@@ -45,7 +46,7 @@ class Spectrum:
     @classmethod
     def of(cls, weight: npt.ArrayLike) -> Spectrum:
         """The spectrum of a square matrix."""
-        matrix = np.asarray(weight, np.float64)
+        matrix = _finite("Spectrum.of: weight", weight)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ShapeError("Spectrum.of: weight", expected="a square matrix", got=matrix.shape)
         values = np.linalg.eigvals(matrix)
@@ -67,11 +68,11 @@ def recurrent_spectra(weight: Array) -> dict[str, Spectrum]:
     """Spectrum of every (H, H) block of a recurrent weight (H, gates * H), by gate.
 
     Four blocks are the LSTM's i, f, o, g, three the GRU's r, z, n; other counts are numbered; a
-    lone block is ``""``.
+    lone block is ``""``. What is not finite, or not made of such blocks, has none.
     """
     matrix = np.atleast_2d(np.asarray(weight, np.float64))
     size = matrix.shape[0]
-    if matrix.shape[1] % size:
+    if matrix.shape[1] % size or not np.isfinite(matrix).all():
         return {}
     blocks = np.split(matrix, matrix.shape[1] // size, axis=1)
     if len(blocks) == 1:
@@ -153,8 +154,15 @@ def lyapunov_exponents(jacobians: npt.ArrayLike) -> Array:
     return -np.sort(-total / len(steps), axis=-1)
 
 
+def _finite(what: str, value: npt.ArrayLike) -> Array:
+    array = array_of(what, value).astype(np.float64)
+    if not np.isfinite(array).all():
+        raise NonFiniteError(what, expected="finite numbers", got="NaN or infinity among them")
+    return array
+
+
 def _steps(owner: str, jacobians: npt.ArrayLike) -> Array:
-    steps = np.asarray(jacobians, np.float64)
+    steps = _finite(f"{owner}: jacobians", jacobians)
     if steps.ndim not in (3, 4) or not len(steps) or steps.shape[-1] != steps.shape[-2]:
         raise ShapeError(
             f"{owner}: jacobians",

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tinygrad_seq.checks import choice, index_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, GraphError, IndexRangeError
@@ -139,6 +140,7 @@ class Track:
         up in W".
         """
         name = self._weight(weight)
+        t = index_of("contribution: t", t)
         if not -self.steps <= t < self.steps:
             raise IndexRangeError("contribution: t", expected=f"0 to {self.steps - 1}", got=repr(t))
         leaf = self._chain.weights[list(self.weights).index(name)]
@@ -200,13 +202,9 @@ class Track:
     def _weight(self, name: str | None) -> str:
         if name is None and len(self.weights) == 1:
             return next(iter(self.weights))
-        if name not in self.weights:
-            raise ConfigError(
-                f"{self.name}: which recurrent weight?",
-                expected=" or ".join(map(repr, self.weights)) or "a layer with one",
-                got=repr(name),
-            )
-        return name
+        if not self.weights:
+            raise ConfigError(f"{self.name}: no recurrent weight", expected="a layer with one")
+        return str(choice(*self.weights)(f"{self.name}: which recurrent weight?", name))
 
 
 def make_track(

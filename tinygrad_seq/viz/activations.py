@@ -6,13 +6,15 @@ node of its own; the roles that nodes were tagged with say which is which.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from tinygrad_seq import nn, ops
+from tinygrad_seq.checks import choice, function_of, sequence_of
 from tinygrad_seq.engine.mode import composed, enable_grad, observe
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, GraphError, TinygradSeqError
@@ -20,7 +22,7 @@ from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms import grad
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
 
-__all__ = ["QUANTITIES", "Quantity", "Reading", "connectivity", "read"]
+__all__ = ["QUANTITIES", "Quantity", "Reading", "asked_roles", "connectivity", "read"]
 
 _BATCH = 64  # positions whose gradients are taken at a time
 _ENTRIES = 1 << 23  # of the one-hot rows of such a batch, at most
@@ -53,6 +55,17 @@ QUANTITIES = {
     )
 }
 """By role, in the order they are offered: of the RNN (h), the LSTM, and the GRU (h, r, z, n)."""
+
+
+def asked_roles(quantities: Iterable[str]) -> list[str]:
+    """The quantities asked for, if all are known."""
+    if isinstance(quantities, Iterator):
+        quantities = islice(quantities, 100)  # it may have no end
+    given = sequence_of("cell_text: quantities", quantities, "names: " + ", ".join(QUANTITIES))
+    roles = [choice(*QUANTITIES)("cell_text: quantities", role) for role in given]
+    if not roles:
+        raise ConfigError("cell_text: quantities", expected=", ".join(QUANTITIES), got="none")
+    return roles
 
 
 @dataclass(frozen=True)
@@ -129,12 +142,19 @@ def read(model: nn.Module, ids: Array, roles: Iterable[str]) -> Reading:
     ConfigError
         If a layer reads backwards.
     """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            "cell_text: model",
+            expected="a Module that is called as model(tokens, state)",
+            got=f"a {type(model).__name__}",
+        )
+    function_of("cell_text: model", model, ids, None)
     gates, state = _Gates(roles), None
     steps: list[dict[tuple[str, str], Array]] = []
     logits, states = [], []
     with nn.evaluating(model), enable_grad(), composed(), observe(gates):
         for t in range(len(ids)):
-            out, state = model(ids[t : t + 1, None], state)
+            out, state = _answer(model(ids[t : t + 1, None], state))
             state = nn.detach(state)
             logits.append(out.data.reshape(-1))
             states.append(map_nest(lambda part: part.data, state))
@@ -151,6 +171,17 @@ def read(model: nn.Module, ids: Array, roles: Iterable[str]) -> Reading:
     ordered = [(layer, role) for layer in layers for role in QUANTITIES if (layer, role) in found]
     values = {key: np.stack([step[key] for step in steps]) for key in ordered}
     return Reading(values, np.stack(logits), states)
+
+
+def _answer(found: Any) -> tuple[Tensor, Any]:
+    """What the model returned, if it is logits and a state."""
+    if isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], Tensor):
+        return found
+    raise ConfigError(
+        "cell_text: what the model returns",
+        expected="(logits, state)",
+        got=f"a {type(found).__name__}",
+    )
 
 
 # -- which characters a prediction depends on -----------------------------------------------------

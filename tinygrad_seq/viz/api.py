@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from tinygrad_seq.checks import choice, count, index_of
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.variable import Variable
@@ -294,7 +292,7 @@ def _roots(outputs: Any) -> list[Node]:
 
 def _iterated(outputs: Any) -> Iterable[Any]:
     several = isinstance(outputs, Iterable) and not isinstance(outputs, (str, bytes, Mapping))
-    return outputs if several and np.ndim(getattr(outputs, "shape", (1,))) else [outputs]
+    return outputs if several and getattr(outputs, "shape", None) != () else [outputs]
 
 
 def _clip_of(clip: Any) -> ClipLike | None:

@@ -12,9 +12,10 @@ from urllib.parse import urlencode
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_seq.checks import choice, count
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
-from tinygrad_seq.viz.activations import QUANTITIES, connectivity, read
+from tinygrad_seq.viz.activations import QUANTITIES, asked_roles, connectivity, read
 from tinygrad_seq.viz.files import target_of, write
 from tinygrad_seq.viz.html import embedded, filled
 from tinygrad_seq.viz.properties import Correlation, correlate, text_properties
@@ -92,9 +93,8 @@ class CellText:
 
     def correlations(self, name: str, top: int = 5) -> list[Correlation]:
         """The units that correlate most with a property, strongest first."""
-        if name not in self.properties:
-            known = ", ".join(map(repr, self.properties))
-            raise ConfigError("correlations: property", expected=known, got=repr(name))
+        choice(*self.properties)("correlations: property", name)
+        top = count(0)("correlations: top", top)
         return correlate(self.values, self.properties[name], top)
 
     def telling(self) -> tuple[str, Correlation] | None:
@@ -107,6 +107,13 @@ class CellText:
 
     def address(self, name: str, found: Correlation) -> str:
         """The part after ``cells.html`` of the address that shows a unit and marks a property."""
+        choice(*self.properties)("address: property", name)
+        if not isinstance(found, Correlation):
+            raise ConfigError(
+                "address: unit",
+                expected="one of those that correlations() returns",
+                got=f"a {type(found).__name__}",
+            )
         shown = {
             "layer": found.layer,
             "quantity": found.quantity,
@@ -225,16 +232,17 @@ def cell_text(
     backpropagation: exact, in the model's dtype. It answers how much the prediction would change
     if that input changed a little, not what would happen with another character there.
     """
-    roles = list(_BOUNDED if quantities is None else quantities)
-    unknown = [role for role in roles if role not in QUANTITIES]
-    if unknown or not roles:
+    roles = list(_BOUNDED) if quantities is None else asked_roles(quantities)
+    choice("next", "likeliest")("cell_text: target", target)
+    horizon = count(0)("cell_text: horizon", horizon)
+    if not isinstance(title, str):
+        raise ConfigError("cell_text: title", expected="text", got=f"a {type(title).__name__}")
+    if not hasattr(vocabulary, "symbols") or not hasattr(vocabulary, "encode"):
         raise ConfigError(
-            "cell_text: quantities", expected=", ".join(QUANTITIES), got=unknown or "none"
+            "cell_text: vocabulary",
+            expected="the data.Vocabulary that the model was trained with",
+            got=f"a {type(vocabulary).__name__}",
         )
-    if target not in ("next", "likeliest"):
-        raise ConfigError("cell_text: target", expected="'next' or 'likeliest'", got=repr(target))
-    if not isinstance(horizon, (int, np.integer)) or isinstance(horizon, bool) or horizon < 0:
-        raise ConfigError("cell_text: horizon", expected="an integer >= 0", got=repr(horizon))
     ids = np.asarray(vocabulary.encode(text))
     if len(ids) < 2:
         raise DataError("cell_text: text", expected="at least 2 characters", got=len(ids))

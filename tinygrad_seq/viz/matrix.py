@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Sized
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, index_of
 from tinygrad_seq.engine.node import Array
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError
 from tinygrad_seq.ops.registry import constant
 from tinygrad_seq.viz.dot import dot_text
@@ -74,7 +77,12 @@ def draw_alignment(
     'attention weights, 2 × 2'
     """
     colors = named_theme(theme, "draw_alignment")
-    table = _table(constant(weights), sample, head)
+    array = array_of(
+        "draw_alignment: weights", constant(weights) if isinstance(weights, Variable) else weights
+    )
+    sample = index_of("draw_alignment: sample", sample)
+    head = None if head is None else index_of("draw_alignment: head", head)
+    table = _table(array, sample, head)
     rows = _names(target, len(table), "target")
     columns = _names(source, table.shape[1], "source")
     table = table[: len(rows), : len(columns)]
@@ -129,12 +137,19 @@ def _table(weights: Array, sample: int, head: int | None) -> Array:
 
 
 def _names(given: Sequence[Any] | None, size: int, what: str) -> list[str]:
-    names = [str(name) for name in (range(size) if given is None else given)]
-    if len(names) > size:
-        raise ShapeError(
-            f"draw_alignment: {what}", expected=f"at most {size} names", got=f"{len(names)}"
+    if given is not None and not _iterable(given):
+        raise ConfigError(
+            f"draw_alignment: {what}", expected="a sequence of names", got=type(given).__name__
         )
+    names = [str(name) for name in islice(range(size) if given is None else given, size + 1)]
+    if len(names) > size:
+        count = len(given) if isinstance(given, Sized) else "more"
+        raise ShapeError(f"draw_alignment: {what}", expected=f"at most {size} names", got=count)
     return names
+
+
+def _iterable(given: Any) -> bool:
+    return isinstance(given, Iterable) and getattr(given, "shape", None) != ()
 
 
 def _paint(

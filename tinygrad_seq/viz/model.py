@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tinygrad_seq.checks import function_of
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError
@@ -63,13 +64,22 @@ def draw_model(
     >>> drawing.dot.count("|∂L/∂h|") >= 6
     True
     """
-    _check(model, loss, keywords)
+    named = isinstance(keywords, Mapping) and all(isinstance(name, str) for name in keywords)
+    if keywords is not None and not named:
+        raise ConfigError(
+            "draw_model: keywords",
+            expected="a mapping by name: {'lengths': [5, 3]}",
+            got=f"a {type(keywords).__name__}",
+        )
+    keywords = keywords or {}
+    function_of("draw_model: model", model, *inputs, **keywords)
+    loss = None if loss is None else function_of("draw_model: loss", loss, None)
     trace = checked_trace(trace) or Trace()
     generators = [rng for part in _modules(model) for rng in part.generators().values()]
     states = [rng.bit_generator.state for rng in generators]
     try:
         with composed(), observe(trace):
-            outputs = model(*inputs, **(keywords or {}))
+            outputs = model(*inputs, **keywords)
             result = outputs if loss is None else loss(outputs)
             roots = [t for t in _tensors(result) if t.node is not None]
             roots = roots[:1] if loss is None else roots
@@ -79,32 +89,6 @@ def draw_model(
         for rng, state in zip(generators, states, strict=True):
             rng.bit_generator.state = state
     return draw(roots, trace=trace, **options)
-
-
-def _check(model: Any, loss: Any, keywords: Any) -> None:
-    """Refuse what cannot be called, before anything is."""
-    if not callable(model):
-        drawn = isinstance(model, Variable)
-        raise ConfigError(
-            "draw_model: model",
-            expected="a module, or a function that runs some",
-            got=f"a {type(model).__name__}",
-            hint="draw(loss) draws a result" if drawn else None,
-        )
-    if loss is not None and not callable(loss):
-        raise ConfigError(
-            "draw_model: loss",
-            expected="a function of the outputs",
-            got=f"a {type(loss).__name__}",
-            hint="loss=lambda outputs: tgs.cross_entropy(outputs[0], targets)",
-        )
-    named = isinstance(keywords, Mapping) and all(isinstance(name, str) for name in keywords)
-    if keywords is not None and not named:
-        raise ConfigError(
-            "draw_model: keywords",
-            expected="a mapping by name: {'lengths': [5, 3]}",
-            got=f"a {type(keywords).__name__}",
-        )
 
 
 def _modules(model: Any) -> list[Module]:
@@ -138,10 +122,12 @@ def _trace_gradients(loss: Tensor, parameters: list[Any], trace: Trace) -> None:
 
 def _tensors(value: Any) -> list[Any]:
     """All tensors in a nest of tuples, lists and dicts."""
-    if isinstance(value, Variable):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    if isinstance(value, (list, tuple, type({}.values()))):
-        return [tensor for part in value for tensor in _tensors(part)]
-    return []
+    found, waiting, seen = [], [value], set[int]()
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Variable):
+            found.append(part)
+        elif isinstance(part, (list, tuple, dict)) and id(part) not in seen:
+            seen.add(id(part))  # a list may hold itself
+            waiting += reversed(list(part.values()) if isinstance(part, dict) else part)
+    return found

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_seq.checks import array_of, function_of
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import NonFiniteError, ShapeError
+from tinygrad_seq.errors import ConfigError, NonFiniteError, ShapeError
 from tinygrad_seq.viz.activations import QUANTITIES
 
 __all__ = ["PROPERTIES", "Correlation", "correlate", "text_properties"]
@@ -143,8 +144,17 @@ def text_properties(
     array([0., 0., 1., 1., 0., 0.])
     """
     found = {name: measure(text) for name, measure in PROPERTIES.items()}
-    for name, given in (more or {}).items():
-        values = np.asarray(given(text) if callable(given) else given, np.float64)
+    more = {} if more is None else more
+    if not isinstance(more, Mapping) or not all(isinstance(name, str) for name in more):
+        raise ConfigError(
+            "properties",
+            expected="a mapping by name: {'vowel': [0, 1, ...]}",
+            got=f"a {type(more).__name__}",
+        )
+    for name, given in more.items():
+        if callable(given):
+            given = function_of(f"property {name!r}", given, text)(text)
+        values = array_of(f"property {name!r}", given).astype(np.float64)
         if values.shape != (len(text),):
             raise ShapeError(
                 f"property {name!r}",

@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.backward import arguments, unbroadcast
+from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError
-
-if TYPE_CHECKING:
-    from tinygrad_seq.engine.node import Array, Node
 
 __all__ = ["Summary", "Trace", "checked_trace", "leaf_contribution", "norm"]
 
@@ -100,7 +99,9 @@ class Trace:
 
     def recorded(self, node: Node, value: Array) -> None:
         """Note a node's value (for several outputs, joined) and where it was written."""
-        self.values[node.seq] = _joined(self.values.get(node.seq), _summary(value))
+        value = array_of("Trace.recorded: value", value)
+        seq = _seq(node)
+        self.values[seq] = _joined(self.values.get(seq), _summary(value))
         if node.seq not in self.sources:
             self.sources[node.seq] = _caller()
             for parent in node.parents:
@@ -119,8 +120,10 @@ class Trace:
 
         A leaf's own gradient is complete only at the end of backward: see :meth:`collected`.
         """
+        _seq(node)
         if node.is_leaf:
             return
+        cotangent = array_of("Trace.received: cotangent", cotangent)
         self.gradients[node.seq] = _joined(self.gradients.get(node.seq), _summary(cotangent))
         for index, parent in enumerate(node.parents):
             if parent is not None and parent.is_leaf:
@@ -130,7 +133,13 @@ class Trace:
 
     def collected(self, leaf: Node, gradient: Array) -> None:
         """Note the complete gradient of a leaf."""
-        self.gradients[leaf.seq] = _summary(gradient)
+        self.gradients[_seq(leaf)] = _summary(array_of("Trace.collected: gradient", gradient))
+
+
+def _seq(node: Node) -> int:
+    if not isinstance(node, Node):
+        raise ConfigError("Trace: node", expected="tensor.node", got=f"a {type(node).__name__}")
+    return node.seq
 
 
 def checked_trace(trace: Any) -> Trace | None:
