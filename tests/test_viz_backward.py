@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -164,6 +167,23 @@ def test_a_drawing_is_the_same_when_the_buffers_of_a_run_are_written_over(compos
     assert "starts at zero" in before["unrolled", "module"]
     x[:], h0[:] = 0, 1
     assert texts(y.sum()) == before
+
+
+@pytest.mark.parametrize("composed", [False, True])
+def test_a_drawing_is_the_same_when_its_model_is_gone(composed):
+    model, ids = Model("LSTM", 2), tokens(STEPS)
+    own = tgs.tensor(2.0, requires_grad=True)
+    own.name = "temperature"
+    with tgs.composed() if composed else tgs.enable_grad():
+        loss = tgs.cross_entropy(model(ids)[0] * own, ids)
+    before = texts(loss)
+    for name in ("weight_xh_l1", "weight_hh_l1", "bias_l1", "temperature"):
+        assert name in before["unrolled", "module"]
+    gone = weakref.ref(model)
+    del model, own
+    gc.collect()
+    assert gone() is None
+    assert texts(loss) == before
 
 
 @pytest.mark.parametrize("composed", [False, True])

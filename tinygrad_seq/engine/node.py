@@ -72,6 +72,7 @@ class Node:
         "freed",
         "hooks",
         "inputs",
+        "known_as",
         "op",
         "out",
         "owner",
@@ -86,6 +87,7 @@ class Node:
 
     constants: tuple[Constant | None, ...]
     hooks: dict[int, Callable[[Any], Any]]
+    known_as: str  # a leaf's name, when its tensor is gone; not set of an operation
 
     def __init__(
         self,
@@ -126,8 +128,13 @@ class Node:
         """Name of the operation, or of the leaf's tensor."""
         if self.op is not None:
             return self.op.name
+        return self.label or "leaf"
+
+    @property
+    def label(self) -> str:
+        """Name of a leaf's tensor, also of one that is gone; ``""`` without one."""
         variable = self.owner() if self.owner is not None else None
-        return (variable.name if variable is not None else "") or "leaf"
+        return variable.name if variable is not None else getattr(self, "known_as", "")
 
     @property
     def shown(self) -> Any:

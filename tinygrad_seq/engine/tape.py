@@ -156,7 +156,7 @@ def _apply_plain(
     made._grad = None
     made._pin = None
     made._base = None
-    made.name = ""
+    made._name = ""
     made.version = 0
     needs = (p is not None) | (q is not None) << 1
     if needs == 0 or not mode.grad:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.node import Array, Node
-from tinygrad_seq.errors import DtypeError, GraphError, ShapeError
+from tinygrad_seq.errors import ConfigError, DtypeError, GraphError, ShapeError
 
 __all__ = ["Guarded", "Pin", "Variable", "guarded"]
 
@@ -41,14 +41,14 @@ class Guarded:
 class Variable:
     """An array and its place in the graph: what the engine sees of a Tensor."""
 
-    __slots__ = ("__weakref__", "_base", "_data", "_grad", "_node", "_pin", "name", "version")
+    __slots__ = ("__weakref__", "_base", "_data", "_grad", "_name", "_node", "_pin", "version")
 
     _data: Array
     _node: Node | None
     _grad: Array | None
     _pin: weakref.ref[Pin] | None
     _base: Variable | None
-    name: str
+    _name: str
     version: int
 
     @classmethod
@@ -60,7 +60,7 @@ class Variable:
         made._grad = None
         made._pin = None
         made._base = None
-        made.name = ""
+        made._name = ""
         made.version = 0
         return made
 
@@ -123,6 +123,19 @@ class Variable:
                 expected="a leaf (a parameter, or a tensor you made)",
                 hint="write to a copy: t.detach().clone()",
             )
+
+    @property
+    def name(self) -> str:
+        """What messages and drawings call it; a module names its parameters."""
+        return self._name
+
+    @name.setter
+    def name(self, value: str) -> None:
+        if not isinstance(value, str):
+            raise ConfigError("a tensor's name", expected="text", got=f"a {type(value).__name__}")
+        self._name = value
+        if self._node is not None and self._node.op is None:
+            self._node.known_as = value
 
     @property
     def grad(self) -> Array | None:
@@ -197,7 +210,7 @@ class Variable:
                 hint="make it with dtype=np.float32",
             )
         node = Node(None, (), {}, self.shape, self.dtype, current_mode.get().scope)
-        node.owner = weakref.ref(self)
+        node.owner, node.known_as = weakref.ref(self), self._name
         self._node = node
 
     def _convert(self, dtype: np.dtype[Any]) -> None:

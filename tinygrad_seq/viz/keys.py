@@ -322,14 +322,13 @@ def _leaf_names(leaves: list[Node]) -> dict[int, str]:
     used: set[str] = set()
     unnamed = 0
     for node in leaves:
-        owner = node.owner() if node.owner is not None else None
-        if owner is None or not owner.name:
+        if not node.label:
             names[node.seq] = f"leaf:{unnamed}"
             unnamed += 1
             continue
-        wanted, again = f"weight:{owner.name}", 2
+        wanted, again = f"weight:{node.label}", 2
         while wanted in used:
-            wanted, again = f"weight:{owner.name}~{again}", again + 1
+            wanted, again = f"weight:{node.label}~{again}", again + 1
         used.add(wanted)
         names[node.seq] = wanted
     return names

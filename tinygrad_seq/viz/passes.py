@@ -268,8 +268,7 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     if node.role == WEIGHTS and len(node.shape) == 4:  # (N, heads, T, S)
         item.heads = node.shape[1]
     if node.op is None:
-        owner = node.owner() if node.owner is not None else None
-        item.names = [((owner.name if owner is not None else "") or "leaf", node.shape)]
+        item.names = [(node.name, node.shape)]
     if trace is not None and (node.role or (leads_out and not item.roles)):
         _add_summary(item.values, node, trace.values)
         _add_summary(item.gradients, node, trace.gradients)
