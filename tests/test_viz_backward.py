@@ -202,7 +202,7 @@ def test_a_drawing_that_reads_saved_values_would_be_found_out(monkeypatch):
 
     def forgetful(node):
         free(node)
-        node.out = None
+        node.kept = None
         if hasattr(node, "constants"):
             node.constants = tuple(
                 None if note is None else note._replace(zero=False) for note in node.constants
@@ -219,9 +219,10 @@ def test_a_drawing_that_reads_saved_values_would_be_found_out(monkeypatch):
 def test_only_what_attention_looked_at_outlives_backward():
     loss = recorded("attention", False)
     loss.backward()
-    kept = [node for node in recorded_nodes([loss.node]) if node.op is not None]
-    assert {node.role for node in kept if node.out is not None} == {"weights"}
-    assert all(node.inputs is None and node.residuals is None for node in kept)
+    done = [node for node in recorded_nodes([loss.node]) if node.op is not None]
+    assert {node.role for node in done if node.shown is not None} == {"weights"}
+    assert {node.role for node in done if hasattr(node, "kept")} == {"weights"}
+    assert all(node.inputs is node.out is node.residuals is None for node in done)
 
 
 def test_weights_too_many_to_keep_are_drawn_from_a_trace_alone(monkeypatch):

@@ -72,6 +72,7 @@ class Node:
         "freed",
         "hooks",
         "inputs",
+        "kept",
         "known_as",
         "op",
         "out",
@@ -87,6 +88,7 @@ class Node:
 
     constants: tuple[Constant | None, ...]
     hooks: dict[int, Callable[[Any], Any]]
+    kept: Any  # attention weights that backward has freed; else not set
     known_as: str  # a leaf's name, when its tensor is gone; not set of an operation
 
     def __init__(
@@ -138,17 +140,22 @@ class Node:
 
     @property
     def shown(self) -> Any:
-        """Attention weights, unless there are too many: they stay as long as the graph does.
+        """Attention weights, unless there are too many; None of any other node.
 
-        They are small beside what they look at, and a drawing shows them after backward too.
+        They are small beside what they look at, and stay as long as the graph does: a drawing
+        shows them after backward too.
         """
-        few = self.role == WEIGHTS and self.out is not None and self.out.size <= MOST_SHOWN
-        return self.out if few else None
+        if self.role != WEIGHTS:
+            return None
+        values = getattr(self, "kept", None) if self.out is None else self.out
+        return values if values is not None and values.size <= MOST_SHOWN else None
 
     def free(self) -> None:
         """Drop what was saved for backward; the structure stays, for drawings."""
+        if self.role == WEIGHTS:
+            self.kept = self.shown
         self.inputs = None
-        self.out = self.shown if self.role == WEIGHTS else None
+        self.out = None
         self.residuals = None
         self.freed = True
 
