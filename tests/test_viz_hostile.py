@@ -314,6 +314,19 @@ def test_any_norm_can_be_drawn(norm, other):
         assert json.loads(json.dumps(drawing._data, allow_nan=False))
 
 
+def test_steps_may_have_any_number():
+    trace, w = viz.Trace(), tgs.tensor(1.0, requires_grad=True)
+    h = w
+    with tgs.observe(trace):
+        for step in (-(10**12), 0, 3, 10**15):
+            with tgs.scope(path="own", layer=0, step=step):
+                h = tgs.tanh(h * w).tag("h")
+    for view in ("unrolled", "elided", "rolled"):
+        assert viz.draw(h, view=view, trace=trace).title.endswith(
+            "1,001,000,000,000,001 time steps"
+        )
+
+
 class Clip:
     """What a clipping of gradients that ran away reports."""
 

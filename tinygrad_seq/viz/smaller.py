@@ -11,6 +11,8 @@ from tinygrad_seq.viz.ir import Graph, Item, reaches
 __all__ = ["check_columns", "check_size", "ways_to_shrink"]
 
 _KEPT = 4  # of an item at every step, an elided view draws so many at most
+_OWN = {"weight", "leaf", "input", "carried", "start", "begin"}
+"""Kinds of items that no level and no depth puts together with others."""
 _DRAWABLE = 10_000  # items that a renderer may still lay out
 
 
@@ -49,7 +51,7 @@ def ways_to_shrink(graph: Graph, both: bool, goal: float) -> str:
         ways.append("draw(view='elided')")
     if graph.steps and graph.view != "rolled" and not both and _rolled(items) <= goal:
         ways.append("draw(view='rolled')")
-    if graph.level != "module" and _distinct(items, _of_module) <= goal:
+    if graph.level != "module" and _at_module_level(graph, items) <= goal:
         ways.append("draw(level='module')")
     deepest = max((item.place.path.count(".") + 1 for item in items if item.place.path), default=0)
     for depth in range(min(deepest, graph.depth or deepest + 1), 0, -1):
@@ -79,15 +81,22 @@ def _elided(items: list[Item]) -> int:
     return timeless + sum(min(count, _KEPT) for count in timed.values())
 
 
+def _at_module_level(graph: Graph, items: list[Item]) -> int:
+    """At most so many; op level has no inputs and no carried states, which module level adds."""
+    places = {item.place for item in items if item.place.step is not None}
+    added = len(places) + 2 * len({place.row for place in places}) if graph.level == "op" else 0
+    return _distinct(items, _of_module) + added
+
+
 def _of_module(item: Item) -> Hashable:
     """What stands for an item at module level: its module, then, unless it is of none."""
     named = item.place.path or item.place.layer is not None or item.place.step is not None
-    return item.place if named and item.kind not in {"weight", "leaf"} else item.id
+    return item.place if named and item.kind not in _OWN else item.id
 
 
 def _closed(item: Item, depth: int) -> Hashable:
     """What stands for an item where modules are closed from a depth on."""
-    if item.kind in {"weight", "leaf"} or not reaches(item.place.path, depth):
+    if item.kind in _OWN or not reaches(item.place.path, depth):
         return item.id
     path = ".".join(item.place.path.split(".")[:depth])
     own = path == item.place.path
