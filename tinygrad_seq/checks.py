@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.errors import ConfigError, DtypeError
 
 __all__ = [
     "FLOATS",
@@ -45,8 +45,9 @@ Array: TypeAlias = NDArray[Any]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 """The floating dtypes that the package computes in.
 
-float16 is refused, not computed in: sums of 2,048 ones end there, ``sqrt(eps)`` of an optimiser is
-0, and on a CPU it is slower than float32. Wider floats have no BLAS.
+float16 is a way to store numbers: arrays of it become float32 where they come in, which loses
+nothing, and as the dtype of a tensor or a module it is refused. A sum in it stops at 2,048 ones, an
+optimiser's ``eps`` is 0, and on a CPU it is slower. Wider floats, which have no BLAS, are refused.
 """
 
 # -- options: a rule takes a name and a value ------------------------------------------------------
@@ -190,7 +191,7 @@ def _admitted(what: str, found: np.dtype[Any]) -> np.dtype[Any]:
         return native
     hint = None
     if found.kind == "f":
-        hint = "convert it: .astype(np.float32)"
+        hint = "np.float32, or np.float64 for checks"
     elif found.kind == "c":
         hint = "tensors are real: give .real and .imag apart"
     elif found.kind == "O":
@@ -206,15 +207,13 @@ def _admitted(what: str, found: np.dtype[Any]) -> np.dtype[Any]:
 def array_of(what: str, value: Any) -> Array:
     """What NumPy makes of a value: a plain array of numbers in the machine's byte order.
 
-    Not a copy where `value` is such an array already.
+    Not a copy where `value` is such an array already. float16 becomes float32.
 
     Raises
     ------
     DtypeError
-        For text, objects, complex numbers, floats of other sizes and masked arrays, whose mask
-        would be lost.
-    ShapeError
-        For rows of different lengths.
+        For text, objects, rows of different lengths, complex numbers, floats of other sizes and
+        masked arrays, whose mask would be lost.
     """
     if type(value) is np.ndarray and value.dtype in FLOATS and value.dtype.isnative:
         return value
@@ -222,7 +221,7 @@ def array_of(what: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ShapeError(
+        raise DtypeError(
             f"{what}: rows of different lengths, or no numbers",
             expected="an array: every row as long as the others",
             got=_shown(value),
@@ -231,7 +230,7 @@ def array_of(what: str, value: Any) -> Array:
     except (TypeError, OverflowError) as error:
         raise DtypeError(f"{what}: not numbers", expected="an array", got=str(error)) from error
     dtype = array.dtype
-    native = _admitted(what, dtype)
+    native = FLOATS[0] if dtype == np.float16 else _admitted(what, dtype)
     return array if dtype == native and dtype.isnative else array.astype(native)
 
 

@@ -6,12 +6,13 @@ Operators only call operations; the mathematics is in :mod:`tinygrad_seq.ops`.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of, converted, dtype_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
@@ -20,12 +21,13 @@ from tinygrad_seq.engine.tape import bind_result_type
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import (
     ConfigError,
-    DtypeError,
     GraphError,
     NotDifferentiableError,
     ShapeError,
 )
-from tinygrad_seq.methods import ArrayMethods, values_of
+from tinygrad_seq.methods import ArrayMethods, swapped
+from tinygrad_seq.ops import numpy_shapes
+from tinygrad_seq.ops.registry import values_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.viz import Drawing
@@ -34,11 +36,6 @@ __all__ = ["Tensor", "TensorLike", "starting_point", "tensor"]
 
 TensorLike: TypeAlias = "Tensor | Array | float | int"
 """What operations take: tensors, arrays and Python numbers."""
-
-
-def _swapped(operation: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    """The operator for a Tensor on the right."""
-    return lambda self, other: operation(other, self)
 
 
 def _comparison(ufunc: Any) -> Any:
@@ -132,15 +129,12 @@ class Tensor(ArrayMethods):
         made._base = self._base if self._base is not None else (self if self.is_leaf else None)
         return made
 
-    def clone(self) -> Tensor:
-        """A copy that stays in the graph."""
-        return ops.add(self, 0)
-
     def astype(self, dtype: Any) -> Tensor:
         """Convert a copy to another dtype; gradients flow between floating dtypes."""
-        if np.dtype(dtype).kind != "f":
-            self._refuse_if_tracked(f"astype({np.dtype(dtype)})")
-        return ops.astype(self, dtype)
+        target = dtype_of("astype", dtype)
+        if target.kind != "f":
+            self._refuse_if_tracked(f"astype({target})")
+        return ops.astype(self, target)
 
     def requires_grad_(self, value: bool = True) -> Tensor:
         """Set ``requires_grad`` and return the tensor."""
@@ -207,17 +201,23 @@ class Tensor(ArrayMethods):
             self._node.role = role
         return self
 
-    def _refuse_if_tracked(self, what: str) -> None:
+    def _refuse_if_tracked(
+        self, what: str, hint: str = "call .detach() first, or .numpy() for the values"
+    ) -> None:
         if self._node is not None:
             raise NotDifferentiableError(
                 f"{what} on a tensor that requires gradients would drop the graph",
                 expected="a constant",
                 got=f"a tensor that requires gradients: {self._node}",
-                hint="call .detach() first, or .numpy() for the values",
+                hint=hint,
             )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        self._refuse_if_tracked("np.asarray")
+        self._refuse_if_tracked(
+            "np.asarray (or an array, a mean, a sum of several tensors)",
+            "tgs.stack([a, b]) for one tensor of several; .detach() first, or .numpy(), for the "
+            "values alone",
+        )
         return np.array(self.data, dtype=dtype, copy=copy)  # read-only while a graph needs it
 
     # -- gradients -------------------------------------------------------------------------------
@@ -268,18 +268,21 @@ class Tensor(ArrayMethods):
     # -- operators -------------------------------------------------------------------------------
 
     __add__ = ops.add
-    __radd__ = _swapped(ops.add)
+    __radd__ = swapped(ops.add)
     __sub__ = ops.subtract
-    __rsub__ = _swapped(ops.subtract)
+    __rsub__ = swapped(ops.subtract)
     __mul__ = ops.multiply
-    __rmul__ = _swapped(ops.multiply)
+    __rmul__ = swapped(ops.multiply)
     __truediv__ = ops.divide
-    __rtruediv__ = _swapped(ops.divide)
+    __rtruediv__ = swapped(ops.divide)
     __pow__ = ops.power
-    __rpow__ = _swapped(ops.power)
+    __rpow__ = swapped(ops.power)
     __matmul__ = ops.matmul
-    __rmatmul__ = _swapped(ops.matmul)
+    __rmatmul__ = swapped(ops.matmul)
+    __mod__ = ops.remainder
+    __rmod__ = swapped(ops.remainder)
     __neg__ = ops.negative
+    __pos__ = numpy_shapes.same
     __abs__ = ops.absolute
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -370,7 +373,7 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
             )
         gradient = np.ones(output.shape, output.dtype)
     elif not isinstance(gradient, Tensor):
-        gradient = np.asarray(gradient, output.dtype)
+        gradient = array_of(f"{what}: gradient", gradient).astype(output.dtype, copy=False)
     elif not create_graph:
         gradient = gradient._data
     if gradient.shape != output.shape:
@@ -381,19 +384,12 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
 
 
 def _as_array(data: Any, dtype: Any) -> Array:
-    """A fresh numeric array of `data`."""
+    """A copy of the data as an array; Python floats become float32."""
     if isinstance(data, Variable):
         data = data._data
-    try:
-        array = np.array(data, dtype=dtype)
-    except (ValueError, TypeError) as error:
-        refuse_several("tensor", data)
-        raise DtypeError("tensor: data is not an array of numbers", got=str(error)) from error
-    if array.dtype.kind not in "fiub":
-        raise DtypeError(
-            "tensor: data is not an array of real numbers", expected="numbers", got=array.dtype
-        )
-    own = isinstance(data, (np.ndarray, np.generic))
-    if dtype is None and array.dtype == np.float64 and not own:
-        array = array.astype(np.float32)
-    return array
+    refuse_several("tensor", data)
+    array = array_of("tensor: data", data)
+    if dtype is None:
+        own = isinstance(data, (np.ndarray, np.generic)) or array.dtype != np.float64
+        dtype = array.dtype if own else np.float32
+    return converted("tensor", array, dtype)

@@ -28,8 +28,9 @@ __all__ = [
     "wrong_shape",
 ]
 
-REFUSALS = (ValueError, IndexError, TypeError)
-"""How NumPy refuses shapes and values, indices, and options that are not of their kind."""
+REFUSALS = (ValueError, IndexError, TypeError, OverflowError, MemoryError)
+"""How NumPy refuses shapes and values, indices, options that are not of their kind, numbers that
+a dtype cannot hold and sizes that no memory can."""
 
 _CURES = {
     "broadcast": "sizes must be equal or 1, counted from the last axis: x[:, None] adds an axis",
@@ -48,9 +49,9 @@ def refusal(name: str, operands: Sequence[Any], error: Exception) -> Exception:
     if isinstance(error, TinygradSeqError):
         return error
     kind: type[TinygradSeqError] = IndexRangeError
-    if isinstance(error, TypeError):
+    if isinstance(error, (TypeError, OverflowError)):
         kind = ConfigError
-    elif isinstance(error, ValueError):
+    elif isinstance(error, (ValueError, MemoryError)):
         kind = ShapeError
     shapes = " and ".join(str(np.shape(operand)) for operand in operands)
     said = str(error)

@@ -107,6 +107,9 @@ class Op:
     mixes : bool
         Whether integer operands take the floating dtype of the others; False where integers
         are ids.
+    floats : bool
+        Whether it computes in floating point: integers without a float beside them become
+        float64.
 
     Attributes
     ----------
@@ -119,6 +122,7 @@ class Op:
     __slots__ = (
         "analytic",
         "defer",
+        "floats",
         "forward",
         "inputs",
         "joint",
@@ -154,6 +158,7 @@ class Op:
         why: str = "",
         analytic: bool = True,
         mixes: bool = True,
+        floats: bool = False,
     ) -> None:
         self.name = name
         self.forward = forward
@@ -170,6 +175,7 @@ class Op:
         self.why = why
         self.analytic = analytic
         self.mixes = mixes
+        self.floats = floats
         self.makes = False
         self.plain = (
             len(self.inputs) <= 2 and outputs == 1 and twin is None and mixes and not (keep or view)

@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import count
 from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import getitem, take_along_axis
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.registry import axis_of, constant, shape_of
-from tinygrad_seq.ops.shape import concatenate, moveaxis, reshape, transpose
+from tinygrad_seq.ops.registry import axis_of, constant, shape_of, values_of
+from tinygrad_seq.ops.shape import moveaxis, reshape, transpose
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = [
-    "cumprod",
     "diagonal",
     "diff",
     "outer",
     "pad",
-    "prod",
     "rearranged",
     "repeat",
     "roll",
@@ -50,7 +49,7 @@ def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
         shape = shape_of(x)
         positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
         try:
-            places = function(positions, *args, **kwargs)
+            places = function(positions, *map(values_of, args), **kwargs)
         except REFUSALS as error:
             raise refusal(function.__name__, [positions], error) from error
         return getitem(reshape(x, (-1,)), places)
@@ -169,47 +168,6 @@ def diff(x: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
     return moveaxis(found, 0, axis)
 
 
-def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Product over one, several or all axes; its gradient is right at zeros too.
-
-    Multiplied up in halves: log2 n operations, and no division by an entry.
-    """
-    shape = shape_of(x)
-    ndim = len(shape)
-    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    gone = sorted({axis_of(a, ndim, "prod") for a in axes})
-    if len(gone) != len(axes):
-        raise ShapeError("prod: axis", expected="each axis once", got=axis)
-    rest = [a for a in range(ndim) if a not in gone]
-    count = int(np.prod([shape[a] for a in gone], dtype=int))
-    factors: Any = transpose(x, (*gone, *rest))
-    factors = reshape(factors, (count, *[shape[a] for a in rest]))
-    if count == 0:
-        factors = concatenate([factors, np.ones((1, *factors.shape[1:]), factors.dtype)])
-    while len(factors) > 1:
-        half = len(factors) // 2
-        pairs = factors[:half] * factors[half : 2 * half]
-        factors = concatenate([pairs, factors[2 * half :]]) if len(factors) % 2 else pairs
-    kept = tuple(1 if a in gone else shape[a] for a in range(ndim))
-    return reshape(factors, kept if keepdims else tuple(shape[a] for a in rest))
-
-
-def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
-    """Running product along an axis (of the flattened tensor without one), right at zeros too.
-
-    By doubling: log2 n operations, and no division by an entry.
-    """
-    if axis is None:
-        x, axis = reshape(x, (-1,)), 0
-    axis = axis_of(axis, len(shape_of(x)), "cumprod")
-    found: Any = moveaxis(x, axis, 0)
-    step = 1
-    while step < len(found):
-        found = concatenate([found[:step], found[step:] * found[:-step]])
-        step *= 2
-    return moveaxis(found, 0, axis)
-
-
 def outer(a: TensorLike, b: TensorLike) -> Tensor:
     """Products of every entry of `a` with every entry of `b`, both flattened."""
     return reshape(a, (-1, 1)) * reshape(b, (1, -1))
@@ -224,11 +182,7 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
         If paired axes differ in size.
     """
     shape_a, shape_b = shape_of(a), shape_of(b)
-    if isinstance(axes, int):
-        left: Any = list(range(len(shape_a) - axes, len(shape_a)))
-        right: Any = list(range(axes))
-    else:
-        left, right = ([p] if isinstance(p, int) else list(p) for p in axes)
+    left, right = _paired_axes(axes, len(shape_a))
     left = [axis_of(p, len(shape_a), "tensordot") for p in left]
     right = [axis_of(p, len(shape_b), "tensordot") for p in right]
     if [shape_a[p] for p in left] != [shape_b[p] for p in right]:
@@ -244,3 +198,14 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
     matrix_b = reshape(transpose(b, (*right, *columns)), (count, -1))
     out = (*[shape_a[p] for p in rows], *[shape_b[p] for p in columns])
     return reshape(matmul(matrix_a, matrix_b), out)
+
+
+def _paired_axes(axes: Any, ndim: int) -> tuple[list[Any], list[Any]]:
+    """Which axes are summed over: of the first operand, which has `ndim`, and of the second."""
+    if not isinstance(axes, (tuple, list)):
+        summed = count(0)("tensordot: axes", axes)
+        return list(range(ndim - summed, ndim)), list(range(summed))
+    if len(axes) != 2:
+        raise ConfigError("tensordot: axes", expected="a number, or two lists", got=axes)
+    left, right = ([p] if np.ndim(p) == 0 else list(p) for p in axes)
+    return left, right

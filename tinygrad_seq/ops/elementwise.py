@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import DtypeError
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
-from tinygrad_seq.ops.registry import constant, record, register, shape_of
+from tinygrad_seq.ops.registry import FloatOp, constant, record, register, values_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -30,6 +31,7 @@ __all__ = [
     "multiply",
     "negative",
     "power",
+    "remainder",
     "sin",
     "sqrt",
     "square",
@@ -52,22 +54,32 @@ def _where_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (draw.array(a), draw.array(b)), {"condition": condition}
 
 
+def _remainder_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Quotients at least 0.1 away from a whole number."""
+    b = draw.array(draw.shape(), NONZERO)
+    part = 0.1 + 0.4 * (draw.array(b.shape, POSITIVE) - 0.5)
+    return (np.asarray(b * (part + draw.integer(-2, 2))), b), {}
+
+
 def _clip_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     low, high = draw.choice([(-0.125, 0.125), (None, 0.125), (-0.125, None)])
     return (draw.array(draw.shape(), NONZERO),), {"low": low, "high": high}
 
 
 def _win(g: Any, winner: Any, other: Any) -> Any:
-    """The cotangent where `winner` wins, half of it at a tie, 0 elsewhere."""
+    """The cotangent where `winner` wins, half of it at a tie, 0 where it loses, NaN at a NaN."""
     w, o = constant(winner), constant(other)
-    return g * np.where(w == o, 0.5, w > o).astype(g.dtype)
+    lost = w < o
+    share = np.where(lost | (w > o), 1.0, np.where(w == o, 0.5, np.nan)).astype(g.dtype)
+    return np.where(lost, 0.0, g * share)
 
 
 def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
     """The cotangent where clipping changes nothing (bounds included, as PyTorch has it)."""
     values = constant(x)
     kept = values >= (-np.inf if low is None else low)
-    return np.where(kept & (values <= (np.inf if high is None else high)), g, 0.0)
+    kept &= values <= (np.inf if high is None else high)
+    return np.where(kept, g, np.where(np.isnan(values), values, 0.0))
 
 
 def _power_rule(g: Any, a: Any, b: Any) -> Any:
@@ -92,12 +104,22 @@ MULTIPLY = register(
     Op("multiply", np.multiply, "a b", [lambda g, b: g * b, lambda g, a: g * a], sample=binary())
 )
 DIVIDE = register(
-    Op(
+    FloatOp(
         "divide",
         np.true_divide,
         "a b",
         [lambda g, b: g / b, lambda g, b, out: -g * out / b],
         sample=binary(REAL, NONZERO),
+    )
+)
+REMAINDER = register(
+    Op(
+        "remainder",
+        np.remainder,
+        "a b",
+        [lambda g: g, lambda g, a, b: -g * np.floor(a / b)],
+        sample=_remainder_sample,
+        analytic=False,
     )
 )
 POWER = register(
@@ -111,18 +133,22 @@ POWER = register(
 )
 NEGATIVE = register(Op("negative", np.negative, "x", [lambda g: -g], sample=unary()))
 SQUARE = register(Op("square", np.square, "x", [lambda g, x: g * (2 * x)], sample=unary()))
-SQRT = register(Op("sqrt", np.sqrt, "x", [lambda g, out: g / (2 * out)], sample=unary(POSITIVE)))
-EXP = register(Op("exp", np.exp, "x", [lambda g, out: g * out], sample=unary()))
-LOG = register(Op("log", np.log, "x", [lambda g, x: g / x], sample=unary(POSITIVE)))
-LOG1P = register(Op("log1p", np.log1p, "x", [lambda g, x: g / (1 + x)], sample=unary(POSITIVE)))
-SIN = register(Op("sin", np.sin, "x", [lambda g, x: g * np.cos(x)], sample=unary()))
-COS = register(Op("cos", np.cos, "x", [lambda g, x: -g * np.sin(x)], sample=unary()))
+SQRT = register(
+    FloatOp("sqrt", np.sqrt, "x", [lambda g, out: g / (2 * out)], sample=unary(POSITIVE))
+)
+EXP = register(FloatOp("exp", np.exp, "x", [lambda g, out: g * out], sample=unary()))
+LOG = register(FloatOp("log", np.log, "x", [lambda g, x: g / x], sample=unary(POSITIVE)))
+LOG1P = register(
+    FloatOp("log1p", np.log1p, "x", [lambda g, x: g / (1 + x)], sample=unary(POSITIVE))
+)
+SIN = register(FloatOp("sin", np.sin, "x", [lambda g, x: g * np.cos(x)], sample=unary()))
+COS = register(FloatOp("cos", np.cos, "x", [lambda g, x: -g * np.sin(x)], sample=unary()))
 ABSOLUTE = register(
     Op(
         "absolute",
         np.abs,
         "x",
-        [lambda g, x: g * np.sign(x)],
+        [lambda g, x: np.where(constant(x) == 0, 0.0, g * np.sign(x))],
         sample=unary(NONZERO),
         analytic=False,
     )
@@ -194,6 +220,11 @@ def multiply(a: TensorLike, b: TensorLike) -> Tensor:
 def divide(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a / b."""
     return record(DIVIDE, (a, b), {})
+
+
+def remainder(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise a - b * floor(a / b), of the sign of b; where it jumps, the slope beside."""
+    return record(REMAINDER, (a, b), {})
 
 
 def power(a: TensorLike, b: TensorLike) -> Tensor:
@@ -270,7 +301,8 @@ def where(condition: Array, a: TensorLike, b: TensorLike) -> Tensor:
     >>> tgs.where(np.array([True, False]), tgs.tensor([1.0, 2.0]), 0.0).numpy()
     array([1., 0.], dtype=float32)
     """
-    return record(WHERE, (a, b), {"condition": np.array(condition, dtype=bool)})
+    held = np.array(array_of("where: condition", condition), dtype=bool)
+    return record(WHERE, (a, b), {"condition": held})
 
 
 def clip(x: TensorLike, low: TensorLike | None = None, high: TensorLike | None = None) -> Tensor:
@@ -279,14 +311,11 @@ def clip(x: TensorLike, low: TensorLike | None = None, high: TensorLike | None =
     A bound that is an array or a tensor takes part in broadcasting, and gets gradients where it
     holds; a tie shares them, as in :func:`maximum`.
     """
-    if shape_of(low) == shape_of(high) == ():
-        bounds = {"low": _number(low), "high": _number(high)}
-        return record(CLIP, (x,), bounds)
-    floor = x if low is None else maximum(x, low)
-    return cast("Tensor", floor if high is None else minimum(floor, high))
-
-
-def _number(bound: Any) -> float | None:
-    if bound is not None and np.asarray(constant(bound)).dtype.kind not in "fiub":
-        raise DtypeError("clip: bound", expected="a number, an array or None", got=repr(bound))
-    return None if bound is None else float(bound)
+    bounds = {}
+    for name, bound in (("low", low), ("high", high)):
+        number = bound is None or array_of("clip: bound", values_of(bound)).ndim == 0
+        if not number or (isinstance(bound, Variable) and bound.requires_grad):
+            floor = x if low is None else maximum(x, low)
+            return cast("Tensor", floor if high is None else minimum(floor, high))
+        bounds[name] = None if bound is None else float(values_of(bound))
+    return record(CLIP, (x,), bounds)

@@ -69,9 +69,9 @@ def moved(function: Callable[..., Any]) -> Callable[..., Any]:
 # -- shapes and joining ----------------------------------------------------------------------------
 
 
-def ravel(a: Any) -> Any:
+def ravel(a: Any, order: str = "C") -> Any:
     """All entries in one axis."""
-    return shape.reshape(a, (-1,))
+    return shape.reshape(a, (-1,), order)
 
 
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
