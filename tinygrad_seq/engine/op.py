@@ -111,6 +111,11 @@ class Op:
         Whether it computes in floating point: integers without a float beside them become
         float64.
 
+    pointwise : bool
+        Whether every entry of the result comes from the entries of the operands at its place.
+    unread : callable, optional
+        ``unread(index, **params)``: True at the entries of an operand that do not matter.
+
     Attributes
     ----------
     makes : bool
@@ -133,9 +138,11 @@ class Op:
         "outputs",
         "plain",
         "plans",
+        "pointwise",
         "rules",
         "sample",
         "twin",
+        "unread",
         "variadic",
         "view",
         "why",
@@ -159,6 +166,8 @@ class Op:
         analytic: bool = True,
         mixes: bool = True,
         floats: bool = False,
+        pointwise: bool = False,
+        unread: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
         self.forward = forward
@@ -176,6 +185,8 @@ class Op:
         self.analytic = analytic
         self.mixes = mixes
         self.floats = floats
+        self.pointwise = pointwise
+        self.unread = unread
         self.makes = False
         self.plain = (
             len(self.inputs) <= 2 and outputs == 1 and twin is None and mixes and not (keep or view)

@@ -55,6 +55,7 @@ MASKED_SOFTMAX = register(
         "x",
         [_masked_softmax_rule],
         sample=_masked_sample,
+        unread=lambda index, mask, axis: ~mask,
     )
 )
 

@@ -10,7 +10,14 @@ from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
-from tinygrad_seq.ops.registry import FloatOp, constant, record, register, values_of
+from tinygrad_seq.ops.registry import (
+    Pointwise,
+    PointwiseFloat,
+    constant,
+    record,
+    register,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -96,15 +103,17 @@ def _exponent_rule(g: Any, a: Any, out: Any) -> Any:
     return g * (out * np.log(np.where(constant(a) == 0, 1, a)))
 
 
-ADD = register(Op("add", np.add, "a b", [lambda g: g, lambda g: g], sample=binary()))
+ADD = register(Pointwise("add", np.add, "a b", [lambda g: g, lambda g: g], sample=binary()))
 SUBTRACT = register(
-    Op("subtract", np.subtract, "a b", [lambda g: g, lambda g: -g], sample=binary())
+    Pointwise("subtract", np.subtract, "a b", [lambda g: g, lambda g: -g], sample=binary())
 )
 MULTIPLY = register(
-    Op("multiply", np.multiply, "a b", [lambda g, b: g * b, lambda g, a: g * a], sample=binary())
+    Pointwise(
+        "multiply", np.multiply, "a b", [lambda g, b: g * b, lambda g, a: g * a], sample=binary()
+    )
 )
 DIVIDE = register(
-    FloatOp(
+    PointwiseFloat(
         "divide",
         np.true_divide,
         "a b",
@@ -113,7 +122,7 @@ DIVIDE = register(
     )
 )
 REMAINDER = register(
-    Op(
+    Pointwise(
         "remainder",
         np.remainder,
         "a b",
@@ -123,7 +132,7 @@ REMAINDER = register(
     )
 )
 POWER = register(
-    Op(
+    Pointwise(
         "power",
         np.power,
         "a b",
@@ -131,20 +140,20 @@ POWER = register(
         sample=binary(POSITIVE, REAL),
     )
 )
-NEGATIVE = register(Op("negative", np.negative, "x", [lambda g: -g], sample=unary()))
-SQUARE = register(Op("square", np.square, "x", [lambda g, x: g * (2 * x)], sample=unary()))
+NEGATIVE = register(Pointwise("negative", np.negative, "x", [lambda g: -g], sample=unary()))
+SQUARE = register(Pointwise("square", np.square, "x", [lambda g, x: g * (2 * x)], sample=unary()))
 SQRT = register(
-    FloatOp("sqrt", np.sqrt, "x", [lambda g, out: g / (2 * out)], sample=unary(POSITIVE))
+    PointwiseFloat("sqrt", np.sqrt, "x", [lambda g, out: g / (2 * out)], sample=unary(POSITIVE))
 )
-EXP = register(FloatOp("exp", np.exp, "x", [lambda g, out: g * out], sample=unary()))
-LOG = register(FloatOp("log", np.log, "x", [lambda g, x: g / x], sample=unary(POSITIVE)))
+EXP = register(PointwiseFloat("exp", np.exp, "x", [lambda g, out: g * out], sample=unary()))
+LOG = register(PointwiseFloat("log", np.log, "x", [lambda g, x: g / x], sample=unary(POSITIVE)))
 LOG1P = register(
-    FloatOp("log1p", np.log1p, "x", [lambda g, x: g / (1 + x)], sample=unary(POSITIVE))
+    PointwiseFloat("log1p", np.log1p, "x", [lambda g, x: g / (1 + x)], sample=unary(POSITIVE))
 )
-SIN = register(FloatOp("sin", np.sin, "x", [lambda g, x: g * np.cos(x)], sample=unary()))
-COS = register(FloatOp("cos", np.cos, "x", [lambda g, x: -g * np.sin(x)], sample=unary()))
+SIN = register(PointwiseFloat("sin", np.sin, "x", [lambda g, x: g * np.cos(x)], sample=unary()))
+COS = register(PointwiseFloat("cos", np.cos, "x", [lambda g, x: -g * np.sin(x)], sample=unary()))
 ABSOLUTE = register(
-    Op(
+    Pointwise(
         "absolute",
         np.abs,
         "x",
@@ -154,7 +163,7 @@ ABSOLUTE = register(
     )
 )
 MAXIMUM = register(
-    Op(
+    Pointwise(
         "maximum",
         np.maximum,
         "a b",
@@ -164,7 +173,7 @@ MAXIMUM = register(
     )
 )
 MINIMUM = register(
-    Op(
+    Pointwise(
         "minimum",
         np.minimum,
         "a b",
@@ -174,7 +183,7 @@ MINIMUM = register(
     )
 )
 WHERE = register(
-    Op(
+    Pointwise(
         "where",
         lambda a, b, condition: np.where(condition, a, b),
         "a b",
@@ -183,10 +192,11 @@ WHERE = register(
             lambda g, condition: np.where(condition, 0.0, g),
         ],
         sample=_where_sample,
+        unread=lambda index, condition: condition if index else ~condition,
     )
 )
 CLIP = register(
-    Op(
+    Pointwise(
         "clip",
         lambda x, low, high: np.clip(x, low, high),
         "x",

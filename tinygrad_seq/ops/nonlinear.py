@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.engine.op import Op
 from tinygrad_seq.kernels.gates import sigmoid as sigmoid_kernel
 from tinygrad_seq.ops.domains import NONZERO, Draw, unary
-from tinygrad_seq.ops.registry import FloatOp, constant, record, register
+from tinygrad_seq.ops.registry import (
+    FloatOp,
+    Pointwise,
+    PointwiseFloat,
+    constant,
+    record,
+    register,
+)
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -61,9 +67,11 @@ def _logsumexp_rule(g: Any, x: Any, axis: int) -> Any:
     return np.expand_dims(g, axis) * (e / np.where(constant(total) == 0, 1, total))
 
 
-TANH = register(FloatOp("tanh", np.tanh, "x", [lambda g, out: g * (1 - out * out)], sample=unary()))
+TANH = register(
+    PointwiseFloat("tanh", np.tanh, "x", [lambda g, out: g * (1 - out * out)], sample=unary())
+)
 SIGMOID = register(
-    FloatOp(
+    PointwiseFloat(
         "sigmoid",
         sigmoid_kernel,
         "x",
@@ -72,7 +80,7 @@ SIGMOID = register(
     )
 )
 RELU = register(
-    Op(
+    Pointwise(
         "relu",
         lambda x: np.maximum(x, 0),
         "x",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = [
     "OPS",
     "FloatOp",
+    "Pointwise",
+    "PointwiseFloat",
     "axis_of",
     "constant",
     "floats_of",
@@ -39,6 +41,11 @@ record_several = cast("Callable[[Op, tuple[Any, ...], dict[str, Any]], tuple[Ten
 
 FloatOp = functools.partial(Op, floats=True)
 """The record of an operation that computes in floats: integers alone become float64 first."""
+
+Pointwise = functools.partial(Op, pointwise=True)
+"""The record of an operation on the entries of its operands, each with those at its place."""
+
+PointwiseFloat = functools.partial(Op, floats=True, pointwise=True)
 
 OPS: dict[str, Op] = {}
 """Every registered operation by name: what the property tests and the op table walk over."""

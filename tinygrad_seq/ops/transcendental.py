@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_seq.ops.domains import NONZERO, POSITIVE, REAL, Sample, binary, unary
 from tinygrad_seq.ops.nonlinear import SIGMOID
-from tinygrad_seq.ops.registry import FloatOp, constant, record, register, run
+from tinygrad_seq.ops.registry import PointwiseFloat, constant, record, register, run
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -66,16 +66,22 @@ def _share(g: Any, a: Any, b: Any, scale: float = 1.0) -> Any:
 
 LN2, LN10 = float(np.log(2)), float(np.log(10))
 
-EXPM1 = register(FloatOp("expm1", np.expm1, "x", [lambda g, x: g * np.exp(x)], sample=unary()))
-EXP2 = register(FloatOp("exp2", np.exp2, "x", [lambda g, out: g * (out * LN2)], sample=unary()))
-LOG2 = register(FloatOp("log2", np.log2, "x", [lambda g, x: g / (x * LN2)], sample=unary(POSITIVE)))
-LOG10 = register(
-    FloatOp("log10", np.log10, "x", [lambda g, x: g / (x * LN10)], sample=unary(POSITIVE))
+EXPM1 = register(
+    PointwiseFloat("expm1", np.expm1, "x", [lambda g, x: g * np.exp(x)], sample=unary())
 )
-SINH = register(FloatOp("sinh", np.sinh, "x", [lambda g, x: g * np.cosh(x)], sample=unary()))
-COSH = register(FloatOp("cosh", np.cosh, "x", [lambda g, x: g * np.sinh(x)], sample=unary()))
+EXP2 = register(
+    PointwiseFloat("exp2", np.exp2, "x", [lambda g, out: g * (out * LN2)], sample=unary())
+)
+LOG2 = register(
+    PointwiseFloat("log2", np.log2, "x", [lambda g, x: g / (x * LN2)], sample=unary(POSITIVE))
+)
+LOG10 = register(
+    PointwiseFloat("log10", np.log10, "x", [lambda g, x: g / (x * LN10)], sample=unary(POSITIVE))
+)
+SINH = register(PointwiseFloat("sinh", np.sinh, "x", [lambda g, x: g * np.cosh(x)], sample=unary()))
+COSH = register(PointwiseFloat("cosh", np.cosh, "x", [lambda g, x: g * np.sinh(x)], sample=unary()))
 TAN = register(
-    FloatOp(
+    PointwiseFloat(
         "tan",
         np.tan,
         "x",
@@ -83,9 +89,11 @@ TAN = register(
         sample=_within(0.5),  # between two poles
     )
 )
-ARCTAN = register(FloatOp("arctan", np.arctan, "x", [lambda g, x: g / (1 + x * x)], sample=unary()))
+ARCTAN = register(
+    PointwiseFloat("arctan", np.arctan, "x", [lambda g, x: g / (1 + x * x)], sample=unary())
+)
 ARCSIN = register(
-    FloatOp(
+    PointwiseFloat(
         "arcsin",
         np.arcsin,
         "x",
@@ -94,7 +102,7 @@ ARCSIN = register(
     )
 )
 ARCCOS = register(
-    FloatOp(
+    PointwiseFloat(
         "arccos",
         np.arccos,
         "x",
@@ -103,10 +111,10 @@ ARCCOS = register(
     )
 )
 ARCSINH = register(
-    FloatOp("arcsinh", np.arcsinh, "x", [lambda g, x: g / np.hypot(x, 1)], sample=unary())
+    PointwiseFloat("arcsinh", np.arcsinh, "x", [lambda g, x: g / np.hypot(x, 1)], sample=unary())
 )
 ARCCOSH = register(
-    FloatOp(
+    PointwiseFloat(
         "arccosh",
         np.arccosh,
         "x",
@@ -115,7 +123,7 @@ ARCCOSH = register(
     )
 )
 ARCTANH = register(
-    FloatOp(
+    PointwiseFloat(
         "arctanh",
         np.arctanh,
         "x",
@@ -124,7 +132,7 @@ ARCTANH = register(
     )
 )
 ARCTAN2 = register(
-    FloatOp(
+    PointwiseFloat(
         "arctan2",
         np.arctan2,
         "y x",
@@ -137,7 +145,7 @@ ARCTAN2 = register(
     )
 )
 HYPOT = register(
-    FloatOp(
+    PointwiseFloat(
         "hypot",
         np.hypot,
         "a b",
@@ -150,7 +158,7 @@ HYPOT = register(
     )
 )
 RECIPROCAL = register(
-    FloatOp(
+    PointwiseFloat(
         "reciprocal",
         np.reciprocal,
         "x",
@@ -159,7 +167,7 @@ RECIPROCAL = register(
     )
 )
 LOGADDEXP = register(
-    FloatOp(
+    PointwiseFloat(
         "logaddexp",
         np.logaddexp,
         "a b",
@@ -169,7 +177,7 @@ LOGADDEXP = register(
     )
 )
 LOGADDEXP2 = register(
-    FloatOp(
+    PointwiseFloat(
         "logaddexp2",
         np.logaddexp2,
         "a b",
