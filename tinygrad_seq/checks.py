@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.errors import ConfigError, DtypeError
+from tinygrad_seq.errors import ConfigError, DtypeError, shown
 
 __all__ = [
     "FLOATS",
@@ -80,7 +80,7 @@ def number(
             below = result < high if open_high else result <= high
             if above and below and (infinite or math.isfinite(result)):
                 return result
-        raise ConfigError(f"{name} is out of range", expected=expected, got=_shown(value))
+        raise ConfigError(f"{name} is out of range", expected=expected, got=shown(value))
 
     return check
 
@@ -94,7 +94,7 @@ def count(low: int, high: int | None = None) -> Rule:
             if result >= low and (high is None or result <= high):
                 return result
         expected = f"an integer >= {low}" + ("" if high is None else f", at most {high}")
-        raise ConfigError(f"{name} is out of range", expected=expected, got=_shown(value))
+        raise ConfigError(f"{name} is out of range", expected=expected, got=shown(value))
 
     return check
 
@@ -106,7 +106,7 @@ def choice(*allowed: str) -> Rule:
         if isinstance(value, str) and value in allowed:
             return value
         raise ConfigError(
-            f"{name} is unknown", expected=" or ".join(map(repr, allowed)), got=_shown(value)
+            f"{name} is unknown", expected=" or ".join(map(repr, allowed)), got=shown(value)
         )
 
     return check
@@ -116,7 +116,7 @@ def flag(name: str, value: Any) -> bool:
     """Rule for a switch."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise ConfigError(f"{name} is not a switch", expected="True or False", got=_shown(value))
+    raise ConfigError(f"{name} is not a switch", expected="True or False", got=shown(value))
 
 
 def pair(rule: Rule) -> Rule:
@@ -125,7 +125,7 @@ def pair(rule: Rule) -> Rule:
     def check(name: str, value: Any) -> tuple[Any, Any]:
         if isinstance(value, (tuple, list)) and len(value) == 2:
             return rule(f"{name}[0]", value[0]), rule(f"{name}[1]", value[1])
-        raise ConfigError(f"{name} is not a pair", expected="two numbers", got=_shown(value))
+        raise ConfigError(f"{name} is not a pair", expected="two numbers", got=shown(value))
 
     return check
 
@@ -146,19 +146,11 @@ def _real(value: Any) -> float | None:
         return None
 
 
-def _shown(value: Any) -> str:
-    """A value as messages show it: on one line, not longer than one can read."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # whatever a stranger's __repr__ does, the message must come
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
 def sequence_of(what: str, values: Any, kind: str) -> list[Any]:
     """The parts of an iterable, a generator too; `kind` says in words what they should be."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise ConfigError(what, expected=f"a sequence of {kind}", got=_shown(values))
+    flat = isinstance(values, (str, bytes)) or getattr(values, "shape", None) == ()
+    if flat or not isinstance(values, Iterable):
+        raise ConfigError(what, expected=f"a sequence of {kind}", got=shown(values))
     return list(values)
 
 
@@ -169,10 +161,8 @@ def dtype_of(what: str, dtype: Any) -> np.dtype[Any]:
     """A dtype that tensors can have: float32, float64, integers or booleans."""
     try:
         found = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise DtypeError(
-            f"{what}: dtype", expected="a dtype of NumPy", got=_shown(dtype)
-        ) from error
+    except (TypeError, ValueError, SyntaxError, RecursionError) as error:
+        raise DtypeError(f"{what}: dtype", expected="a dtype of NumPy", got=shown(dtype)) from error
     return _admitted(what, found)
 
 
@@ -224,7 +214,7 @@ def array_of(what: str, value: Any) -> Array:
         raise DtypeError(
             f"{what}: rows of different lengths, or no numbers",
             expected="an array: every row as long as the others",
-            got=_shown(value),
+            got=shown(value),
             hint="pad the rows to one length, and pass lengths= where it is taken",
         ) from error
     except (TypeError, OverflowError) as error:
@@ -297,4 +287,4 @@ def index_of(what: str, value: Any) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise ConfigError(what, expected="an integer", got=_shown(value))
+    raise ConfigError(what, expected="an integer", got=shown(value))

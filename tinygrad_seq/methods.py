@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from tinygrad_seq import elsewhere, ops
+from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
@@ -36,7 +37,10 @@ def _places(function: F) -> F:
     """A function of the values that gives integer positions: a plain array, without gradient."""
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
-        return function(self._data, *args, **options)
+        try:
+            return function(self._data, *map(values_of, args), **options)
+        except REFUSALS as error:
+            raise refusal(function.__name__, [self._data], error) from error
 
     method.__name__ = function.__name__
     method.__doc__ = f"Positions by ``np.{function.__name__}``: plain integers, no gradient."

@@ -5,25 +5,28 @@ Operators only call operations; the mathematics is in :mod:`tinygrad_seq.ops`.
 
 from __future__ import annotations
 
+import operator
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import array_of, converted, dtype_of
+from tinygrad_seq.checks import array_of, converted, dtype_of, flag
 from tinygrad_seq.engine.backward import backpropagate
-from tinygrad_seq.engine.faults import refuse_several
+from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.tape import bind_result_type
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import (
     ConfigError,
+    DtypeError,
     GraphError,
     NotDifferentiableError,
     ShapeError,
+    shown,
 )
 from tinygrad_seq.methods import ArrayMethods, swapped
 from tinygrad_seq.ops import numpy_shapes
@@ -38,8 +41,14 @@ TensorLike: TypeAlias = "Tensor | Array | float | int"
 """What operations take: tensors, arrays and Python numbers."""
 
 
-def _comparison(ufunc: Any) -> Any:
-    return lambda self, other: np.asarray(ufunc(self._data, values_of(other)))
+def _comparison(compare: Callable[[Any, Any], Any]) -> Any:
+    def method(self: Any, other: Any) -> Array:
+        try:
+            return np.asarray(compare(self._data, values_of(other)))
+        except REFUSALS as error:
+            raise refusal(f"comparison by {compare.__name__}", [self._data], error) from error
+
+    return method
 
 
 class Tensor(ArrayMethods):
@@ -65,7 +74,7 @@ class Tensor(ArrayMethods):
         self._base = None
         self.name = ""
         self.version = 0
-        if requires_grad:
+        if flag("tensor: requires_grad", requires_grad):
             self._make_leaf()
 
     # -- looking at it ---------------------------------------------------------------------------
@@ -180,7 +189,7 @@ class Tensor(ArrayMethods):
             raise ConfigError(
                 "register_hook: hook",
                 expected="a function of the gradient",
-                got=repr(hook),
+                got=shown(hook),
                 hint="lambda g: g.clip(-1, 1), for one",
             )
         return add_hook(node, hook)
@@ -238,6 +247,7 @@ class Tensor(ArrayMethods):
             If there is no graph, if it was freed by an earlier backward, or if a value
             it saved was written since. Nothing is changed then.
         """
+        flag("backward: retain_graph", retain_graph)
         start = starting_point(self, gradient, "backward")
         found = backpropagate([start], retain_graph=retain_graph)
         for node, cotangent in found.items():
@@ -310,15 +320,22 @@ class Tensor(ArrayMethods):
 
     def __index__(self) -> int:
         self._refuse_if_tracked("index()")
-        return self._data.__index__()
+        if self.ndim or self.dtype.kind not in "iu":
+            raise DtypeError(
+                "a tensor in place of an index",
+                expected="one integer",
+                got=f"shape {self.shape}, {self.dtype}",
+                hint="int(t)",
+            )
+        return int(self._data)
 
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
-    __lt__ = _comparison(np.less)
-    __le__ = _comparison(np.less_equal)
-    __gt__ = _comparison(np.greater)
-    __ge__ = _comparison(np.greater_equal)
-    __eq__ = _comparison(np.equal)
-    __ne__ = _comparison(np.not_equal)
+    __lt__ = _comparison(operator.lt)
+    __le__ = _comparison(operator.le)
+    __gt__ = _comparison(operator.gt)
+    __ge__ = _comparison(operator.ge)
+    __eq__ = _comparison(operator.eq)
+    __ne__ = _comparison(operator.ne)
     __hash__ = object.__hash__
 
 
@@ -355,6 +372,8 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
 
 def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool = False) -> Any:
     """The (node, cotangent) pair that a backward walk starts from."""
+    if not isinstance(output, Variable):
+        raise DtypeError(f"{what}: output", expected="a Tensor", got=shown(output))
     node = output._node
     if node is None:
         raise GraphError(

@@ -16,6 +16,7 @@ from tinygrad_seq.errors import (
     IndexRangeError,
     ShapeError,
     TinygradSeqError,
+    shown,
 )
 
 __all__ = [
@@ -105,7 +106,7 @@ def wrong_dtype(source: Node, node: Node, contribution: Any) -> Exception:
     return DtypeError(
         f"the gradient rule of {source} for its {_operand(source, node)} returned a wrong dtype",
         expected=node.dtype,
-        got=repr(contribution.item()) if contribution.ndim == 0 else contribution.dtype,
+        got=shown(contribution.item()) if contribution.ndim == 0 else contribution.dtype,
         hint="compute it from g, and bring constants to its dtype: np.asarray(k, g.dtype). "
         f"{_CHECK}",
     )

@@ -267,7 +267,7 @@ def _one_dtype(op: Op, operands: tuple[Any, ...], arrays: list[Any]) -> list[Any
             return arrays
         target = _DOUBLE
     if op.variadic:  # NumPy joins a number as an array of its own dtype
-        arrays = [np.asarray(a) for a in arrays]
+        arrays = [a if isinstance(a, np.ndarray) else array_of(op.name, a) for a in arrays]
     return [
         a.astype(target)
         if isinstance(a, np.ndarray) and a.dtype != target and (op.floats or a.dtype.kind != "b")
@@ -280,7 +280,7 @@ def _admitted(op: Op, operands: tuple[Any, ...], arrays: list[Any]) -> list[Any]
     """What is no variable as an array of numbers that a tensor can hold, or a refusal."""
     # A complex variable is one of a gradient check by complex steps: others cannot be made.
     stepping = any(isinstance(o, Variable) and o._data.dtype.kind == "c" for o in operands)
-    alone = all(type(a) in (float, int, bool) for a in arrays)
+    alone = not any(isinstance(a, np.ndarray) for a in arrays)
     made = list(arrays)
     for i, a in enumerate(arrays):
         if isinstance(operands[i], Variable) or (type(a) in (float, int, bool) and not alone):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of
+from tinygrad_seq.checks import array_of, flag
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import DtypeError, GraphError, ShapeError
@@ -156,6 +156,7 @@ class Variable:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        flag("requires_grad", value)
         if value == self.requires_grad:
             return
         self._require_leaf("change requires_grad of")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, shown
 from tinygrad_seq.ops.registry import record
 
 __all__ = ["op"]
@@ -67,7 +67,7 @@ def op(
     for rule in rules:
         if rule is not None and not callable(rule):
             raise ConfigError(
-                "op: rules", expected="functions, or None", got=repr(rule), hint="@op(lambda g: g)"
+                "op: rules", expected="functions, or None", got=shown(rule), hint="@op(lambda g: g)"
             )
 
     def decorate(*given: Any, **named: Any) -> Callable[..., Any]:

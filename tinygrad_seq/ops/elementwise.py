@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of
+from tinygrad_seq.checks import array_of, converted, dtype_of
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
@@ -99,7 +99,7 @@ def _power_rule(g: Any, a: Any, b: Any) -> Any:
 def _exponent_rule(g: Any, a: Any, out: Any) -> Any:
     """a**b log(a), and 0 at a = 0, where a**b stays 0."""
     if isinstance(a, (int, float)):
-        return g * (out * float(np.log(a or 1)))
+        return g * (out * float(np.log(float(a or 1))))
     return g * (out * np.log(np.where(constant(a) == 0, 1, a)))
 
 
@@ -209,7 +209,14 @@ CLIP = register(
 
 # Not in the registry, whose operations all keep the dtype: this one is there to change it. The
 # backward walk itself brings a cotangent back to the dtype of x.
-ASTYPE = Op("astype", lambda x, dtype: x.astype(dtype), "x", [lambda g: g], analytic=False)
+ASTYPE = Op(
+    "astype",
+    lambda x, dtype: converted("astype", x, dtype),
+    "x",
+    [lambda g: g],
+    analytic=False,
+    pointwise=True,
+)
 
 
 def add(a: TensorLike, b: TensorLike) -> Tensor:
@@ -244,7 +251,7 @@ def power(a: TensorLike, b: TensorLike) -> Tensor:
 
 def astype(x: TensorLike, dtype: Any) -> Tensor:
     """Convert to another floating dtype; the gradient comes back in the dtype of x."""
-    return record(ASTYPE, (x,), {"dtype": np.dtype(dtype)})
+    return record(ASTYPE, (x,), {"dtype": dtype_of("astype", dtype)})
 
 
 def negative(x: TensorLike) -> Tensor:

@@ -223,7 +223,10 @@ def take(x: TensorLike, ids: Any) -> Tensor:
     IndexRangeError
         If an id lies outside ``0 .. len(x) - 1``.
     """
-    return record(TAKE, (x,), {"ids": check_indices(ids, shape_of(x)[0], "take")})
+    shape = shape_of(x)
+    if not shape:
+        raise ShapeError("take: x", expected="at least one axis", got="a scalar")
+    return record(TAKE, (x,), {"ids": check_indices(ids, shape[0], "take")})
 
 
 def take_along_axis(x: TensorLike, indices: Any, axis: int = -1) -> Tensor:

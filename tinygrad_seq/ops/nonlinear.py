@@ -16,6 +16,7 @@ from tinygrad_seq.ops.registry import (
     record,
     register,
 )
+from tinygrad_seq.ops.shape import reshape
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -144,6 +145,8 @@ def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     return record(LOG_SOFTMAX, (x,), {"axis": axis})
 
 
-def logsumexp(x: TensorLike, axis: int = -1) -> Tensor:
-    """Logarithm of the sum of exponentials along an axis, without overflow."""
+def logsumexp(x: TensorLike, axis: int | None = -1) -> Tensor:
+    """Logarithm of the sum of exponentials along an axis (of all for None), without overflow."""
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
     return record(LOGSUMEXP, (x,), {"axis": axis})

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_seq.checks import number
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.errors import ConfigError, ShapeError, shown
 from tinygrad_seq.ops import arrange, elementwise, indexing, linalg, reduce, shape
 from tinygrad_seq.ops.numpy_shapes import ravel
 from tinygrad_seq.ops.registry import axis_of, constant, floats_of, shape_of
@@ -161,7 +161,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
         )
     ends = {"valid": (0, 0), "same": (width // 2, (width - 1) // 2), "full": (width - 1,) * 2}
     if mode not in ends:
-        raise ConfigError("np.correlate: mode", expected=", ".join(ends), got=repr(mode))
+        raise ConfigError("np.correlate: mode", expected=", ".join(ends), got=shown(mode))
     wide = arrange.pad(a, ends[mode])
     starts = np.arange(len(wide) - width + 1)
     return linalg.matmul(indexing.getitem(wide, starts[:, None] + np.arange(width)), v)
@@ -255,7 +255,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
             "np.linalg.norm on a Tensor: ord",
             expected="None or 'fro' for matrices; None, 1, 2, inf, -inf or a number but 0 for "
             "vectors",
-            got=repr(ord),
+            got=shown(ord),
         )
     if ord == 2:
         return reduce.norm(x, axis, keepdims)

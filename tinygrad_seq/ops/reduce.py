@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import flag, number
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, REAL, Draw, reduction
@@ -61,7 +62,16 @@ def _cumsum_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 SUM = register(Op("sum", np.sum, "x", [_sum_rule], sample=reduction()))
-MEAN = register(FloatOp("mean", np.mean, "x", [_mean_rule], sample=reduction()))
+
+
+def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
+    total = np.sum(x, axis=axis, keepdims=keepdims)
+    if not x.size and total.size:
+        raise ShapeError("mean: nothing to average", expected="an entry or more", got=x.shape)
+    return total / (x.size // total.size if total.size else 1)
+
+
+MEAN = register(FloatOp("mean", _mean, "x", [_mean_rule], sample=reduction()))
 MAX = register(Op("max", np.max, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
 MIN = register(Op("min", np.min, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
 CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sample))
@@ -202,7 +212,9 @@ def _freedom(
     name: str, shape: tuple[int, ...], axis: Axis, ddof: float, correction: float | None
 ) -> float:
     """How many entries each result is made of, less `ddof`."""
+    ddof = number()(f"{name}: ddof", ddof)
     if correction is not None:
+        correction = number()(f"{name}: correction", correction)
         if ddof:
             raise ConfigError(
                 f"{name}: ddof and correction are two names of one thing",
@@ -232,7 +244,7 @@ def cumsum(x: TensorLike, axis: int) -> Tensor:
 def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Product over one, several or all axes; its gradient is right at zeros too."""
     shape = shape_of(x)
-    ndim = len(shape)
+    ndim, keep = len(shape), flag("prod: keepdims", keepdims)
     axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     gone = sorted({axis_of(a, ndim, "prod") for a in axes})
     if len(gone) != len(axes):
@@ -241,9 +253,7 @@ def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     factors: Any = transpose(x, (*gone, *rest))
     factors = reshape(factors, (math.prod(shape[a] for a in gone), *[shape[a] for a in rest]))
     kept = tuple(1 if a in gone else shape[a] for a in range(ndim))
-    return reshape(
-        record(PROD, (factors,), {}), kept if keepdims else tuple(shape[a] for a in rest)
-    )
+    return reshape(record(PROD, (factors,), {}), kept if keep else tuple(shape[a] for a in rest))
 
 
 def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:

@@ -23,6 +23,7 @@ __all__ = [
     "FloatOp",
     "Pointwise",
     "PointwiseFloat",
+    "array_at",
     "axis_of",
     "constant",
     "floats_of",
@@ -88,12 +89,14 @@ def values_of(x: Any) -> Any:
     return x._data if isinstance(x, Variable) else x
 
 
+def array_at(what: str, x: Any) -> Any:
+    """The array of a variable, or what NumPy makes of anything else that a tensor can hold."""
+    return x._data if isinstance(x, Variable) else array_of(what, x)
+
+
 def floats_of(what: str, *operands: Any) -> tuple[Any, ...]:
     """Operands to compute with in floats: if all are integers, as float64 (see :data:`FloatOp`)."""
-    arrays = [
-        x._data if isinstance(x, Variable) else array_of(f"{what}: operand {i}", x)
-        for i, x in enumerate(operands)
-    ]
+    arrays = [array_at(f"{what}: operand {i}", x) for i, x in enumerate(operands)]
     if any(a.dtype.kind in "fc" for a in arrays):
         return operands
     return tuple(a.astype(np.float64) for a in arrays)
@@ -115,4 +118,4 @@ def shape_of(x: Any) -> tuple[int, ...]:
     if isinstance(x, (np.ndarray, np.generic)):
         return tuple(x.shape)
     refuse_several("an operand", x)
-    return tuple(array_of("an operand", x).shape)
+    return array_of("an operand", x).shape

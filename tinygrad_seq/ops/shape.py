@@ -190,13 +190,10 @@ def reshape(x: TensorLike, shape: int | Sequence[int], order: str = "C") -> Tens
 def transpose(x: TensorLike, axes: int | Sequence[int] | None = None) -> Tensor:
     """Permute the axes; without `axes`, reverse them."""
     ndim = len(shape_of(x))
-    if axes is not None and not isinstance(axes, Iterable):
-        axes = (axes,)
-    order = (
-        tuple(range(ndim))[::-1]
-        if axes is None
-        else tuple(axis_of(a, ndim, "transpose") for a in axes)
-    )
+    several: Any = range(ndim)[::-1] if axes is None else axes
+    if not isinstance(several, (tuple, list, range)):
+        several = integers_of("transpose: axes", values_of(axes)).reshape(-1)
+    order = tuple(axis_of(a, ndim, "transpose") for a in several)
     if sorted(order) != list(range(ndim)):
         raise ShapeError("transpose: axes", expected=f"each of 0..{ndim - 1} once", got=axes)
     return record(TRANSPOSE, (x,), {"axes": order})
