@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_seq.checks import array_of, count, index_of, integers_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError, shown
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import getitem, take_along_axis
@@ -48,7 +49,7 @@ def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
     def on_tensor(x: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
         shape = shape_of(x)
         positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
-        given = [values_of(arg) for arg in args]
+        given = [np.asarray(arg) if isinstance(arg, Variable) else arg for arg in args]
         if _any_complex(given):
             raise DtypeError(function.__name__, expected="integers", got=shown(given))
         try:
