@@ -50,6 +50,9 @@ nothing, and as the dtype of a tensor or a module it is refused. A sum in it sto
 optimiser's ``eps`` is 0, and on a CPU it is slower. Wider floats, which have no BLAS, are refused.
 """
 
+_HELD = {*FLOATS, *map(np.dtype, "?bBhHiIlLqQ")}
+"""What tensors hold, in the machine's byte order."""
+
 # -- options: a rule takes a name and a value ------------------------------------------------------
 
 Rule: TypeAlias = Callable[[str, Any], Any]
@@ -176,8 +179,9 @@ def float_dtype(what: str, dtype: Any) -> np.dtype[Any]:
 
 def _admitted(what: str, found: np.dtype[Any]) -> np.dtype[Any]:
     """A dtype in the machine's byte order, if tensors can have it."""
-    native = found.newbyteorder("=") if found.kind in "fiu" else found
-    if native.kind in "iub" or native in FLOATS:
+    # By its letter: the object that NumPy gives its own arrays, by which the engine knows it.
+    native = np.dtype(found.char) if found.kind in "fiub" else found
+    if native in _HELD:
         return native
     hint = None
     if found.kind == "f":
@@ -205,7 +209,7 @@ def array_of(what: str, value: Any) -> Array:
         For text, objects, rows of different lengths, complex numbers, floats of other sizes and
         masked arrays, whose mask would be lost.
     """
-    if type(value) is np.ndarray and value.dtype in FLOATS and value.dtype.isnative:
+    if type(value) is np.ndarray and value.dtype in _HELD:
         return value
     _refuse_masked(what, value)
     try:
