@@ -32,7 +32,6 @@ KINKS: dict[str, list[tuple[list[Any], list[Any]]]] = {
     "remainder": [([[6.0], [3.0]], [[1.0], [-2.0]])],
 }
 OPTIONS = {"clip": {"low": -1.0, "high": 1.0}, "max": {}, "min": {}, "norm": {}}
-SMOOTH_BETWEEN = {"rnn_relu_sequence": "as relu", "logaddexp": "", "logaddexp2": "", "arctan2": ""}
 
 
 def gradients(call: Any, operands: list[Any], dtype: Any = np.float64) -> list[Any]:
@@ -71,9 +70,23 @@ def test_it_is_a_constant_at_second_order(name: str, operands: list[Any], found:
             assert second is None or not second.numpy().any()
 
 
-def test_every_operation_with_such_points_is_here() -> None:
-    kinked = {name for name, op in OPS.items() if not op.analytic} | {"norm", "power"}
-    assert kinked - set(SMOOTH_BETWEEN) == set(KINKS)
+def test_every_operation_with_such_points_is_here_and_says_so_in_the_table() -> None:
+    told = {name for name, op in OPS.items() if op.kink}
+    assert told == {*KINKS, "arctan2", "rnn_relu_sequence"}
+    smooth = {"logaddexp", "logaddexp2"}  # real functions without a kink
+    assert {name for name, op in OPS.items() if not op.analytic} <= told | smooth
+
+
+def test_an_angle_has_none_at_the_origin() -> None:
+    with np.errstate(invalid="ignore"):
+        for got in gradients(np.arctan2, [[0.0], [0.0]]):
+            assert np.isnan(got).all()
+
+
+def test_a_recurrent_relu_is_one_too() -> None:
+    zeros = [np.zeros(shape) for shape in ((2, 1, 1), (1, 1), (1, 1), (1, 1), (1,))]
+    got = gradients(lambda *xs: tgs.rnn_sequence(*xs, nonlinearity="relu")[0], zeros)
+    assert not any(g.any() for g in got)
 
 
 @pytest.mark.parametrize("order", [1, 3, 0.5, 4, 7.5, np.inf, 2])

@@ -113,6 +113,8 @@ class Op:
 
     pointwise : bool
         Whether every entry of the result comes from the entries of the operands at its place.
+    kink : str
+        What stands for the gradient where there is no derivative: shown in the op table.
     unread : callable, optional
         ``unread(index, **params)``: True at the entries of an operand that do not matter.
 
@@ -132,6 +134,7 @@ class Op:
         "inputs",
         "joint",
         "keep",
+        "kink",
         "makes",
         "mixes",
         "name",
@@ -167,6 +170,7 @@ class Op:
         mixes: bool = True,
         floats: bool = False,
         pointwise: bool = False,
+        kink: str = "",
         unread: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
@@ -186,6 +190,7 @@ class Op:
         self.mixes = mixes
         self.floats = floats
         self.pointwise = pointwise
+        self.kink = kink
         self.unread = unread
         self.makes = False
         self.plain = (

@@ -129,6 +129,7 @@ REMAINDER = register(
         [lambda g: g, lambda g, a, b: -g * np.floor(a / b)],
         sample=_remainder_sample,
         analytic=False,
+        kink="the slope to the right of a jump",
     )
 )
 POWER = register(
@@ -138,6 +139,7 @@ POWER = register(
         "a b",
         [_power_rule, _exponent_rule],
         sample=binary(POSITIVE, REAL),
+        kink="0 to both at 0 ** 0, 0 to b at a = 0",
     )
 )
 NEGATIVE = register(Pointwise("negative", np.negative, "x", [lambda g: -g], sample=unary()))
@@ -160,6 +162,7 @@ ABSOLUTE = register(
         [lambda g, x: np.where(constant(x) == 0, 0.0, g * np.sign(x))],
         sample=unary(NONZERO),
         analytic=False,
+        kink="0 at 0",
     )
 )
 MAXIMUM = register(
@@ -170,6 +173,7 @@ MAXIMUM = register(
         [lambda g, a, b: _win(g, a, b), lambda g, a, b: _win(g, b, a)],
         sample=_apart,
         analytic=False,
+        kink="halves at a tie",
     )
 )
 MINIMUM = register(
@@ -180,6 +184,7 @@ MINIMUM = register(
         [lambda g, a, b: _win(g, b, a), lambda g, a, b: _win(g, a, b)],
         sample=_apart,
         analytic=False,
+        kink="halves at a tie",
     )
 )
 WHERE = register(
@@ -203,6 +208,7 @@ CLIP = register(
         [_inside],
         sample=_clip_sample,
         analytic=False,
+        kink="1 at a bound",
     )
 )
 

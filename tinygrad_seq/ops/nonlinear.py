@@ -89,6 +89,7 @@ RELU = register(
         [lambda g, out: np.where(constant(out) > 0, g, constant(out))],
         sample=unary(NONZERO),
         analytic=False,
+        kink="0 at 0",
     )
 )
 SOFTMAX = register(

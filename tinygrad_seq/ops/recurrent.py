@@ -201,6 +201,7 @@ def _rnn_op(nonlinearity: str) -> Op:
             outputs=2,
             keep=True,
             analytic=not rectify,
+            kink="0 where a sum is 0" if rectify else "",
             mixes=False,
         )
     )

@@ -72,8 +72,28 @@ def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 MEAN = register(FloatOp("mean", _mean, "x", [_mean_rule], sample=reduction()))
-MAX = register(Op("max", np.max, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
-MIN = register(Op("min", np.min, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
+MAX = register(
+    Op(
+        "max",
+        np.max,
+        "x",
+        [_extreme_rule],
+        sample=reduction(DISTINCT),
+        analytic=False,
+        kink="shared at a tie",
+    )
+)
+MIN = register(
+    Op(
+        "min",
+        np.min,
+        "x",
+        [_extreme_rule],
+        sample=reduction(DISTINCT),
+        analytic=False,
+        kink="shared at a tie",
+    )
+)
 CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sample))
 
 
@@ -132,7 +152,9 @@ def _norm_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     return _keep(g, axis, keepdims, ndim) * direction(x, _keep(out, axis, keepdims, ndim))
 
 
-NORM = register(FloatOp("norm", _norm, "x", [_norm_rule], sample=reduction(NONZERO)))
+NORM = register(
+    FloatOp("norm", _norm, "x", [_norm_rule], sample=reduction(NONZERO), kink="0 at the origin")
+)
 
 
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:

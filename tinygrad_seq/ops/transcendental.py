@@ -142,6 +142,7 @@ ARCTAN2 = register(
         ],
         sample=binary(NONZERO, NONZERO),
         analytic=False,  # NumPy has it for real numbers only
+        kink="NaN at the origin",
     )
 )
 HYPOT = register(
@@ -155,6 +156,7 @@ HYPOT = register(
         ],
         sample=binary(NONZERO, NONZERO),
         analytic=False,  # NumPy has it for real numbers only
+        kink="0 at the origin",
     )
 )
 RECIPROCAL = register(
