@@ -105,9 +105,9 @@ class ArrayMethods(Variable):
 
     # -- shapes ----------------------------------------------------------------------------------
 
-    def reshape(self: Any, *shape: Any) -> Tensor:
+    def reshape(self: Any, *shape: Any, order: str = "C") -> Tensor:
         """Short for :func:`tinygrad_seq.reshape`; sizes may be given one by one."""
-        return ops.reshape(self, _sizes(shape))
+        return ops.reshape(self, _sizes(shape), order)
 
     view = reshape
     """PyTorch's name. Results never share memory that could be written."""
