@@ -103,7 +103,9 @@ PEERS: dict[str, Any] = {
     "cross_entropy": cross_entropy,
     "expm1": torch.expm1, "exp2": torch.exp2, "log2": torch.log2, "log10": torch.log10,
     "sinh": torch.sinh, "cosh": torch.cosh, "tan": torch.tan, "arctan": torch.atan,
-    "reciprocal": torch.reciprocal, "logaddexp": torch.logaddexp,
+    "reciprocal": torch.reciprocal, "logaddexp": torch.logaddexp, "logaddexp2": torch.logaddexp2,
+    "remainder": torch.remainder, "prod": lambda x: torch.prod(x, 0),
+    "cumprod": lambda x, axis: torch.cumprod(x, axis),
     "masked_softmax": lambda x, mask, axis: torch.nan_to_num(
         torch.softmax(x.masked_fill(~torch.from_numpy(np.array(mask)), -torch.inf), axis)
     ),

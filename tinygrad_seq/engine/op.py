@@ -107,6 +107,16 @@ class Op:
     mixes : bool
         Whether integer operands take the floating dtype of the others; False where integers
         are ids.
+    floats : bool
+        Whether it computes in floating point: integers without a float beside them become
+        float64.
+
+    pointwise : bool
+        Whether every entry of the result comes from the entries of the operands at its place.
+    kink : str
+        What stands for the gradient where there is no derivative: shown in the op table.
+    unread : callable, optional
+        ``unread(index, **params)``: True at the entries of an operand that do not matter.
 
     Attributes
     ----------
@@ -119,19 +129,23 @@ class Op:
     __slots__ = (
         "analytic",
         "defer",
+        "floats",
         "forward",
         "inputs",
         "joint",
         "keep",
+        "kink",
         "makes",
         "mixes",
         "name",
         "outputs",
         "plain",
         "plans",
+        "pointwise",
         "rules",
         "sample",
         "twin",
+        "unread",
         "variadic",
         "view",
         "why",
@@ -154,6 +168,10 @@ class Op:
         why: str = "",
         analytic: bool = True,
         mixes: bool = True,
+        floats: bool = False,
+        pointwise: bool = False,
+        kink: str = "",
+        unread: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
         self.forward = forward
@@ -170,6 +188,10 @@ class Op:
         self.why = why
         self.analytic = analytic
         self.mixes = mixes
+        self.floats = floats
+        self.pointwise = pointwise
+        self.kink = kink
+        self.unread = unread
         self.makes = False
         self.plain = (
             len(self.inputs) <= 2 and outputs == 1 and twin is None and mixes and not (keep or view)

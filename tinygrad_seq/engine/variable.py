@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, flag
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, DtypeError, GraphError, ShapeError
@@ -79,7 +80,7 @@ class Variable:
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = np.asarray(value)
+        array = array_of("assignment to .data", value)
         if array.shape != self.shape or array.dtype != self.dtype:
             kind = ShapeError if array.shape != self.shape else DtypeError
             raise kind(
@@ -145,7 +146,7 @@ class Variable:
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            value = np.asarray(value)
+            value = array_of(f"assignment to .grad of {self.name or 'a tensor'}", value)
             if value.shape != self.shape:
                 raise ShapeError(
                     f"assignment to .grad of {self.name or 'a tensor'}",
@@ -168,6 +169,7 @@ class Variable:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        flag("requires_grad", value)
         if value == self.requires_grad:
             return
         self._require_leaf("change requires_grad of")

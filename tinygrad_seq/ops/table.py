@@ -29,6 +29,17 @@ the operation is analytic, else against central differences; second derivatives;
 float64; broadcasting; no writing and no shared memory ([testing.md](testing.md) has the kit). A
 fused operation is held to its twin, the same computation from single ones.
 
+At points without a derivative all operations follow one policy. A kink has a substitute, which
+the table names: 0 at the tip of a norm, a share at a tie, the inside of a bound. It counts as a
+constant: derivatives of higher order are those of a constant. An infinite slope (`sqrt` and `log`
+at 0) is infinite; where the value is NaN, so is the gradient. What `np.where` does not take has
+gradient 0, and so has what led there entry by entry, be its slope infinite or NaN:
+`np.where(x > 0, np.log(x), 0)` is safe at 0.
+
+Operands are float32 or float64, integers or booleans. float16 is read as float32; complex numbers,
+text, objects and masked arrays are refused. Operations that compute in floats take integers alone
+for float64.
+
 | operation | computes | operands | gradient | checked by | fused |
 |---|---|---|---|---|---|
 """
@@ -77,6 +88,7 @@ def _operation(op: Op) -> str:
     operands = ", ".join(f"`{'*' if op.variadic else ''}{name}`" for name in op.inputs)
     without = [name for name, rule in zip(op.inputs, op.rules, strict=False) if rule is None]
     gradient = f"not to {', '.join(without)}: {op.why}" if without else "all operands"
+    gradient += f"; {op.kink}" if op.kink else ""
     check = "complex step" if op.analytic else "differences"
     fused = "with a composed twin" if op.twin is not None else ""
     what = _WORDS.get(op.name) or _first_line(getattr(ops, op.name))

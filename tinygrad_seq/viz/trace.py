@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_seq.checks import array_of
-from tinygrad_seq.engine.backward import arguments, unbroadcast
 from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.rules import arguments, unbroadcast
 from tinygrad_seq.errors import ConfigError
 
 __all__ = ["Summary", "Trace", "checked_trace", "leaf_contribution", "norm"]
