@@ -10,8 +10,8 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import elsewhere, nn
+from tinygrad_seq.elsewhere import Elsewhere
 from tinygrad_seq.errors import MissingNameError
-from tinygrad_seq.methods import Elsewhere
 
 KNOWN = [(tgs, name, cure) for name, cure in elsewhere.FUNCTIONS.items()]
 KNOWN += [(nn, name, cure) for name, cure in elsewhere.LAYERS.items()]

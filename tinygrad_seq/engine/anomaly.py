@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import linecache
 import sys
-from types import TracebackType
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from tinygrad_seq.engine.mode import observe
+from tinygrad_seq.engine.mode import Mode, Switch, refuse_second_observer
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.variable import Guarded
 from tinygrad_seq.errors import NonFiniteError
@@ -19,7 +18,7 @@ __all__ = ["anomaly"]
 _PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
-class anomaly:  # noqa: N801  (a context manager, spelt like no_grad and observe)
+class anomaly(Switch):  # noqa: N801  (a context manager, spelt like no_grad and observe)
     """Check every recorded value and every gradient in the ``with`` block.
 
     The first that is not finite raises, naming the operation, the module path and time step it
@@ -57,21 +56,17 @@ class anomaly:  # noqa: N801  (a context manager, spelt like no_grad and observe
 
     def __init__(self, *, allow_inf: bool = False) -> None:
         self._allow_inf = allow_inf
-        self._switch = observe(self)
+        refuse_second_observer(self)
         self._lines: WeakKeyDictionary[Node, str] = WeakKeyDictionary()
         self._sound: WeakSet[Node] = WeakSet()
 
-    def __enter__(self) -> anomaly:
-        self._switch.__enter__()
-        return self
+    def _changed(self, mode: Mode) -> Mode:
+        return mode._replace(observer=self, entered=(self, mode))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._switch.__exit__(kind, error, trace)
+    def __enter__(self) -> anomaly:
+        refuse_second_observer(self)
+        super().__enter__()
+        return self
 
     def recorded(self, node: Node, value: Array) -> None:
         """Check the value of an operation that was just recorded."""

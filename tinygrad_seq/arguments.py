@@ -1,0 +1,96 @@
+"""Calls with arguments that a function does not take: an error that says which it does."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
+
+from tinygrad_seq.elsewhere import KEYWORDS
+from tinygrad_seq.errors import ArgumentError
+
+__all__ = ["our_inits_taking", "refuse_misfit", "taking"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PACKAGE = __name__.partition(".")[0]
+
+
+def taking(function: F) -> F:
+    """The function; arguments that it does not take are an ArgumentError."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except TypeError as error:
+            refuse_misfit(error, function, args, options)
+            raise
+
+    return cast(F, called)
+
+
+def our_inits_taking(kind: type) -> None:
+    """Have a class of this package answer so when it is made; others keep Python's errors."""
+    init = vars(kind).get("__init__")
+    if init is not None and kind.__module__.partition(".")[0] == _PACKAGE:
+        kind.__init__ = taking(init)  # type: ignore[misc]
+
+
+def refuse_misfit(
+    error: TypeError,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    options: Mapping[str, Any],
+) -> None:
+    """An ArgumentError for a call that Python refused; nothing if the error came from within.
+
+    To be asked where the call stands: there, an error of the call has no frame below.
+    """
+    trace = error.__traceback__
+    if trace is not None and trace.tb_next is None:
+        raise _misfit(function, args, options) from None
+
+
+def _misfit(
+    function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]
+) -> ArgumentError:
+    name, taken = function.__qualname__, dict(inspect.signature(function).parameters)
+    if next(iter(taken), "") == "self":
+        if not inspect.ismethod(function):
+            args = args[1:]
+        del taken["self"]
+    name = name.removesuffix(".__init__").removesuffix(".forward").rpartition(".<locals>.")[2]
+    by_place = [n for n, each in taken.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
+    named = [n for n, each in taken.items() if each.kind is not each.VAR_POSITIONAL]
+    unknown = [key for key in options if key not in named]
+    if unknown:
+        (wrong, *_), near = unknown, difflib.get_close_matches(unknown[0], named, 1)
+        return ArgumentError(
+            f"{name}: no argument {wrong!r}",
+            expected=_listed(named),
+            got=f"{wrong}={reprlib.repr(options[wrong])}",
+            hint=KEYWORDS.get(wrong) or (f"{near[0]}=" if near else None),
+        )
+    if len(args) > len(by_place):
+        rest = [f"{key}=" for key in named if key not in by_place]
+        return ArgumentError(
+            f"{name}: too many arguments by position",
+            expected=_listed(by_place) + (", and the others by name" if rest else ""),
+            got=reprlib.repr(args[len(by_place)]) + " in one place more",
+            hint=", ".join(rest) or None,
+        )
+    missing = [
+        key
+        for key in by_place[len(args) :]
+        if key not in options and taken[key].default is inspect.Parameter.empty
+    ]
+    twice = [key for key in by_place[: len(args)] if key in options]
+    wrong = f"{_listed(missing)} missing" if missing else f"{_listed(twice)} given twice"
+    return ArgumentError(f"{name}: {wrong}", expected=_listed(named))
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "no arguments"
