@@ -1,0 +1,78 @@
+"""Where parts of a model can hide: plain containers, which do not register what is in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import weakref
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Callable, ItemsView, KeysView, ValuesView
+from typing import Any
+
+import numpy as np
+
+__all__ = ["hidden_part", "is_container", "size_of"]
+
+_LISTS = (list, tuple, set, frozenset, deque, UserList, weakref.WeakSet)
+_VIEWS = (KeysView, ValuesView, ItemsView)
+_MAPS = (
+    dict,
+    UserDict,
+    ChainMap,
+    types.MappingProxyType,
+    weakref.WeakValueDictionary,
+    weakref.WeakKeyDictionary,
+)
+_PLAIN = frozenset([int, float, str, bytes, bool, type(None)])  # long lists are passed over fast
+_OTHERS = (functools.partial, types.MethodType, types.SimpleNamespace)
+
+
+def hidden_part(value: Any, kinds: Any, is_known: Callable[[Any], bool]) -> Any:
+    """A part of one of `kinds` within a value, at any depth, that is not known; else None."""
+    stack, seen = [value], dict[int, Any]()
+    while stack:
+        thing = stack.pop()
+        if isinstance(thing, kinds):
+            if not is_known(thing):
+                return thing
+        elif is_container(thing) and id(thing) not in seen:
+            seen[id(thing)] = thing  # kept alive, so that its id stays its own
+            stack.extend(part for part in _parts(thing) if type(part) not in _PLAIN)
+    return None
+
+
+def is_container(value: Any) -> bool:
+    """Whether parts of a model may be in it.
+
+    Objects of other classes are not looked into: what they do with a model is their own affair.
+    """
+    if isinstance(value, (*_LISTS, *_VIEWS, *_MAPS, *_OTHERS)):
+        return True
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype.hasobject)
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def size_of(value: Any) -> int:
+    """A number that tells, mostly, whether a container was filled since."""
+    if isinstance(value, types.SimpleNamespace):
+        return len(vars(value))
+    return len(value) if hasattr(value, "__len__") else 0
+
+
+def _parts(container: Any) -> list[Any]:
+    if isinstance(container, (*_LISTS, *_VIEWS)):
+        return list(container)
+    if isinstance(container, _MAPS):
+        return [*container.keys(), *container.values()]
+    if isinstance(container, functools.partial):
+        return [container.func, *container.args, *container.keywords.values()]
+    if isinstance(container, types.MethodType):
+        return [container.__self__]
+    if isinstance(container, types.SimpleNamespace):
+        return list(vars(container).values())
+    if isinstance(container, np.ndarray):
+        return list(container.flat)
+    names = [field.name for field in dataclasses.fields(container)]
+    return [getattr(container, name, None) for name in names]
