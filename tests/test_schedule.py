@@ -48,7 +48,7 @@ def test_exponential_multiplies_every_step_after_the_given_one(lr, gamma, after)
     expected = [lr]
     for t in range(1, 21):
         expected.append(expected[-1] * gamma if t > after else expected[-1])
-    got = rates(optim.ExponentialLR(optimizer_of(lr), gamma, after), 20)
+    got = rates(optim.ExponentialLR(optimizer_of(lr), gamma, after=after), 20)
     assert got == pytest.approx(expected)
 
 

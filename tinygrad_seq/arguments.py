@@ -6,13 +6,15 @@ import difflib
 import functools
 import inspect
 import reprlib
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from tinygrad_seq.elsewhere import KEYWORDS
 from tinygrad_seq.errors import ArgumentError
 
-__all__ = ["our_inits_taking", "refuse_misfit", "taking"]
+__all__ = ["is_ours", "our_inits_taking", "refuse_misfit", "taking", "warn_caller"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = __name__.partition(".")[0]
@@ -35,7 +37,7 @@ def taking(function: F) -> F:
 def our_inits_taking(kind: type) -> None:
     """Have a class of this package answer so when it is made; others keep Python's errors."""
     init = vars(kind).get("__init__")
-    if init is not None and kind.__module__.partition(".")[0] == _PACKAGE:
+    if init is not None and is_ours(kind.__module__):
         kind.__init__ = taking(init)  # type: ignore[misc]
 
 
@@ -90,6 +92,19 @@ def _misfit(
     twice = [key for key in by_place[: len(args)] if key in options]
     wrong = f"{_listed(missing)} missing" if missing else f"{_listed(twice)} given twice"
     return ArgumentError(f"{name}: {wrong}", expected=_listed(named))
+
+
+def warn_caller(message: str) -> None:
+    """A UserWarning that points to the line which called into this package."""
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and is_ours(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
+
+
+def is_ours(module: str) -> bool:
+    """Whether a module is of this package."""
+    return module.partition(".")[0] == _PACKAGE
 
 
 def _listed(names: list[str]) -> str:

@@ -135,6 +135,7 @@ KEYWORDS: Mapping[str, str] = {
     "attn_mask": _MASKS,
     "bias": "leave it out: there always is one",
     "capturable": _ONE_WAY,
+    "closure": "call loss.backward() before step()",
     "device": _NO_DEVICE,
     "differentiable": _ONE_WAY,
     "error_if_nonfinite": "nonfinite='raise', the default, or nonfinite='skip'",
@@ -149,6 +150,9 @@ KEYWORDS: Mapping[str, str] = {
     "need_weights": "leave it out: the weights are always returned",
     "normalized_shape": "size=, of the last axis",
     "padding_idx": "leave it out: lengths= of a layer and ignore_index= of a loss skip padding",
+    "recurse": "leave it out: parts of parts are always included",
+    "set_to_none": "leave it out: gradients become None",
+    "strict": "leave it out, and for some names only: {**model.state_dict(), **some}",
     "verbose": "leave it out, and print get_last_lr()",
 }
 METHODS: Mapping[str, str] = {

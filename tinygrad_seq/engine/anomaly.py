@@ -8,14 +8,13 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
+from tinygrad_seq.arguments import is_ours
 from tinygrad_seq.engine.mode import Mode, Switch, refuse_second_observer
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.variable import Guarded
 from tinygrad_seq.errors import NonFiniteError
 
 __all__ = ["anomaly"]
-
-_PACKAGE = __name__.split(".", maxsplit=1)[0]
 
 
 class anomaly(Switch):  # noqa: N801  (a context manager, spelt like no_grad and observe)
@@ -132,12 +131,8 @@ def _when(node: Node, bad: tuple[int, ...]) -> str:
 def _caller() -> str:
     """The innermost line of the program that is not this package's."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     code = frame.f_code
     text = linecache.getline(code.co_filename, frame.f_lineno).strip()
     return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}" + (f": {text}" if text else "")
-
-
-def _is_ours(module: str) -> bool:
-    return module == _PACKAGE or module.startswith(_PACKAGE + ".")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import elsewhere
-from tinygrad_seq.arguments import our_inits_taking, refuse_misfit, taking
+from tinygrad_seq.arguments import is_ours, our_inits_taking, refuse_misfit, taking
 from tinygrad_seq.checks import array_of, flag, float_dtype
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
@@ -215,7 +215,7 @@ class Module:
             try:
                 return self.forward(*args, **kwargs)
             except TypeError as error:
-                if type(self).forward.__module__.partition(".")[0] == "tinygrad_seq":
+                if is_ours(type(self).forward.__module__):
                     refuse_misfit(error, self.forward, args, kwargs)
                 raise
 
@@ -230,6 +230,7 @@ class Module:
                 if part is not None:
                     stack.append((f"{path}.{name}" if path else name, part))
 
+    @taking
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """Yield itself and every module inside, with dotted names.
 
@@ -242,11 +243,13 @@ class Module:
             module._look_for_hidden()
             yield path, module
 
+    @taking
     def modules(self) -> Iterator[Module]:
         """Yield itself and every module inside."""
         for _, module in self.named_modules():
             yield module
 
+    @taking
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield every parameter with its dotted name; one that is shared comes once."""
         seen: set[int] = set()
@@ -256,15 +259,18 @@ class Module:
                     seen.add(id(parameter))
                     yield f"{path}.{name}" if path else name, parameter
 
+    @taking
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter."""
         for _, parameter in self.named_parameters():
             yield parameter
 
+    @taking
     def num_parameters(self) -> int:
         """Count the trained numbers."""
         return sum(parameter.size for parameter in self.parameters())
 
+    @taking
     def generators(self) -> dict[str, np.random.Generator]:
         """Random generators in use (dropout), by dotted name: part of a resumable state."""
         return {
@@ -276,10 +282,12 @@ class Module:
 
     # -- state -----------------------------------------------------------------------------------
 
+    @taking
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameter values by dotted name."""
         return {name: parameter.numpy() for name, parameter in self.named_parameters()}
 
+    @taking
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all parameters from :meth:`state_dict`; nothing changes if anything does not fit.
 
@@ -312,6 +320,7 @@ class Module:
         for name, parameter in own.items():
             parameter.data = values[name]
 
+    @taking
     def train(self, mode: bool = True) -> Module:
         """Set training mode here and in every module inside (dropout is active)."""
         mode = flag("train: mode", mode)
@@ -319,15 +328,18 @@ class Module:
             module.training = mode
         return self
 
+    @taking
     def eval(self) -> Module:
         """Set evaluation mode: ``train(False)``."""
         return self.train(False)
 
+    @taking
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for parameter in list(self.parameters()):
             parameter.grad = None
 
+    @taking
     def astype(self, dtype: Any) -> Module:
         """Convert all parameters in place (float64 for gradient checks).
 
