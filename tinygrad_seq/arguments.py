@@ -59,39 +59,42 @@ def refuse_misfit(
 def _misfit(
     function: Callable[..., Any], args: Sequence[Any], options: Mapping[str, Any]
 ) -> ArgumentError:
-    name, taken = function.__qualname__, dict(inspect.signature(function).parameters)
-    if next(iter(taken), "") == "self":
-        if not inspect.ismethod(function):
-            args = args[1:]
+    name, taken = function.__name__, dict(inspect.signature(function).parameters)
+    owner = getattr(function, "__self__", None)
+    if owner is None and next(iter(taken), "") == "self":  # a method as its class holds it
+        owner, args = args[0], args[1:]
         del taken["self"]
-    name = name.removesuffix(".__init__").removesuffix(".forward").rpartition(".<locals>.")[2]
-    by_place = [n for n, each in taken.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
-    named = [n for n, each in taken.items() if each.kind is not each.VAR_POSITIONAL]
+    if owner is not None:
+        kind = type(owner).__name__
+        name = kind if name in ("__init__", "forward") else f"{kind}.{name}"
+    by_place = [key for key, each in taken.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
+    named = [key for key, each in taken.items() if each.kind is not each.VAR_POSITIONAL]
+    needed = [key for key in by_place if taken[key].default is inspect.Parameter.empty]
+    call = [key if key in needed else f"{key}=..." for key in named]
     unknown = [key for key in options if key not in named]
     if unknown:
-        (wrong, *_), near = unknown, difflib.get_close_matches(unknown[0], named, 1)
+        wrong, near = unknown[0], difflib.get_close_matches(unknown[0], named, 1)
         return ArgumentError(
             f"{name}: no argument {wrong!r}",
             expected=_listed(named),
             got=f"{wrong}={reprlib.repr(options[wrong])}",
-            hint=KEYWORDS.get(wrong) or (f"{near[0]}=" if near else None),
+            hint=KEYWORDS.get(wrong) or (f"{near[0]}=" if near else f"{name}({', '.join(call)})"),
         )
     if len(args) > len(by_place):
-        rest = [f"{key}=" for key in named if key not in by_place]
+        others = ", and the others by name" if len(named) > len(by_place) else ""
         return ArgumentError(
             f"{name}: too many arguments by position",
-            expected=_listed(by_place) + (", and the others by name" if rest else ""),
-            got=reprlib.repr(args[len(by_place)]) + " in one place more",
-            hint=", ".join(rest) or None,
+            expected=_listed(by_place) + others,
+            got=f"{reprlib.repr(args[len(by_place)])} in one place more",
+            hint=f"{name}({', '.join(call)})",
         )
-    missing = [
-        key
-        for key in by_place[len(args) :]
-        if key not in options and taken[key].default is inspect.Parameter.empty
-    ]
+    missing = [key for key in needed if key not in options and key not in by_place[: len(args)]]
     twice = [key for key in by_place[: len(args)] if key in options]
-    wrong = f"{_listed(missing)} missing" if missing else f"{_listed(twice)} given twice"
-    return ArgumentError(f"{name}: {wrong}", expected=_listed(named))
+    return ArgumentError(
+        f"{name}: " + (f"{_listed(missing)} missing" if missing else f"{_listed(twice)} twice"),
+        expected=_listed(named),
+        hint=f"{name}({', '.join(call)})",
+    )
 
 
 def warn_caller(message: str) -> None:

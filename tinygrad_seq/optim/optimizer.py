@@ -193,7 +193,7 @@ class Optimizer:
                     arrays[f"state.{number}.{name}"] = self._slot(param, name, options).copy()
             plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
             groups.append({"params": list(range(first, len(steps))), **plain})
-        named = self.names()
+        named = self._names()
         names = {} if named is None else {"names": named}
         return {"optimizer": self._kind, "param_groups": groups, "steps": steps, **names, **arrays}
 
@@ -305,7 +305,7 @@ class Optimizer:
     def _params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
 
-    def names(self) -> list[str] | None:
+    def _names(self) -> list[str] | None:
         """Names of all parameters in order; None if some have none, or the same."""
         names = [param.name for param in self._params()]
         return names if all(names) and len(set(names)) == len(names) else None

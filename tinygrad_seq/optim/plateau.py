@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -154,7 +153,7 @@ class ReduceLROnPlateau(LRScheduler):
             )
         one = isinstance(metric, (Tensor, np.ndarray)) and metric.size == 1
         value: Any = metric.item() if one else metric
-        if isinstance(value, Real) and math.isnan(value):
+        if isinstance(value, (float, np.floating)) and math.isnan(value):
             raise NonFiniteError(
                 "ReduceLROnPlateau.step: the metric is NaN",
                 expected="a number",

@@ -56,18 +56,18 @@ class StateReader:
 
     def _places(self, count: int) -> list[int]:
         """Where the parameters of the saving run stand in this one."""
-        mine, theirs = self.optimizer.names(), self.saved.get("names")
+        mine, theirs = self.optimizer._names(), self.saved.get("names")
         if theirs is None or mine is None:  # saved by an earlier version, or without names
             return list(range(count))
-        theirs = self._entry("names", list)
-        if sorted(map(str, theirs)) == sorted(mine):
+        theirs = [str(name) for name in self._entry("names", list)]
+        if sorted(theirs) == sorted(mine):
             return [mine.index(name) for name in theirs]
         if len(theirs) == count and all(map(_same_end, mine, theirs)):
             return list(range(count))  # the model was, or is now, part of another
         raise self._error(
             "the names of the parameters do not match",
             ", ".join(name for name in mine if name not in theirs),
-            ", ".join(str(name) for name in theirs if name not in mine),
+            ", ".join(name for name in theirs if name not in mine),
         )
 
     def _options(self, states: list[State]) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ class StateReader:
         if self.place == sorted(self.place) or not isinstance(numbers, list):
             return numbers
         known = dict(enumerate(self.place))
-        return sorted(known.get(number, -1) for number in numbers)
+        return sorted(known.get(n, -1) if isinstance(n, int) else -1 for n in numbers)
 
     def _take_array(self, key: str, params: list[Tensor], states: list[State]) -> None:
         prefix, _, rest = key.partition(".")
