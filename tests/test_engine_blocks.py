@@ -343,7 +343,7 @@ def test_the_gradients_of_a_quiet_generator_are_off() -> None:
         assert not recorded and (w * 2).requires_grad
 
 
-@pytest.mark.parametrize("given", [Log, 3, None])
+@pytest.mark.parametrize("given", [Log, 3, None, staticmethod(len), classmethod(len)])
 def test_what_is_no_function_is_not_decorated(given) -> None:
     with pytest.raises(ConfigError, match="methods of a class"):
         tgs.no_grad()(given)

@@ -163,6 +163,14 @@ def test_what_a_property_makes_of_a_part_is_registered_once() -> None:
     assert names(model) == ["raw"] and model.weight.tolist() == [2.0, 2.0]
 
 
+@pytest.mark.parametrize("value", [3, parameter()])
+def test_a_property_without_a_setter_is_not_assigned(value) -> None:
+    layer = nn.LSTM(2, 3)
+    for name in ("directions", "output_size"):
+        assert "try:" in message(ConfigError, lambda name=name: setattr(layer, name, value))
+    assert layer.directions == 1 and names(layer) == ["weight_xh_l0", "weight_hh_l0", "bias_l0"]
+
+
 def test_lists_of_modules_keep_count_of_parts_removed() -> None:
     row = nn.Sequential(linear(), nn.Dropout(0.5), linear())
     setattr(row, "1", None)

@@ -201,6 +201,40 @@ def test_parts_that_are_registered_may_be_in_containers_too() -> None:
         Bare().call = linear().forward
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        (linear() for _ in "ab"),
+        map(len, "ab"),
+        zip("a", "b", strict=True),
+        filter(None, [linear()]),
+    ],
+)
+def test_iterators_are_refused_for_what_they_would_make(value) -> None:
+    text = message(ConfigError, lambda: setattr(Bare(), "parts", value))
+    assert "nn.ModuleList(...)" in text
+
+
+def test_containers_in_slots_are_looked_into() -> None:
+    class Slotted(Bare):
+        __slots__ = ("parts",)
+
+    model = Slotted()
+    model.parts = []
+    assert model(1) == 1 and list(model.parameters()) == []
+    model.parts.append(linear())
+    for look in (model, model.state_dict):
+        assert "would hide" in message(ConfigError, look)
+
+
+def test_a_registered_part_that_was_replaced_past_assignment_is_refused() -> None:
+    for name in ("weight", "inner"):
+        model = Bare()
+        model.weight, model.inner = parameter(), linear()
+        model.__dict__[name] = tgs.tensor([1.0])
+        assert "which would be lost" in message(ConfigError, model.state_dict)
+
+
 def test_a_part_put_past_assignment_is_refused() -> None:
     for put in (
         lambda m, p: m.__dict__.update(part=p),

@@ -33,12 +33,12 @@ class Decorator:
 
     def __call__(self, function: F) -> F:
         """The function, its body inside the block."""
-        if isinstance(function, type) or not callable(function):
+        if isinstance(function, (type, staticmethod, classmethod)) or not callable(function):
             raise ConfigError(
                 f"{type(self).__name__}: what is decorated",
                 expected="a function",
                 got=repr(function),
-                hint="decorate the methods of a class; under @classmethod, not over it",
+                hint="decorate the methods of a class; under @staticmethod, not over it",
             )
         return cast(F, _wrapped(self, function))
 

@@ -1,4 +1,4 @@
-"""Where parts of a model can hide: plain containers, which do not register what is in them."""
+"""Where parts of a model can hide or be lost: plain containers, and other values' places."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["hidden_part", "is_container", "size_of"]
+from tinygrad_seq.errors import ArgumentError
+
+__all__ = ["hidden_part", "is_container", "is_iterator", "lost_part", "size_of"]
 
 _LISTS = (list, tuple, set, frozenset, deque, UserList, weakref.WeakSet)
 _VIEWS = (KeysView, ValuesView, ItemsView)
@@ -24,6 +26,7 @@ _MAPS = (
     weakref.WeakValueDictionary,
     weakref.WeakKeyDictionary,
 )
+_ITERATORS = (types.GeneratorType, map, filter, zip, enumerate, reversed)
 _PLAIN = frozenset([int, float, str, bytes, bool, type(None)])  # long lists are passed over fast
 _OTHERS = (functools.partial, types.MethodType, types.SimpleNamespace)
 
@@ -54,6 +57,11 @@ def is_container(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
+def is_iterator(value: Any) -> bool:
+    """Whether a value gives its parts once, and may make them only then."""
+    return isinstance(value, _ITERATORS)
+
+
 def size_of(value: Any) -> int:
     """A number that tells, mostly, whether a container was filled since."""
     if isinstance(value, types.SimpleNamespace):
@@ -76,3 +84,21 @@ def _parts(container: Any) -> list[Any]:
         return list(container.flat)
     names = [field.name for field in dataclasses.fields(container)]
     return [getattr(container, name, None) for name in names]
+
+
+def lost_part(owner: str, name: str, is_module: bool, value: Any) -> ArgumentError:
+    """The error for a part of a model that something else would take the place of."""
+    if is_module:
+        what, hint = "a module", f"del model.{name} first, to put something else there"
+    else:
+        what = "a parameter"
+        hint = (
+            f"with tgs.no_grad(): model.{name} -= ... (a step by hand), or "
+            f"model.{name}.data = array; model.{name} = nn.Parameter(array) for a new one"
+        )
+    return ArgumentError(
+        f"{owner}: {name!r} is {what}, which would be lost",
+        expected=f"{what}, or None to remove it",
+        got=f"a {type(value).__name__}",
+        hint=hint,
+    )

@@ -12,8 +12,8 @@ from tinygrad_seq.arguments import is_ours, our_inits_taking, refuse_misfit, tak
 from tinygrad_seq.checks import array_of, flag, float_dtype
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ArgumentError, ConfigError, StateDictError
-from tinygrad_seq.nn.hidden import hidden_part, is_container, size_of
+from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.nn.hidden import hidden_part, is_container, is_iterator, lost_part, size_of
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["Module", "Parameter"]
@@ -102,7 +102,8 @@ class Module:
                 f"{type(self).__name__}: attribute {name!r} set before Module.__init__",
                 hint="call super().__init__() first in your __init__",
             )
-        if isinstance(getattr(type(self), name, None), property):
+        described = getattr(type(self), name, None)
+        if isinstance(described, property) and described.fset is not None:
             object.__setattr__(self, name, value)  # what its setter makes of it is registered
             return
         self._check_assignment(name, value)
@@ -139,7 +140,8 @@ class Module:
         """Refuse what would lose a parameter: nothing has been changed yet."""
         owner = type(self).__name__
         is_part = isinstance(value, (Parameter, Module))
-        reserved = name in _OWN or (is_part and (name == "training" or hasattr(Module, name)))
+        reserved = name in _OWN or isinstance(getattr(type(self), name, None), property)
+        reserved = reserved or (is_part and (name == "training" or hasattr(Module, name)))
         if reserved or (is_part and (not name or "." in name)):
             raise ConfigError(
                 f"{owner}: nothing of yours can be called {name!r}",
@@ -150,13 +152,20 @@ class Module:
         for kind, registry in ((Parameter, self._parameters), (Module, self._modules)):
             held: Any = registry.get(name)
             if held is not None and value is not None and not isinstance(value, kind):
-                raise _lost(owner, name, kind, value)
+                raise lost_part(owner, name, kind is Module, value)
         if isinstance(value, Module) and any(part is self for part in value.modules()):
             raise ConfigError(
                 f"{owner}: attribute {name!r} would make the module a part of itself",
                 expected="a module that this one is no part of",
                 got=f"a {type(value).__name__}",
                 hint="weakref.ref(module), for a way back to the outer one",
+            )
+        if is_iterator(value):
+            raise ConfigError(
+                f"{owner}: attribute {name!r} gives its parts once, and hides those it makes",
+                expected="parts that can be looked at",
+                got=f"a {type(value).__name__}",
+                hint=f"self.{name} = nn.ModuleList(...) of modules, list(...) of plain values",
             )
         if not is_part:
             self._refuse_hidden(name, value)
@@ -192,11 +201,22 @@ class Module:
 
     def _look_for_hidden(self) -> None:
         """Refuse what was put into a container since it was assigned, or past assignment."""
-        registered = self._parameters | self._modules
-        for name, value in self.__dict__.items():
-            if name not in _OWN and registered.get(name) is not value:
+        own = self.__dict__
+        for kind, registry in ((Parameter, self._parameters), (Module, self._modules)):
+            for name, part in registry.items():
+                if part is not None and own.get(name, part) is not part:
+                    raise lost_part(type(self).__name__, name, kind is Module, own[name])
+        registered = self._parameters.keys() | self._modules.keys() | _OWN
+        for name, value in own.items():
+            if name not in registered:
                 self._refuse_hidden(name, value)
-        self._containers.update({name: size_of(vars(self)[name]) for name in self._containers})
+        self._look_into_containers()
+
+    def _look_into_containers(self) -> None:
+        for name in self._containers:
+            value = getattr(self, name, None)
+            self._refuse_hidden(name, value)
+            self._containers[name] = size_of(value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module writes its own."""
@@ -206,8 +226,8 @@ class Module:
         """Run :meth:`forward`, tagging what it records with this module's path."""
         if self._containers:
             for name, size in self._containers.items():
-                if size_of(self.__dict__.get(name)) != size:
-                    self._look_for_hidden()
+                if size_of(getattr(self, name, None)) != size:
+                    self._look_into_containers()
                     break
         outer = current_mode.get().scope.path
         path = f"{outer}.{self._name}" if outer and self._name else outer or self._name
@@ -382,21 +402,3 @@ _OWN = frozenset(["_parameters", "_modules", "_containers", "_name"])
 def _values(name: str, value: Any) -> Array:
     """An entry of a state dict as an array."""
     return value._data if isinstance(value, Tensor) else array_of(f"state dict: {name}", value)
-
-
-def _lost(owner: str, name: str, kind: type, value: Any) -> ArgumentError:
-    """The error for a part of a model that something else would take the place of."""
-    if kind is Module:
-        what, hint = "a module", f"del model.{name} first, to put something else there"
-    else:
-        what = "a parameter"
-        hint = (
-            f"with tgs.no_grad(): model.{name} -= ... (a step by hand), or "
-            f"model.{name}.data = array; model.{name} = nn.Parameter(array) for a new one"
-        )
-    return ArgumentError(
-        f"{owner}: {name!r} is {what}, which would be lost",
-        expected=f"{what}, or None to remove it",
-        got=f"a {type(value).__name__}",
-        hint=hint,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import CodeType
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["Draws"]
+__all__ = ["Draws", "undrawn"]
 
 
 class Draws:
@@ -38,6 +39,24 @@ class Draws:
         """Put each generator back to where it was."""
         for generator, state in zip(self.sources, states, strict=True):
             generator.bit_generator.state = state
+
+
+@contextmanager
+def undrawn(owner: str, things: Any) -> Iterator[None]:
+    """ConfigError if random numbers are drawn in the block; the generators are put back."""
+    draws = Draws((), things)
+    began = draws.now()
+    try:
+        yield
+        if repr(draws.now()) != repr(began):  # nests of numbers and small arrays
+            raise ConfigError(
+                f"{owner}: the model draws random numbers",
+                expected="runs that differ in nothing else",
+                got="another dropout mask in each",
+                hint="model.eval()",
+            )
+    finally:
+        draws.set(began)
 
 
 def _generators(things: Any) -> list[np.random.Generator]:
