@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq.engine.backward import backpropagate, unbroadcast
+from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.rules import unbroadcast
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import GraphError, ShapeError
 

@@ -20,6 +20,7 @@ CUBE = np.linspace(-1.0, 2.0, 12).reshape(2, 3, 2)[..., :1] + np.arange(3.0)
 CALLS = {
     "add": lambda x: np.add(x, B), "subtract": lambda x: np.subtract(B, x),
     "multiply": lambda x: np.multiply(x, B), "divide": lambda x: np.true_divide(B, x),
+    "remainder": lambda x: np.remainder(x, 0.7), "remainder by x": lambda x: np.remainder(7.3, x),
     "power": lambda x: np.power(x, 2.5), "negative": lambda x: np.negative(x),
     "positive": lambda x: np.positive(x), "square": lambda x: np.square(x),
     "sqrt": lambda x: np.sqrt(x), "exp": lambda x: np.exp(x), "log": lambda x: np.log(x),

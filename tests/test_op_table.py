@@ -65,7 +65,7 @@ def test_the_table_shows_how_to_call_the_function() -> None:
         "| `np.pad` | differentiable | `tgs.pad(x, pad_width, mode='constant', **options)` |"
         in text
     )
-    assert "| `np.floor_divide` | refused | it jumps at every multiple" in text
+    assert "| `np.fmod` | refused | it jumps at every multiple" in text
     assert "| `lstm_sequence` |" in text
 
 

@@ -93,7 +93,7 @@ def test_sequences_take_complex_numbers_in_every_operand_at_once() -> None:
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, "2", True])
 def test_a_checkpoint_is_a_positive_whole_number_of_steps(every) -> None:
-    with pytest.raises(ConfigError, match=r"rnn_tanh_sequence: checkpoint[\s\S]*positive number"):
+    with pytest.raises(ConfigError, match=r"rnn_tanh_sequence: checkpoint[\s\S]*an integer >= 1"):
         tgs.rnn_sequence(*_operands().values(), checkpoint=every)
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import reprlib
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from tinygrad_seq.elsewhere import KEYWORDS
-from tinygrad_seq.errors import ArgumentError
+from tinygrad_seq.errors import ArgumentError, shown
 
 __all__ = ["is_ours", "our_inits_taking", "refuse_misfit", "taking", "warn_caller"]
 
@@ -77,7 +76,7 @@ def _misfit(
         return ArgumentError(
             f"{name}: no argument {wrong!r}",
             expected=_listed(named),
-            got=f"{wrong}={reprlib.repr(options[wrong])}",
+            got=f"{wrong}={shown(options[wrong])}",
             hint=KEYWORDS.get(wrong) or (f"{near[0]}=" if near else f"{name}({', '.join(call)})"),
         )
     if len(args) > len(by_place):
@@ -85,7 +84,7 @@ def _misfit(
         return ArgumentError(
             f"{name}: too many arguments by position",
             expected=_listed(by_place) + others,
-            got=f"{reprlib.repr(args[len(by_place)])} in one place more",
+            got=f"{shown(args[len(by_place)])} in one place more",
             hint=f"{name}({', '.join(call)})",
         )
     missing = [key for key in needed if key not in options and key not in by_place[: len(args)]]

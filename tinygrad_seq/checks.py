@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.errors import ConfigError, DtypeError, shown
 
 __all__ = [
     "FLOATS",
@@ -45,9 +45,13 @@ Array: TypeAlias = NDArray[Any]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 """The floating dtypes that the package computes in.
 
-float16 is refused, not computed in: sums of 2,048 ones end there, ``sqrt(eps)`` of an optimiser is
-0, and on a CPU it is slower than float32. Wider floats have no BLAS.
+float16 is a way to store numbers: arrays of it become float32 where they come in, which loses
+nothing, and as the dtype of a tensor or a module it is refused. A sum in it stops at 2,048 ones, an
+optimiser's ``eps`` is 0, and on a CPU it is slower. Wider floats, which have no BLAS, are refused.
 """
+
+_HELD = {*FLOATS, *map(np.dtype, "?bBhHiIlLqQ")}
+"""What tensors hold, in the machine's byte order."""
 
 # -- options: a rule takes a name and a value ------------------------------------------------------
 
@@ -79,7 +83,7 @@ def number(
             below = result < high if open_high else result <= high
             if above and below and (infinite or math.isfinite(result)):
                 return result
-        raise ConfigError(f"{name} is out of range", expected=expected, got=_shown(value))
+        raise ConfigError(f"{name} is out of range", expected=expected, got=shown(value))
 
     return check
 
@@ -93,7 +97,7 @@ def count(low: int, high: int | None = None) -> Rule:
             if result >= low and (high is None or result <= high):
                 return result
         expected = f"an integer >= {low}" + ("" if high is None else f", at most {high}")
-        raise ConfigError(f"{name} is out of range", expected=expected, got=_shown(value))
+        raise ConfigError(f"{name} is out of range", expected=expected, got=shown(value))
 
     return check
 
@@ -105,7 +109,7 @@ def choice(*allowed: str) -> Rule:
         if isinstance(value, str) and value in allowed:
             return value
         raise ConfigError(
-            f"{name} is unknown", expected=" or ".join(map(repr, allowed)), got=_shown(value)
+            f"{name} is unknown", expected=" or ".join(map(repr, allowed)), got=shown(value)
         )
 
     return check
@@ -115,7 +119,7 @@ def flag(name: str, value: Any) -> bool:
     """Rule for a switch."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise ConfigError(f"{name} is not a switch", expected="True or False", got=_shown(value))
+    raise ConfigError(f"{name} is not a switch", expected="True or False", got=shown(value))
 
 
 def pair(rule: Rule) -> Rule:
@@ -124,7 +128,7 @@ def pair(rule: Rule) -> Rule:
     def check(name: str, value: Any) -> tuple[Any, Any]:
         if isinstance(value, (tuple, list)) and len(value) == 2:
             return rule(f"{name}[0]", value[0]), rule(f"{name}[1]", value[1])
-        raise ConfigError(f"{name} is not a pair", expected="two numbers", got=_shown(value))
+        raise ConfigError(f"{name} is not a pair", expected="two numbers", got=shown(value))
 
     return check
 
@@ -145,19 +149,11 @@ def _real(value: Any) -> float | None:
         return None
 
 
-def _shown(value: Any) -> str:
-    """A value as messages show it: on one line, not longer than one can read."""
-    try:
-        text = " ".join(repr(value).split())
-    except Exception:  # whatever a stranger's __repr__ does, the message must come
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
 def sequence_of(what: str, values: Any, kind: str) -> list[Any]:
     """The parts of an iterable, a generator too; `kind` says in words what they should be."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise ConfigError(what, expected=f"a sequence of {kind}", got=_shown(values))
+    flat = isinstance(values, (str, bytes)) or getattr(values, "shape", None) == ()
+    if flat or not isinstance(values, Iterable):
+        raise ConfigError(what, expected=f"a sequence of {kind}", got=shown(values))
     return list(values)
 
 
@@ -168,10 +164,8 @@ def dtype_of(what: str, dtype: Any) -> np.dtype[Any]:
     """A dtype that tensors can have: float32, float64, integers or booleans."""
     try:
         found = np.dtype(dtype)
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise DtypeError(
-            f"{what}: dtype", expected="a dtype of NumPy", got=_shown(dtype)
-        ) from error
+    except (TypeError, ValueError, SyntaxError, RecursionError) as error:
+        raise DtypeError(f"{what}: dtype", expected="a dtype of NumPy", got=shown(dtype)) from error
     return _admitted(what, found)
 
 
@@ -185,12 +179,13 @@ def float_dtype(what: str, dtype: Any) -> np.dtype[Any]:
 
 def _admitted(what: str, found: np.dtype[Any]) -> np.dtype[Any]:
     """A dtype in the machine's byte order, if tensors can have it."""
-    native = found.newbyteorder("=") if found.kind in "fiu" else found
-    if native.kind in "iub" or native in FLOATS:
+    # By its letter: the object that NumPy gives its own arrays, by which the engine knows it.
+    native = np.dtype(found.char) if found.kind in "fiub" else found
+    if native in _HELD:
         return native
     hint = None
     if found.kind == "f":
-        hint = "convert it: .astype(np.float32)"
+        hint = "np.float32, or np.float64 for checks"
     elif found.kind == "c":
         hint = "tensors are real: give .real and .imag apart"
     elif found.kind == "O":
@@ -206,32 +201,30 @@ def _admitted(what: str, found: np.dtype[Any]) -> np.dtype[Any]:
 def array_of(what: str, value: Any) -> Array:
     """What NumPy makes of a value: a plain array of numbers in the machine's byte order.
 
-    Not a copy where `value` is such an array already.
+    Not a copy where `value` is such an array already. float16 becomes float32.
 
     Raises
     ------
     DtypeError
-        For text, objects, complex numbers, floats of other sizes and masked arrays, whose mask
-        would be lost.
-    ShapeError
-        For rows of different lengths.
+        For text, objects, rows of different lengths, complex numbers, floats of other sizes and
+        masked arrays, whose mask would be lost.
     """
-    if type(value) is np.ndarray and value.dtype in FLOATS and value.dtype.isnative:
+    if type(value) is np.ndarray and value.dtype in _HELD:
         return value
     _refuse_masked(what, value)
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ShapeError(
+        raise DtypeError(
             f"{what}: rows of different lengths, or no numbers",
             expected="an array: every row as long as the others",
-            got=_shown(value),
+            got=shown(value),
             hint="pad the rows to one length, and pass lengths= where it is taken",
         ) from error
     except (TypeError, OverflowError) as error:
         raise DtypeError(f"{what}: not numbers", expected="an array", got=str(error)) from error
     dtype = array.dtype
-    native = _admitted(what, dtype)
+    native = FLOATS[0] if dtype == np.float16 else _admitted(what, dtype)
     return array if dtype == native and dtype.isnative else array.astype(native)
 
 
@@ -298,4 +291,4 @@ def index_of(what: str, value: Any) -> int:
             return operator.index(value)
     except TypeError:
         pass
-    raise ConfigError(what, expected="an integer", got=_shown(value))
+    raise ConfigError(what, expected="an integer", got=shown(value))

@@ -7,6 +7,8 @@ exception that a NumPy or PyTorch user would catch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 __all__ = [
     "ArgumentError",
     "CheckpointError",
@@ -22,7 +24,23 @@ __all__ = [
     "ShapeError",
     "StateDictError",
     "TinygradSeqError",
+    "shown",
 ]
+
+
+def shown(value: object, form: Callable[[object], str] = repr) -> str:
+    """A value as messages show it: on one line, not longer than one can read, and never an error.
+
+    Examples
+    --------
+    >>> len(shown([0] * 1000))
+    100
+    """
+    try:
+        text = " ".join(form(value).split())
+    except Exception:  # whatever a stranger's __repr__ does, the message must come
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 class TinygradSeqError(Exception):
@@ -61,7 +79,8 @@ class TinygradSeqError(Exception):
         lines = [what]
         for label, value in (("expected", expected), ("got", got), ("try", hint)):
             if value is not None:
-                lines.append(f"  {label}: {value}")
+                text = value if isinstance(value, str) else shown(value, str)
+                lines.append(f"  {label}: {text}")
         super().__init__("\n".join(lines))
 
     def advising(self, hint: str) -> TinygradSeqError:

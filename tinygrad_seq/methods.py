@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from tinygrad_seq import elsewhere, ops
+from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
 from tinygrad_seq.ops import numpy_functions, numpy_shapes
-from tinygrad_seq.ops.registry import axis_of
+from tinygrad_seq.ops.registry import axis_of, values_of
 from tinygrad_seq.ops.spelling import answering
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor
 
-__all__ = ["ArrayMethods", "values_of"]
+__all__ = ["ArrayMethods", "swapped"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -32,20 +33,28 @@ def _sizes(given: tuple[Any, ...]) -> Any:
     return given[0] if len(given) == 1 else given
 
 
-def values_of(other: Any) -> Any:
-    """The array of a tensor; anything else as it is."""
-    return other._data if isinstance(other, Variable) else other
-
-
 def _places(function: F) -> F:
     """A function of the values that gives integer positions: a plain array, without gradient."""
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
-        return function(self._data, *args, **options)
+        try:
+            return function(self._data, *map(values_of, args), **options)
+        except REFUSALS as error:
+            raise refusal(function.__name__, [self._data], error) from error
 
     method.__name__ = function.__name__
     method.__doc__ = f"Positions by ``np.{function.__name__}``: plain integers, no gradient."
     return answering(cast(F, method))
+
+
+def _numpys(ufunc: Any) -> Any:
+    """The operator as NumPy's function: evaluated on the values, or refused."""
+    return lambda *operands: ufunc(*operands)
+
+
+def swapped(operation: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    """The operator for a Tensor on the right."""
+    return lambda self, other: operation(other, self)
 
 
 def _in_place(
@@ -173,6 +182,10 @@ class ArrayMethods(Variable):
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if name not in elsewhere.METHODS]
 
+    # -- copies ----------------------------------------------------------------------------------
+
+    clone = copy = numpy_shapes.copy
+
     # -- as text ---------------------------------------------------------------------------------
 
     def __format__(self: Any, spec: str) -> str:
@@ -187,6 +200,31 @@ class ArrayMethods(Variable):
                 hint="x.item() of one entry, x.tolist() for all, or np.array2string(x.numpy())",
             )
         return format(self.item(), spec)
+
+    # -- operators without a gradient: pieces of a division, and bits ----------------------------
+
+    __floordiv__ = _numpys(np.floor_divide)
+    __rfloordiv__ = swapped(np.floor_divide)
+    __and__ = __rand__ = _numpys(np.bitwise_and)
+    __or__ = __ror__ = _numpys(np.bitwise_or)
+    __xor__ = __rxor__ = _numpys(np.bitwise_xor)
+    __lshift__ = _numpys(np.left_shift)
+    __rlshift__ = swapped(np.left_shift)
+    __rshift__ = _numpys(np.right_shift)
+    __rrshift__ = swapped(np.right_shift)
+    __invert__ = _numpys(np.invert)
+
+    def __divmod__(self: Any, other: Any) -> tuple[Any, Tensor]:
+        return self // other, cast("Tensor", self % other)
+
+    def __rdivmod__(self: Any, other: Any) -> tuple[Any, Tensor]:
+        return other // self, other % self
+
+    def __round__(self: Any, ndigits: int | None = None) -> Any:
+        return np.round(self, ndigits or 0)
+
+    def __contains__(self: Any, value: Any) -> bool:
+        return bool(np.any(self == value))
 
     # -- operators in place ----------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, NotDifferentiableError
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED, name_of
+from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED, SHAPE, name_of
 
 __all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "call_function", "call_ufunc"]
 
@@ -75,7 +75,10 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
             f"{name} would write into a Tensor behind the graph's back",
             hint="write into t.writable(), or build a new tensor",
         )
-    place, tracked = _first_tracked([*enumerate(args), *kwargs.items()])
+    arguments: list[tuple[Any, Any]] = [*enumerate(args), *kwargs.items()]
+    if CONSTANT_ONLY.get(table_key) == SHAPE:  # of the first: np.full_like(x, t) reads t
+        arguments = [each for each in arguments if each[0] not in (0, "a", "arr", "prototype")]
+    place, tracked = _first_tracked(arguments)
     if tracked is not None and table_key in DIFFERENTIABLE and name == name_of(table_key):
         given = ", ".join(f"{key}=" for key in kwargs)
         raise NotDifferentiableError(
@@ -84,7 +87,8 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
             got=f"argument {place}, which comes from {tracked._node}",
             hint=f"leave {given} out, or use t.detach() if no gradient is meant to flow",
         )
-    if tracked is not None and (table_key not in CONSTANT_ONLY or "out" in kwargs):
+    reads = table_key not in CONSTANT_ONLY or CONSTANT_ONLY[table_key] == SHAPE
+    if tracked is not None and (reads or "out" in kwargs):
         raise NotDifferentiableError(
             f"{name} has no gradient rule for a tensor that requires gradients",
             expected="a differentiable function, or a constant",

@@ -5,6 +5,7 @@ Operators only call operations; the mathematics is in :mod:`tinygrad_seq.ops`.
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of, converted, dtype_of, flag
 from tinygrad_seq.engine.backward import backpropagate
-from tinygrad_seq.engine.faults import refuse_several
+from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.tape import bind_result_type
@@ -24,8 +26,11 @@ from tinygrad_seq.errors import (
     GraphError,
     NotDifferentiableError,
     ShapeError,
+    shown,
 )
-from tinygrad_seq.methods import ArrayMethods, values_of
+from tinygrad_seq.methods import ArrayMethods, swapped
+from tinygrad_seq.ops import numpy_shapes
+from tinygrad_seq.ops.registry import values_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.viz import Drawing
@@ -36,13 +41,14 @@ TensorLike: TypeAlias = "Tensor | Array | float | int"
 """What operations take: tensors, arrays and Python numbers."""
 
 
-def _swapped(operation: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
-    """The operator for a Tensor on the right."""
-    return lambda self, other: operation(other, self)
+def _comparison(compare: Callable[[Any, Any], Any]) -> Any:
+    def method(self: Any, other: Any) -> Array:
+        try:
+            return np.asarray(compare(self._data, values_of(other)))
+        except REFUSALS as error:
+            raise refusal(f"comparison by {compare.__name__}", [self._data], error) from error
 
-
-def _comparison(ufunc: Any) -> Any:
-    return lambda self, other: np.asarray(ufunc(self._data, values_of(other)))
+    return method
 
 
 class Tensor(ArrayMethods):
@@ -68,7 +74,7 @@ class Tensor(ArrayMethods):
         self._base = None
         self.name = ""
         self.version = 0
-        if requires_grad:
+        if flag("tensor: requires_grad", requires_grad):
             self._make_leaf()
 
     # -- looking at it ---------------------------------------------------------------------------
@@ -132,15 +138,12 @@ class Tensor(ArrayMethods):
         made._base = self._base if self._base is not None else (self if self.is_leaf else None)
         return made
 
-    def clone(self) -> Tensor:
-        """A copy that stays in the graph."""
-        return ops.add(self, 0)
-
     def astype(self, dtype: Any) -> Tensor:
         """Convert a copy to another dtype; gradients flow between floating dtypes."""
-        if np.dtype(dtype).kind != "f":
-            self._refuse_if_tracked(f"astype({np.dtype(dtype)})")
-        return ops.astype(self, dtype)
+        target = dtype_of("astype", dtype)
+        if target.kind != "f":
+            self._refuse_if_tracked(f"astype({target})")
+        return ops.astype(self, target)
 
     def requires_grad_(self, value: bool = True) -> Tensor:
         """Set ``requires_grad`` and return the tensor."""
@@ -186,7 +189,7 @@ class Tensor(ArrayMethods):
             raise ConfigError(
                 "register_hook: hook",
                 expected="a function of the gradient",
-                got=repr(hook),
+                got=shown(hook),
                 hint="lambda g: g.clip(-1, 1), for one",
             )
         return add_hook(node, hook)
@@ -207,17 +210,23 @@ class Tensor(ArrayMethods):
             self._node.role = role
         return self
 
-    def _refuse_if_tracked(self, what: str) -> None:
+    def _refuse_if_tracked(
+        self, what: str, hint: str = "call .detach() first, or .numpy() for the values"
+    ) -> None:
         if self._node is not None:
             raise NotDifferentiableError(
                 f"{what} on a tensor that requires gradients would drop the graph",
                 expected="a constant",
                 got=f"a tensor that requires gradients: {self._node}",
-                hint="call .detach() first, or .numpy() for the values",
+                hint=hint,
             )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        self._refuse_if_tracked("np.asarray")
+        self._refuse_if_tracked(
+            "np.asarray (or an array, a mean, a sum of several tensors)",
+            "tgs.stack([a, b]) for one tensor of several; .detach() first, or .numpy(), for the "
+            "values alone",
+        )
         return np.array(self.data, dtype=dtype, copy=copy)  # read-only while a graph needs it
 
     # -- gradients -------------------------------------------------------------------------------
@@ -238,6 +247,7 @@ class Tensor(ArrayMethods):
             If there is no graph, if it was freed by an earlier backward, or if a value
             it saved was written since. Nothing is changed then.
         """
+        flag("backward: retain_graph", retain_graph)
         start = starting_point(self, gradient, "backward")
         found = backpropagate([start], retain_graph=retain_graph)
         for node, cotangent in found.items():
@@ -268,18 +278,21 @@ class Tensor(ArrayMethods):
     # -- operators -------------------------------------------------------------------------------
 
     __add__ = ops.add
-    __radd__ = _swapped(ops.add)
+    __radd__ = swapped(ops.add)
     __sub__ = ops.subtract
-    __rsub__ = _swapped(ops.subtract)
+    __rsub__ = swapped(ops.subtract)
     __mul__ = ops.multiply
-    __rmul__ = _swapped(ops.multiply)
+    __rmul__ = swapped(ops.multiply)
     __truediv__ = ops.divide
-    __rtruediv__ = _swapped(ops.divide)
+    __rtruediv__ = swapped(ops.divide)
     __pow__ = ops.power
-    __rpow__ = _swapped(ops.power)
+    __rpow__ = swapped(ops.power)
     __matmul__ = ops.matmul
-    __rmatmul__ = _swapped(ops.matmul)
+    __rmatmul__ = swapped(ops.matmul)
+    __mod__ = ops.remainder
+    __rmod__ = swapped(ops.remainder)
     __neg__ = ops.negative
+    __pos__ = numpy_shapes.same
     __abs__ = ops.absolute
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -307,15 +320,22 @@ class Tensor(ArrayMethods):
 
     def __index__(self) -> int:
         self._refuse_if_tracked("index()")
-        return self._data.__index__()
+        if self.ndim or self.dtype.kind not in "iu":
+            raise DtypeError(
+                "a tensor in place of an index",
+                expected="one integer",
+                got=f"shape {self.shape}, {self.dtype}",
+                hint="int(t)",
+            )
+        return int(self._data)
 
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
-    __lt__ = _comparison(np.less)
-    __le__ = _comparison(np.less_equal)
-    __gt__ = _comparison(np.greater)
-    __ge__ = _comparison(np.greater_equal)
-    __eq__ = _comparison(np.equal)
-    __ne__ = _comparison(np.not_equal)
+    __lt__ = _comparison(operator.lt)
+    __le__ = _comparison(operator.le)
+    __gt__ = _comparison(operator.gt)
+    __ge__ = _comparison(operator.ge)
+    __eq__ = _comparison(operator.eq)
+    __ne__ = _comparison(operator.ne)
     __hash__ = object.__hash__
 
 
@@ -352,6 +372,8 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
 
 def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool = False) -> Any:
     """The (node, cotangent) pair that a backward walk starts from."""
+    if not isinstance(output, Variable):
+        raise DtypeError(f"{what}: output", expected="a Tensor", got=shown(output))
     node = output._node
     if node is None:
         raise GraphError(
@@ -370,7 +392,7 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
             )
         gradient = np.ones(output.shape, output.dtype)
     elif not isinstance(gradient, Tensor):
-        gradient = np.asarray(gradient, output.dtype)
+        gradient = array_of(f"{what}: gradient", gradient).astype(output.dtype, copy=False)
     elif not create_graph:
         gradient = gradient._data
     if gradient.shape != output.shape:
@@ -381,19 +403,12 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
 
 
 def _as_array(data: Any, dtype: Any) -> Array:
-    """A fresh numeric array of `data`."""
+    """A copy of the data as an array; Python floats become float32."""
     if isinstance(data, Variable):
         data = data._data
-    try:
-        array = np.array(data, dtype=dtype)
-    except (ValueError, TypeError) as error:
-        refuse_several("tensor", data)
-        raise DtypeError("tensor: data is not an array of numbers", got=str(error)) from error
-    if array.dtype.kind not in "fiub":
-        raise DtypeError(
-            "tensor: data is not an array of real numbers", expected="numbers", got=array.dtype
-        )
-    own = isinstance(data, (np.ndarray, np.generic))
-    if dtype is None and array.dtype == np.float64 and not own:
-        array = array.astype(np.float32)
-    return array
+    refuse_several("tensor", data)
+    array = array_of("tensor: data", data)
+    if dtype is None:
+        own = isinstance(data, (np.ndarray, np.generic)) or array.dtype != np.float64
+        dtype = array.dtype if own else np.float32
+    return converted("tensor", array, dtype)

@@ -18,14 +18,14 @@ from tinygrad_seq.engine.faults import no_rule, wrong_count, wrong_dtype, wrong_
 from tinygrad_seq.engine.hooks import any_hooks, run_hooks
 from tinygrad_seq.engine.mode import Observer, current_mode
 from tinygrad_seq.engine.node import Node
-from tinygrad_seq.engine.op import Op, Rule, Want
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.rules import Lift, arguments, saved_input, unbroadcast
 from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.engine.unread import unread_by
 from tinygrad_seq.engine.variable import Guarded, Variable
 from tinygrad_seq.errors import GraphError
 
-__all__ = ["arguments", "backpropagate", "unbroadcast"]
-
-Lift = Callable[[Any, "Node | None"], Any]
+__all__ = ["backpropagate"]
 
 _seq = attrgetter("seq")
 
@@ -148,65 +148,6 @@ def _check_alive(passed: list[Node]) -> None:
                 )
 
 
-def unbroadcast(cotangent: Any, shape: tuple[int, ...]) -> Any:
-    """Sum a cotangent down to `shape`: broadcasting, undone. The one place that does so.
-
-    Works on arrays and, through NumPy's protocols, on variables.
-    """
-    wide = cotangent.shape
-    extra = len(wide) - len(shape)
-    if extra < 0:
-        raise ValueError(f"{shape} has more axes than {wide}")
-    summed = [axis for axis in range(extra) if wide[axis] != 1]
-    for axis, size in enumerate(shape, extra):
-        if size != wide[axis]:
-            if size != 1:
-                raise ValueError(f"{shape} does not broadcast to {wide}")
-            summed.append(axis)
-    if summed:
-        cotangent = np.sum(cotangent, axis=tuple(summed), keepdims=True)
-    return cotangent.reshape(shape) if extra else cotangent
-
-
-def arguments(
-    node: Node,
-    rule: Rule,
-    index: int = 0,
-    lift: Lift | None = None,
-    useful: set[Node] | None = None,
-) -> list[Any]:
-    """What `rule` of `node` asks for after the cotangent; `index` is the input it is for."""
-    found: list[Any] = []
-    for kind, key in rule.wants:
-        if kind is Want.INPUT:
-            found.append(_input(node, key, lift))
-        elif kind is Want.PARAM:
-            found.append(node.params[key])
-        elif kind is Want.OUT:
-            found.append(node.out if lift is None else lift(node.out, node))
-        elif kind is Want.SHAPE:
-            parent = node.parents[index]
-            found.append(None if parent is None else parent.shape)
-        elif kind is Want.RESIDUALS:
-            found.append(node.residuals)
-        elif kind is Want.NEEDS:
-            found.append(
-                tuple([p is not None and (useful is None or p in useful) for p in node.parents])
-            )
-        else:
-            found.append([_input(node, i, lift) for i in range(len(node.parents))])
-    return found
-
-
-def _input(node: Node, index: int, lift: Lift | None) -> Any:
-    """A saved input: the array, or under `lift` a variable standing for it."""
-    assert node.inputs is not None
-    value = node.inputs[index]
-    if type(value) is Guarded:
-        value = value.array
-    return value if lift is None or value is None else lift(value, node.parents[index])
-
-
 class _Walk:
     """The state of one backward walk: cotangents, who owns them, and deferred products."""
 
@@ -215,6 +156,7 @@ class _Walk:
         self.lift = lift
         self.cotangents: dict[Node, Any] = {}
         self._owned: set[Node] = set()
+        self.unread: dict[Node, Any] = {}  # entries that nothing reads: their gradient is 0
         self._deferred: dict[Node, tuple[Node, list[Any], list[list[Any]]]] = {}
         self.observer: Observer | None = current_mode.get().observer
 
@@ -237,7 +179,9 @@ class _Walk:
             self.cotangents[node] = contribution
             if fresh:
                 self._owned.add(node)
-        elif self.lift is None and node in self._owned:
+            return
+        self.unread.pop(node, None)  # the caller knows better, if it does
+        if self.lift is None and node in self._owned:
             np.add(present, contribution, out=present)
         else:
             total = present + contribution
@@ -286,6 +230,10 @@ class _Walk:
         if op.joint is not None:
             self._propagate_jointly(node, op, cotangent)
             return
+        unread = self.unread
+        if op.unread is not None or (unread and node in unread):
+            self._propagate_around(node, op, cotangent)
+            return
         useful, lift, cotangents, owned = self.useful, self.lift, self.cotangents, self._owned
         for i, parent in enumerate(node.parents):
             if parent is None or (useful is not None and parent not in useful):
@@ -319,10 +267,33 @@ class _Walk:
                 cotangents[parent] = contribution
                 if fresh:
                     owned.add(parent)
-            elif lift is None and parent in owned:
+            elif lift is None and parent in owned and not unread:
                 np.add(present, contribution, present)
             else:
                 self.deposit(parent, node, contribution)
+
+    def _propagate_around(self, node: Node, op: Op, cotangent: Any) -> None:
+        """The same where some entries are read by nobody: they get 0, whatever the rule says."""
+        unread = self.unread.pop(node, None)
+        for i, parent in enumerate(node.parents):
+            if parent is None or (self.useful is not None and parent not in self.useful):
+                continue
+            rule = op.rules[i]
+            if rule is None:
+                raise no_rule(node, i)
+            given = arguments(node, rule, i, self.lift, self.useful)
+            contribution = rule.fn(cotangent, *given)
+            skipped = unread_by(node, op, i, unread, given)
+            if op.pointwise and skipped is not None:
+                contribution = np.where(skipped, 0.0, contribution)
+            if skipped is not None:
+                skipped = unbroadcast((~skipped).astype(np.intp), parent.shape) == 0
+                if parent in self.cotangents:
+                    before = self.unread.get(parent)
+                    skipped = None if before is None else skipped & before
+            self.deposit(parent, node, contribution)
+            if skipped is not None and skipped.any():
+                self.unread[parent] = skipped
 
     def _propagate_jointly(self, node: Node, op: Op, cotangent: Any) -> None:
         assert op.joint is not None
@@ -344,7 +315,9 @@ class _Walk:
 
     def _through_twin(self, node: Node, twin: Callable[..., Any], cotangent: Any) -> list[Any]:
         """Contributions of a fused node as recorded operations: backward through its twin."""
-        outs = twin(*[_input(node, i, self.lift) for i in range(len(node.parents))], **node.params)
+        outs = twin(
+            *[saved_input(node, i, self.lift) for i in range(len(node.parents))], **node.params
+        )
         outs = outs if isinstance(outs, tuple) else (outs,)
         cots = cotangent if type(cotangent) is list else [cotangent]
         starts = [(o._node, c) for o, c in zip(outs, cots, strict=True) if o._node is not None]
@@ -377,7 +350,7 @@ class _Walk:
             return False
         queue[1].append(cotangent)
         if rule.only_input is not None:
-            queue[2][0].append(_input(node, rule.only_input, None))
+            queue[2][0].append(saved_input(node, rule.only_input, None))
             return True
         for values, value in zip(queue[2], arguments(node, rule, node.op.defer[0]), strict=True):
             values.append(value)

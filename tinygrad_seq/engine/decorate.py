@@ -8,7 +8,7 @@ import types
 from collections.abc import Callable, Generator
 from typing import Any, TypeVar, cast
 
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, shown
 
 __all__ = ["Decorator"]
 
@@ -37,7 +37,7 @@ class Decorator:
             raise ConfigError(
                 f"{type(self).__name__}: what is decorated",
                 expected="a function",
-                got=repr(function),
+                got=shown(function),
                 hint="decorate the methods of a class; under @staticmethod, not over it",
             )
         return cast(F, _wrapped(self, function))

@@ -16,6 +16,7 @@ from tinygrad_seq.errors import (
     IndexRangeError,
     ShapeError,
     TinygradSeqError,
+    shown,
 )
 
 __all__ = [
@@ -28,8 +29,9 @@ __all__ = [
     "wrong_shape",
 ]
 
-REFUSALS = (ValueError, IndexError, TypeError)
-"""How NumPy refuses shapes and values, indices, and options that are not of their kind."""
+REFUSALS = (ValueError, IndexError, TypeError, OverflowError, MemoryError)
+"""How NumPy refuses shapes and values, indices, options that are not of their kind, numbers that
+a dtype cannot hold and sizes that no memory can."""
 
 _CURES = {
     "broadcast": "sizes must be equal or 1, counted from the last axis: x[:, None] adds an axis",
@@ -48,9 +50,9 @@ def refusal(name: str, operands: Sequence[Any], error: Exception) -> Exception:
     if isinstance(error, TinygradSeqError):
         return error
     kind: type[TinygradSeqError] = IndexRangeError
-    if isinstance(error, TypeError):
+    if isinstance(error, (TypeError, OverflowError)):
         kind = ConfigError
-    elif isinstance(error, ValueError):
+    elif isinstance(error, (ValueError, MemoryError)):
         kind = ShapeError
     shapes = " and ".join(str(np.shape(operand)) for operand in operands)
     said = str(error)
@@ -104,7 +106,7 @@ def wrong_dtype(source: Node, node: Node, contribution: Any) -> Exception:
     return DtypeError(
         f"the gradient rule of {source} for its {_operand(source, node)} returned a wrong dtype",
         expected=node.dtype,
-        got=repr(contribution.item()) if contribution.ndim == 0 else contribution.dtype,
+        got=shown(contribution.item()) if contribution.ndim == 0 else contribution.dtype,
         hint="compute it from g, and bring constants to its dtype: np.asarray(k, g.dtype). "
         f"{_CHECK}",
     )

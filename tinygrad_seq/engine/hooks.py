@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ShapeError
@@ -63,7 +64,7 @@ def run_hooks(node: Node, cotangent: Any) -> Any:
             continue
         if type(cotangent) is np.ndarray:
             value = changed._data if isinstance(changed, Variable) else changed
-            changed = np.array(value, node.dtype)
+            changed = array_of(f"a hook of {node}: what it returned", value).astype(node.dtype)
         if changed.shape != node.shape:
             raise ShapeError(
                 f"a hook of {node} returned another shape",

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_seq.arguments import taking
 from tinygrad_seq.engine.decorate import Decorator
-from tinygrad_seq.errors import ArgumentError, ConfigError
+from tinygrad_seq.errors import ArgumentError, ConfigError, shown
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
@@ -205,7 +205,7 @@ def observe(observer: Observer) -> Switch:
         raise ConfigError(
             "observe: observer",
             expected="an object with methods recorded(node, value), received(node, cotangent)",
-            got=repr(observer),
+            got=shown(observer),
         )
     refuse_second_observer(observer)
     return _Observing(observer=observer)
@@ -272,7 +272,7 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
                 raise ConfigError(
                     f"scope: {name}",
                     expected="text" if name == "path" else "an integer",
-                    got=repr(value),
+                    got=shown(value),
                 )
         self._changes = changes
 

@@ -107,6 +107,14 @@ class Op:
     mixes : bool
         Whether integer operands take the floating dtype of the others; False where integers
         are ids.
+    floats : bool
+        Whether it computes in floating point: integers without a float beside them become
+        float64.
+
+    pointwise : bool
+        Whether every entry of the result comes from the entries of the operands at its place.
+    unread : callable, optional
+        ``unread(index, **params)``: True at the entries of an operand that do not matter.
 
     Attributes
     ----------
@@ -119,6 +127,7 @@ class Op:
     __slots__ = (
         "analytic",
         "defer",
+        "floats",
         "forward",
         "inputs",
         "joint",
@@ -129,9 +138,11 @@ class Op:
         "outputs",
         "plain",
         "plans",
+        "pointwise",
         "rules",
         "sample",
         "twin",
+        "unread",
         "variadic",
         "view",
         "why",
@@ -154,6 +165,9 @@ class Op:
         why: str = "",
         analytic: bool = True,
         mixes: bool = True,
+        floats: bool = False,
+        pointwise: bool = False,
+        unread: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name
         self.forward = forward
@@ -170,6 +184,9 @@ class Op:
         self.why = why
         self.analytic = analytic
         self.mixes = mixes
+        self.floats = floats
+        self.pointwise = pointwise
+        self.unread = unread
         self.makes = False
         self.plain = (
             len(self.inputs) <= 2 and outputs == 1 and twin is None and mixes and not (keep or view)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import FLOATS, array_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Array, Node, next_seq
@@ -20,6 +21,7 @@ __all__ = ["ITEM", "apply", "bind_result_type", "lift"]
 
 _result: type[Variable] = Variable
 _new: Any = object.__new__
+_SINGLE, _DOUBLE = FLOATS
 
 
 def bind_result_type(kind: type[Variable]) -> None:
@@ -42,7 +44,8 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
 
     Operands are variables, arrays, Python numbers or lists of them. Python numbers and lists,
     zero-dimensional and integer operands take the floating dtype of the others; two different
-    floating dtypes are refused rather than mixed.
+    floating dtypes are refused rather than mixed. Whatever no tensor can hold is refused here:
+    complex numbers, float16, text, masked arrays.
     """
     mode = current_mode.get()
     if op.plain:
@@ -76,8 +79,8 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
                 mixed = True
         elif op.variadic or (kind is not float and kind is not int):
             mixed = True
-    if mixed and op.mixes:
-        arrays = _one_dtype(op, arrays)
+    if mixed or (dtype is not _SINGLE and dtype is not _DOUBLE):
+        arrays = _one_dtype(op, operands, arrays)
     tracked = needs != 0 and mode.grad
     residuals = None
     try:
@@ -116,17 +119,18 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
 def _apply_plain(
     op: Op, operands: tuple[Any, ...], params: dict[str, Any], mode: Mode
 ) -> Variable | None:
-    """:func:`apply` for one or two operands of one dtype and one output; None if it is not so.
+    """:func:`apply` for one or two operands of one floating dtype; None if it is not so.
 
     Most operations are of this kind, and on the short rows of a recurrent step the engine costs
     more than the arithmetic. So what the general path does in loops and calls is written out:
     that halves its cost.
     """
     b: Any
+    dtype: Any
     a = operands[0]
     x, p = (a._data, a._node) if isinstance(a, Variable) else (a, None)
     if len(operands) == 1:
-        if type(x) is not np.ndarray:
+        if type(x) is not np.ndarray or (x.dtype is not _SINGLE and x.dtype is not _DOUBLE):
             return None
         y = b = q = None
         try:
@@ -137,12 +141,17 @@ def _apply_plain(
         b = operands[1]
         y, q = (b._data, b._node) if isinstance(b, Variable) else (b, None)
         if type(x) is np.ndarray:
+            dtype = x.dtype
             if type(y) is np.ndarray:
-                if x.dtype is not y.dtype:
+                if dtype is not y.dtype:
                     return None
             elif type(y) is not float and type(y) is not int:
                 return None
         elif type(y) is not np.ndarray or (type(x) is not float and type(x) is not int):
+            return None
+        else:
+            dtype = y.dtype
+        if dtype is not _SINGLE and dtype is not _DOUBLE:
             return None
         try:
             out = op.forward(x, y, **params) if params else op.forward(x, y)
@@ -243,38 +252,70 @@ def _share_memory(source: Any, views: tuple[Variable, ...]) -> None:
             view._base = leaf
 
 
-def _one_dtype(op: Op, arrays: list[Any]) -> list[Any]:
-    """Bring operands to one floating dtype, or refuse. Lists, like Python numbers, have none."""
-    given = [a for a in arrays if isinstance(a, (np.ndarray, np.generic))]
-    operands = arrays
-    for i, a in enumerate(arrays):
-        if type(a) not in (np.ndarray, float, int, bool):
-            refuse_several(f"{op.name}: operand {op.operand(i)}", a)
-    arrays = [a if type(a) in (np.ndarray, float, int, bool) else np.asarray(a) for a in arrays]
-    for i, a in enumerate(arrays):
-        if isinstance(a, np.ndarray) and a.dtype.kind not in "fciub":
-            raise DtypeError(
-                f"{op.name}: operand {op.operand(i)} is not numeric",
-                expected="a tensor, an array or a number",
-                got=repr(operands[i]),
-            )
-    kinds = {a.dtype for a in given if a.dtype.kind in "fc"}
-    strong = {a.dtype for a in given if a.ndim and a.dtype in kinds}
-    if len(strong or kinds) > 1:
-        raise DtypeError(
-            f"{op.name}: operands of different floating dtypes would mix silently",
-            expected="one floating dtype",
-            got=" and ".join(sorted(str(kind) for kind in strong or kinds)),
-            hint="convert one operand with .astype(...)",
-        )
-    if not kinds:
+def _one_dtype(op: Op, operands: tuple[Any, ...], arrays: list[Any]) -> list[Any]:
+    """Operands as arrays (Python numbers stay) of one floating dtype, or a refusal.
+
+    Of an operation that computes in floats, integers alone become float64, as NumPy has it for
+    the default integers: in small ones differences wrap, and NumPy's choice is float16.
+    """
+    arrays = _admitted(op, operands, arrays)
+    if not op.mixes:  # its integers are ids
         return arrays
-    (target,) = strong or kinds
+    target = _common_dtype(op, operands, arrays)
+    if target is None:
+        if not op.floats:
+            return arrays
+        target = _DOUBLE
     if op.variadic:  # NumPy joins a number as an array of its own dtype
-        arrays = [np.asarray(a) for a in arrays]
+        arrays = [a if isinstance(a, np.ndarray) else array_of(op.name, a) for a in arrays]
     return [
         a.astype(target)
-        if isinstance(a, np.ndarray) and a.dtype != target and a.dtype.kind != "b"
+        if isinstance(a, np.ndarray) and a.dtype != target and (op.floats or a.dtype.kind != "b")
         else a
         for a in arrays
     ]
+
+
+def _admitted(op: Op, operands: tuple[Any, ...], arrays: list[Any]) -> list[Any]:
+    """What is no variable as an array of numbers that a tensor can hold, or a refusal."""
+    # A complex variable is one of a gradient check by complex steps: others cannot be made.
+    stepping = any(isinstance(o, Variable) and o._data.dtype.kind == "c" for o in operands)
+    alone = not any(isinstance(a, np.ndarray) for a in arrays)
+    made = list(arrays)
+    for i, a in enumerate(arrays):
+        if isinstance(operands[i], Variable) or (type(a) in (float, int, bool) and not alone):
+            continue
+        what = f"{op.name}: operand {op.operand(i)}"
+        refuse_several(what, a)
+        if isinstance(a, np.floating) and a.dtype not in FLOATS and not alone:
+            made[i] = float(a)
+        elif not (stepping and isinstance(a, (np.ndarray, np.generic)) and a.dtype.kind == "c"):
+            made[i] = array_of(what, a)
+    return made
+
+
+def _common_dtype(op: Op, operands: tuple[Any, ...], arrays: list[Any]) -> Any:
+    """The floating dtype that the others take: of operands with axes, else of variables.
+
+    Python numbers and lists have none of their own.
+    """
+    floating = [
+        (a.dtype, a.ndim > 0, isinstance(operand, Variable))
+        for operand, a in zip(operands, arrays, strict=True)
+        if isinstance(operand, (Variable, np.ndarray, np.generic))
+        and isinstance(a, np.ndarray)
+        and a.dtype.kind in "fc"
+    ]
+    kinds = (
+        {dtype for dtype, axes, _ in floating if axes}
+        or {dtype for dtype, _, variable in floating if variable}
+        or {dtype for dtype, _, _ in floating}
+    )
+    if len(kinds) > 1:
+        raise DtypeError(
+            f"{op.name}: operands of different floating dtypes would mix silently",
+            expected="one floating dtype",
+            got=" and ".join(sorted(str(kind) for kind in kinds)),
+            hint="convert one operand with .astype(...)",
+        )
+    return kinds.pop() if kinds else None

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.checks import flag
+from tinygrad_seq.checks import array_of, flag
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import DtypeError, GraphError, ShapeError
@@ -91,7 +91,7 @@ class Variable:
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = np.asarray(value)
+        array = array_of("assignment to .data", value)
         if array.shape != self.shape or array.dtype != self.dtype:
             kind = ShapeError if array.shape != self.shape else DtypeError
             raise kind(
@@ -144,7 +144,7 @@ class Variable:
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            value = np.asarray(value)
+            value = array_of(f"assignment to .grad of {self.name or 'a tensor'}", value)
             if value.shape != self.shape:
                 raise ShapeError(
                     f"assignment to .grad of {self.name or 'a tensor'}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_seq.engine.decorate import Decorator
 from tinygrad_seq.engine.mode import no_grad
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, shown
 from tinygrad_seq.nn.module import Module
 
 __all__ = ["evaluating"]
@@ -75,5 +75,5 @@ def evaluating(model: Module) -> Decorator:
     True
     """
     if not isinstance(model, Module):
-        raise ConfigError("evaluating: model", expected="an nn.Module", got=repr(model))
+        raise ConfigError("evaluating: model", expected="an nn.Module", got=shown(model))
     return _Evaluating(model)

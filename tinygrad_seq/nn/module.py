@@ -12,7 +12,7 @@ from tinygrad_seq.arguments import is_ours, our_inits_taking, refuse_misfit, tak
 from tinygrad_seq.checks import array_of, flag, float_dtype
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.errors import ConfigError, StateDictError, shown
 from tinygrad_seq.nn.hidden import hidden_part, is_container, is_iterator, lost_part, size_of
 from tinygrad_seq.tensor import Tensor
 
@@ -319,7 +319,7 @@ class Module:
         own = dict(self.named_parameters())
         if not isinstance(state, Mapping):
             raise StateDictError(
-                f"{type(self).__name__}.load_state_dict", expected="a dict", got=repr(state)
+                f"{type(self).__name__}.load_state_dict", expected="a dict", got=shown(state)
             )
         values = {name: _values(name, state[name]) for name in own.keys() & state.keys()}
         faults = [f"missing {name}" for name in own if name not in state]

@@ -4,12 +4,10 @@ Each is recorded through one :class:`~tinygrad_seq.engine.op.Op` in :data:`OPS`.
 """
 
 from tinygrad_seq.ops.arrange import (
-    cumprod,
     diagonal,
     diff,
     outer,
     pad,
-    prod,
     repeat,
     roll,
     sort,
@@ -36,6 +34,7 @@ from tinygrad_seq.ops.elementwise import (
     multiply,
     negative,
     power,
+    remainder,
     sin,
     sqrt,
     square,
@@ -47,7 +46,7 @@ from tinygrad_seq.ops.linalg import einsum, linear, matmul
 from tinygrad_seq.ops.loss import cross_entropy, mse_loss
 from tinygrad_seq.ops.nonlinear import log_softmax, logsumexp, relu, sigmoid, softmax, tanh
 from tinygrad_seq.ops.recurrent import gru_sequence, lstm_sequence, rnn_sequence
-from tinygrad_seq.ops.reduce import cumsum, max, mean, min, norm, std, sum, var
+from tinygrad_seq.ops.reduce import cumprod, cumsum, max, mean, min, norm, prod, std, sum, var
 from tinygrad_seq.ops.registry import OPS
 from tinygrad_seq.ops.shape import (
     broadcast_to,
@@ -79,6 +78,7 @@ from tinygrad_seq.ops.transcendental import (
     log2,
     log10,
     logaddexp,
+    logaddexp2,
     reciprocal,
     sinh,
     tan,
@@ -125,6 +125,7 @@ __all__ = [
     "log10",
     "log_softmax",
     "logaddexp",
+    "logaddexp2",
     "logsumexp",
     "lstm_sequence",
     "lstm_step",
@@ -148,6 +149,7 @@ __all__ = [
     "prod",
     "reciprocal",
     "relu",
+    "remainder",
     "repeat",
     "reshape",
     "rnn_sequence",

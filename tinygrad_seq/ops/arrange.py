@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, count, index_of, integers_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError, shown
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import getitem, take_along_axis
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.registry import axis_of, constant, shape_of
-from tinygrad_seq.ops.shape import concatenate, moveaxis, reshape, transpose
+from tinygrad_seq.ops.registry import array_at, axis_of, constant, shape_of, values_of
+from tinygrad_seq.ops.shape import moveaxis, reshape, transpose
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = [
-    "cumprod",
     "diagonal",
     "diff",
     "outer",
     "pad",
-    "prod",
     "rearranged",
     "repeat",
     "roll",
@@ -49,14 +49,25 @@ def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
     def on_tensor(x: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
         shape = shape_of(x)
         positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
+        given = [np.asarray(arg) if isinstance(arg, Variable) else arg for arg in args]
+        if _any_complex(given):
+            raise DtypeError(function.__name__, expected="integers", got=shown(given))
         try:
-            places = function(positions, *args, **kwargs)
-        except REFUSALS as error:
+            places = function(positions, *given, **kwargs)
+        except (*REFUSALS, RuntimeError) as error:  # the last of too many dimensions
             raise refusal(function.__name__, [positions], error) from error
         return getitem(reshape(x, (-1,)), places)
 
     on_tensor.__name__ = function.__name__
     return on_tensor
+
+
+def _any_complex(given: Sequence[Any]) -> bool:
+    """Whether a number among options is complex: NumPy would cut off its imaginary part."""
+    parts = [
+        part for each in given for part in (each if isinstance(each, (list, tuple)) else [each])
+    ]
+    return any(isinstance(part, (complex, np.complexfloating)) for part in parts)
 
 
 def roll(x: TensorLike, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
@@ -84,12 +95,14 @@ def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Ten
     return diagonal(x, offset, axis1, axis2).sum(-1)
 
 
-def _triangle(x: TensorLike, k: int) -> Any:
-    """True on and below the k-th diagonal of the last two axes (a vector is a row of them)."""
+def _triangle(x: TensorLike, k: int, below: int = 0) -> Any:
+    """True on and below a diagonal of the last two axes (a vector is a row of them)."""
     shape = shape_of(x)
     if not shape:
         raise ShapeError("tril and triu", expected="at least one axis", got="a scalar")
-    return np.tri(shape[max(len(shape) - 2, 0)], shape[-1], k, bool)
+    rows, columns = shape[max(len(shape) - 2, 0)], shape[-1]
+    diagonal = min(max(index_of("tril and triu: k", k) - below, -rows), columns)
+    return np.tri(rows, columns, diagonal, bool)
 
 
 def tril(x: TensorLike, k: int = 0) -> Tensor:
@@ -99,7 +112,7 @@ def tril(x: TensorLike, k: int = 0) -> Tensor:
 
 def triu(x: TensorLike, k: int = 0) -> Tensor:
     """The upper triangle of the last two axes; 0 below the k-th diagonal."""
-    return where(_triangle(x, k - 1), 0.0, x)
+    return where(_triangle(x, k, below=1), 0.0, x)
 
 
 def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -> Tensor:
@@ -124,17 +137,20 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -
     >>> tgs.pad(tgs.tensor([1.0, 2.0]), (1, 2)).tolist()
     [0.0, 1.0, 2.0, 0.0, 0.0]
     """
-    if mode in ("edge", "reflect", "symmetric", "wrap"):
+    pad_width = integers_of("pad: pad_width", values_of(pad_width))
+    if isinstance(mode, str) and mode in ("edge", "reflect", "symmetric", "wrap"):
         return rearranged(np.pad)(x, pad_width, mode, **options)
-    if mode != "constant":
+    if not isinstance(mode, str) or mode != "constant":
         raise ConfigError(
             "pad: mode",
             expected="constant, edge, reflect, symmetric or wrap",
-            got=repr(mode),
+            got=shown(mode),
             hint="compute the new entries and join them with tgs.concatenate",
         )
     shape = shape_of(x)
     try:
+        if "constant_values" in options:
+            options["constant_values"] = array_of("pad: values", options["constant_values"])
         inside = np.pad(np.ones(shape, bool), pad_width)
         values = np.pad(np.zeros(shape), pad_width, **options)
     except REFUSALS as error:
@@ -154,59 +170,17 @@ def sort(x: TensorLike, axis: int | None = -1) -> Tensor:
     if axis is None:
         x, axis = reshape(x, (-1,)), -1
     axis = axis_of(axis, len(shape_of(x)), "sort")
-    order = np.argsort(constant(x), axis=axis, kind="stable")
+    order = np.argsort(array_at("sort: x", x), axis=axis, kind="stable")
     return take_along_axis(x, order, axis)
 
 
 def diff(x: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
     """Differences of neighbours along an axis, n times."""
-    if n < 0:
-        raise ConfigError("diff: n", expected="0 or more", got=n)
+    times = count(0)("diff: n", n)
     axis = axis_of(axis, len(shape_of(x)), "diff")
     found: Any = moveaxis(x, axis, 0)
-    for _ in range(n):
+    for _ in range(min(times, len(found))):
         found = getitem(found, slice(1, None)) - getitem(found, slice(None, -1))
-    return moveaxis(found, 0, axis)
-
-
-def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """Product over one, several or all axes; its gradient is right at zeros too.
-
-    Multiplied up in halves: log2 n operations, and no division by an entry.
-    """
-    shape = shape_of(x)
-    ndim = len(shape)
-    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    gone = sorted({axis_of(a, ndim, "prod") for a in axes})
-    if len(gone) != len(axes):
-        raise ShapeError("prod: axis", expected="each axis once", got=axis)
-    rest = [a for a in range(ndim) if a not in gone]
-    count = int(np.prod([shape[a] for a in gone], dtype=int))
-    factors: Any = transpose(x, (*gone, *rest))
-    factors = reshape(factors, (count, *[shape[a] for a in rest]))
-    if count == 0:
-        factors = concatenate([factors, np.ones((1, *factors.shape[1:]), factors.dtype)])
-    while len(factors) > 1:
-        half = len(factors) // 2
-        pairs = factors[:half] * factors[half : 2 * half]
-        factors = concatenate([pairs, factors[2 * half :]]) if len(factors) % 2 else pairs
-    kept = tuple(1 if a in gone else shape[a] for a in range(ndim))
-    return reshape(factors, kept if keepdims else tuple(shape[a] for a in rest))
-
-
-def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
-    """Running product along an axis (of the flattened tensor without one), right at zeros too.
-
-    By doubling: log2 n operations, and no division by an entry.
-    """
-    if axis is None:
-        x, axis = reshape(x, (-1,)), 0
-    axis = axis_of(axis, len(shape_of(x)), "cumprod")
-    found: Any = moveaxis(x, axis, 0)
-    step = 1
-    while step < len(found):
-        found = concatenate([found[:step], found[step:] * found[:-step]])
-        step *= 2
     return moveaxis(found, 0, axis)
 
 
@@ -224,11 +198,7 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
         If paired axes differ in size.
     """
     shape_a, shape_b = shape_of(a), shape_of(b)
-    if isinstance(axes, int):
-        left: Any = list(range(len(shape_a) - axes, len(shape_a)))
-        right: Any = list(range(axes))
-    else:
-        left, right = ([p] if isinstance(p, int) else list(p) for p in axes)
+    left, right = _paired_axes(axes, len(shape_a))
     left = [axis_of(p, len(shape_a), "tensordot") for p in left]
     right = [axis_of(p, len(shape_b), "tensordot") for p in right]
     if [shape_a[p] for p in left] != [shape_b[p] for p in right]:
@@ -244,3 +214,16 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
     matrix_b = reshape(transpose(b, (*right, *columns)), (count, -1))
     out = (*[shape_a[p] for p in rows], *[shape_b[p] for p in columns])
     return reshape(matmul(matrix_a, matrix_b), out)
+
+
+def _paired_axes(axes: Any, ndim: int) -> tuple[list[Any], list[Any]]:
+    """Which axes are summed over: of the first operand, which has `ndim`, and of the second."""
+    if not isinstance(axes, (tuple, list)):
+        summed = count(0)("tensordot: axes", axes)
+        if summed > ndim:
+            raise ShapeError("tensordot: axes", expected=f"at most {ndim}", got=summed)
+        return list(range(ndim - summed, ndim)), list(range(summed))
+    if len(axes) != 2:
+        raise ConfigError("tensordot: axes", expected="a number, or two lists", got=axes)
+    left, right = ([p] if np.ndim(p) == 0 else list(p) for p in axes)
+    return left, right

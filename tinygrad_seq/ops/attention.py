@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import DtypeError, ShapeError
+from tinygrad_seq.checks import truths_of
+from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.linalg import matmul
 from tinygrad_seq.ops.nonlinear import softmax
-from tinygrad_seq.ops.registry import constant, record, register, shape_of
+from tinygrad_seq.ops.registry import (
+    FloatOp,
+    floats_of,
+    record,
+    register,
+    shape_of,
+    values_of,
+)
 from tinygrad_seq.ops.shape import swapaxes
 
 if TYPE_CHECKING:
@@ -42,7 +49,14 @@ def _masked_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 MASKED_SOFTMAX = register(
-    Op("masked_softmax", _masked_softmax, "x", [_masked_softmax_rule], sample=_masked_sample)
+    FloatOp(
+        "masked_softmax",
+        _masked_softmax,
+        "x",
+        [_masked_softmax_rule],
+        sample=_masked_sample,
+        unread=lambda index, mask, axis: ~mask,
+    )
 )
 
 
@@ -77,14 +91,7 @@ def masked_softmax(x: TensorLike, mask: Any, axis: int = -1) -> Tensor:
     array([[0.5, 0.5, 0. ],
            [0. , 0. , 0. ]], dtype=float32)
     """
-    array = np.asarray(constant(mask))
-    if array.dtype != bool:
-        raise DtypeError(
-            "masked_softmax: mask",
-            expected="booleans, True for what takes part",
-            got=array.dtype,
-            hint="mask.astype(bool)",
-        )
+    array = truths_of("masked_softmax: mask", values_of(mask))
     if array.shape != shape_of(x):
         raise ShapeError(
             "masked_softmax: mask",
@@ -121,6 +128,7 @@ def scaled_dot_product_attention(
     >>> context.shape, weights.shape
     ((2, 5, 8), (2, 5, 7))
     """
+    query, key, value = floats_of("scaled_dot_product_attention", query, key, value)
     scores = matmul(query, swapaxes(key, -1, -2)) * float(1 / np.sqrt(shape_of(query)[-1]))
     weights = softmax(scores) if mask is None else masked_softmax(scores, mask)
     return matmul(weights, value), weights.tag("weights")

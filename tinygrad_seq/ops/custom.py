@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import ConfigError, NotDifferentiableError, shown
 from tinygrad_seq.ops.registry import record
 
 __all__ = ["op"]
@@ -67,7 +68,7 @@ def op(
     for rule in rules:
         if rule is not None and not callable(rule):
             raise ConfigError(
-                "op: rules", expected="functions, or None", got=repr(rule), hint="@op(lambda g: g)"
+                "op: rules", expected="functions, or None", got=shown(rule), hint="@op(lambda g: g)"
             )
 
     def decorate(*given: Any, **named: Any) -> Callable[..., Any]:
@@ -89,12 +90,25 @@ def op(
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             given = dict(bound.arguments)
+            _refuse_tracked(made, given, operands)
             return record(made, tuple(given.pop(name) for name in operands), given)
 
         run.op = made  # type: ignore[attr-defined]
         return run
 
     return decorate
+
+
+def _refuse_tracked(made: Op, given: dict[str, Any], operands: list[str]) -> None:
+    """Refuse a tensor that requires gradients as a static parameter: its gradient would be lost."""
+    for name, value in given.items():
+        if name not in operands and isinstance(value, Variable) and value.requires_grad:
+            raise NotDifferentiableError(
+                f"{made.name}: {name} is a static parameter, without a gradient",
+                expected="a constant",
+                got=f"a tensor that requires gradients: {value.node}",
+                hint=f"{name}.detach(), or make it an operand: a parameter without a default",
+            )
 
 
 def _only_function(rules: Any, given: Any, named: Any) -> Callable[..., Any]:

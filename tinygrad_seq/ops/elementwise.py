@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, converted, dtype_of
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import DtypeError
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL, Draw, binary, unary
-from tinygrad_seq.ops.registry import constant, record, register, shape_of
+from tinygrad_seq.ops.registry import (
+    Pointwise,
+    PointwiseFloat,
+    constant,
+    record,
+    register,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -30,6 +38,7 @@ __all__ = [
     "multiply",
     "negative",
     "power",
+    "remainder",
     "sin",
     "sqrt",
     "square",
@@ -52,22 +61,32 @@ def _where_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (draw.array(a), draw.array(b)), {"condition": condition}
 
 
+def _remainder_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Quotients at least 0.1 away from a whole number."""
+    b = draw.array(draw.shape(), NONZERO)
+    part = 0.1 + 0.4 * (draw.array(b.shape, POSITIVE) - 0.5)
+    return (np.asarray(b * (part + draw.integer(-2, 2))), b), {}
+
+
 def _clip_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     low, high = draw.choice([(-0.125, 0.125), (None, 0.125), (-0.125, None)])
     return (draw.array(draw.shape(), NONZERO),), {"low": low, "high": high}
 
 
 def _win(g: Any, winner: Any, other: Any) -> Any:
-    """The cotangent where `winner` wins, half of it at a tie, 0 elsewhere."""
+    """The cotangent where `winner` wins, half of it at a tie, 0 where it loses, NaN at a NaN."""
     w, o = constant(winner), constant(other)
-    return g * np.where(w == o, 0.5, w > o).astype(g.dtype)
+    lost = w < o
+    share = np.where(lost | (w > o), 1.0, np.where(w == o, 0.5, np.nan)).astype(g.dtype)
+    return np.where(lost, 0.0, g * share)
 
 
 def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
     """The cotangent where clipping changes nothing (bounds included, as PyTorch has it)."""
     values = constant(x)
     kept = values >= (-np.inf if low is None else low)
-    return np.where(kept & (values <= (np.inf if high is None else high)), g, 0.0)
+    kept &= values <= (np.inf if high is None else high)
+    return np.where(kept, g, np.where(np.isnan(values), values, 0.0))
 
 
 def _power_rule(g: Any, a: Any, b: Any) -> Any:
@@ -80,19 +99,21 @@ def _power_rule(g: Any, a: Any, b: Any) -> Any:
 def _exponent_rule(g: Any, a: Any, out: Any) -> Any:
     """a**b log(a), and 0 at a = 0, where a**b stays 0."""
     if isinstance(a, (int, float)):
-        return g * (out * float(np.log(a or 1)))
+        return g * (out * float(np.log(float(a or 1))))
     return g * (out * np.log(np.where(constant(a) == 0, 1, a)))
 
 
-ADD = register(Op("add", np.add, "a b", [lambda g: g, lambda g: g], sample=binary()))
+ADD = register(Pointwise("add", np.add, "a b", [lambda g: g, lambda g: g], sample=binary()))
 SUBTRACT = register(
-    Op("subtract", np.subtract, "a b", [lambda g: g, lambda g: -g], sample=binary())
+    Pointwise("subtract", np.subtract, "a b", [lambda g: g, lambda g: -g], sample=binary())
 )
 MULTIPLY = register(
-    Op("multiply", np.multiply, "a b", [lambda g, b: g * b, lambda g, a: g * a], sample=binary())
+    Pointwise(
+        "multiply", np.multiply, "a b", [lambda g, b: g * b, lambda g, a: g * a], sample=binary()
+    )
 )
 DIVIDE = register(
-    Op(
+    PointwiseFloat(
         "divide",
         np.true_divide,
         "a b",
@@ -100,8 +121,18 @@ DIVIDE = register(
         sample=binary(REAL, NONZERO),
     )
 )
+REMAINDER = register(
+    Pointwise(
+        "remainder",
+        np.remainder,
+        "a b",
+        [lambda g: g, lambda g, a, b: -g * np.floor(a / b)],
+        sample=_remainder_sample,
+        analytic=False,
+    )
+)
 POWER = register(
-    Op(
+    Pointwise(
         "power",
         np.power,
         "a b",
@@ -109,26 +140,30 @@ POWER = register(
         sample=binary(POSITIVE, REAL),
     )
 )
-NEGATIVE = register(Op("negative", np.negative, "x", [lambda g: -g], sample=unary()))
-SQUARE = register(Op("square", np.square, "x", [lambda g, x: g * (2 * x)], sample=unary()))
-SQRT = register(Op("sqrt", np.sqrt, "x", [lambda g, out: g / (2 * out)], sample=unary(POSITIVE)))
-EXP = register(Op("exp", np.exp, "x", [lambda g, out: g * out], sample=unary()))
-LOG = register(Op("log", np.log, "x", [lambda g, x: g / x], sample=unary(POSITIVE)))
-LOG1P = register(Op("log1p", np.log1p, "x", [lambda g, x: g / (1 + x)], sample=unary(POSITIVE)))
-SIN = register(Op("sin", np.sin, "x", [lambda g, x: g * np.cos(x)], sample=unary()))
-COS = register(Op("cos", np.cos, "x", [lambda g, x: -g * np.sin(x)], sample=unary()))
+NEGATIVE = register(Pointwise("negative", np.negative, "x", [lambda g: -g], sample=unary()))
+SQUARE = register(Pointwise("square", np.square, "x", [lambda g, x: g * (2 * x)], sample=unary()))
+SQRT = register(
+    PointwiseFloat("sqrt", np.sqrt, "x", [lambda g, out: g / (2 * out)], sample=unary(POSITIVE))
+)
+EXP = register(PointwiseFloat("exp", np.exp, "x", [lambda g, out: g * out], sample=unary()))
+LOG = register(PointwiseFloat("log", np.log, "x", [lambda g, x: g / x], sample=unary(POSITIVE)))
+LOG1P = register(
+    PointwiseFloat("log1p", np.log1p, "x", [lambda g, x: g / (1 + x)], sample=unary(POSITIVE))
+)
+SIN = register(PointwiseFloat("sin", np.sin, "x", [lambda g, x: g * np.cos(x)], sample=unary()))
+COS = register(PointwiseFloat("cos", np.cos, "x", [lambda g, x: -g * np.sin(x)], sample=unary()))
 ABSOLUTE = register(
-    Op(
+    Pointwise(
         "absolute",
         np.abs,
         "x",
-        [lambda g, x: g * np.sign(x)],
+        [lambda g, x: np.where(constant(x) == 0, 0.0, g * np.sign(x))],
         sample=unary(NONZERO),
         analytic=False,
     )
 )
 MAXIMUM = register(
-    Op(
+    Pointwise(
         "maximum",
         np.maximum,
         "a b",
@@ -138,7 +173,7 @@ MAXIMUM = register(
     )
 )
 MINIMUM = register(
-    Op(
+    Pointwise(
         "minimum",
         np.minimum,
         "a b",
@@ -148,7 +183,7 @@ MINIMUM = register(
     )
 )
 WHERE = register(
-    Op(
+    Pointwise(
         "where",
         lambda a, b, condition: np.where(condition, a, b),
         "a b",
@@ -157,10 +192,11 @@ WHERE = register(
             lambda g, condition: np.where(condition, 0.0, g),
         ],
         sample=_where_sample,
+        unread=lambda index, condition: condition if index else ~condition,
     )
 )
 CLIP = register(
-    Op(
+    Pointwise(
         "clip",
         lambda x, low, high: np.clip(x, low, high),
         "x",
@@ -173,7 +209,14 @@ CLIP = register(
 
 # Not in the registry, whose operations all keep the dtype: this one is there to change it. The
 # backward walk itself brings a cotangent back to the dtype of x.
-ASTYPE = Op("astype", lambda x, dtype: x.astype(dtype), "x", [lambda g: g], analytic=False)
+ASTYPE = Op(
+    "astype",
+    lambda x, dtype: converted("astype", x, dtype),
+    "x",
+    [lambda g: g],
+    analytic=False,
+    pointwise=True,
+)
 
 
 def add(a: TensorLike, b: TensorLike) -> Tensor:
@@ -196,6 +239,11 @@ def divide(a: TensorLike, b: TensorLike) -> Tensor:
     return record(DIVIDE, (a, b), {})
 
 
+def remainder(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise a - b * floor(a / b), of the sign of b; where it jumps, the slope beside."""
+    return record(REMAINDER, (a, b), {})
+
+
 def power(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a ** b. A tracked exponent needs a positive base."""
     return record(POWER, (a, b), {})
@@ -203,7 +251,7 @@ def power(a: TensorLike, b: TensorLike) -> Tensor:
 
 def astype(x: TensorLike, dtype: Any) -> Tensor:
     """Convert to another floating dtype; the gradient comes back in the dtype of x."""
-    return record(ASTYPE, (x,), {"dtype": np.dtype(dtype)})
+    return record(ASTYPE, (x,), {"dtype": dtype_of("astype", dtype)})
 
 
 def negative(x: TensorLike) -> Tensor:
@@ -270,7 +318,8 @@ def where(condition: Array, a: TensorLike, b: TensorLike) -> Tensor:
     >>> tgs.where(np.array([True, False]), tgs.tensor([1.0, 2.0]), 0.0).numpy()
     array([1., 0.], dtype=float32)
     """
-    return record(WHERE, (a, b), {"condition": np.array(condition, dtype=bool)})
+    held = np.array(array_of("where: condition", condition), dtype=bool)
+    return record(WHERE, (a, b), {"condition": held})
 
 
 def clip(x: TensorLike, low: TensorLike | None = None, high: TensorLike | None = None) -> Tensor:
@@ -279,14 +328,11 @@ def clip(x: TensorLike, low: TensorLike | None = None, high: TensorLike | None =
     A bound that is an array or a tensor takes part in broadcasting, and gets gradients where it
     holds; a tie shares them, as in :func:`maximum`.
     """
-    if shape_of(low) == shape_of(high) == ():
-        bounds = {"low": _number(low), "high": _number(high)}
-        return record(CLIP, (x,), bounds)
-    floor = x if low is None else maximum(x, low)
-    return cast("Tensor", floor if high is None else minimum(floor, high))
-
-
-def _number(bound: Any) -> float | None:
-    if bound is not None and np.asarray(constant(bound)).dtype.kind not in "fiub":
-        raise DtypeError("clip: bound", expected="a number, an array or None", got=repr(bound))
-    return None if bound is None else float(bound)
+    bounds = {}
+    for name, bound in (("low", low), ("high", high)):
+        number = bound is None or array_of("clip: bound", values_of(bound)).ndim == 0
+        if not number or (isinstance(bound, Variable) and bound.requires_grad):
+            floor = x if low is None else maximum(x, low)
+            return cast("Tensor", floor if high is None else minimum(floor, high))
+        bounds[name] = None if bound is None else float(values_of(bound))
+    return record(CLIP, (x,), bounds)

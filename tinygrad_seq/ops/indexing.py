@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.engine.faults import refuse_several
+from tinygrad_seq.checks import array_of, count, dtype_of, integers_of
+from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.rows import add_rows
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import axis_of, record, register, run, shape_of
+from tinygrad_seq.ops.registry import axis_of, record, register, run, shape_of, values_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -178,9 +179,7 @@ def check_indices(ids: Any, size: int, what: str) -> Array:
     A copy: the caller may fill its buffer anew before backward reads the ids.
     """
     refuse_several(what, ids)
-    array = np.array(ids)
-    if array.dtype.kind not in "iu":
-        raise DtypeError(f"{what}: ids", expected="an integer dtype", got=array.dtype)
+    array = integers_of(f"{what}: ids", values_of(ids)).copy()
     # Seen as unsigned, a negative id is a huge one: one pass finds both ends.
     unsigned = array.view(_UNSIGNED[array.itemsize])
     if array.size and np.maximum.reduce(unsigned, axis=None) >= size:
@@ -207,7 +206,8 @@ def _plain(part: Any) -> Any:
     """One part of an index as an array or scalar; lists become arrays, Tensors their values."""
     if isinstance(part, (int, slice)) or part is None or part is Ellipsis:
         return part
-    array = np.array(part)  # a copy, as the graph keeps it until backward
+    refuse_several("index", part)
+    array = array_of("index", values_of(part)).copy()  # the graph keeps it until backward
     if array.dtype.kind not in "iub":
         if array.size:
             raise DtypeError("index", expected="integers or booleans", got=array.dtype)
@@ -223,7 +223,10 @@ def take(x: TensorLike, ids: Any) -> Tensor:
     IndexRangeError
         If an id lies outside ``0 .. len(x) - 1``.
     """
-    return record(TAKE, (x,), {"ids": check_indices(ids, shape_of(x)[0], "take")})
+    shape = shape_of(x)
+    if not shape:
+        raise ShapeError("take: x", expected="at least one axis", got="a scalar")
+    return record(TAKE, (x,), {"ids": check_indices(ids, shape[0], "take")})
 
 
 def take_along_axis(x: TensorLike, indices: Any, axis: int = -1) -> Tensor:
@@ -272,4 +275,11 @@ def one_hot(ids: Any, n: int, dtype: Any = np.float32) -> Tensor:
     array([[1., 0., 0.],
            [0., 0., 1.]], dtype=float32)
     """
-    return record(TAKE, (np.eye(n, dtype=dtype),), {"ids": check_indices(ids, n, "one_hot")})
+    width = count(0)("one_hot: n", n)
+    places = check_indices(ids, width, "one_hot")
+    try:
+        rows = np.zeros((places.size, width), dtype_of("one_hot", dtype))
+    except REFUSALS as error:  # more than memory holds
+        raise refusal("one_hot", [places], error) from error
+    rows[np.arange(places.size), places.reshape(-1)] = 1
+    return record(GETITEM, (rows.reshape(*places.shape, width),), {"index": ...})

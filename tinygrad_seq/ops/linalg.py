@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import count, sequence_of
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.indexing import getitem
 from tinygrad_seq.ops.registry import record, register, shape_of
@@ -211,10 +212,10 @@ def _without_ellipses(
     unused = [letter for letter in string.ascii_letters if letter not in spec]
     letters = unused[: max(counts)]
     behind = []  # for each operand: letter, axis and size of what its ellipsis stands for
-    for x, term, count in zip(operands, terms, counts, strict=True):
+    for x, term, wide_by in zip(operands, terms, counts, strict=True):
         start = term.find("...")
-        own = letters[len(letters) - count :]
-        axes = range(start, start + count)
+        own = letters[len(letters) - wide_by :]
+        axes = range(start, start + wide_by)
         behind.append([(c, a, shape_of(x)[a]) for c, a in zip(own, axes, strict=True)])
     wide = {letter for part in behind for letter, _, size in part if size != 1}
     for i, part in enumerate(behind):
@@ -260,10 +261,25 @@ def _diagonal(spec: str, term: str, x: Any) -> tuple[str, Any]:
     return single, getitem(reshape(x, (-1,)), places)
 
 
-def einsum(spec: str, *operands: TensorLike) -> Tensor:
+def _in_letters(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
+    """NumPy's other spelling, ``x, [0, 1], y, [1, 2], [0, 2]``, as letters and operands."""
+    letters = string.ascii_uppercase + string.ascii_lowercase  # in the order of the numbers
+    terms = []
+    for numbers in [*given[1::2], *(given[-1:] if len(given) % 2 else ())]:
+        term = ""
+        for each in sequence_of("einsum: axes of an operand", numbers, "numbers"):
+            term += "..." if each is Ellipsis else letters[count(0, 51)("einsum: axis", each)]
+        terms.append(term)
+    out = "->" + terms.pop() if len(given) % 2 else ""
+    return ",".join(terms) + out, tuple(given[: len(given) // 2 * 2 : 2])
+
+
+def einsum(spec: str, *operands: Any, optimize: Any = False) -> Tensor:
     """Einstein summation, as ``numpy.einsum`` writes it: letters, ellipses, repeated letters.
 
-    Without an arrow the output has the letters that occur once, in alphabetical order.
+    Without an arrow the output has the letters that occur once, in alphabetical order. NumPy's
+    spelling by numbers, ``einsum(x, [0, 1], [1, 0])``, is taken too. `optimize` changes nothing:
+    several operands are multiplied in one go.
 
     Raises
     ------
@@ -279,7 +295,11 @@ def einsum(spec: str, *operands: TensorLike) -> Tensor:
     >>> tgs.einsum("...h,gh->...g", q, np.ones((4, 8))).shape
     (5, 2, 4)
     """
+    if not isinstance(spec, str):
+        spec, operands = _in_letters((spec, *operands))
     spec = spec.replace(" ", "")
+    if not set(spec) <= set(string.ascii_letters + ",.->"):
+        raise ConfigError("einsum: specification", expected="letters, as in 'ij,jk->ik'", got=spec)
     left, arrow, out = spec.partition("->")
     terms = left.split(",")
     if len(terms) != len(operands):
@@ -294,6 +314,10 @@ def einsum(spec: str, *operands: TensorLike) -> Tensor:
     for i, term in enumerate(terms):
         if len(set(term)) != len(term):
             terms[i], given[i] = _diagonal(spec, term, given[i])
+    if len(set(out)) != len(out) or not set(out) <= set("".join(terms)):
+        raise ShapeError(
+            f"einsum: output of {spec!r}", expected="letters of the operands, each once", got=out
+        )
     spec = ",".join(terms) + "->" + out
     operands = tuple(given)
     sizes: dict[str, int] = {}

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, choice, index_of
 from tinygrad_seq.engine.mode import scope
-from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.errors import DtypeError, ShapeError
 from tinygrad_seq.ops import reduce
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.elementwise import where
+from tinygrad_seq.ops.elementwise import subtract, where
 from tinygrad_seq.ops.indexing import check_indices, take_along_axis
 from tinygrad_seq.ops.nonlinear import log_softmax
-from tinygrad_seq.ops.registry import record, register, shape_of
+from tinygrad_seq.ops.registry import FloatOp, floats_of, record, register, shape_of, values_of
 from tinygrad_seq.ops.shape import reshape, squeeze, stack
 from tinygrad_seq.ops.steps import time_steps
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["cross_entropy", "mse_loss"]
 
 _REDUCTIONS = ("mean", "sum", "none")
+_reduction = choice(*_REDUCTIONS)
 
 
 def _weights(targets: Array, ignore_index: int, reduction: str, dtype: Any) -> Any:
@@ -105,7 +106,7 @@ def _cross_entropy_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 CROSS_ENTROPY = register(
-    Op(
+    FloatOp(
         "cross_entropy",
         _cross_entropy,
         "logits",
@@ -152,7 +153,7 @@ def cross_entropy(
     4.1744
     """
     shape = shape_of(logits)
-    array = np.array(targets)  # a copy, as the graph keeps it until backward
+    array = array_of("cross_entropy: targets", values_of(targets)).copy()  # the graph keeps it
     if not shape or array.shape != shape[:-1]:
         raise ShapeError(
             "cross_entropy: targets do not match the logits",
@@ -160,8 +161,8 @@ def cross_entropy(
             got=array.shape,
             hint="classes come last in the logits: (T, N, V) with targets (T, N)",
         )
-    if reduction not in _REDUCTIONS:
-        raise ConfigError("cross_entropy: reduction", expected=_REDUCTIONS, got=repr(reduction))
+    _reduction("cross_entropy: reduction", reduction)
+    ignore_index = index_of("cross_entropy: ignore_index", ignore_index)
     if array.dtype.kind not in "iu":
         raise DtypeError(
             "cross_entropy: targets",
@@ -190,9 +191,8 @@ def mse_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean"
             got=shape_of(target),
             hint="reshape one of them; broadcasting is not done here",
         )
-    if reduction not in _REDUCTIONS:
-        raise ConfigError("mse_loss: reduction", expected=_REDUCTIONS, got=repr(reduction))
-    distance = prediction - target
+    _reduction("mse_loss: reduction", reduction)
+    distance = subtract(*floats_of("mse_loss", prediction, target))
     squares = distance * distance
     if reduction == "none":
         return reshape(squares, shape_of(prediction))

@@ -6,10 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.engine.op import Op
 from tinygrad_seq.kernels.gates import sigmoid as sigmoid_kernel
 from tinygrad_seq.ops.domains import NONZERO, Draw, unary
-from tinygrad_seq.ops.registry import constant, record, register
+from tinygrad_seq.ops.registry import (
+    FloatOp,
+    Pointwise,
+    PointwiseFloat,
+    constant,
+    record,
+    register,
+)
+from tinygrad_seq.ops.shape import reshape
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -42,26 +49,50 @@ def _log_softmax(x: Any, axis: int) -> Any:
 
 def _logsumexp(x: Any, axis: int) -> Any:
     top = _largest(x, axis)
-    total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))
+    with np.errstate(divide="ignore"):  # of -inf alone it is -inf
+        total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))
     return np.squeeze(total + top, axis=axis)
 
 
-TANH = register(Op("tanh", np.tanh, "x", [lambda g, out: g * (1 - out * out)], sample=unary()))
+def _logsumexp_rule(g: Any, x: Any, axis: int) -> Any:
+    """The cotangent times softmax(x), from x: of large |x| and out the difference has no digits.
+
+    It is 0 where all are -inf, of which none has a part in the sum, and infinite entries share.
+    """
+    values = constant(x)
+    overflown = np.isposinf(np.max(values, axis=axis, keepdims=True))
+    if overflown.any():
+        x = np.where(overflown, np.where(values == np.inf, 0.0, -np.inf), x)
+    e = np.exp(x - _largest(values, axis))
+    total = np.sum(e, axis=axis, keepdims=True)
+    return np.expand_dims(g, axis) * (e / np.where(constant(total) == 0, 1, total))
+
+
+TANH = register(
+    PointwiseFloat("tanh", np.tanh, "x", [lambda g, out: g * (1 - out * out)], sample=unary())
+)
 SIGMOID = register(
-    Op("sigmoid", sigmoid_kernel, "x", [lambda g, out: g * (out * (1 - out))], sample=unary())
+    PointwiseFloat(
+        "sigmoid",
+        sigmoid_kernel,
+        "x",
+        [lambda g, out: g * (out * (1 - out))],
+        sample=unary(),
+    )
 )
 RELU = register(
-    Op(
+    Pointwise(
         "relu",
         lambda x: np.maximum(x, 0),
         "x",
-        [lambda g, out: g * (constant(out) > 0)],
+        # Where out is not positive it is 0, or NaN: so is the gradient.
+        [lambda g, out: np.where(constant(out) > 0, g, constant(out))],
         sample=unary(NONZERO),
         analytic=False,
     )
 )
 SOFTMAX = register(
-    Op(
+    FloatOp(
         "softmax",
         _softmax,
         "x",
@@ -70,7 +101,7 @@ SOFTMAX = register(
     )
 )
 LOG_SOFTMAX = register(
-    Op(
+    FloatOp(
         "log_softmax",
         _log_softmax,
         "x",
@@ -79,11 +110,11 @@ LOG_SOFTMAX = register(
     )
 )
 LOGSUMEXP = register(
-    Op(
+    FloatOp(
         "logsumexp",
         _logsumexp,
         "x",
-        [lambda g, x, out, axis: np.expand_dims(g, axis) * np.exp(x - np.expand_dims(out, axis))],
+        [_logsumexp_rule],
         sample=_along_axis,
     )
 )
@@ -114,6 +145,8 @@ def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
     return record(LOG_SOFTMAX, (x,), {"axis": axis})
 
 
-def logsumexp(x: TensorLike, axis: int = -1) -> Tensor:
-    """Logarithm of the sum of exponentials along an axis, without overflow."""
+def logsumexp(x: TensorLike, axis: int | None = -1) -> Tensor:
+    """Logarithm of the sum of exponentials along an axis (of all for None), without overflow."""
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
     return record(LOGSUMEXP, (x,), {"axis": axis})

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import number
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.ops import arrange, elementwise, indexing, linalg, reduce, shape, transcendental
+from tinygrad_seq.errors import ConfigError, ShapeError, shown
+from tinygrad_seq.ops import arrange, elementwise, indexing, linalg, reduce, shape
 from tinygrad_seq.ops.numpy_shapes import ravel
-from tinygrad_seq.ops.registry import axis_of, constant, shape_of
+from tinygrad_seq.ops.registry import axis_of, constant, floats_of, shape_of
 
 __all__ = [
     "average",
@@ -29,7 +30,6 @@ __all__ = [
     "dot",
     "inner",
     "kron",
-    "logaddexp2",
     "matrix_norm",
     "matrix_trace",
     "matvec",
@@ -161,7 +161,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
         )
     ends = {"valid": (0, 0), "same": (width // 2, (width - 1) // 2), "full": (width - 1,) * 2}
     if mode not in ends:
-        raise ConfigError("np.correlate: mode", expected=", ".join(ends), got=repr(mode))
+        raise ConfigError("np.correlate: mode", expected=", ".join(ends), got=shown(mode))
     wide = arrange.pad(a, ends[mode])
     starts = np.arange(len(wide) - width + 1)
     return linalg.matmul(indexing.getitem(wide, starts[:, None] + np.arange(width)), v)
@@ -201,7 +201,7 @@ def cumulative_sum(x: Any, axis: int | None = None, include_initial: bool = Fals
 
 def cumulative_prod(x: Any, axis: int | None = None, include_initial: bool = False) -> Any:
     """Running product along an axis, which may be left out for a vector."""
-    return _running("np.cumulative_prod", arrange.cumprod, x, axis, include_initial, 1.0)
+    return _running("np.cumulative_prod", reduce.cumprod, x, axis, include_initial, 1.0)
 
 
 def _running(name: str, run: Any, x: Any, axis: Any, initial: bool, start: float) -> Any:
@@ -248,28 +248,48 @@ def ptp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:  # noqa: A002
     """Euclidean and Frobenius norms by `tgs.norm`; of vectors also the other orders but 0."""
     ndim = len(shape_of(x)) if axis is None else len(axis) if isinstance(axis, tuple) else 1
-    if ord is None or (ord == "fro" and ndim == 2) or (ord == 2 and ndim == 1):
+    if ord is None or (isinstance(ord, str) and ord == "fro" and ndim == 2):
         return reduce.norm(x, axis, keepdims)
-    if ndim != 1 or isinstance(ord, str) or ord == 0:
+    if ndim != 1 or isinstance(ord, str) or number(infinite=True)("np.linalg.norm: ord", ord) == 0:
         raise ConfigError(
             "np.linalg.norm on a Tensor: ord",
             expected="None or 'fro' for matrices; None, 1, 2, inf, -inf or a number but 0 for "
             "vectors",
-            got=repr(ord),
+            got=shown(ord),
         )
-    size = elementwise.absolute(x)
+    if ord == 2:
+        return reduce.norm(x, axis, keepdims)
+    size = elementwise.absolute(*floats_of("np.linalg.norm", x))
     if ord == np.inf:
         return reduce.max(size, axis, keepdims)
     if ord == -np.inf:
         return reduce.min(size, axis, keepdims)
     if ord == 1:
         return reduce.sum(size, axis, keepdims)
-    return reduce.sum(size**ord, axis, keepdims) ** (1.0 / ord)
+    return _root_of_powers(size, float(ord), axis, keepdims)
+
+
+def _root_of_powers(size: Any, order: float, axis: Any, keepdims: bool) -> Any:
+    """``sum(size ** order) ** (1 / order)``, scaled so that powers neither overflow nor vanish.
+
+    The scale is a constant: the norm does not depend on it. Where it is 0, so are the norm and
+    all its derivatives, as at the origin of the Euclidean one.
+    """
+    values = constant(size)
+    if order > 0:
+        scale = values.max(axis=axis, keepdims=True, initial=0.0)
+    else:
+        scale = values.min(axis=axis, keepdims=True, initial=np.inf)
+    origin = scale == 0
+    scale = np.where(np.isfinite(scale) & ~origin, scale, 1.0).astype(values.dtype)
+    parts = elementwise.where(origin, 1.0, elementwise.divide(size, scale)) ** order
+    root = reduce.sum(parts, axis, keepdims) ** (1.0 / order)
+    return elementwise.where(origin.reshape(root.shape), 0.0, root * scale.reshape(root.shape))
 
 
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
     """Norm of vectors: the Euclidean one over any axes, the other orders over one."""
-    if ord == 2:
+    if isinstance(ord, (int, float)) and ord == 2:
         return reduce.norm(x, axis, keepdims)
     if axis is None and not keepdims:
         x, axis = ravel(x), 0
@@ -284,9 +304,3 @@ def matrix_norm(x: Any, keepdims: bool = False, ord: Any = "fro") -> Any:  # noq
 def matrix_trace(x: Any, offset: int = 0) -> Any:
     """Sum over a diagonal of the last two axes."""
     return arrange.trace(x, offset, -2, -1)
-
-
-def logaddexp2(x1: Any, x2: Any) -> Any:
-    """log2(2**a + 2**b), by `tgs.logaddexp`."""
-    nats = scaled_by(transcendental.LN2)
-    return scaled_by(1 / transcendental.LN2)(transcendental.logaddexp(nats(x1), nats(x2)))

@@ -18,7 +18,7 @@ from tinygrad_seq.ops import numpy_functions as fn
 from tinygrad_seq.ops import numpy_shapes as ns
 from tinygrad_seq.ops.nonlinear import tanh
 
-__all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "NEWER", "REFUSED", "name_of"]
+__all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "NEWER", "REFUSED", "SHAPE", "name_of"]
 
 
 def name_of(function: Any) -> str:
@@ -36,6 +36,7 @@ DIFFERENTIABLE: dict[Any, Callable[..., Any]] = {
     np.subtract: elementwise.subtract,
     np.multiply: elementwise.multiply,
     np.true_divide: elementwise.divide,
+    np.remainder: elementwise.remainder,
     np.power: elementwise.power,
     np.float_power: elementwise.power,
     np.negative: elementwise.negative,
@@ -62,7 +63,7 @@ DIFFERENTIABLE: dict[Any, Callable[..., Any]] = {
     np.arctan: transcendental.arctan,
     np.reciprocal: transcendental.reciprocal,
     np.logaddexp: transcendental.logaddexp,
-    np.logaddexp2: fn.logaddexp2,
+    np.logaddexp2: transcendental.logaddexp2,
     np.arcsin: transcendental.arcsin,
     np.arccos: transcendental.arccos,
     np.arcsinh: transcendental.arcsinh,
@@ -108,9 +109,9 @@ DIFFERENTIABLE: dict[Any, Callable[..., Any]] = {
     np.ptp: fn.ptp,
     np.var: reduce.var,
     np.std: reduce.std,
-    np.prod: arrange.prod,
+    np.prod: reduce.prod,
     np.cumsum: fn.cumsum,
-    np.cumprod: arrange.cumprod,
+    np.cumprod: reduce.cumprod,
     np.diff: arrange.diff,
     np.trace: arrange.trace,
     np.linalg.norm: fn.norm,
@@ -186,7 +187,7 @@ DIFFERENTIABLE.update(
 _TRUTH = "a truth, or several: it has no gradient"
 _STEP = "piecewise constant: its gradient is 0 wherever it has one"
 _PLACE = "its values are indices or counts"
-_SHAPE = "it looks at the shape only"
+SHAPE = "it looks at the shape only"
 _ABOUT = "it says something about the array"
 
 CONSTANT_ONLY: dict[Any, str] = {
@@ -200,7 +201,11 @@ CONSTANT_ONLY: dict[Any, str] = {
         _TRUTH,
     ),
     **dict.fromkeys(
-        [np.sign, np.floor, np.ceil, np.rint, np.trunc, np.round, np.around, np.fix], _STEP
+        [
+            np.sign, np.floor, np.ceil, np.rint, np.trunc, np.round, np.around, np.fix,
+            np.floor_divide,
+        ],
+        _STEP,
     ),
     **dict.fromkeys(
         [
@@ -214,7 +219,7 @@ CONSTANT_ONLY: dict[Any, str] = {
             np.zeros_like, np.ones_like, np.full_like, np.empty_like, np.shape, np.ndim, np.size,
             np.tril_indices_from, np.triu_indices_from, np.diag_indices_from,
         ],
-        _SHAPE,
+        SHAPE,
     ),
     **dict.fromkeys(
         [
@@ -228,8 +233,8 @@ CONSTANT_ONLY: dict[Any, str] = {
 """NumPy functions evaluated on the values, and why: they give plain arrays."""
 
 _MATRIX = "a decomposition: where a model needs one, give it a rule of your own with @tgs.op"
-_JUMP = "it jumps at every multiple; subtract a constant multiple instead"
-_NAN = "it passes over NaN, which is to be found: mask with np.where"
+_JUMP = "it jumps at every multiple: np.remainder has the slope beside the jumps"
+_NAN = "it passes over NaN, which is to be found: mask with np.where what goes in"
 _SORT = "pick entries of np.sort instead"
 _COUNT = "it counts values rather than computing with them: call it on t.detach()"
 _COMPLEX = "its values are complex, and tensors are real: call it on t.detach()"
@@ -249,7 +254,7 @@ REFUSED: dict[Any, str] = {
         _MATRIX,
     ),
     np.linalg.matrix_power: "multiply with np.matmul in a loop, or np.linalg.multi_dot",
-    **dict.fromkeys([np.floor_divide, np.remainder, np.fmod, np.divmod, np.modf], _JUMP),
+    **dict.fromkeys([np.fmod, np.divmod, np.modf], _JUMP),
     np.heaviside: "piecewise constant: compare, (t > 0), or call it on t.detach()",
     np.copysign: "write it as np.abs(x) * np.sign(y)",
     np.cbrt: "write it as np.sign(x) * np.abs(x) ** (1 / 3)",

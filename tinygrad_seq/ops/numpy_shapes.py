@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.errors import ConfigError, ShapeError, shown
 from tinygrad_seq.ops import arrange, elementwise, indexing, shape
 from tinygrad_seq.ops.arrange import rearranged
 from tinygrad_seq.ops.registry import axis_of, constant, record, shape_of
@@ -69,9 +69,9 @@ def moved(function: Callable[..., Any]) -> Callable[..., Any]:
 # -- shapes and joining ----------------------------------------------------------------------------
 
 
-def ravel(a: Any) -> Any:
+def ravel(a: Any, order: str = "C") -> Any:
     """All entries in one axis."""
-    return shape.reshape(a, (-1,))
+    return shape.reshape(a, (-1,), order)
 
 
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
@@ -137,7 +137,7 @@ def broadcast_arrays(*args: Any) -> Any:
 def meshgrid(*xi: Any, indexing: str = "xy") -> Any:
     """Coordinate grids of vectors."""
     if indexing not in ("xy", "ij"):
-        raise ConfigError("np.meshgrid: indexing", expected="'xy' or 'ij'", got=repr(indexing))
+        raise ConfigError("np.meshgrid: indexing", expected="'xy' or 'ij'", got=shown(indexing))
     ndim = len(xi)
     places = list(range(ndim))
     if indexing == "xy" and ndim > 1:

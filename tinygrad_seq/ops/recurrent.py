@@ -11,16 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, count, flag, truths_of
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.gru import gru_backward, gru_forward
 from tinygrad_seq.kernels.lstm import lstm_backward, lstm_forward
 from tinygrad_seq.kernels.plan import Plan, make_plan
 from tinygrad_seq.kernels.rnn import rnn_backward, rnn_forward
 from tinygrad_seq.ops.domains import NONZERO, REAL, Draw
 from tinygrad_seq.ops.indexing import check_indices
-from tinygrad_seq.ops.registry import constant, record_several, register, shape_of
-from tinygrad_seq.ops.steps import GATES, gru_step, lstm_step, rnn_step, unroll
+from tinygrad_seq.ops.registry import (
+    array_at,
+    constant,
+    record_several,
+    register,
+    shape_of,
+    values_of,
+)
+from tinygrad_seq.ops.steps import GATES, gru_step, lstm_step, nonlinearity_of, rnn_step, unroll
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -49,7 +58,7 @@ def sequence_options(
     """
     found: dict[str, Any] = {}
     if lengths is not None:
-        array = np.array(constant(lengths))
+        array = array_at(f"{owner}: lengths", lengths)
         if array.shape != (batch,):
             raise ShapeError(
                 f"{owner}: lengths",
@@ -73,9 +82,7 @@ def sequence_options(
             )
         found["lengths"] = array.astype(np.intp)
     if reset is not None:
-        array = np.array(constant(reset))
-        if array.dtype != bool:
-            raise DtypeError(f"{owner}: reset", expected="booleans", got=array.dtype)
+        array = truths_of(f"{owner}: reset", values_of(reset)).copy()
         if array.shape == (batch,):
             array = np.concatenate([array[None], np.zeros((steps - 1, batch), bool)])
         if array.shape != (steps, batch):
@@ -86,13 +93,8 @@ def sequence_options(
             )
         found["reset"] = array
     if checkpoint is not None:
-        whole = isinstance(checkpoint, (int, np.integer)) and not isinstance(checkpoint, bool)
-        if not whole or checkpoint < 1:
-            raise ConfigError(
-                f"{owner}: checkpoint", expected="a positive number of steps", got=repr(checkpoint)
-            )
-        found["every"] = int(checkpoint)
-    if reverse:
+        found["every"] = count(1)(f"{owner}: checkpoint", checkpoint)
+    if flag(f"{owner}: reverse", reverse):
         found["reverse"] = True
     return found
 
@@ -279,8 +281,13 @@ GRU_BEFORE = register(
 
 def _checked(op: Op, operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """The operands, tokens copied, once dtypes and sizes are known to fit each other."""
-    shapes = dict(zip(op.inputs, (shape_of(operand) for operand in operands), strict=True))
-    x, names = constant(operands[0]), op.inputs
+    names = op.inputs
+    operands = tuple(
+        x if isinstance(x, (Variable, np.ndarray)) else array_of(f"{op.name}: {name}", x)
+        for name, x in zip(names, operands, strict=True)
+    )
+    shapes = dict(zip(names, (shape_of(operand) for operand in operands), strict=True))
+    x = constant(operands[0])
     tokens = x.dtype.kind in "iu"
     steps_batch = x.shape[:2]
     hidden, wide = (*shapes["weight_hh"], 0, 0)[:2]
@@ -331,11 +338,8 @@ def rnn_sequence(
     `options` as for :func:`lstm_sequence`; there is nothing to recompute, so `checkpoint` has
     no effect.
     """
-    if nonlinearity not in RNN_OPS:
-        raise ConfigError(
-            "rnn_sequence: nonlinearity", expected="'tanh' or 'relu'", got=repr(nonlinearity)
-        )
-    y, h = _run(RNN_OPS[nonlinearity], (x, h0, weight_xh, weight_hh, bias), options)
+    kind = nonlinearity_of("rnn_sequence: nonlinearity", nonlinearity)
+    y, h = _run(RNN_OPS[kind], (x, h0, weight_xh, weight_hh, bias), options)
     return y, h
 
 

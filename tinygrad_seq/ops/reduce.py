@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import flag, number
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, REAL, Draw, reduction
 from tinygrad_seq.ops.elementwise import square, subtract
-from tinygrad_seq.ops.registry import axis_of, constant, record, register, shape_of
+from tinygrad_seq.ops.registry import FloatOp, axis_of, constant, record, register, shape_of
+from tinygrad_seq.ops.shape import reshape, transpose
+from tinygrad_seq.ops.transcendental import direction
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["cumsum", "max", "mean", "min", "norm", "std", "sum", "var"]
+__all__ = ["cumprod", "cumsum", "max", "mean", "min", "norm", "prod", "std", "sum", "var"]
 
 Axis = int | tuple[int, ...] | None
 
@@ -46,7 +49,7 @@ def _extreme_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     ndim = values.ndim
     hit = (values == _keep(constant(out), axis, keepdims, ndim)).astype(g.dtype)
     hit /= np.sum(hit, axis=axis, keepdims=True)
-    return _keep(g, axis, keepdims, ndim) * hit
+    return np.where(hit == 0, 0.0, _keep(g, axis, keepdims, ndim) * hit)
 
 
 def _cumsum_rule(g: Any, axis: int) -> Any:
@@ -59,10 +62,59 @@ def _cumsum_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
 
 
 SUM = register(Op("sum", np.sum, "x", [_sum_rule], sample=reduction()))
-MEAN = register(Op("mean", np.mean, "x", [_mean_rule], sample=reduction()))
+
+
+def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
+    total = np.sum(x, axis=axis, keepdims=keepdims)
+    if not x.size and total.size:
+        raise ShapeError("mean: nothing to average", expected="an entry or more", got=x.shape)
+    return total / (x.size // total.size if total.size else 1)
+
+
+MEAN = register(FloatOp("mean", _mean, "x", [_mean_rule], sample=reduction()))
 MAX = register(Op("max", np.max, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
 MIN = register(Op("min", np.min, "x", [_extreme_rule], sample=reduction(DISTINCT), analytic=False))
 CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sample))
+
+
+def _cumprod_rule(g: Any, x: Any, out: Any, axis: int) -> Any:
+    """What came before, times d_k = g_k + x_{k+1} d_{k+1}: no division by an entry."""
+    g, x, out = (np.moveaxis(each, axis, 0) for each in (g, x, out))
+    after = [g[-1]]
+    for k in range(len(g) - 2, -1, -1):
+        after.append(g[k] + x[k + 1] * after[-1])
+    before = np.concatenate([np.ones_like(out[:1]), out[:-1]])
+    return np.moveaxis(before * np.stack(after[::-1]), 0, axis)
+
+
+def _prod_rule(g: Any, x: Any, out: Any) -> Any:
+    """Products of all other entries along the first axis, right at zeros too.
+
+    Where a part of them underflows and another overflows, the result by the entry.
+    """
+    one = np.ones_like(x[:1])
+    before = np.concatenate([one, np.cumprod(x, 0)[:-1]])
+    after = np.concatenate([np.flip(np.cumprod(np.flip(x, 0), 0), 0)[1:], one])
+    low, high = np.abs(constant(before)), np.abs(constant(after))
+    lost = ((low == 0) & np.isinf(high)) | ((high == 0) & np.isinf(low))
+    if lost.any():
+        before = np.where(lost, out, before)
+        after = np.where(lost, 1 / np.where(lost, x, 1), after)
+    return g * (before * after)
+
+
+CUMPROD = register(
+    Op("cumprod", np.cumprod, "x", [_cumprod_rule], sample=_cumsum_sample),
+)
+PROD = register(
+    Op(
+        "prod",
+        lambda x: np.prod(x, axis=0),
+        "x",
+        [_prod_rule],
+        sample=lambda draw: ((draw.array(draw.shape(1)),), {}),
+    )
+)
 
 
 def _norm(x: Any, axis: Axis, keepdims: bool) -> Any:
@@ -77,11 +129,10 @@ def _norm(x: Any, axis: Axis, keepdims: bool) -> Any:
 def _norm_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     """The direction of x; 0 at the origin, as PyTorch has it."""
     ndim = len(x.shape)
-    size = _keep(out, axis, keepdims, ndim)
-    return _keep(g, axis, keepdims, ndim) * (x / np.where(constant(size) == 0, 1, size))
+    return _keep(g, axis, keepdims, ndim) * direction(x, _keep(out, axis, keepdims, ndim))
 
 
-NORM = register(Op("norm", _norm, "x", [_norm_rule], sample=reduction(NONZERO)))
+NORM = register(FloatOp("norm", _norm, "x", [_norm_rule], sample=reduction(NONZERO)))
 
 
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -161,7 +212,9 @@ def _freedom(
     name: str, shape: tuple[int, ...], axis: Axis, ddof: float, correction: float | None
 ) -> float:
     """How many entries each result is made of, less `ddof`."""
+    ddof = number()(f"{name}: ddof", ddof)
     if correction is not None:
+        correction = number()(f"{name}: correction", correction)
         if ddof:
             raise ConfigError(
                 f"{name}: ddof and correction are two names of one thing",
@@ -186,6 +239,28 @@ def _freedom(
 def cumsum(x: TensorLike, axis: int) -> Tensor:
     """Running sum along an axis."""
     return record(CUMSUM, (x,), {"axis": axis})
+
+
+def prod(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """Product over one, several or all axes; its gradient is right at zeros too."""
+    shape = shape_of(x)
+    ndim, keep = len(shape), flag("prod: keepdims", keepdims)
+    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    gone = sorted({axis_of(a, ndim, "prod") for a in axes})
+    if len(gone) != len(axes):
+        raise ShapeError("prod: axis", expected="each axis once", got=axis)
+    rest = [a for a in range(ndim) if a not in gone]
+    factors: Any = transpose(x, (*gone, *rest))
+    factors = reshape(factors, (math.prod(shape[a] for a in gone), *[shape[a] for a in rest]))
+    kept = tuple(1 if a in gone else shape[a] for a in range(ndim))
+    return reshape(record(PROD, (factors,), {}), kept if keep else tuple(shape[a] for a in rest))
+
+
+def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
+    """Running product along an axis (of the flattened tensor without one), right at zeros too."""
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    return record(CUMPROD, (x,), {"axis": axis_of(axis, len(shape_of(x)), "cumprod")})
 
 
 def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from tinygrad_seq.checks import choice, count, integers_of, sequence_of
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import axis_of, record, record_several, register, shape_of
+from tinygrad_seq.ops.registry import (
+    axis_of,
+    record,
+    record_several,
+    register,
+    shape_of,
+    values_of,
+)
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -168,19 +176,24 @@ SPLIT = register(
 )
 
 
-def reshape(x: TensorLike, shape: int | tuple[int, ...]) -> Tensor:
-    """Give a new shape to the same entries; one size may be -1."""
+def reshape(x: TensorLike, shape: int | Sequence[int], order: str = "C") -> Tensor:
+    """Give a new shape to the same entries; one size may be -1.
+
+    They are read and placed row by row, or with ``order="F"`` column by column.
+    """
+    if choice("C", "F", "A")("reshape: order", order) == "F":
+        back = shape[::-1] if isinstance(shape, (tuple, list)) else shape
+        return transpose(reshape(transpose(x), back))
     return record(RESHAPE, (x,), {"shape_to": shape})
 
 
-def transpose(x: TensorLike, axes: tuple[int, ...] | None = None) -> Tensor:
+def transpose(x: TensorLike, axes: int | Sequence[int] | None = None) -> Tensor:
     """Permute the axes; without `axes`, reverse them."""
     ndim = len(shape_of(x))
-    order = (
-        tuple(range(ndim))[::-1]
-        if axes is None
-        else tuple(axis_of(a, ndim, "transpose") for a in axes)
-    )
+    several: Any = range(ndim)[::-1] if axes is None else axes
+    if not isinstance(several, (tuple, list, range)):
+        several = integers_of("transpose: axes", values_of(axes)).reshape(-1)
+    order = tuple(axis_of(a, ndim, "transpose") for a in several)
     if sorted(order) != list(range(ndim)):
         raise ShapeError("transpose: axes", expected=f"each of 0..{ndim - 1} once", got=axes)
     return record(TRANSPOSE, (x,), {"axes": order})
@@ -238,16 +251,17 @@ def flip(x: TensorLike, axis: int) -> Tensor:
     return record(FLIP, (x,), {"axis": axis})
 
 
-def concatenate(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
-    """Join along an existing axis."""
-    _some(xs, "concatenate")
-    return record(CONCATENATE, tuple(xs), {"axis": axis, "points": _points(xs, axis)})
+def concatenate(xs: Iterable[TensorLike], axis: int | None = 0) -> Tensor:
+    """Join along an existing axis; of the flattened parts without one."""
+    parts = _some(xs, "concatenate")
+    if axis is None:
+        parts, axis = [reshape(x, (-1,)) for x in parts], 0
+    return record(CONCATENATE, tuple(parts), {"axis": axis, "points": _points(parts, axis)})
 
 
-def stack(xs: Sequence[TensorLike], axis: int = 0) -> Tensor:
+def stack(xs: Iterable[TensorLike], axis: int = 0) -> Tensor:
     """Join along a new axis."""
-    _some(xs, "stack")
-    return record(STACK, tuple(xs), {"axis": axis})
+    return record(STACK, tuple(_some(xs, "stack")), {"axis": axis})
 
 
 def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
@@ -266,17 +280,17 @@ def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> tuple[
 
 def _cuts(sections: Any) -> int | tuple[int, ...]:
     """Where to split: a number of parts, or positions."""
-    if np.ndim(sections) == 1:
-        return tuple(sections)
-    if not isinstance(sections, (int, np.integer)) or sections < 1:
-        raise ConfigError(
-            "split: sections",
-            expected="a positive number of parts, or a list of positions",
-            got=repr(sections),
-        )
-    return int(sections)
+    sections = values_of(sections)
+    if isinstance(sections, (list, tuple, np.ndarray)):
+        places = integers_of("split: sections", sections)
+        if places.ndim == 1:
+            return tuple(int(place) for place in places)
+        sections = places[()]
+    return cast("int", count(1)("split: sections", sections))
 
 
-def _some(xs: Sequence[TensorLike], name: str) -> None:
-    if len(xs) == 0:
+def _some(xs: Any, name: str) -> list[Any]:
+    parts = sequence_of(f"{name}: parts", xs, "tensors")
+    if not parts:
         raise ConfigError(f"{name}: nothing to join", expected="at least one tensor", got="none")
+    return parts

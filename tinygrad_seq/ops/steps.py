@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.checks import choice
 from tinygrad_seq.engine.mode import current_mode, scope
+from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import take
 from tinygrad_seq.ops.linalg import linear, matmul
 from tinygrad_seq.ops.nonlinear import relu, sigmoid, tanh
+from tinygrad_seq.ops.registry import array_at, shape_of
 from tinygrad_seq.ops.shape import split, stack
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ __all__ = [
     "gru_step",
     "inputs_of",
     "lstm_step",
+    "nonlinearity_of",
     "preactivation",
     "rnn_step",
     "time_steps",
@@ -34,10 +38,13 @@ __all__ = [
 
 GATES = 4
 
+nonlinearity_of = choice("tanh", "relu")
+"""Checks the option of a vanilla RNN."""
+
 
 def inputs_of(x: Any, weight_xh: TensorLike, bias: TensorLike | None) -> Tensor:
     """``x W_xh + b``; integer x (N,) picks rows of W_xh, as one-hot rows would."""
-    if not hasattr(x, "node") and np.asarray(x).dtype.kind in "iu":
+    if not isinstance(x, Variable) and array_at("a step: x", x).dtype.kind in "iu":
         picked = take(weight_xh, x)
         return picked if bias is None else picked + bias
     return linear(x, weight_xh, bias)
@@ -73,7 +80,7 @@ def rnn_step(
     -------
     Tensor (N, H)
     """
-    squash = relu if nonlinearity == "relu" else tanh
+    squash = {"relu": relu, "tanh": tanh}[nonlinearity_of("rnn_step: nonlinearity", nonlinearity)]
     return squash(preactivation(x, h, weight_xh, weight_hh, bias)).tag("h")
 
 
@@ -139,7 +146,7 @@ def gru_step(
     -------
     Tensor (N, H)
     """
-    hidden = np.shape(h)[-1]
+    hidden = (0, *shape_of(h))[-1]
     cut = (2 * hidden,)
     inputs_rz, inputs_n = split(inputs_of(x, weight_xh, bias).tag("xW"), cut, axis=-1)
     if bias_hn is None:

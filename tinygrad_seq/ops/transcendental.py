@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.engine.op import Op
 from tinygrad_seq.ops.domains import NONZERO, POSITIVE, REAL, Sample, binary, unary
-from tinygrad_seq.ops.registry import constant, record, register
+from tinygrad_seq.ops.nonlinear import SIGMOID
+from tinygrad_seq.ops.registry import PointwiseFloat, constant, record, register, run
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -22,12 +22,14 @@ __all__ = [
     "arctan2",
     "arctanh",
     "cosh",
+    "direction",
     "exp2",
     "expm1",
     "hypot",
     "log2",
     "log10",
     "logaddexp",
+    "logaddexp2",
     "reciprocal",
     "sinh",
     "tan",
@@ -39,16 +41,47 @@ def _within(scale: float, shift: float = 0.0) -> Sample:
     return lambda draw: ((np.asarray(scale * draw.array(draw.shape(), REAL) + shift),), {})
 
 
+def direction(x: Any, size: Any) -> Any:
+    """The unit vector x / size, and 0 at the origin, there with all its derivatives."""
+    origin = constant(size) == 0
+    return np.where(origin, 0.0, x) / np.where(origin, 1.0, size)
+
+
+def _over_square(x: Any, size: Any) -> Any:
+    """The quotient x / size**2: the square alone may leave the range of the dtype."""
+    return x / size / size
+
+
+def _share(g: Any, a: Any, b: Any, scale: float = 1.0) -> Any:
+    """The cotangent times e**a / (e**a + e**b), of their difference: each may be large.
+
+    It is 0 where both are -inf, of which neither has a part in the sum, and halved at inf.
+    """
+    infinite = (constant(a) == constant(b)) & np.isinf(constant(a))
+    if infinite.any():
+        g = np.where(infinite & (constant(a) < 0), 0.0, g)
+        a, b = np.where(infinite, 0.0, a), np.where(infinite, 0.0, b)
+    return g * run(SIGMOID, (a - b) * scale)
+
+
 LN2, LN10 = float(np.log(2)), float(np.log(10))
 
-EXPM1 = register(Op("expm1", np.expm1, "x", [lambda g, out: g * (out + 1)], sample=unary()))
-EXP2 = register(Op("exp2", np.exp2, "x", [lambda g, out: g * (out * LN2)], sample=unary()))
-LOG2 = register(Op("log2", np.log2, "x", [lambda g, x: g / (x * LN2)], sample=unary(POSITIVE)))
-LOG10 = register(Op("log10", np.log10, "x", [lambda g, x: g / (x * LN10)], sample=unary(POSITIVE)))
-SINH = register(Op("sinh", np.sinh, "x", [lambda g, x: g * np.cosh(x)], sample=unary()))
-COSH = register(Op("cosh", np.cosh, "x", [lambda g, x: g * np.sinh(x)], sample=unary()))
+EXPM1 = register(
+    PointwiseFloat("expm1", np.expm1, "x", [lambda g, x: g * np.exp(x)], sample=unary())
+)
+EXP2 = register(
+    PointwiseFloat("exp2", np.exp2, "x", [lambda g, out: g * (out * LN2)], sample=unary())
+)
+LOG2 = register(
+    PointwiseFloat("log2", np.log2, "x", [lambda g, x: g / (x * LN2)], sample=unary(POSITIVE))
+)
+LOG10 = register(
+    PointwiseFloat("log10", np.log10, "x", [lambda g, x: g / (x * LN10)], sample=unary(POSITIVE))
+)
+SINH = register(PointwiseFloat("sinh", np.sinh, "x", [lambda g, x: g * np.cosh(x)], sample=unary()))
+COSH = register(PointwiseFloat("cosh", np.cosh, "x", [lambda g, x: g * np.sinh(x)], sample=unary()))
 TAN = register(
-    Op(
+    PointwiseFloat(
         "tan",
         np.tan,
         "x",
@@ -56,50 +89,76 @@ TAN = register(
         sample=_within(0.5),  # between two poles
     )
 )
-ARCTAN = register(Op("arctan", np.arctan, "x", [lambda g, x: g / (1 + x * x)], sample=unary()))
+ARCTAN = register(
+    PointwiseFloat("arctan", np.arctan, "x", [lambda g, x: g / (1 + x * x)], sample=unary())
+)
 ARCSIN = register(
-    Op("arcsin", np.arcsin, "x", [lambda g, x: g / np.sqrt(1 - x * x)], sample=_within(0.45))
+    PointwiseFloat(
+        "arcsin",
+        np.arcsin,
+        "x",
+        [lambda g, x: g / np.sqrt((1 - x) * (1 + x))],
+        sample=_within(0.45),
+    )
 )
 ARCCOS = register(
-    Op("arccos", np.arccos, "x", [lambda g, x: -g / np.sqrt(1 - x * x)], sample=_within(0.45))
+    PointwiseFloat(
+        "arccos",
+        np.arccos,
+        "x",
+        [lambda g, x: -g / np.sqrt((1 - x) * (1 + x))],
+        sample=_within(0.45),
+    )
 )
 ARCSINH = register(
-    Op("arcsinh", np.arcsinh, "x", [lambda g, x: g / np.sqrt(1 + x * x)], sample=unary())
+    PointwiseFloat("arcsinh", np.arcsinh, "x", [lambda g, x: g / np.hypot(x, 1)], sample=unary())
 )
 ARCCOSH = register(
-    Op("arccosh", np.arccosh, "x", [lambda g, out: g / np.sinh(out)], sample=_within(0.5, 2.25))
+    PointwiseFloat(
+        "arccosh",
+        np.arccosh,
+        "x",
+        [lambda g, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1))],
+        sample=_within(0.5, 2.25),
+    )
 )
 ARCTANH = register(
-    Op("arctanh", np.arctanh, "x", [lambda g, x: g / (1 - x * x)], sample=_within(0.45))
+    PointwiseFloat(
+        "arctanh",
+        np.arctanh,
+        "x",
+        [lambda g, x: g / ((1 - x) * (1 + x))],
+        sample=_within(0.45),
+    )
 )
 ARCTAN2 = register(
-    Op(
+    PointwiseFloat(
         "arctan2",
         np.arctan2,
         "y x",
         [
-            lambda g, y, x: g * (x / (x * x + y * y)),
-            lambda g, y, x: -g * (y / (x * x + y * y)),
+            lambda g, y, x: g * _over_square(x, np.hypot(x, y)),
+            lambda g, y, x: -g * _over_square(y, np.hypot(x, y)),
         ],
         sample=binary(NONZERO, NONZERO),
         analytic=False,  # NumPy has it for real numbers only
     )
 )
 HYPOT = register(
-    Op(
+    PointwiseFloat(
         "hypot",
         np.hypot,
         "a b",
         [
-            lambda g, a, out: g * (a / np.where(constant(out) == 0, 1, out)),
-            lambda g, b, out: g * (b / np.where(constant(out) == 0, 1, out)),
+            lambda g, a, out: g * direction(a, out),
+            lambda g, b, out: g * direction(b, out),
         ],
         sample=binary(NONZERO, NONZERO),
         analytic=False,  # NumPy has it for real numbers only
     )
 )
 RECIPROCAL = register(
-    Op(
+    PointwiseFloat(
         "reciprocal",
         np.reciprocal,
         "x",
@@ -108,11 +167,21 @@ RECIPROCAL = register(
     )
 )
 LOGADDEXP = register(
-    Op(
+    PointwiseFloat(
         "logaddexp",
         np.logaddexp,
         "a b",
-        [lambda g, a, out: g * np.exp(a - out), lambda g, b, out: g * np.exp(b - out)],
+        [lambda g, a, b: _share(g, a, b), lambda g, a, b: _share(g, b, a)],
+        sample=binary(),
+        analytic=False,  # NumPy has it for real numbers only
+    )
+)
+LOGADDEXP2 = register(
+    PointwiseFloat(
+        "logaddexp2",
+        np.logaddexp2,
+        "a b",
+        [lambda g, a, b: _share(g, a, b, LN2), lambda g, a, b: _share(g, b, a, LN2)],
         sample=binary(),
         analytic=False,  # NumPy has it for real numbers only
     )
@@ -197,6 +266,11 @@ def hypot(a: TensorLike, b: TensorLike) -> Tensor:
 def reciprocal(x: TensorLike) -> Tensor:
     """Elementwise 1 / x."""
     return record(RECIPROCAL, (x,), {})
+
+
+def logaddexp2(a: TensorLike, b: TensorLike) -> Tensor:
+    """Elementwise log2(2**a + 2**b), without overflow."""
+    return record(LOGADDEXP2, (a, b), {})
 
 
 def logaddexp(a: TensorLike, b: TensorLike) -> Tensor:

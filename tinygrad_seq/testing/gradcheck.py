@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import choice, count, non_negative
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.tensor import Tensor
@@ -106,6 +107,7 @@ def gradcheck(
     ------
     GradientError
         An AssertionError that names the input, the index, the two numbers and their distance.
+        Also where nothing can be told: an input, or a tolerance, that is NaN or infinite.
     DtypeError
         For float32 inputs without `allow_float32`.
     ConfigError
@@ -122,8 +124,12 @@ def gradcheck(
     >>> print(gradcheck(lambda x: tgs.tanh(x) * x, np.linspace(-1, 1, 5)).method)
     complex
     """
-    _check_options(check, order, method)
-    names = names or [f"input {i}" for i in range(len(inputs))]
+    _check_options(check, order, method, rtol, atol)
+    if not callable(fn):
+        raise ConfigError("gradcheck: fn", expected="a function of tensors", got=repr(fn))
+    names = list(names) or [f"input {i}" for i in range(len(inputs))]
+    if len(names) != len(inputs):
+        raise ConfigError("gradcheck: names", expected=f"{len(inputs)}, or none", got=len(names))
     arrays, wanted = _prepare(inputs, names, allow_float32)
     single = any(is_float(a) and a.dtype == np.float32 for a in arrays)
     subject = Subject(fn, arrays, wanted, np.random.default_rng(seed), names)
@@ -146,14 +152,15 @@ def gradcheck(
     return GradcheckReport(method, tally.checked, tally.worst, tuple(tally.kinks))
 
 
-def _check_options(check: str, order: int, method: str) -> None:
-    for name, value, allowed in (
-        ("check", check, ("gradient", "jacobian", "directional")),
-        ("order", order, (1, 2)),
-        ("method", method, ("auto", "complex", "central")),
-    ):
-        if value not in allowed:
-            raise ConfigError(f"gradcheck: {name}", expected=allowed, got=repr(value))
+def _check_options(check: Any, order: Any, method: Any, rtol: Any, atol: Any) -> None:
+    choice("gradient", "jacobian", "directional")("gradcheck: check", check)
+    count(1, 2)("gradcheck: order", order)
+    choice("auto", "complex", "central")("gradcheck: method", method)
+    for name, bound in (("rtol", rtol), ("atol", atol)):
+        try:
+            non_negative(f"gradcheck: {name}", 0.0 if bound is None else bound)
+        except ConfigError as error:  # a check that accepts anything has not passed
+            raise GradientError(error.what, expected=error.expected, got=error.got) from error
 
 
 def _prepare(
@@ -179,12 +186,19 @@ def _prepare(
             )
         if track:
             wanted.append(i)
+            if not np.isfinite(array).all():
+                raise GradientError(
+                    f"gradcheck: {names[i]} is not finite, nor is any difference there",
+                    expected="finite numbers",
+                    got=f"{np.count_nonzero(~np.isfinite(array))} NaN or infinite",
+                    hint="give what shall be NaN or infinite as a tensor without requires_grad",
+                )
         arrays.append(array)
-    if not wanted:
+    if not any(arrays[i].size for i in wanted):
         raise ConfigError(
             "gradcheck: nothing to differentiate to",
-            expected="at least one array of floats, or tensor with requires_grad=True",
-            got=[type(value).__name__ for value in inputs],
+            expected="at least one array of floats, or tensor with requires_grad=True, not empty",
+            got=[f"{type(value).__name__} of shape {np.shape(value)}" for value in inputs],
         )
     return arrays, wanted
 
@@ -232,7 +246,7 @@ class _Tally:
         """At a kink, take any value between the one-sided slopes as right, and report it."""
         top = float(np.max(np.abs(expected), initial=0.0))
         allowed = self.tolerance.relative * top + self.tolerance.absolute
-        suspect = ~(np.abs(got - expected) <= allowed)
+        suspect = np.asarray(~(np.abs(got - expected) <= allowed))
         if self.method == "central":  # half way between the slopes a kink looks right
             suspect[...] = True
         for index in np.argwhere(suspect):

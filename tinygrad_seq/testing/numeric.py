@@ -43,7 +43,7 @@ class Kink(NamedTuple):
     def allows(self, value: float, tolerance: float) -> bool:
         """Whether a value lies between the one-sided slopes, as a subgradient must."""
         low, high = sorted((self.left, self.right))
-        return low - tolerance <= value <= high + tolerance
+        return bool(np.isfinite(value)) and low - tolerance <= value <= high + tolerance
 
 
 def complex_gradient(loss: Loss, arrays: Sequence[Any], which: int) -> Array:
@@ -97,14 +97,14 @@ def central_derivative(at: Callable[[float], float]) -> float:
     """Derivative of `at` at 0 from central differences, extrapolated, with step control.
 
     Two steps h and h/2 are combined to cancel the h**2 term (Richardson); of a ladder of steps
-    the one whose two differences agree best wins.
+    the one whose two differences agree best wins. NaN if none gives a finite number.
 
     Examples
     --------
     >>> abs(central_derivative(lambda e: float(np.sin(1 + e))) - 0.5403023058681398) < 1e-11
     True
     """
-    best, smallest = 0.0, np.inf
+    best, smallest = np.nan, np.inf
     for h in LADDER:
         wide = (at(h) - at(-h)) / (2 * h)
         narrow = (at(h / 2) - at(-h / 2)) / h

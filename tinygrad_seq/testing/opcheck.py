@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.backward import arguments
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.rules import arguments
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor, tensor

@@ -38,7 +38,7 @@ class Mismatch(NamedTuple):
 
 
 def worst_mismatch(got: Any, expected: Any, tolerance: Tolerance) -> Mismatch | None:
-    """The worst entry of `got` if it lies outside the tolerance; NaN never passes.
+    """The worst entry of `got` if it lies outside the tolerance; only finite numbers pass.
 
     Examples
     --------
@@ -48,10 +48,11 @@ def worst_mismatch(got: Any, expected: Any, tolerance: Tolerance) -> Mismatch | 
     got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
     if not expected.size:
         return None
-    distance = np.abs(got - expected)
-    distance = np.where(np.isnan(distance), np.inf, distance)
-    top = float(np.max(np.abs(expected)))
-    if not np.any(distance > tolerance.relative * top + tolerance.absolute):
+    finite = np.isfinite(got) & np.isfinite(expected)
+    with np.errstate(invalid="ignore"):  # inf - inf, which is no pass
+        distance = np.where(finite, np.abs(got - expected), np.inf)
+    top = float(np.max(np.abs(expected), where=np.isfinite(expected), initial=0.0))
+    if np.all(finite & (distance <= tolerance.relative * top + tolerance.absolute)):
         return None
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(distance)), distance.shape))
     error = float(distance[index]) / top if top else np.inf

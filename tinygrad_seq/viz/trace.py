@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_seq.engine.backward import arguments, unbroadcast
+from tinygrad_seq.engine.rules import arguments, unbroadcast
 from tinygrad_seq.engine.variable import Guarded
 
 if TYPE_CHECKING:
