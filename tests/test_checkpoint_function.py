@@ -162,6 +162,8 @@ def test_random_numbers_out_of_reach_are_noticed_and_can_be_named() -> None:
     np.testing.assert_allclose(x.grad, y.data / x.data)
     with pytest.raises(ConfigError, match=r"numpy\.random\.Generator"):
         tgs.checkpoint(_draws, x, generators=[0])
+    with pytest.raises(ConfigError, match="generators"):
+        tgs.checkpoint(_draws, x, generators=0)
 
 
 @pytest.mark.parametrize("which", ["weight", "argument", "constant"])

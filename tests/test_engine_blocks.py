@@ -352,8 +352,12 @@ def test_what_is_no_function_is_not_decorated(given) -> None:
 def test_forgotten_parentheses_and_unknown_fields_are_named() -> None:
     with pytest.raises(ArgumentError, match=r"(?s)no_grad: .*no arguments"):
         tgs.no_grad(print)
-    with pytest.raises(ArgumentError, match="path, layer, step, start"):
-        tgs.scope(stop=3)
+    for wrong in (lambda: tgs.scope(stop=3), lambda: tgs.scope("here"), lambda: tgs.scope(None, 3)):
+        with pytest.raises(ArgumentError, match="path, layer, step, start"):
+            wrong()
+    for wrong in (lambda: tgs.anomaly(True), lambda: tgs.observe(), lambda: tgs.composed(on=True)):
+        with pytest.raises(ArgumentError, match="try: "):
+            wrong()
     for wrong in ({"path": 3}, {"step": "3"}, {"start": None}, {"layer": 1.5}, {"step": True}):
         with pytest.raises(ConfigError, match="scope: "):
             tgs.scope(**wrong)

@@ -215,6 +215,14 @@ def test_iterators_are_refused_for_what_they_would_make(value) -> None:
     assert "nn.ModuleList(...)" in text
 
 
+@pytest.mark.parametrize("kind", [nn.ModuleList, nn.Sequential])
+def test_a_list_of_modules_is_not_made_of_a_set(kind) -> None:
+    """Names are positions: in the next run they would be those of other modules."""
+    for parts in ({linear(), linear()}, frozenset([linear()]), weak(linear())):
+        assert "no order" in message(ConfigError, lambda parts=parts: kind(parts))
+    assert len(kind(dict.fromkeys([linear(), linear()]).keys())) == 2
+
+
 def test_containers_in_slots_are_looked_into() -> None:
     class Slotted(Bare):
         __slots__ = ("parts",)

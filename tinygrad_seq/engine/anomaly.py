@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from tinygrad_seq.arguments import is_ours
+from tinygrad_seq.arguments import is_ours, taking
+from tinygrad_seq.checks import flag
 from tinygrad_seq.engine.mode import Mode, Switch, refuse_second_observer
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.variable import Guarded
@@ -53,8 +54,9 @@ class anomaly(Switch):  # noqa: N801  (a context manager, spelt like no_grad and
     tinygrad_seq.errors.NonFiniteError: anomaly: the value of multiply (module head, t = 3)...
     """
 
+    @taking
     def __init__(self, *, allow_inf: bool = False) -> None:
-        self._allow_inf = allow_inf
+        self._allow_inf = flag("anomaly: allow_inf", allow_inf)
         refuse_second_observer(self)
         self._lines: WeakKeyDictionary[Node, str] = WeakKeyDictionary()
         self._sound: WeakSet[Node] = WeakSet()

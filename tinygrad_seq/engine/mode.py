@@ -260,12 +260,13 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
 
     __slots__ = ("_changes",)
 
-    def __init__(self, **changes: str | int | None) -> None:
-        if not changes.keys() <= _TYPES.keys():
+    def __init__(self, *values: object, **changes: str | int | None) -> None:
+        if values or not changes.keys() <= _TYPES.keys():
             raise ArgumentError(
-                "scope: an unknown field",
+                "scope: fields are given by name",
                 expected=", ".join(_TYPES),
-                got=", ".join(sorted(changes.keys() - _TYPES.keys())),
+                got=", ".join([*map(shown, values), *sorted(changes.keys() - _TYPES.keys())]),
+                hint='tgs.scope(path="encoder", step=3)',
             )
         for name, value in changes.items():
             if not isinstance(value, _TYPES[name]) or value is True or value is False:

@@ -13,7 +13,7 @@ from tinygrad_seq.nn.module import Module
 __all__ = ["evaluating"]
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a generator that is collected meanwhile may end a block of its own
 _entered: dict[int, list[list[Any]]] = {}  # of a module's id: [entry, the mode that it found]
 
 

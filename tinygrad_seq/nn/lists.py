@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
+from tinygrad_seq.checks import in_order
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.module import Module
 
@@ -22,6 +23,7 @@ class ModuleList(Module):
         super().__init__()
         if not isinstance(modules, Iterable):
             raise self._no_module("a list of modules", modules)
+        in_order(f"{type(self).__name__}: parts", modules)
         for module in modules:
             self.append(module)
 

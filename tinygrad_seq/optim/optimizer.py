@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.arguments import our_inits_taking, taking
-from tinygrad_seq.checks import Rule
+from tinygrad_seq.checks import Rule, in_order
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.optim.options import in_order, label, some_tensors
+from tinygrad_seq.optim.options import label, some_tensors
 from tinygrad_seq.optim.reader import State, StateReader
 from tinygrad_seq.tensor import Tensor
 
@@ -253,7 +253,7 @@ class Optimizer:
                 got=type(params).__name__,
                 hint="put it in a list",
             )
-        in_order(self._kind, params)
+        in_order(f"{self._kind}: the parameters", params)
         items: list[Any] = list(params) if isinstance(params, Iterable) else [params]
         if items and all(isinstance(item, Mapping) for item in items):
             return items
@@ -261,7 +261,7 @@ class Optimizer:
 
     def _new_params(self, params: Tensor | Iterable[Tensor]) -> list[Tensor]:
         """The tensors of a new group, refused if empty, repeated or computed."""
-        in_order(self._kind, params)
+        in_order(f"{self._kind}: the parameters", params)
         found = some_tensors(self._kind, params, "a parameter group is empty")
         seen = set(self._states)
         for position, param in enumerate(found):

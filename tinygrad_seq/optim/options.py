@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, KeysView, Set
-from weakref import WeakSet
+from collections.abc import Iterable
 
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["in_order", "label", "some_tensors", "tensors"]
+__all__ = ["label", "some_tensors", "tensors"]
 
 
 def tensors(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
@@ -49,18 +48,6 @@ def some_tensors(owner: str, parameters: Tensor | Iterable[Tensor], what: str) -
             hint="a generator gives its parameters only once: call parameters() again",
         )
     return found
-
-
-def in_order(owner: str, parameters: object) -> None:
-    """Refuse sets: their order is another in the next run, and state is saved in order."""
-    unordered = isinstance(parameters, Set) and not isinstance(parameters, (KeysView, ItemsView))
-    if unordered or isinstance(parameters, WeakSet):
-        raise ConfigError(
-            f"{owner}: the parameters have no order",
-            expected="model.parameters(), or a list",
-            got=type(parameters).__name__,
-            hint="list(dict.fromkeys(parameters)) leaves out those that come again",
-        )
 
 
 def label(tensor: Tensor, position: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import sequence_of
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor
 
@@ -20,7 +21,8 @@ class Draws:
     """The generators given, and those within reach of `things`: where they are, and back to it."""
 
     def __init__(self, generators: Iterable[np.random.Generator], things: Any) -> None:
-        given = [generators] if isinstance(generators, np.random.Generator) else list(generators)
+        one = isinstance(generators, np.random.Generator)
+        given = [generators] if one else sequence_of("generators", generators, "generators")
         for generator in given:
             if not isinstance(generator, np.random.Generator):
                 raise ConfigError(
