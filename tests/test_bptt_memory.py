@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, train
 from tinygrad_seq.engine.node import Node
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.train.bptt import bptt, first_run, forward_steps
 
 KNOWN = {5: 7284, 10: 4636, 20: 3747, 32: 3405, 50: 2948, 1000: 1999}
@@ -156,7 +156,7 @@ def test_a_pass_that_records_nothing_keeps_nothing(kind, hidden_states):
 def test_bad_budgets_are_explained():
     w = tgs.tensor(1.0, requires_grad=True)
     for steps, slots in ((0, 3), (3, 0)):
-        with pytest.raises(ConfigError, match="at least 1"):
+        with pytest.raises(ConfigError, match="an integer >= 1"):
             bptt(lambda t, x: (x, x), w, steps, [w], slots=slots)
     with pytest.raises(ConfigError, match="no step has a loss"):
         bptt(lambda t, x: (x * w, None), w, 3, [w])
@@ -226,3 +226,91 @@ def test_the_memory_check_notices_outputs_that_are_kept():
     assert nodes[1] - nodes[0] > 200
     assert containers[1] - containers[0] > 200
     assert max(peaks) > 300_000
+
+
+# -- random numbers -------------------------------------------------------------------------------
+
+
+def dropping(kind: str, seed: int = 0):
+    """A model that draws masks between layers, within them, and before its loss."""
+    rng = np.random.default_rng(seed)
+    options = {"num_layers": 2, "dropout": 0.4, "recurrent_dropout": 0.3, "rng": rng}
+    layer = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[kind](3, 4, dtype=np.float64, **options)
+    return layer, nn.Dropout(0.5, rng=rng if seed % 2 else np.random.default_rng(9))
+
+
+@settings(max_examples=max(settings.default.max_examples // 4, 1))
+@given(
+    st.sampled_from(["rnn", "lstm", "gru"]),
+    st.integers(1, 7),
+    st.integers(1, 5),
+    st.integers(0, 2**16),
+)
+def test_with_dropout_loss_and_gradient_are_those_of_one_graph(kind, steps, slots, seed):
+    xs = np.random.default_rng(seed).standard_normal((steps, 2, 2, 3))
+
+    def parts():
+        layer, drop = dropping(kind, seed)
+
+        def step(t, state):
+            y, state = layer(xs[t], state)
+            return state, (drop(y) ** 2).sum() if t != 1 else None
+
+        return layer, drop, step
+
+    layer, drop, step = parts()
+    fields = layer.state_type._fields
+    zeros = layer.state_type(*[tgs.tensor(np.zeros((2, 2, 4))) for _ in fields])
+    found = bptt(step, zeros, steps, layer.parameters(), slots=slots)
+    again, other, step = parts()
+    state, total = zeros, tgs.tensor(0.0, dtype=np.float64)
+    for t in range(steps):
+        state, loss = step(t, state)
+        total = total if loss is None else total + loss
+    total.backward()
+    assert found.loss == pytest.approx(total.item(), rel=1e-13)
+    for mine, expected in zip(layer.parameters(), again.parameters(), strict=True):
+        np.testing.assert_allclose(mine.grad, expected.grad, rtol=1e-10, atol=1e-12)
+    for mine, expected in zip(found.state, state, strict=True):
+        np.testing.assert_array_equal(mine.data, expected.data)
+    for mine, expected in zip((layer, drop), (again, other), strict=True):  # where one run ends
+        for a, b in zip(mine.generators().values(), expected.generators().values(), strict=True):
+            assert a.bit_generator.state == b.bit_generator.state
+
+
+class OutOfReach:
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+
+OUT_OF_REACH = OutOfReach()
+
+
+def test_random_numbers_that_are_not_found_are_noticed_or_named():
+    w, first = tgs.tensor(0.5, requires_grad=True), tgs.tensor(np.float32(1.0))
+
+    def step(t, state):
+        state = state * w * float(OUT_OF_REACH.rng.random())
+        return state, state * 1.0
+
+    with pytest.raises(GraphError, match=r"(?s)bptt: step .*generators=\[rng\]"):
+        bptt(step, first, 4, [w], slots=2)
+    assert w.grad is None
+    bptt(step, first, 4, [w], slots=2, generators=[OUT_OF_REACH.rng])
+    assert np.isfinite(w.grad)
+
+
+def test_an_error_on_the_way_puts_the_generators_back():
+    layer, _ = dropping("gru")
+    first = nn.GRUState(tgs.tensor(np.zeros((2, 2, 4))))
+    before = [rng.bit_generator.state for rng in layer.generators().values()]
+
+    def step(t, state):
+        y, state = layer(np.ones((1, 2, 3)), state)
+        if t == 2:
+            raise ZeroDivisionError
+        return state, y.sum()
+
+    with pytest.raises(ZeroDivisionError):
+        bptt(step, first, 4, layer.parameters())
+    assert [rng.bit_generator.state for rng in layer.generators().values()] == before

@@ -117,11 +117,38 @@ def test_dropout_masks_are_the_same_in_the_second_run() -> None:
     module.sum().backward()
 
 
-HIDDEN = {"rng": np.random.default_rng(0)}
+class Hidden:
+    """An object of a stranger's class: nobody looks into it."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+
+    def draws(self, h):
+        return h * self.rng.standard_normal(h.shape)
+
+
+HIDDEN = Hidden()
+IN_SIGHT = {"rng": np.random.default_rng(0)}
 
 
 def _draws(h):
-    return h * HIDDEN["rng"].standard_normal(h.shape)
+    return h * HIDDEN.rng.standard_normal(h.shape)
+
+
+def _draws_by_a_name(h):
+    return (lambda: h * IN_SIGHT["rng"].standard_normal(h.shape))()
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [_draws_by_a_name, lambda h: _draws_by_a_name(h), HIDDEN.draws],
+    ids=["global", "by another function", "method"],
+)
+def test_generators_of_global_names_and_of_a_methods_object_are_found(fn) -> None:
+    x = leaf(5)
+    y = tgs.checkpoint(fn, x)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad, y.data / x.data)
 
 
 def test_random_numbers_out_of_reach_are_noticed_and_can_be_named() -> None:
@@ -130,9 +157,13 @@ def test_random_numbers_out_of_reach_are_noticed_and_can_be_named() -> None:
     with pytest.raises(GraphError, match=r"second run differs[\s\S]*generators=\[rng\]"):
         y.sum().backward()
     assert x.grad is None
-    y = tgs.checkpoint(_draws, x, generators=[HIDDEN["rng"]])
+    y = tgs.checkpoint(_draws, x, generators=[HIDDEN.rng])
     y.sum().backward()
     np.testing.assert_allclose(x.grad, y.data / x.data)
+    with pytest.raises(ConfigError, match=r"numpy\.random\.Generator"):
+        tgs.checkpoint(_draws, x, generators=[0])
+    with pytest.raises(ConfigError, match="generators"):
+        tgs.checkpoint(_draws, x, generators=0)
 
 
 @pytest.mark.parametrize("which", ["weight", "argument", "constant"])

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import elsewhere, nn
+from tinygrad_seq import elsewhere, nn, optim
+from tinygrad_seq.elsewhere import Elsewhere
 from tinygrad_seq.errors import MissingNameError
-from tinygrad_seq.methods import Elsewhere
 
 KNOWN = [(tgs, name, cure) for name, cure in elsewhere.FUNCTIONS.items()]
 KNOWN += [(nn, name, cure) for name, cure in elsewhere.LAYERS.items()]
 KNOWN += [(tgs.tensor([1.0]), name, cure) for name, cure in elsewhere.METHODS.items()]
-WHERE = {"tgs": tgs, "np": np, "train": tgs.train, "optim": tgs.optim}
+KNOWN += [(nn.init, name, cure) for name, cure in elsewhere.INITIALISERS.items()]
+KNOWN += [(optim, name, cure) for name, cure in elsewhere.OPTIMISERS.items()]
+KNOWN += [(nn.Linear(2, 3), name, cure) for name, cure in elsewhere.MODULES.items()]
+WHERE = {"tgs": tgs, "np": np, "train": tgs.train, "optim": optim, "nn": nn}
 
 
 @pytest.mark.parametrize(("module", "name", "cure"), KNOWN, ids=[name for _, name, _ in KNOWN])
@@ -24,7 +27,7 @@ def test_a_missing_name_of_pytorch_comes_with_one_that_exists(module, name, cure
     with pytest.raises(MissingNameError) as raised:
         getattr(module, name)
     assert name in str(raised.value) and str(raised.value).endswith(f"try: {cure}")
-    for room, path in re.findall(r"\b(tgs|np|train|optim)\.([a-zA-Z_0-9.]+)", cure):
+    for room, path in re.findall(r"\b(tgs|np|train|optim|nn)\.([a-zA-Z_0-9.]+)", cure):
         found = WHERE[room]
         for part in path.split("."):
             found = getattr(found, part)
@@ -105,7 +108,42 @@ def test_a_tensor_is_probed_as_before() -> None:
         assert name not in dir(x) and not hasattr(tgs.Tensor, name)
 
 
-@pytest.mark.parametrize("module", [tgs, nn])
+def test_a_module_is_probed_as_before_and_its_own_names_win() -> None:
+    layer = nn.Linear(2, 3)
+    assert not hasattr(layer, "cuda") and "cuda" not in dir(layer) and "weight" in dir(layer)
+    with pytest.raises(AttributeError, match=r"'Linear' object has no attribute 'weights'$"):
+        layer.weights  # noqa: B018
+
+    class Own(nn.Module):
+        def apply(self, x):
+            return x + 1
+
+    own = Own()
+    own.half, own.children = nn.Linear(2, 3), 4
+    assert own.apply(1) == 2 and own.children == 4
+    assert [name for name, _ in own.named_parameters()] == ["half.weight", "half.bias"]
+
+
+SHAPE = {"shape": (4, 4), "n": 4, "fan_in": 4, "fan_out": 4, "std": 0.5, "bound": 0.5, "value": 2.0}
+
+
+@pytest.mark.parametrize("name", [n for n in elsewhere.INITIALISERS if n.endswith("_")])
+def test_the_advice_about_initial_values_writes_them(name) -> None:
+    layer = nn.Linear(4, 4)
+    before, version = layer.weight.numpy(), layer.weight.version
+    exec(
+        elsewhere.INITIALISERS[name],
+        {**WHERE, **SHAPE, "layer": layer, "rng": np.random.default_rng(0)},
+    )
+    assert layer.weight.version > version and not np.array_equal(layer.weight.data, before)
+    spread = {"kaiming_normal_": 0.5**0.5, "xavier_normal_": 0.5, "normal_": 0.5}.get(name)
+    if spread:  # He et al. (2015) and Glorot and Bengio (2010), of 4 inputs and outputs
+        rng = np.random.default_rng(0)
+        expected = spread * rng.standard_normal(layer.weight.shape)
+        np.testing.assert_allclose(layer.weight.data, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("module", [tgs, nn, nn.init, optim])
 def test_any_other_name_is_missing_as_python_says_it(module) -> None:
     assert not hasattr(module, "no_such_thing")
     with pytest.raises(AttributeError, match=r"no attribute 'no_such_thing'$"):

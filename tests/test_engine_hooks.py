@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import weakref
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq.errors import GraphError, ShapeError
+from tinygrad_seq import nn
+from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
 
 
 def leaf(value) -> tgs.Tensor:
@@ -157,3 +159,47 @@ def test_a_hook_may_change_a_recorded_gradient() -> None:
     assert first.item() == 3 * 16 * 4 * 4
     (second,) = tgs.grad(first, [x])  # 3 y^2 k 2, and through y: 6 y k 2 x, hooked, times 2 x
     assert second.item() == 3 * 16 * 4 * 2 + (6 * 4 * 4 * 4) * 4 * 4
+
+
+# -- freezing ------------------------------------------------------------------------------------
+
+
+def test_hooks_and_handles_outlive_freezing() -> None:
+    p = nn.Parameter(np.ones(2))
+    handle = p.register_hook(lambda g: g * 5)
+    p.register_hook(lambda g: g + 1)
+    for wanted in ([16.0, 16.0], [4.0, 4.0]):
+        for _ in range(2):  # more than once
+            p.requires_grad = False
+            assert not (p * 3).requires_grad
+            p.requires_grad_(True)
+        p.grad = None
+        (p * 3).sum().backward()
+        assert p.grad.tolist() == wanted
+        p.requires_grad = False
+        handle.remove()  # while it sleeps
+        p.requires_grad = True
+
+
+def test_a_leaf_converted_while_frozen_gives_gradients_of_its_new_dtype() -> None:
+    layer, seen = nn.Linear(2, 1, rng=np.random.default_rng(0)), []
+    layer.weight.register_hook(lambda g: seen.append(g.dtype))
+    layer.weight.requires_grad = False
+    layer.astype(np.float64)
+    layer.weight.requires_grad = True
+    layer(np.ones((1, 2))).sum().backward()
+    assert layer.weight.grad.dtype == np.float64 and seen == [np.float64]
+
+
+def test_a_leaf_made_without_gradients_may_ask_for_them_and_a_copy_has_no_hooks() -> None:
+    p, seen = tgs.tensor([1.0]), Seen()
+    p.requires_grad = True
+    p.register_hook(seen)
+    p.requires_grad = False
+    twin = copy.deepcopy(p)
+    twin.requires_grad = p.requires_grad = True
+    (twin * 2 + p * 3).sum().backward()
+    assert len(seen) == 1 and twin.grad == 2.0 and p.grad == 3.0
+    with pytest.raises(ConfigError, match="True or False"):
+        p.requires_grad = "no"
+    assert p.requires_grad

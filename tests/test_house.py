@@ -47,8 +47,9 @@ MAY_READ: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # Files beside the room they belong to: what Tensor inherits, and what finds it when called; what
-# checks what is given, and what an error about a missing name advises.
+# checks what is given, and what errors about missing names and arguments advise.
 ROOM_OF_FILE = {
+    "arguments": "errors",
     "checks": "errors",
     "elsewhere": "errors",
     "methods": "tensor",

@@ -61,7 +61,7 @@ LAYERS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
         lambda **o: nn.Sequential([nn.Linear(I, H, **o), nn.Dropout(0.3, rng=o["rng"])]), (X,), None
     ),
     "RNNCell": (lambda **o: nn.RNNCell(I, H, **o), (ROW, S[0]), None),
-    "RNNCell relu": (lambda **o: nn.RNNCell(I, H, "relu", **o), (ROW, S[0]), None),
+    "RNNCell relu": (lambda **o: nn.RNNCell(I, H, nonlinearity="relu", **o), (ROW, S[0]), None),
     "LSTMCell": (lambda **o: nn.LSTMCell(I, H, **o), (ROW, (S[0], -S[0])), None),
     "GRUCell": (lambda **o: nn.GRUCell(I, H, **o), (ROW, S[0]), None),
     "GRUCell reset before": (lambda **o: nn.GRUCell(I, H, reset_after=False, **o), (ROW,), None),

@@ -203,7 +203,7 @@ def test_cells_are_one_step_of_the_layers():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 3))
     for cell, layer in (
-        (nn.RNNCell(3, 4, "relu", rng=rng, dtype=np.float64), nn.RNN(3, 4, 1, "relu")),
+        (nn.RNNCell(3, 4, nonlinearity="relu", rng=rng, dtype=np.float64), nn.RNN(3, 4, 1, "relu")),
         (nn.LSTMCell(3, 4, rng=rng, dtype=np.float64), nn.LSTM(3, 4)),
         (nn.GRUCell(3, 4, rng=rng, dtype=np.float64), nn.GRU(3, 4)),
         (
@@ -275,7 +275,8 @@ def test_trainable_initial_state():
 
 def test_dropout_sits_between_layers_only():
     rng = np.random.default_rng(0)
-    one = nn.LSTM(3, 4, 1, dropout=0.9, rng=rng)
+    with pytest.warns(UserWarning, match="never acts"):
+        one = nn.LSTM(3, 4, 1, dropout=0.9, rng=rng)
     x = np.ones((3, 2, 3), np.float32)
     np.testing.assert_array_equal(one(x)[0].numpy(), one(x)[0].numpy())
     two = nn.LSTM(3, 4, 2, dropout=0.5, rng=rng)
@@ -325,7 +326,7 @@ def test_unknown_nonlinearity():
     with pytest.raises(ConfigError, match="'tanh' or 'relu'"):
         nn.RNN(3, 4, nonlinearity="sine")
     with pytest.raises(ConfigError, match="'tanh' or 'relu'"):
-        nn.RNNCell(3, 4, "sine")
+        nn.RNNCell(3, 4, nonlinearity="sine")
 
 
 def test_state_walkers():

@@ -80,7 +80,7 @@ def test_tokens_and_a_state_of_zeros(kind: str) -> None:
 
 CELLS = [
     lambda **o: nn.RNNCell(INPUTS, 3, **o),
-    lambda **o: nn.RNNCell(INPUTS, 3, "relu", **o),
+    lambda **o: nn.RNNCell(INPUTS, 3, nonlinearity="relu", **o),
     lambda **o: nn.LSTMCell(INPUTS, 3, **o),
     lambda **o: nn.GRUCell(INPUTS, 3, **o),
     lambda **o: nn.GRUCell(INPUTS, 3, reset_after=False, **o),

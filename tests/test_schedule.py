@@ -48,7 +48,7 @@ def test_exponential_multiplies_every_step_after_the_given_one(lr, gamma, after)
     expected = [lr]
     for t in range(1, 21):
         expected.append(expected[-1] * gamma if t > after else expected[-1])
-    got = rates(optim.ExponentialLR(optimizer_of(lr), gamma, after), 20)
+    got = rates(optim.ExponentialLR(optimizer_of(lr), gamma, after=after), 20)
     assert got == pytest.approx(expected)
 
 
@@ -112,7 +112,7 @@ def plateau_by_hand(lr, metrics, *, low, factor, patience, rel, threshold, coold
         if best is None:
             better = True
         else:
-            better = value < best - (threshold * (best if low else -best) if rel else threshold)
+            better = value < best - (threshold * abs(best) if rel else threshold)
         best = value if better else best
         bad = 0 if better or wait > 0 else bad + 1
         wait = max(0, wait - 1)
@@ -126,7 +126,7 @@ def plateau_by_hand(lr, metrics, *, low, factor, patience, rel, threshold, coold
 
 @given(
     lr=st.floats(0.01, 1.0),
-    metrics=st.lists(st.floats(0.1, 4.0), min_size=1, max_size=25),
+    metrics=st.lists(st.floats(-4.0, 4.0), min_size=1, max_size=25),
     low=st.booleans(),
     factor=st.floats(0.0, 0.9),
     patience=st.integers(0, 3),
@@ -151,6 +151,36 @@ def test_plateau_waits_for_its_patience():
 def test_plateau_improves_on_an_infinite_start():
     schedule = optim.ReduceLROnPlateau(optimizer_of(1.0), factor=0.5, patience=0)
     assert rates(schedule, 3, [math.inf, 5.0, 5.0]) == [1.0, 1.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_plateau_knows_worse_from_better_of_negative_metrics(mode):
+    sign = 1 if mode == "min" else -1
+    schedule = optim.ReduceLROnPlateau(
+        optimizer_of(0.1), mode, factor=0.5, threshold=0.1, patience=0
+    )
+    got = rates(schedule, 5, [sign * metric for metric in (-1.0, -0.95, -0.9, -1.05, -1.2)])
+    assert got == pytest.approx([0.1, 0.1, 0.05, 0.025, 0.0125, 0.0125])
+    assert schedule.best == sign * -1.2
+
+
+@pytest.mark.parametrize("metric", [tgs.tensor(0.5), np.float32(0.5), np.array([0.5]), 1])
+def test_plateau_takes_one_number_in_any_form(metric):
+    schedule = optim.ReduceLROnPlateau(optimizer_of(1.0))
+    schedule.step(metric)
+    assert schedule.best == float(metric if np.ndim(metric) == 0 else metric[0])
+    assert type(schedule.best) is float
+
+
+@pytest.mark.parametrize(
+    "metric", ["low", [1.0], np.ones(2), True, 1j, {}, pytest.param(10**400, id="huge")]
+)
+def test_plateau_refuses_what_is_no_number(metric):
+    schedule = optim.ReduceLROnPlateau(optimizer_of(1.0))
+    before = schedule.state_dict()
+    with pytest.raises(ConfigError, match="metric"):
+        schedule.step(metric)
+    assert schedule.state_dict() == before
 
 
 def test_plateau_needs_a_number():
@@ -315,6 +345,9 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(name, change):
         lambda o: optim.ReduceLROnPlateau(o, threshold_mode="ratio"),
         lambda o: optim.StepLR(optim, 1),
         lambda o: optim.SequentialLR(o, [], []),
+        lambda o: optim.SequentialLR(o, None, []),
+        lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)] * 2, ["a"]),
+        lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)] * 2, 3),
         lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1)], [3]),
         lambda o: optim.SequentialLR(o, [optim.StepLR(o, 1), 3], [3]),
         lambda o: optim.SequentialLR(o, [optim.StepLR(optimizer_of(1.0), 1)], []),

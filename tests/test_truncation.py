@@ -337,3 +337,15 @@ def test_windows_that_do_not_fit_are_refused(window):
 
 def test_an_empty_stream_is_no_update():
     assert list(truncated_bptt(Model(), [], 2, 4)) == []
+
+
+def test_truncations_are_not_compared_where_masks_differ():
+    model = train.CharLM(5, 4, 2, dropout=0.5, rng=np.random.default_rng(0), dtype=np.float64)
+    tokens = np.random.default_rng(1).integers(0, 5, (9, 2))
+    before = [rng.bit_generator.state for rng in model.generators().values()]
+    with pytest.raises(ConfigError, match=r"model\.eval\(\)"):
+        compare_truncations(model, tokens[:-1], tokens[1:], [(4, 8)])
+    assert [rng.bit_generator.state for rng in model.generators().values()] == before
+    assert all(parameter.grad is None for parameter in model.parameters())
+    (found,) = compare_truncations(model.eval(), tokens[:-1], tokens[1:], [(4, 8)])
+    assert found.error < 1e-12

@@ -10,9 +10,10 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, ItemsView, Iterable, KeysView, Set
 from numbers import Integral, Real
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ __all__ = [
     "flag",
     "float_dtype",
     "function_of",
+    "in_order",
     "index_of",
     "integers_of",
     "non_negative",
@@ -183,7 +185,8 @@ def function_of(what: str, value: Any, *arguments: Any, **keywords: Any) -> Any:
 def dtype_of(what: str, dtype: Any) -> np.dtype[Any]:
     """A dtype that tensors can have: float32, float64, integers or booleans."""
     try:
-        found = np.dtype(dtype)
+        # NumPy takes None for float64: nobody asked for that.
+        found = np.dtype("None" if dtype is None else dtype)
     except (TypeError, ValueError, SyntaxError, RecursionError) as error:
         raise DtypeError(f"{what}: dtype", expected="a dtype of NumPy", got=shown(dtype)) from error
     return _admitted(what, found)
@@ -312,3 +315,15 @@ def index_of(what: str, value: Any) -> int:
     except TypeError:
         pass
     raise ConfigError(what, expected="an integer", got=shown(value))
+
+
+def in_order(what: str, values: Any) -> None:
+    """Refuse sets, where what belongs to the values is saved and loaded in their order."""
+    unordered = isinstance(values, Set) and not isinstance(values, (KeysView, ItemsView))
+    if unordered or isinstance(values, WeakSet):
+        raise ConfigError(
+            f"{what}: a set has no order, and may have another in the next run",
+            expected="a list, or whatever else keeps its order",
+            got=f"a {type(values).__name__}",
+            hint="list(dict.fromkeys(values)) leaves out those that come again",
+        )

@@ -236,21 +236,4 @@ class ArrayMethods(Variable):
     __imatmul__ = _in_place(np.matmul, ops.matmul, "@")
 
 
-class Elsewhere:
-    """A name of PyTorch's that tensors have not: to look it up says what does its job here.
-
-    One for each name: with a ``__getattr__`` Python finds all other attributes slower, too, and
-    a step composed of single operations took 4 % longer.
-    """
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __get__(self, tensor: Any, kind: type) -> Any:
-        raise elsewhere.missing(f"{kind.__name__!r} object", self.name, elsewhere.METHODS)
-
-
-for _name in elsewhere.METHODS:
-    setattr(ArrayMethods, _name, Elsewhere(_name))
+elsewhere.answer(ArrayMethods, elsewhere.METHODS)

@@ -97,7 +97,7 @@ CASES: dict[str, Case] = {
         lambda **o: nn.RNNCell(I, H, **o), peers.cell(torch_nn.RNNCell, H), ((N, I), (N, H))
     ),
     "RNNCell relu": Case(
-        lambda **o: nn.RNNCell(I, H, "relu", **o),
+        lambda **o: nn.RNNCell(I, H, nonlinearity="relu", **o),
         peers.cell(torch_nn.RNNCell, H, nonlinearity="relu"), ((N, I), (N, H)),
     ),
     "LSTMCell": Case(

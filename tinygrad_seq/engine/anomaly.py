@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import linecache
 import sys
-from types import TracebackType
 from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from tinygrad_seq.engine.mode import observe
+from tinygrad_seq.arguments import is_ours, taking
+from tinygrad_seq.checks import flag
+from tinygrad_seq.engine.mode import Mode, Switch, refuse_second_observer
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.variable import Guarded
 from tinygrad_seq.errors import NonFiniteError
 
 __all__ = ["anomaly"]
 
-_PACKAGE = __name__.split(".", maxsplit=1)[0]
 
-
-class anomaly:  # noqa: N801  (a context manager, spelt like no_grad and observe)
+class anomaly(Switch):  # noqa: N801  (a context manager, spelt like no_grad and observe)
     """Check every recorded value and every gradient in the ``with`` block.
 
     The first that is not finite raises, naming the operation, the module path and time step it
@@ -55,23 +54,20 @@ class anomaly:  # noqa: N801  (a context manager, spelt like no_grad and observe
     tinygrad_seq.errors.NonFiniteError: anomaly: the value of multiply (module head, t = 3)...
     """
 
+    @taking
     def __init__(self, *, allow_inf: bool = False) -> None:
-        self._allow_inf = allow_inf
-        self._switch = observe(self)
+        self._allow_inf = flag("anomaly: allow_inf", allow_inf)
+        refuse_second_observer(self)
         self._lines: WeakKeyDictionary[Node, str] = WeakKeyDictionary()
         self._sound: WeakSet[Node] = WeakSet()
 
-    def __enter__(self) -> anomaly:
-        self._switch.__enter__()
-        return self
+    def _changed(self, mode: Mode) -> Mode:
+        return mode._replace(observer=self, entered=(self, mode))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._switch.__exit__(kind, error, trace)
+    def __enter__(self) -> anomaly:
+        refuse_second_observer(self)
+        super().__enter__()
+        return self
 
     def recorded(self, node: Node, value: Array) -> None:
         """Check the value of an operation that was just recorded."""
@@ -137,12 +133,8 @@ def _when(node: Node, bad: tuple[int, ...]) -> str:
 def _caller() -> str:
     """The innermost line of the program that is not this package's."""
     frame = sys._getframe(2)
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None and is_ours(frame.f_globals.get("__name__", "")):
         frame = frame.f_back
     code = frame.f_code
     text = linecache.getline(code.co_filename, frame.f_lineno).strip()
     return f"{code.co_filename}:{frame.f_lineno} in {code.co_name}" + (f": {text}" if text else "")
-
-
-def _is_ours(module: str) -> bool:
-    return module == _PACKAGE or module.startswith(_PACKAGE + ".")

@@ -6,12 +6,15 @@ one look-up, and neither threads nor asyncio tasks see one another's modes.
 
 from __future__ import annotations
 
-from contextlib import ContextDecorator
-from contextvars import ContextVar, Token
-from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tinygrad_seq.errors import ConfigError
+import numpy as np
+
+from tinygrad_seq.arguments import taking
+from tinygrad_seq.engine.decorate import Decorator
+from tinygrad_seq.errors import ArgumentError, ConfigError, shown
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
@@ -20,6 +23,7 @@ __all__ = [
     "Mode",
     "Observer",
     "Scope",
+    "Switch",
     "composed",
     "current_mode",
     "enable_grad",
@@ -73,38 +77,75 @@ class Mode(NamedTuple):
     composed: bool = False
     observer: Observer | None = None
     scope: Scope = Scope()
+    entered: tuple[Switch, Mode] | None = None
+    """The innermost block, and the mode that it found."""
 
 
 current_mode: ContextVar[Mode] = ContextVar("tinygrad_seq_mode", default=Mode())  # noqa: B039
 
 
-class _Switch(ContextDecorator):
-    """A context manager, or decorator, that changes fields of the current mode for a while."""
+class Switch(Decorator):
+    """A block in another mode, for ``with`` or as a decorator.
 
-    __slots__ = ("_changes", "_tokens")
+    What was entered stands in the mode itself, not in the block: so one block may be entered
+    again inside itself, in several threads and tasks, and blocks may end in any order. When all
+    have ended, the mode is what it was before the first.
+    """
+
+    __slots__ = ()
+
+    def _changed(self, mode: Mode) -> Mode:
+        """The mode inside the block, where `mode` is found."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Any:
+        current_mode.set(self._changed(current_mode.get()))
+
+    def __exit__(self, *error: object) -> None:
+        mode = current_mode.get()
+        entered = mode.entered
+        if entered is not None and entered[0] is self:
+            current_mode.set(entered[1])
+        else:
+            current_mode.set(_without(self, mode))
+
+
+def _without(block: Switch, mode: Mode) -> Mode:
+    """The mode as if the block had not been entered, but those after it had.
+
+    Nothing changes where it was not: a generator may end in another context than it began in.
+    """
+    after, rest = [], mode
+    while rest.entered is not None and rest.entered[0] is not block:
+        after.append(rest.entered[0])
+        rest = rest.entered[1]
+    if rest.entered is None:
+        return mode
+    rest = rest.entered[1]
+    for other in reversed(after):
+        rest = other._changed(rest)
+    return rest
+
+
+class _Replacing(Switch):
+    """A block in which fields of the mode have other values."""
+
+    __slots__ = ("_changes",)
 
     def __init__(self, **changes: object) -> None:
         self._changes = changes
-        self._tokens: list[Token[Mode]] = []
 
-    def _recreate_cm(self) -> _Switch:  # each call of a decorated function, in its own thread
-        return _Switch(**self._changes)
-
-    def __enter__(self) -> None:
-        mode = current_mode.get()
-        self._tokens.append(current_mode.set(mode._replace(**self._changes)))  # type: ignore[arg-type]
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        current_mode.reset(self._tokens.pop())
+    def _changed(self, mode: Mode) -> Mode:
+        return mode._replace(entered=(self, mode), **self._changes)  # type: ignore[arg-type]
 
 
-def no_grad() -> _Switch:
+@taking
+def no_grad() -> Switch:
     """Record nothing inside the ``with`` block; results do not require gradients.
+
+    It may also decorate a function, as every block here: ``@tgs.no_grad()``. A generator should be
+    decorated rather than hold such a block across a ``yield``, where its caller would be in it
+    too.
 
     Examples
     --------
@@ -115,10 +156,11 @@ def no_grad() -> _Switch:
     >>> y.requires_grad
     False
     """
-    return _Switch(grad=False)
+    return _Replacing(grad=False)
 
 
-def enable_grad() -> _Switch:
+@taking
+def enable_grad() -> Switch:
     """Record again, inside a :func:`no_grad` block.
 
     Examples
@@ -129,10 +171,11 @@ def enable_grad() -> _Switch:
     ...     (w * 2).requires_grad
     True
     """
-    return _Switch(grad=True)
+    return _Replacing(grad=True)
 
 
-def composed() -> _Switch:
+@taking
+def composed() -> Switch:
     """Build fused operations from their composed twins, one node per operation and time step.
 
     Slower, but every gate of every step is a node of its own: what drawings expand, and
@@ -148,25 +191,46 @@ def composed() -> _Switch:
     >>> y.shape
     (2, 1, 4)
     """
-    return _Switch(composed=True)
+    return _Replacing(composed=True)
 
 
-def observe(observer: Observer) -> _Switch:
+@taking
+def observe(observer: Observer) -> Switch:
     """Tell `observer` of every node recorded, and every cotangent received, in the block.
 
     Observers do not stack: inside one ``observe`` block a second is refused, so that neither
     is silently lost.
     """
-    if current_mode.get().observer is not None:
+    if not hasattr(observer, "recorded") or not hasattr(observer, "received"):
+        raise ConfigError(
+            "observe: observer",
+            expected="an object with methods recorded(node, value), received(node, cotangent)",
+            got=shown(observer),
+        )
+    refuse_second_observer(observer)
+    return _Observing(observer=observer)
+
+
+class _Observing(_Replacing):
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        refuse_second_observer(self._changes["observer"])
+        super().__enter__()
+
+
+def refuse_second_observer(observer: object) -> None:
+    """ConfigError if another one is listening."""
+    listening = current_mode.get().observer
+    if listening is not None and listening is not observer:
         raise ConfigError(
             "observe: another observer is already listening",
             expected="at most one observer at a time",
             hint="leave the outer `with` block first",
         )
-    return _Switch(observer=observer)
 
 
-class scope:  # noqa: N801  (a context manager, spelt like the functions beside it)
+class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions beside it)
     """Tag the nodes recorded in the ``with`` block; fields not given keep their value.
 
     Parameters
@@ -194,22 +258,34 @@ class scope:  # noqa: N801  (a context manager, spelt like the functions beside 
     'unrolled graph, module level, 4 time steps'
     """
 
-    __slots__ = ("_changes", "_token")
+    __slots__ = ("_changes",)
 
-    def __init__(self, **changes: str | int | None) -> None:
+    def __init__(self, *values: object, **changes: str | int | None) -> None:
+        if values or not changes.keys() <= _TYPES.keys():
+            raise ArgumentError(
+                "scope: fields are given by name",
+                expected=", ".join(_TYPES),
+                got=", ".join([*map(shown, values), *sorted(changes.keys() - _TYPES.keys())]),
+                hint='tgs.scope(path="encoder", step=3)',
+            )
+        for name, value in changes.items():
+            if not isinstance(value, _TYPES[name]) or value is True or value is False:
+                raise ConfigError(
+                    f"scope: {name}",
+                    expected="text" if name == "path" else "an integer",
+                    got=shown(value),
+                )
         self._changes = changes
-        self._token: Token[Mode] | None = None
 
-    def __enter__(self) -> None:
-        mode = current_mode.get()
+    def _changed(self, mode: Mode) -> Mode:
         where = mode.scope._replace(**self._changes)  # type: ignore[arg-type]
-        self._token = current_mode.set(Mode(mode.grad, mode.composed, mode.observer, where))
+        return Mode(mode.grad, mode.composed, mode.observer, where, (self, mode))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        assert self._token is not None
-        current_mode.reset(self._token)
+
+_NUMBER = (int, np.integer)
+_TYPES: Mapping[str, Any] = {
+    "path": str,
+    "layer": (*_NUMBER, type(None)),
+    "step": (*_NUMBER, type(None)),
+    "start": _NUMBER,
+}

@@ -42,13 +42,24 @@ class Guarded:
 class Variable:
     """An array and its place in the graph: what the engine sees of a Tensor."""
 
-    __slots__ = ("__weakref__", "_base", "_data", "_grad", "_name", "_node", "_pin", "version")
+    __slots__ = (
+        "__weakref__",
+        "_base",
+        "_data",
+        "_frozen",
+        "_grad",
+        "_name",
+        "_node",
+        "_pin",
+        "version",
+    )
 
     _data: Array
     _node: Node | None
     _grad: Array | None
     _pin: weakref.ref[Pin] | None
     _base: Variable | None
+    _frozen: Node  # of a leaf that required gradients before; else not set
     _name: str
     version: int
 
@@ -169,14 +180,15 @@ class Variable:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        flag("requires_grad", value)
-        if value == self.requires_grad:
+        if flag("requires_grad", value) == self.requires_grad:
             return
         self._require_leaf("change requires_grad of")
-        if value:
-            self._make_leaf()
+        if self._node is not None:
+            self._frozen, self._node = self._node, None  # hooks wait on it for the thaw
+        elif hasattr(self, "_frozen"):
+            self._node = self._frozen
         else:
-            self._node = None
+            self._make_leaf()
 
     @property
     def is_leaf(self) -> bool:
@@ -224,8 +236,9 @@ class Variable:
             self.version += 1
         self._replace(self._data.astype(dtype))
         self.grad = self._grad
-        if self._node is not None:
-            self._node.dtype = dtype
+        node = getattr(self, "_frozen", self._node)
+        if node is not None:
+            node.dtype = dtype
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies and pickles carry: all but the graph, which a copy has no part in."""

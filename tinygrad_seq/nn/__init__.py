@@ -15,8 +15,10 @@ from tinygrad_seq.nn.attention import (
 from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.decoder import Decoded, Decoder, FedState
+from tinygrad_seq.nn.evaluation import evaluating
 from tinygrad_seq.nn.layers import Dropout, Embedding, Linear
-from tinygrad_seq.nn.module import Module, ModuleList, Parameter, Sequential, evaluating
+from tinygrad_seq.nn.lists import ModuleList, Sequential
+from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.multihead import MultiheadAttention
 from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
 from tinygrad_seq.nn.recurrent import GRU, LSTM, RNN

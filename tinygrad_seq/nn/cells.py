@@ -87,8 +87,8 @@ class RNNCell(Module):
         self,
         input_size: int,
         hidden_size: int,
-        nonlinearity: str = "tanh",
         *,
+        nonlinearity: str = "tanh",
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.kernels.gates import gate
@@ -126,3 +127,9 @@ def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> 
             else:
                 values[gate("f", hidden)], values[gate("i", hidden)] = bias, -bias
             parameter.data = values
+
+
+if not TYPE_CHECKING:  # type checkers know of a missing name themselves
+
+    def __getattr__(name: str) -> None:
+        raise _elsewhere.missing(f"module {__name__!r}", name, _elsewhere.INITIALISERS)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.mode import current_mode, no_grad, scope
+from tinygrad_seq import elsewhere
+from tinygrad_seq.arguments import is_ours, our_inits_taking, refuse_misfit, taking
+from tinygrad_seq.checks import array_of, flag, float_dtype
+from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, DtypeError, StateDictError
+from tinygrad_seq.errors import ConfigError, StateDictError, shown
+from tinygrad_seq.nn.hidden import hidden_part, is_container, is_iterator, lost_part, size_of
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["Module", "ModuleList", "Parameter", "Sequential", "evaluating"]
+__all__ = ["Module", "Parameter"]
 
 
 class Parameter(Tensor):
@@ -53,46 +56,167 @@ class Module:
     ...         return x * self.factor
     >>> [name for name, _ in Scale().named_parameters()]
     ['factor']
+
+    What would hide parameters is refused: lists and dicts of modules (:class:`ModuleList` registers
+    them), whenever they are filled; something else in the place of a parameter; parts that belong
+    to the class.
+
+    >>> scale = Scale()
+    >>> scale.more = [Scale()]
+    Traceback (most recent call last):
+    ...
+    tinygrad_seq.errors.ConfigError: Scale: attribute 'more' would hide the parameters in it...
     """
 
     training: bool
-    _parameters: dict[str, Parameter]
-    _modules: dict[str, Module]
+    _parameters: dict[str, Parameter | None]  # None: removed, its place kept
+    _modules: dict[str, Module | None]
+    _containers: dict[str, int]  # attributes that parts may hide in; sizes when last looked at
     _name: str
 
+    @taking
     def __init__(self) -> None:
-        object.__setattr__(self, "_parameters", {})
-        object.__setattr__(self, "_modules", {})
+        for name in ("_parameters", "_modules", "_containers"):
+            object.__setattr__(self, name, {})
         object.__setattr__(self, "_name", "")
         self.training = True
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        our_inits_taking(cls)
+        for name, value in vars(cls).items():
+            if hidden_part(value, (Module, Parameter), lambda part: False) is not None:
+                raise ConfigError(
+                    f"{cls.__name__}: attribute {name!r} of the class would hide its parameters",
+                    expected="parameters and modules of each object, made in __init__",
+                    got=f"a {type(value).__name__} of the class",
+                    hint=f"self.{name} = ... after super().__init__()",
+                )
+
+    # -- what belongs to it ----------------------------------------------------------------------
+
     def __setattr__(self, name: str, value: Any) -> None:
-        if "_parameters" not in self.__dict__:
+        own = self.__dict__
+        if "_parameters" not in own:
             raise ConfigError(
                 f"{type(self).__name__}: attribute {name!r} set before Module.__init__",
                 hint="call super().__init__() first in your __init__",
             )
-        if isinstance(value, (list, tuple, dict)):
-            _refuse_hidden(type(self).__name__, name, value)
-        self._parameters.pop(name, None)
-        self._modules.pop(name, None)
+        described = getattr(type(self), name, None)
+        if isinstance(described, property) and described.fset is not None:
+            object.__setattr__(self, name, value)  # what its setter makes of it is registered
+            return
+        self._check_assignment(name, value)
+        own["_containers"].pop(name, None)
+        for kind, registry in ((Parameter, own["_parameters"]), (Module, own["_modules"])):
+            if isinstance(value, kind):
+                registry[name] = value  # an old name keeps its place
+            elif value is None and name in registry:
+                registry[name] = None
+            else:
+                registry.pop(name, None)
         if isinstance(value, Parameter):
-            self._parameters[name] = value
             value.name = name
         elif isinstance(value, Module):
-            self._modules[name] = value
             value._named(name)
             for inner, parameter in value.named_parameters():
                 parameter.name = f"{name}.{inner}"
+        elif is_container(value):
+            own["_containers"][name] = -1
         object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        object.__delattr__(self, name)
+        for registry in (self._parameters, self._modules, self._containers):
+            registry.pop(name, None)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name not in elsewhere.MODULES]
 
     def _named(self, name: str) -> None:
         object.__setattr__(self, "_name", name)
 
-    def __delattr__(self, name: str) -> None:
-        self._parameters.pop(name, None)
-        self._modules.pop(name, None)
-        object.__delattr__(self, name)
+    def _check_assignment(self, name: str, value: Any) -> None:
+        """Refuse what would lose a parameter: nothing has been changed yet."""
+        owner = type(self).__name__
+        is_part = isinstance(value, (Parameter, Module))
+        reserved = name in _OWN or isinstance(getattr(type(self), name, None), property)
+        reserved = reserved or (is_part and (name == "training" or hasattr(Module, name)))
+        if reserved or (is_part and (not name or "." in name)):
+            raise ConfigError(
+                f"{owner}: nothing of yours can be called {name!r}",
+                expected="a name without dots that modules do not use themselves",
+                got=f"a {type(value).__name__}",
+                hint=f"self.{name.replace('.', '_').strip('_') or 'part'}_ = ...",
+            )
+        for kind, registry in ((Parameter, self._parameters), (Module, self._modules)):
+            held: Any = registry.get(name)
+            if held is not None and value is not None and not isinstance(value, kind):
+                raise lost_part(owner, name, kind is Module, value)
+        if isinstance(value, Module) and any(part is self for part in value.modules()):
+            raise ConfigError(
+                f"{owner}: attribute {name!r} would make the module a part of itself",
+                expected="a module that this one is no part of",
+                got=f"a {type(value).__name__}",
+                hint="weakref.ref(module), for a way back to the outer one",
+            )
+        if is_iterator(value):
+            raise ConfigError(
+                f"{owner}: attribute {name!r} gives its parts once, and hides those it makes",
+                expected="parts that can be looked at",
+                got=f"a {type(value).__name__}",
+                hint=f"self.{name} = nn.ModuleList(...) of modules, list(...) of plain values",
+            )
+        if not is_part:
+            self._refuse_hidden(name, value)
+
+    def _refuse_hidden(self, name: str, value: Any) -> None:
+        """Refuse parameters and modules in a container: they would not be found, nor trained."""
+        parts: set[int] = set()
+
+        def is_known(part: Any) -> bool:
+            if not parts:  # looked up when there is a first one
+                for _, module in self._walk():
+                    parts.update(map(id, (module, *module._parameters.values())))
+            return id(part) in parts
+
+        part = hidden_part(value, (Module, Parameter), is_known)
+        if part is None:
+            return
+        owner, kind = type(self).__name__, type(part).__name__
+        if part is value:
+            raise ConfigError(
+                f"{owner}: {name!r} was put into __dict__, and is not registered",
+                expected="parts as attributes",
+                got=f"a {kind}",
+                hint=f"self.{name} = ..., or weakref.ref(module) for what is no part",
+            )
+        instead = "nn.ModuleList([...])" if isinstance(part, Module) else "an attribute each"
+        raise ConfigError(
+            f"{owner}: attribute {name!r} would hide the parameters in it",
+            expected="modules and parameters as attributes, or modules in a ModuleList",
+            got=f"a {type(value).__name__} with a {kind}",
+            hint=f"self.{name} = {instead}",
+        )
+
+    def _look_for_hidden(self) -> None:
+        """Refuse what was put into a container since it was assigned, or past assignment."""
+        own = self.__dict__
+        for kind, registry in ((Parameter, self._parameters), (Module, self._modules)):
+            for name, part in registry.items():
+                if part is not None and own.get(name, part) is not part:
+                    raise lost_part(type(self).__name__, name, kind is Module, own[name])
+        registered = self._parameters.keys() | self._modules.keys() | _OWN
+        for name, value in own.items():
+            if name not in registered:
+                self._refuse_hidden(name, value)
+        self._look_into_containers()
+
+    def _look_into_containers(self) -> None:
+        for name in self._containers:
+            value = getattr(self, name, None)
+            self._refuse_hidden(name, value)
+            self._containers[name] = size_of(value)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module writes its own."""
@@ -100,42 +224,73 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run :meth:`forward`, tagging what it records with this module's path."""
+        if self._containers:
+            for name, size in self._containers.items():
+                if size_of(getattr(self, name, None)) != size:
+                    self._look_into_containers()
+                    break
         outer = current_mode.get().scope.path
         path = f"{outer}.{self._name}" if outer and self._name else outer or self._name
         with scope(path=path):
-            return self.forward(*args, **kwargs)
+            try:
+                return self.forward(*args, **kwargs)
+            except TypeError as error:
+                if is_ours(type(self).forward.__module__):
+                    refuse_misfit(error, self.forward, args, kwargs)
+                raise
 
     # -- walking ---------------------------------------------------------------------------------
 
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield itself and every module inside, with dotted names."""
-        yield prefix, self
-        for name, module in self._modules.items():
-            yield from module.named_modules(f"{prefix}.{name}" if prefix else name)
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        stack: list[tuple[str, Module]] = [(prefix, self)]
+        while stack:
+            path, module = stack.pop()
+            yield path, module
+            for name, part in reversed(module._modules.items()):
+                if part is not None:
+                    stack.append((f"{path}.{name}" if path else name, part))
 
+    @taking
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield itself and every module inside, with dotted names.
+
+        Raises
+        ------
+        ConfigError
+            If a module or parameter is in a plain container, where it would not be found.
+        """
+        for path, module in self._walk(prefix):
+            module._look_for_hidden()
+            yield path, module
+
+    @taking
     def modules(self) -> Iterator[Module]:
         """Yield itself and every module inside."""
         for _, module in self.named_modules():
             yield module
 
+    @taking
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield every parameter with its dotted name; one that is shared comes once."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             for name, parameter in module._parameters.items():
-                if id(parameter) not in seen:
+                if parameter is not None and id(parameter) not in seen:
                     seen.add(id(parameter))
                     yield f"{path}.{name}" if path else name, parameter
 
+    @taking
     def parameters(self) -> Iterator[Parameter]:
         """Yield every parameter."""
         for _, parameter in self.named_parameters():
             yield parameter
 
+    @taking
     def num_parameters(self) -> int:
         """Count the trained numbers."""
         return sum(parameter.size for parameter in self.parameters())
 
+    @taking
     def generators(self) -> dict[str, np.random.Generator]:
         """Random generators in use (dropout), by dotted name: part of a resumable state."""
         return {
@@ -147,10 +302,12 @@ class Module:
 
     # -- state -----------------------------------------------------------------------------------
 
+    @taking
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameter values by dotted name."""
         return {name: parameter.numpy() for name, parameter in self.named_parameters()}
 
+    @taking
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Set all parameters from :meth:`state_dict`; nothing changes if anything does not fit.
 
@@ -160,10 +317,15 @@ class Module:
             Naming every missing, unknown or misshapen entry.
         """
         own = dict(self.named_parameters())
+        if not isinstance(state, Mapping):
+            raise StateDictError(
+                f"{type(self).__name__}.load_state_dict", expected="a dict", got=shown(state)
+            )
+        values = {name: _values(name, state[name]) for name in own.keys() & state.keys()}
         faults = [f"missing {name}" for name in own if name not in state]
         faults += [f"unknown {name}" for name in state if name not in own]
-        for name in own.keys() & state.keys():
-            value, parameter = np.asarray(state[name]), own[name]
+        for name, value in values.items():
+            parameter = own[name]
             if value.shape != parameter.shape:
                 faults.append(f"{name} has shape {value.shape}, not {parameter.shape}")
             elif value.dtype != parameter.dtype:
@@ -176,23 +338,28 @@ class Module:
                 hint="build the module with the options it was saved with",
             )
         for name, parameter in own.items():
-            parameter.data = np.asarray(state[name])
+            parameter.data = values[name]
 
+    @taking
     def train(self, mode: bool = True) -> Module:
         """Set training mode here and in every module inside (dropout is active)."""
-        for module in self.modules():
+        mode = flag("train: mode", mode)
+        for module in list(self.modules()):  # all found, before the first is set
             module.training = mode
         return self
 
+    @taking
     def eval(self) -> Module:
         """Set evaluation mode: ``train(False)``."""
         return self.train(False)
 
+    @taking
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for parameter in self.parameters():
+        for parameter in list(self.parameters()):
             parameter.grad = None
 
+    @taking
     def astype(self, dtype: Any) -> Module:
         """Convert all parameters in place (float64 for gradient checks).
 
@@ -205,12 +372,8 @@ class Module:
         DtypeError
             For a dtype that is not floating; nothing is converted then.
         """
-        kind = np.dtype(dtype)
-        if kind.kind != "f":
-            raise DtypeError(
-                f"{type(self).__name__}.astype", expected="float32 or float64", got=kind
-            )
-        for parameter in self.parameters():
+        kind = float_dtype(f"{type(self).__name__}.astype", dtype)
+        for parameter in list(self.parameters()):
             if parameter.dtype != kind:
                 parameter._convert(kind)
         return self
@@ -226,120 +389,16 @@ class Module:
         count = self.num_parameters()
         lines = [f"{head}  # {count:,} parameters" if count else head]
         for name, module in self._modules.items():
+            if module is None:
+                continue
             lines += [f"  {name}: " + repr(module).replace("\n", "\n  ")]
         return "\n".join(lines)
 
 
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """Evaluation mode and no recording in the block; each module's own mode is put back after.
-
-    Examples
-    --------
-    >>> from tinygrad_seq import nn
-    >>> drop = nn.Dropout(0.5)
-    >>> with nn.evaluating(drop):
-    ...     drop.training
-    False
-    >>> drop.training
-    True
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
+elsewhere.answer(Module, elsewhere.MODULES)
+_OWN = frozenset(["_parameters", "_modules", "_containers", "_name"])
 
 
-def _refuse_hidden(owner: str, name: str, value: Any) -> None:
-    """Refuse a plain container of modules: their parameters would not be found, nor trained."""
-    for part in value.values() if isinstance(value, dict) else value:
-        if isinstance(part, (Module, Parameter)):
-            instead = "nn.ModuleList([...])" if isinstance(part, Module) else "an attribute each"
-            raise ConfigError(
-                f"{owner}: attribute {name!r} would hide the parameters in it",
-                expected="modules and parameters as attributes, or modules in a ModuleList",
-                got=f"a {type(value).__name__} with a {type(part).__name__}",
-                hint=f"self.{name} = {instead}",
-            )
-
-
-class ModuleList(Module):
-    """Modules in a list, registered under their positions.
-
-    It is not called itself: what its modules record carries its name and their position,
-    ``cells.0``.
-    """
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__()
-        if not isinstance(modules, Iterable):
-            raise self._no_module("a list of modules", modules)
-        for module in modules:
-            self.append(module)
-
-    def append(self, module: Module) -> None:
-        """Add a module at the end; ConfigError if it is none."""
-        if not isinstance(module, Module):
-            raise self._no_module("modules", module)
-        setattr(self, str(len(self)), module)
-        self._named(self._name)
-
-    def _no_module(self, expected: str, given: Any) -> ConfigError:
-        kind = type(self).__name__
-        uncalled = isinstance(given, type) and issubclass(given, Module)
-        hint = f"nn.{kind}([{given.__name__}(...)])" if uncalled else f"nn.{kind}([a, b])"
-        if callable(given) and not isinstance(given, (type, Module)):
-            hint = "write a Module of your own whose forward calls the function"
-        return ConfigError(f"{kind}: parts", expected=expected, got=repr(given), hint=hint)
-
-    def _named(self, name: str) -> None:
-        super()._named(name)
-        if name and type(self).forward is Module.forward:  # else its call says where they are
-            for place, module in self._modules.items():
-                module._named(f"{name}.{place}")
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __getitem__(self, index: int) -> Module:
-        return list(self._modules.values())[index]
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self._modules.values())
-
-
-class Sequential(ModuleList):
-    """Modules applied one after the other.
-
-    Parameters
-    ----------
-    *modules : Module
-        One by one, or as one list or other iterable of them. A module is one part even if it can
-        be iterated, as a ModuleList can.
-
-    Examples
-    --------
-    >>> import numpy as np, tinygrad_seq as tgs
-    >>> from tinygrad_seq import nn
-    >>> rng = np.random.default_rng(0)
-    >>> net = nn.Sequential([nn.Linear(3, 4, rng=rng), nn.Linear(4, 2, rng=rng)])
-    >>> net(tgs.tensor(np.ones((5, 3), np.float32))).shape
-    (5, 2)
-    >>> len(nn.Sequential(net[0], nn.Dropout(0.5), net[1]))
-    3
-    """
-
-    def __init__(self, *modules: Module | Iterable[Module]) -> None:
-        alone = len(modules) == 1 and isinstance(modules[0], Iterable)
-        alone = alone and not isinstance(modules[0], Module)  # whose own forward would be lost
-        super().__init__(cast("Iterable[Module]", modules[0] if alone else modules))
-
-    def forward(self, x: Any) -> Any:
-        """Pass `x` through every module in turn."""
-        for module in self:
-            x = module(x)
-        return x
+def _values(name: str, value: Any) -> Array:
+    """An entry of a state dict as an array."""
+    return value._data if isinstance(value, Tensor) else array_of(f"state dict: {name}", value)

@@ -54,9 +54,9 @@ class MultiheadAttention(Module):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
+        *,
         kdim: int | None = None,
         vdim: int | None = None,
-        *,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:

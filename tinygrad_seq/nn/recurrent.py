@@ -34,7 +34,8 @@ class RNN(Recurrent[RNNState]):
     nonlinearity : {"tanh", "relu"}
         What squashes the sum.
     dropout : float
-        Probability of dropping inputs of layers above the first, while training.
+        Probability of dropping inputs of layers above the first, while training; of one layer it
+        never acts, which is a UserWarning.
     batch_first : bool
         Whether inputs and outputs are (N, T, ...).
     bidirectional : bool
@@ -81,10 +82,10 @@ class RNN(Recurrent[RNNState]):
         hidden_size: int,
         num_layers: int = 1,
         nonlinearity: str = "tanh",
+        *,
         dropout: float = 0.0,
         batch_first: bool = False,
         bidirectional: bool = False,
-        *,
         variational: bool = False,
         trainable_state: bool = False,
         layer_norm: bool = False,
@@ -136,7 +137,8 @@ class LSTM(Recurrent[LSTMState]):
     input_size, hidden_size, num_layers : int
         I, H and the number of stacked layers, each reading the one below.
     dropout : float
-        Probability of dropping inputs of layers above the first, while training.
+        Probability of dropping inputs of layers above the first, while training; of one layer it
+        never acts, which is a UserWarning.
     batch_first : bool
         Whether inputs and outputs are (N, T, ...).
     bidirectional : bool
@@ -195,10 +197,10 @@ class LSTM(Recurrent[LSTMState]):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
+        *,
         dropout: float = 0.0,
         batch_first: bool = False,
         bidirectional: bool = False,
-        *,
         forget_bias: float = 1.0,
         variational: bool = False,
         trainable_state: bool = False,
@@ -279,7 +281,8 @@ class GRU(Recurrent[GRUState]):
     input_size, hidden_size, num_layers : int
         I, H and the number of stacked layers, each reading the one below.
     dropout : float
-        Probability of dropping inputs of layers above the first, while training.
+        Probability of dropping inputs of layers above the first, while training; of one layer it
+        never acts, which is a UserWarning.
     batch_first : bool
         Whether inputs and outputs are (N, T, ...).
     bidirectional : bool
@@ -335,10 +338,10 @@ class GRU(Recurrent[GRUState]):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
+        *,
         dropout: float = 0.0,
         batch_first: bool = False,
         bidirectional: bool = False,
-        *,
         reset_after: bool = True,
         variational: bool = False,
         trainable_state: bool = False,

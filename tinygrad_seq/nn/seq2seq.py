@@ -19,7 +19,8 @@ from tinygrad_seq.nn.decoder import (
     one_step,
     time_major,
 )
-from tinygrad_seq.nn.module import Module, evaluating
+from tinygrad_seq.nn.evaluation import evaluating
+from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.ops.registry import constant

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.arguments import warn_caller
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
@@ -35,7 +36,8 @@ class Recurrent(Module, Generic[State]):
     input_size, hidden_size, num_layers : int
         I, H and the number of stacked layers.
     dropout : float
-        Probability of dropping inputs of layers above the first, while training.
+        Probability of dropping inputs of layers above the first, while training. One layer has
+        none, and warns.
     variational : bool
         Whether that dropout drops the same features of a sequence at all its steps.
     batch_first : bool
@@ -96,6 +98,7 @@ class Recurrent(Module, Generic[State]):
         self.checkpoint = checkpoint
         self.trainable_state, self.layer_norm = trainable_state, layer_norm
         self.dropout = (VariationalDropout if variational else Dropout)(dropout, rng=rng)
+        self._warn_of_idle_dropout(dropout, variational)
         name = f"{owner}: recurrent_dropout"
         self.recurrent_dropout = probability(name, recurrent_dropout)
         for k, suffix in self._places():
@@ -112,6 +115,18 @@ class Recurrent(Module, Generic[State]):
             for name in self.state_type._fields:
                 shape = (num_layers * self.directions, self._state_size(name))
                 setattr(self, f"initial_{name}", Parameter(np.zeros(shape, dtype)))
+
+    def _warn_of_idle_dropout(self, dropout: float, variational: bool) -> None:
+        owner = type(self).__name__
+        if (dropout or variational) and self.num_layers == 1:
+            given = f"dropout={dropout}" if dropout else "variational=True"
+            warn_caller(
+                f"{owner}: {given} never acts: it is for what goes from layer to layer, and there "
+                "is one. Leave it out, take more layers, or apply nn.Dropout to the outputs; "
+                "recurrent_dropout drops within a layer"
+            )
+        elif variational and not dropout:
+            warn_caller(f"{owner}: variational=True never acts without dropout=")
 
     def _more_weights(self, suffix: str, rng: np.random.Generator, dtype: Any) -> None:
         """Make what a layer has besides W_xh, W_hh and b."""

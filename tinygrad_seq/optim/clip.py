@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.arguments import taking
 from tinygrad_seq.checks import choice, number
 from tinygrad_seq.errors import ConfigError, NonFiniteError
 from tinygrad_seq.optim.options import label, some_tensors
@@ -65,6 +66,7 @@ class ClipReport:
         return self.clipped_fraction > 0.0
 
 
+@taking
 def clip_grad_norm_(
     parameters: Tensor | Iterable[Tensor],
     max_norm: float,
@@ -140,6 +142,7 @@ def clip_grad_norm_(
     return ClipReport(norm, after, _ldexp(fraction, exponent), True, 1.0)
 
 
+@taking
 def clip_grad_value_(
     parameters: Tensor | Iterable[Tensor],
     clip_value: float,

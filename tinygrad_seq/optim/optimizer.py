@@ -8,15 +8,17 @@ than reading the gradient and writing the parameter and its state once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.checks import Rule
-from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.arguments import our_inits_taking, taking
+from tinygrad_seq.checks import Rule, in_order
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.optim.options import label, some_tensors
+from tinygrad_seq.optim.reader import State, StateReader
 from tinygrad_seq.tensor import Tensor
 
 Array: TypeAlias = NDArray[Any]
@@ -57,12 +59,6 @@ class Block:
         running += np.multiply(value, 1.0 - keep, out=self.scratch[1])
 
 
-@dataclass(slots=True)
-class _State:
-    step: int = 0
-    slots: dict[str, Array] = field(default_factory=dict)
-
-
 class Optimizer:
     """Base of the optimisers: parameter groups, ``step``, ``zero_grad`` and exact resume.
 
@@ -97,13 +93,18 @@ class Optimizer:
 
     option_rules: ClassVar[Mapping[str, Rule]] = {}
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        our_inits_taking(cls)
+
+    @taking
     def __init__(
         self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: Mapping[str, Any]
     ) -> None:
         self._kind = type(self).__name__
         self.defaults = self._checked(dict(defaults))
         self.param_groups: list[Group] = []
-        self._states: dict[int, _State] = {}
+        self._states: dict[int, State] = {}
         self._scratch: dict[np.dtype[Any], Array] = {}
         for group in self._as_groups(params):
             self.add_param_group(group)
@@ -123,6 +124,7 @@ class Optimizer:
 
     # ------------------------------------------------------------------ public
 
+    @taking
     def step(self) -> None:
         """Apply the update equation once to every parameter that has a gradient.
 
@@ -138,12 +140,14 @@ class Optimizer:
                 if param.grad is not None:
                     self._step_one(param, param.grad, options)
 
+    @taking
     def zero_grad(self) -> None:
         """Set ``grad`` of every parameter to None (a parameter without gradient is skipped)."""
         for group in self.param_groups:
             for param in group["params"]:
                 param.grad = None
 
+    @taking
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with options of their own, for instance to unfreeze a layer.
 
@@ -161,8 +165,9 @@ class Optimizer:
         options = self._checked({**self.defaults, **group})
         params = self._new_params(group["params"])
         self.param_groups.append({"params": params, **options})
-        self._states.update({id(param): _State() for param in params})
+        self._states.update({id(param): State() for param in params})
 
+    @taking
     def state_dict(self) -> dict[str, Any]:
         """Everything a resumed run needs, as a flat dict without pickled objects.
 
@@ -170,9 +175,10 @@ class Optimizer:
         -------
         dict
             ``"optimizer"`` (the class name), ``"param_groups"`` (options, and the running
-            numbers of the parameters), ``"steps"`` (updates per parameter), all JSON-able;
-            and one array per slot under ``"state.<parameter number>.<slot>"``, each a copy
-            in C order. Arrays go to safetensors, the rest to JSON.
+            numbers of the parameters), ``"steps"`` (updates per parameter) and, if each has one
+            of its own, the ``"names"`` of the parameters, all JSON-able; and one array per slot
+            under ``"state.<parameter number>.<slot>"``, each a copy in C order. Arrays go to
+            safetensors, the rest to JSON.
         """
         groups: list[Group] = []
         steps: list[int] = []
@@ -187,8 +193,11 @@ class Optimizer:
                     arrays[f"state.{number}.{name}"] = self._slot(param, name, options).copy()
             plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
             groups.append({"params": list(range(first, len(steps))), **plain})
-        return {"optimizer": self._kind, "param_groups": groups, "steps": steps, **arrays}
+        named = self._names()
+        names = {} if named is None else {"names": named}
+        return {"optimizer": self._kind, "param_groups": groups, "steps": steps, **names, **arrays}
 
+    @taking
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a `state_dict`; the next steps are bit-identical to the saved run's.
 
@@ -196,7 +205,9 @@ class Optimizer:
         ----------
         state_dict : mapping
             As `state_dict` returned it, directly or by way of JSON and safetensors. The
-            parameters themselves are the model's to restore.
+            parameters themselves are the model's to restore. They take the state saved under
+            their names, if both sides have names; else, and for a model that is now part of
+            another, the state saved at their positions.
 
         Raises
         ------
@@ -204,7 +215,7 @@ class Optimizer:
             If the kind of optimiser, the groups, or a name, shape or dtype does not match.
             Nothing has been changed then.
         """
-        options, states = _StateReader(self, state_dict).read()
+        options, states = StateReader(self, state_dict).read()
         for group, new in zip(self.param_groups, options, strict=True):
             params = group["params"]
             group.clear()
@@ -242,6 +253,7 @@ class Optimizer:
                 got=type(params).__name__,
                 hint="put it in a list",
             )
+        in_order(f"{self._kind}: the parameters", params)
         items: list[Any] = list(params) if isinstance(params, Iterable) else [params]
         if items and all(isinstance(item, Mapping) for item in items):
             return items
@@ -249,6 +261,7 @@ class Optimizer:
 
     def _new_params(self, params: Tensor | Iterable[Tensor]) -> list[Tensor]:
         """The tensors of a new group, refused if empty, repeated or computed."""
+        in_order(f"{self._kind}: the parameters", params)
         found = some_tensors(self._kind, params, "a parameter group is empty")
         seen = set(self._states)
         for position, param in enumerate(found):
@@ -292,6 +305,11 @@ class Optimizer:
     def _params(self) -> list[Tensor]:
         return [param for group in self.param_groups for param in group["params"]]
 
+    def _names(self) -> list[str] | None:
+        """Names of all parameters in order; None if some have none, or the same."""
+        names = [param.name for param in self._params()]
+        return names if all(names) and len(set(names)) == len(names) else None
+
     def _step_one(self, param: Tensor, grad: Array, options: Mapping[str, Any]) -> None:
         state = self._states[id(param)]
         state.step += 1
@@ -327,77 +345,3 @@ class Optimizer:
             yield Block(part, flat_grad[piece], views, scratch[:, : part.size])
         if not array.flags.c_contiguous:
             array[...] = flat.reshape(array.shape)
-
-
-class _StateReader:
-    """Reads a state dict against an optimiser, which takes none of it before all is checked."""
-
-    def __init__(self, optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-        self.optimizer = optimizer
-        self.saved = saved
-
-    def read(self) -> tuple[list[dict[str, Any]], list[_State]]:
-        """Options per group and state per parameter."""
-        self._same("the kind of optimiser", self.optimizer._kind, self._entry("optimizer", str))
-        params = self.optimizer._params()
-        steps = self._entry("steps", list)
-        self._same("the number of parameters", len(params), len(steps))
-        states = [_State(self._step(step)) for step in steps]
-        for key in self.saved:
-            if key not in ("optimizer", "param_groups", "steps"):
-                self._take_array(key, params, states)
-        return self._options(states), states
-
-    def _options(self, states: list[_State]) -> list[dict[str, Any]]:
-        own, new = self.optimizer.param_groups, self._entry("param_groups", list)
-        self._same("the number of parameter groups", len(own), len(new))
-        result, first = [], 0
-        for mine, theirs in zip(own, new, strict=True):
-            numbers = list(range(first, first + len(mine["params"])))
-            got = theirs.get("params") if isinstance(theirs, Mapping) else theirs
-            self._same("the parameters of a group", numbers, got)
-            try:
-                options = self.optimizer._checked(theirs)
-            except ConfigError as error:
-                raise StateDictError(f"load_state_dict: {error}") from error
-            names = sorted(self.optimizer._slots(options))
-            for number in numbers:
-                expected = names if states[number].step else []
-                got = sorted(states[number].slots)
-                self._same(f"the arrays under state.{number}", expected, got)
-            first += len(numbers)
-            result.append(options)
-        return result
-
-    def _take_array(self, key: str, params: list[Tensor], states: list[_State]) -> None:
-        prefix, _, rest = key.partition(".")
-        number, _, name = rest.partition(".")
-        if prefix != "state" or not name or not number.isdecimal() or int(number) >= len(params):
-            raise self._error("an entry is unknown", "state.<parameter number>.<slot>", repr(key))
-        param, array = params[int(number)], np.asarray(self.saved[key])
-        self._same(f"the shape of {key}", param.shape, array.shape)
-        self._same(f"the dtype of {key}", param.dtype, array.dtype)
-        states[int(number)].slots[name] = np.array(array, order="C")
-
-    def _entry(self, key: str, kind: type) -> Any:
-        value = self.saved.get(key) if isinstance(self.saved, Mapping) else None
-        if not isinstance(value, kind):
-            raise self._error(f"no {key} in it", f"a {kind.__name__}", type(value).__name__)
-        return value
-
-    def _step(self, value: Any) -> int:
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-        raise self._error("a step count is wrong", "integers >= 0 in steps", repr(value))
-
-    def _same(self, what: str, expected: object, got: object) -> None:
-        if expected != got:
-            raise self._error(f"{what} does not match", expected, got)
-
-    def _error(self, what: str, expected: object, got: object) -> StateDictError:
-        return StateDictError(
-            f"{self.optimizer._kind}.load_state_dict: {what}",
-            expected=expected,
-            got=got,
-            hint="build the optimiser as the saving run did: same class, groups and parameters",
-        )

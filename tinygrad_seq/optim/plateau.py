@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
 
 from tinygrad_seq.checks import Rule, choice, count, non_negative, number
 from tinygrad_seq.errors import ConfigError, NonFiniteError
 from tinygrad_seq.optim.optimizer import Optimizer
 from tinygrad_seq.optim.schedule import LRScheduler
+from tinygrad_seq.tensor import Tensor
 
 __all__ = ["ReduceLROnPlateau"]
 
@@ -19,11 +22,12 @@ _metric = number(infinite=True)
 class ReduceLROnPlateau(LRScheduler):
     """Multiply the learning rate by `factor` when a metric has stopped improving.
 
-    A metric is better than the best so far if it is below ``best · (1 - threshold)``
+    A metric is better than the best so far if it is below ``best - threshold · |best|``
     (``threshold_mode="rel"``) or ``best - threshold`` (``"abs"``); for ``mode="max"`` above
-    ``best · (1 + threshold)`` or ``best + threshold``. After more than `patience` steps in a
-    row without a better one, lr <- max(lr · factor, min_lr), and the next `cooldown` steps
-    do not count.
+    ``best + threshold · |best|`` or ``best + threshold``. (PyTorch's relative threshold takes the
+    sign of the best, so that of negative metrics a worse one counts as better.) After more than
+    `patience` steps in a row without a better one, lr <- max(lr · factor, min_lr), and the next
+    `cooldown` steps do not count.
 
     Parameters
     ----------
@@ -136,23 +140,27 @@ class ReduceLROnPlateau(LRScheduler):
                 if group["lr"] - reduced > self.settings["eps"]:
                     group["lr"] = reduced
 
-    def _start(self) -> None:
+    def _start(self, before: Sequence[float] | None = None) -> None:
         """Leave the rates: they go down from where they are."""
 
-    def _metric(self, metric: float | None) -> float:
+    def _alone(self) -> list[float]:
+        return self.get_last_lr()
+
+    def _metric(self, metric: Any) -> float:
         if metric is None:
             raise ConfigError(
                 "ReduceLROnPlateau.step needs the metric it watches", hint="schedule.step(loss)"
             )
-        value = float(metric)
-        if math.isnan(value):
+        one = isinstance(metric, (Tensor, np.ndarray)) and metric.size == 1
+        value: Any = metric.item() if one else metric
+        if isinstance(value, (float, np.floating)) and math.isnan(value):
             raise NonFiniteError(
                 "ReduceLROnPlateau.step: the metric is NaN",
                 expected="a number",
                 got="nan",
                 hint="the run has diverged: lower the learning rate, or clip gradients",
             )
-        return value
+        return float(_metric("ReduceLROnPlateau.step: metric", value))
 
     def _better(self, value: float) -> bool:
         best = self.best
@@ -160,5 +168,5 @@ class ReduceLROnPlateau(LRScheduler):
             return True
         margin = float(self.settings["threshold"])
         if self.settings["threshold_mode"] == "rel" and math.isfinite(best):
-            margin *= best
+            margin *= abs(best)
         return value < best - margin if self.settings["mode"] == "min" else value > best + margin

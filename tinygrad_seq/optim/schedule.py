@@ -2,7 +2,8 @@
 
 A schedule writes ``group["lr"]`` of its optimiser. Call its ``step`` after the optimiser's,
 once per epoch or once per update: its lengths count in those units. Warm-up goes before any
-other schedule by way of `SequentialLR`.
+other schedule by way of `SequentialLR`. Schedules that are stepped together chain: each changes
+the rate that it finds by the factor between its own rates, as PyTorch's do.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from tinygrad_seq.arguments import our_inits_taking, taking
 from tinygrad_seq.checks import Rule, count, non_negative, number
 from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.optim.optimizer import Optimizer
@@ -30,6 +32,11 @@ class LRScheduler:
     A subclass with a closed form lists its settings in ``setting_rules`` and gives
     ``lr_at(base_lr, t)``: the learning rate after `t` steps of a group that began with
     `base_lr`. That is all a schedule of your own needs.
+
+    A step sets just that where the rate is what this schedule alone would have left. Where it is
+    another, by another schedule or by hand, the rate found is multiplied by
+    ``lr_at(base_lr, t) / lr_at(base_lr, t - 1)``; `CosineAnnealingLR` does that to what is above
+    its minimum.
 
     Parameters
     ----------
@@ -55,6 +62,11 @@ class LRScheduler:
     setting_rules: ClassVar[Mapping[str, Rule]] = {}
     progress_rules: ClassVar[Mapping[str, Rule]] = {"last_epoch": count(0)}
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        our_inits_taking(cls)
+
+    @taking
     def __init__(self, optimizer: Optimizer, settings: Mapping[str, Any]) -> None:
         if not isinstance(optimizer, Optimizer):
             raise ConfigError(
@@ -74,6 +86,7 @@ class LRScheduler:
         """Learning rate after `t` steps, for a group that started with `base_lr`."""
         raise NotImplementedError
 
+    @taking
     def step(self, metric: float | None = None) -> None:
         """Advance by one and set the learning rates.
 
@@ -82,9 +95,9 @@ class LRScheduler:
         metric : float, optional
             Only `ReduceLROnPlateau` reads it (and a `SequentialLR` that holds one).
         """
-        groups = self._groups()
+        groups, before = self._groups(), self._alone()
         self.last_epoch += 1
-        self._apply(groups)
+        self._move(groups, before, self._alone())
 
     def get_last_lr(self) -> list[float]:
         """The learning rate per group, as it stands."""
@@ -100,6 +113,7 @@ class LRScheduler:
             "last_lr": self.get_last_lr(),
         }
 
+    @taking
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over a `state_dict`, settings included, and set the learning rates it holds.
 
@@ -122,13 +136,30 @@ class LRScheduler:
 
     # ------------------------------------------------------------------ for subclasses
 
-    def _start(self) -> None:
-        """Set the learning rates of t = 0."""
-        self._apply(self._groups())
+    def _start(self, before: Sequence[float] | None = None) -> None:
+        """Set the learning rates of t = 0, where `before` are those to go on from."""
+        self._move(self._groups(), self.base_lrs if before is None else before, self._alone())
 
-    def _apply(self, groups: Sequence[dict[str, Any]]) -> None:
-        for group, base_lr in zip(groups, self.base_lrs, strict=True):
-            group["lr"] = self.lr_at(base_lr, self.last_epoch)
+    def _alone(self) -> list[float]:
+        """The rates that this schedule by itself would have left."""
+        return [float(self.lr_at(base_lr, self.last_epoch)) for base_lr in self.base_lrs]
+
+    def _move(
+        self, groups: Sequence[dict[str, Any]], before: Sequence[float], now: Sequence[float]
+    ) -> None:
+        """Change the rates found as this schedule's own go from `before` to `now`."""
+        for group, old, new in zip(groups, before, now, strict=True):
+            found, low = group["lr"], self._lowest()
+            if found == old:
+                group["lr"] = new  # the closed form, to the bit
+            elif old == low:
+                group["lr"] = found + new - low  # there is nothing to scale
+            elif new != old:
+                group["lr"] = low + (found - low) * ((new - low) / (old - low))
+
+    def _lowest(self) -> float:
+        """What rates are scaled above."""
+        return 0.0
 
     def _groups(self) -> Sequence[dict[str, Any]]:
         """The optimiser's groups, as many as when the schedule was made."""
@@ -249,7 +280,7 @@ class ExponentialLR(LRScheduler):
 
     setting_rules: ClassVar[Mapping[str, Rule]] = {"gamma": non_negative, "after": count(0)}
 
-    def __init__(self, optimizer: Optimizer, gamma: float, after: int = 0) -> None:
+    def __init__(self, optimizer: Optimizer, gamma: float, *, after: int = 0) -> None:
         super().__init__(optimizer, {"gamma": gamma, "after": after})
 
     def lr_at(self, base_lr: float, t: int) -> float:
@@ -293,6 +324,9 @@ class CosineAnnealingLR(LRScheduler):
         # One period is 2 T_max: reducing t first keeps the turning points exact.
         share = (1.0 + math.cos(math.pi * (t % (2 * t_max)) / t_max)) / 2.0
         return float(base_lr * share + low * (1.0 - share))
+
+    def _lowest(self) -> float:
+        return float(self.settings["eta_min"])
 
 
 class LinearLR(LRScheduler):

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tinygrad_seq.checks import count
+from tinygrad_seq.checks import count, sequence_of
 from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.optim.optimizer import Optimizer
 from tinygrad_seq.optim.schedule import LRScheduler
@@ -59,7 +59,9 @@ class SequentialLR(LRScheduler):
         schedulers: Sequence[LRScheduler],
         milestones: Sequence[int],
     ) -> None:
-        parts, ends = list(schedulers), list(milestones)
+        parts: list[LRScheduler] = sequence_of("SequentialLR: schedulers", schedulers, "schedules")
+        ends = sequence_of("SequentialLR: milestones", milestones, "integers")
+        ends = [count(1)("SequentialLR: milestone", end) for end in ends]
         if not parts or any(
             not isinstance(part, LRScheduler) or part.optimizer is not optimizer for part in parts
         ):
@@ -72,7 +74,7 @@ class SequentialLR(LRScheduler):
                 got=ends,
             )
         self.schedulers = parts
-        self.milestones = [count(1)("SequentialLR: milestone", end) for end in ends]
+        self.milestones = ends
         super().__init__(optimizer, {})
 
     def step(self, metric: float | None = None) -> None:
@@ -84,22 +86,30 @@ class SequentialLR(LRScheduler):
             For a `ReduceLROnPlateau` among the parts.
         """
         self._groups()
-        following = self.last_epoch + 1
-        self.schedulers[bisect_right(self.milestones, self.last_epoch)].step(metric)
-        if following in self.milestones:
-            self.schedulers[bisect_right(self.milestones, following)]._start()
-        self.last_epoch = following
+        part = self._part()
+        part.step(metric)
+        self.last_epoch += 1
+        if self._part() is not part:
+            self._part()._start(part._alone())
 
     def state_dict(self) -> dict[str, Any]:
         """Settings and progress of the sequence and of its parts, JSON-able."""
         parts = [part.state_dict() for part in self.schedulers]
         return {**super().state_dict(), "milestones": list(self.milestones), "schedulers": parts}
 
-    def _start(self) -> None:
-        """Undo what making the later parts set, and begin with the first."""
-        for group, base_lr in zip(self._groups(), self.base_lrs, strict=True):
-            group["lr"] = base_lr
-        self.schedulers[0]._start()
+    def _part(self) -> LRScheduler:
+        """The part in force."""
+        return self.schedulers[bisect_right(self.milestones, self.last_epoch)]
+
+    def _alone(self) -> list[float]:
+        return self._part()._alone()
+
+    def _start(self, before: Sequence[float] | None = None) -> None:
+        """Begin with the first part; when made, undo what making the later ones has set."""
+        if before is None:
+            for group, base_lr in zip(self._groups(), self.base_lrs, strict=True):
+                group["lr"] = base_lr
+        self.schedulers[0]._start(before)
 
     def _read(self, state: Mapping[str, Any]) -> list[tuple[LRScheduler, dict[str, Any]]]:
         """The plan for the sequence and for each of its parts."""

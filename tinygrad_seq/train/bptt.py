@@ -17,11 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_seq.checks import count
 from tinygrad_seq.engine.mode import enable_grad, no_grad
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms import grad
+from tinygrad_seq.transforms.checkpoint import sketch
+from tinygrad_seq.transforms.draws import Draws
 
 __all__ = ["BPTT", "bptt", "first_run", "forward_steps"]
 
@@ -55,7 +58,7 @@ def forward_steps(steps: int, slots: int) -> int:
     >>> [forward_steps(1000, m) for m in (5, 10, 20, 32, 50, 1000)]
     [7284, 4636, 3747, 3405, 2948, 1999]
     """
-    _check(steps, slots)
+    _check(steps=steps, slots=slots)
     slots = min(slots, steps)
     repeats = _repeats(steps, slots)
     return steps + repeats * steps - (_reach(slots + 1, repeats - 1))
@@ -69,7 +72,7 @@ def first_run(steps: int, slots: int) -> int:
     >>> first_run(1000, 10)
     285
     """
-    _check(steps, slots)
+    _check(steps=steps, slots=slots)
     if steps < 2 or slots < 2:
         raise ConfigError(
             "first_run: nothing to split",
@@ -81,11 +84,9 @@ def first_run(steps: int, slots: int) -> int:
     return max(1, _reach(slots, repeats - 2), steps - _reach(slots - 1, repeats))
 
 
-def _check(steps: int, slots: int) -> None:
-    if steps < 1 or slots < 1:
-        raise ConfigError(
-            "bptt: steps and slots", expected="at least 1 each", got=f"{steps} and {slots}"
-        )
+def _check(**sizes: int) -> None:
+    for name, size in sizes.items():
+        count(1)(f"bptt: {name}", size)
 
 
 class BPTT(NamedTuple):
@@ -108,6 +109,7 @@ def bptt(
     parameters: Iterable[Tensor],
     *,
     slots: int | None = None,
+    generators: Iterable[np.random.Generator] = (),
 ) -> BPTT:
     """Differentiate the sum of the losses of many steps exactly, storing few states.
 
@@ -118,8 +120,8 @@ def bptt(
     ----------
     step : callable
         ``step(t, state) -> (state, loss)``: one step, or one window of a sequence; `loss` is a
-        scalar tensor or None. It is run several times for the same t, and must do the same each
-        time (no fresh dropout masks).
+        scalar tensor or None. It is run several times for the same t, with the same random
+        numbers (dropout masks) each time, and must do the same.
     state : Tensor, or a tuple of tensors such as LSTMState
         Where to start.
     steps : int
@@ -129,11 +131,16 @@ def bptt(
     slots : int, optional
         States stored at a time, the first included; about the square root of T by default
         (T = 1,000 then takes 3,405 runs of a step, where storing everything takes 1,000).
+    generators : iterable of numpy.random.Generator
+        Sources of random numbers, besides those found in modules, closures and global names that
+        `step` uses. They end where one run of all steps leaves them.
 
     Raises
     ------
     ConfigError
         If steps or slots are not positive, or no step has a loss.
+    GraphError
+        If a step, run again, leads to another state.
 
     Examples
     --------
@@ -145,23 +152,16 @@ def bptt(
     >>> round(float(w.grad), 3), found.forwards  # d (w^3 x) / dw = 3 w^2 x
     (0.108, 5)
     """
-    slots = isqrt(steps - 1) + 1 if slots is None and steps > 0 else slots
-    assert slots is not None or steps < 1
-    _check(steps, 1 if slots is None else slots)
-    run = _Run(step, state, list(parameters))
-    stored = [(0, _parts(state))]
-    end = steps
-    while end > 0:
-        at, parts = stored[-1]
-        length, free = end - at, slots - len(stored) + 1  # type: ignore[operator]
-        if length > 1 and free > 1:
-            ahead = first_run(length, free)
-            stored.append((at + ahead, run.forward(parts, at, at + ahead)))
-            continue
-        run.back(run.forward(parts, at, end - 1), end - 1)
-        end -= 1
-        if end == at:
-            stored.pop()
+    _check(steps=steps, slots=1 if slots is None else slots)
+    slots = isqrt(steps - 1) + 1 if slots is None else slots
+    draws = Draws(generators, [step, state])
+    run = _Run(step, state, list(parameters), draws)
+    began = draws.now()
+    try:
+        run.all(steps, slots)
+    except BaseException:
+        draws.set(began)
+        raise
     return run.finish()
 
 
@@ -172,8 +172,10 @@ def _parts(state: Any) -> list[Array]:
 class _Run:
     """One call of :func:`bptt`: cotangents of the state at its end, and sums of gradients."""
 
-    def __init__(self, step: Step, state: Any, parameters: list[Tensor]) -> None:
+    def __init__(self, step: Step, state: Any, parameters: list[Tensor], draws: Draws) -> None:
         self.step = step
+        self.draws = draws
+        self.following: list[Any] | None = None  # what the step after the last one run began with
         self.like = state
         self.parameters = parameters
         self.totals: list[Array | None] = [None] * len(parameters)
@@ -188,6 +190,26 @@ class _Run:
         if hasattr(self.like, "_fields"):
             return type(self.like)(*tensors)
         return type(self.like)(tensors)
+
+    def all(self, steps: int, slots: int) -> None:
+        """Every step forward, and then back one by one from the nearest state stored."""
+        stored = [(0, _parts(self.like), self.draws.now())]
+        end, left = steps, None
+        while end > 0:
+            at, parts, states = stored[-1]
+            length, free = end - at, slots - len(stored) + 1
+            self.draws.set(states)  # a stretch that is run again draws the same numbers again
+            if length > 1 and free > 1:
+                ahead = first_run(length, free)
+                reached = self.forward(parts, at, at + ahead)
+                stored.append((at + ahead, reached, self.draws.now()))
+                continue
+            self.back(self.forward(parts, at, end - 1), end - 1)
+            left = self.draws.now() if left is None else left
+            end -= 1
+            if end == at:
+                stored.pop()
+        self.draws.set(left or [])
 
     def forward(self, parts: list[Array], start: int, stop: int) -> list[Array]:
         """The state after steps start .. stop - 1; nothing is recorded."""
@@ -207,6 +229,8 @@ class _Run:
         tensors = [state] if isinstance(state, Tensor) else list(state)
         if self.last is None:
             self.last = [tensor.numpy() for tensor in tensors]
+        self._check_same(tensors, t)
+        self.following = [sketch(part) for part in parts]
         pairs: list[tuple[Tensor, Any]] = [
             (tensor, cotangent)
             for tensor, cotangent in zip(tensors, self.carried, strict=True)
@@ -228,6 +252,19 @@ class _Run:
             total = self.totals[i]
             if part is not None:
                 self.totals[i] = part if total is None else np.asarray(total + part)
+
+    def _check_same(self, tensors: list[Tensor], t: int) -> None:
+        """Refuse a step that did not lead to where the step after it began."""
+        if self.following is None:
+            return
+        found = [sketch(tensor._data) for tensor in tensors]
+        if not np.allclose(found, self.following, rtol=1e-4, atol=0, equal_nan=True):
+            raise GraphError(
+                f"bptt: step {t}, run again, led to another state",
+                expected="a step that does the same for the same t and state",
+                got="other values than before",
+                hint="if it draws random numbers, pass their source: generators=[rng]",
+            )
 
     def finish(self) -> BPTT:
         """Hand out the gradients."""

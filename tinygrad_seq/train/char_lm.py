@@ -64,7 +64,8 @@ class CharLM(nn.Module):
         if model not in _KINDS:
             raise ConfigError("CharLM: model", expected="'lstm', 'gru' or 'rnn'", got=repr(model))
         rng = np.random.default_rng() if rng is None else rng
-        self.rnn = _KINDS[model](vocab, hidden, layers, dropout=dropout, rng=rng, dtype=dtype)
+        between = dropout if layers > 1 else 0.0
+        self.rnn = _KINDS[model](vocab, hidden, layers, dropout=between, rng=rng, dtype=dtype)
         # One-hot input makes W_xh a table of embeddings: one row is all that a step reads, so the
         # rows start as nn.Embedding's do. Scaled by the number of characters instead (Glorot),
         # the input would be faint, and the first hundred updates go by before it is heard.

@@ -24,6 +24,7 @@ from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.state import detach, reset_rows
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.train.tbptt import require_windows
+from tinygrad_seq.transforms.draws import undrawn
 
 __all__ = ["Comparison", "Truncated", "compare_truncations", "truncated_bptt"]
 
@@ -326,7 +327,8 @@ def compare_truncations(
     Parameters
     ----------
     model : Module
-        ``model(inputs, state) -> (outputs, state)``. Its gradients are as before afterwards.
+        ``model(inputs, state) -> (outputs, state)``, without active dropout. Its gradients are as
+        before afterwards.
     inputs, targets
         One sequence, time first.
     pairs : sequence of (k1, k2)
@@ -405,8 +407,9 @@ def _gradients(
     try:
         for parameter in named.values():
             parameter.grad = None
-        for _ in truncated_bptt(model, [(inputs, targets)], k1, k2, loss=loss):
-            pass
+        with undrawn("compare_truncations", model):  # else the masks would differ, too
+            for _ in truncated_bptt(model, [(inputs, targets)], k1, k2, loss=loss):
+                pass
         return {
             name: np.zeros(p.shape, p.dtype) if p.grad is None else p.grad
             for name, p in named.items()

@@ -17,9 +17,10 @@ from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.engine.variable import Guarded, Pin, guarded
 from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.transforms.draws import Draws
 from tinygrad_seq.transforms.nest import leaves, rebuild
 
-__all__ = ["checkpoint"]
+__all__ = ["checkpoint", "sketch"]
 
 
 def checkpoint(
@@ -43,7 +44,7 @@ def checkpoint(
         Passed on.
     generators : iterable of numpy.random.Generator
         Sources of random numbers to set back for the second run, besides those found in
-        modules, arguments and closures that `fn` holds.
+        modules, arguments, closures and global names that `fn` uses.
 
     Returns
     -------
@@ -73,8 +74,8 @@ def checkpoint(
     mode = current_mode.get()
     if not mode.grad:
         return fn(*args, **kwargs)
-    sources = list({id(g): g for g in [*generators, *_generators([fn, args, kwargs])]}.values())
-    run = functools.partial(_run, fn, args, kwargs, mode, sources, [_state(g) for g in sources])
+    draws = Draws(generators, [fn, args, kwargs])
+    run = functools.partial(_run, fn, args, kwargs, mode, draws, draws.now())
     first = next_seq()
     result = fn(*args, **kwargs)
     outputs = leaves(result)
@@ -125,13 +126,13 @@ class _Again:
     def __init__(self, run: Callable[[], Any], outer: list[Node], values: list[Any]) -> None:
         self.run = run
         self.outer = outer
-        self.sketches = [_sketch(value) for value in values]
+        self.sketches = [sketch(value) for value in values]
 
     def outputs(self) -> tuple[Tensor, ...]:
         """The outputs once more, as parts of a graph that hangs on the outer nodes."""
         outputs = tuple(leaves(self.run()))
-        for k, (sketch, out) in enumerate(zip(self.sketches, outputs, strict=True)):
-            if not np.allclose(sketch, _sketch(out._data), rtol=1e-4, atol=0, equal_nan=True):
+        for k, (first, out) in enumerate(zip(self.sketches, outputs, strict=True)):
+            if not np.allclose(first, sketch(out._data), rtol=1e-4, atol=0, equal_nan=True):
                 raise GraphError(
                     f"checkpoint: output {k} of the second run differs from the first",
                     expected="a function that gives the same values for the same arguments",
@@ -147,7 +148,7 @@ class _Again:
         return [found.get(node) for node in self.outer]
 
 
-def _sketch(value: Any) -> tuple[float, float]:
+def sketch(value: Any) -> tuple[float, float]:
     """Two numbers that tell one array from another."""
     flat = value.reshape(-1).astype(np.float64)
     with np.errstate(all="ignore"):
@@ -155,28 +156,17 @@ def _sketch(value: Any) -> tuple[float, float]:
 
 
 def _run(
-    fn: Callable[..., Any],
-    args: Any,
-    kwargs: Any,
-    mode: Mode,
-    sources: list[np.random.Generator],
-    states: list[Any],
+    fn: Callable[..., Any], args: Any, kwargs: Any, mode: Mode, draws: Draws, states: list[Any]
 ) -> Any:
     """Call `fn` in the mode, and with the random numbers, of the first run."""
-    now = [_state(g) for g in sources]
+    now = draws.now()
     token = current_mode.set(mode._replace(observer=current_mode.get().observer))
     try:
-        for generator, state in zip(sources, states, strict=True):
-            generator.bit_generator.state = state
+        draws.set(states)
         return fn(*args, **kwargs)
     finally:
-        for generator, state in zip(sources, now, strict=True):
-            generator.bit_generator.state = state
+        draws.set(now)
         current_mode.reset(token)
-
-
-def _state(generator: np.random.Generator) -> Any:
-    return generator.bit_generator.state
 
 
 def _split(outputs: list[Tensor], first: int) -> tuple[list[Node], list[Node]]:
@@ -210,44 +200,3 @@ def _guards(inner: list[Node], outer: list[Node], given: list[Tensor]) -> tuple[
         if isinstance(held, Guarded):
             pins[held.pin] = held
     return tuple(pins.values())
-
-
-def _generators(things: Any) -> list[np.random.Generator]:
-    """Random generators within reach of a function: in modules, arguments and closures."""
-    found: list[np.random.Generator] = []
-    stack, seen = [things], set()
-    while stack:
-        thing = stack.pop()
-        if (
-            id(thing) in seen
-            or thing is None
-            or isinstance(thing, (str, bytes, np.ndarray, Tensor))
-        ):
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, np.random.Generator):
-            found.append(thing)
-        elif isinstance(thing, dict):
-            stack.extend(thing.values())
-        elif isinstance(thing, (list, tuple)):
-            stack.extend(thing)
-        elif isinstance(thing, functools.partial):
-            stack.extend([thing.func, thing.args, thing.keywords])
-        elif callable(thing) and not isinstance(thing, type):
-            stack.append(getattr(thing, "__self__", None))
-            stack.extend(_cells(thing))
-            if hasattr(thing, "named_parameters"):
-                stack.append(vars(thing))
-    return found
-
-
-def _cells(function: Any) -> list[Any]:
-    """What a function's closure holds."""
-    function = getattr(function, "__func__", function)
-    found = []
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            found.append(cell.cell_contents)
-        except ValueError:  # not filled yet
-            continue
-    return found

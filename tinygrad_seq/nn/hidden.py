@@ -1,0 +1,104 @@
+"""Where parts of a model can hide or be lost: plain containers, and other values' places."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import weakref
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Callable, ItemsView, KeysView, ValuesView
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.errors import ArgumentError
+
+__all__ = ["hidden_part", "is_container", "is_iterator", "lost_part", "size_of"]
+
+_LISTS = (list, tuple, set, frozenset, deque, UserList, weakref.WeakSet)
+_VIEWS = (KeysView, ValuesView, ItemsView)
+_MAPS = (
+    dict,
+    UserDict,
+    ChainMap,
+    types.MappingProxyType,
+    weakref.WeakValueDictionary,
+    weakref.WeakKeyDictionary,
+)
+_ITERATORS = (types.GeneratorType, map, filter, zip, enumerate, reversed)
+_PLAIN = frozenset([int, float, str, bytes, bool, type(None)])  # long lists are passed over fast
+_OTHERS = (functools.partial, types.MethodType, types.SimpleNamespace)
+
+
+def hidden_part(value: Any, kinds: Any, is_known: Callable[[Any], bool]) -> Any:
+    """A part of one of `kinds` within a value, at any depth, that is not known; else None."""
+    stack, seen = [value], dict[int, Any]()
+    while stack:
+        thing = stack.pop()
+        if isinstance(thing, kinds):
+            if not is_known(thing):
+                return thing
+        elif is_container(thing) and id(thing) not in seen:
+            seen[id(thing)] = thing  # kept alive, so that its id stays its own
+            stack.extend(part for part in _parts(thing) if type(part) not in _PLAIN)
+    return None
+
+
+def is_container(value: Any) -> bool:
+    """Whether parts of a model may be in it.
+
+    Objects of other classes are not looked into: what they do with a model is their own affair.
+    """
+    if isinstance(value, (*_LISTS, *_VIEWS, *_MAPS, *_OTHERS)):
+        return True
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype.hasobject)
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether a value gives its parts once, and may make them only then."""
+    return isinstance(value, _ITERATORS)
+
+
+def size_of(value: Any) -> int:
+    """A number that tells, mostly, whether a container was filled since."""
+    if isinstance(value, types.SimpleNamespace):
+        return len(vars(value))
+    return len(value) if hasattr(value, "__len__") else 0
+
+
+def _parts(container: Any) -> list[Any]:
+    if isinstance(container, (*_LISTS, *_VIEWS)):
+        return list(container)
+    if isinstance(container, _MAPS):
+        return [*container.keys(), *container.values()]
+    if isinstance(container, functools.partial):
+        return [container.func, *container.args, *container.keywords.values()]
+    if isinstance(container, types.MethodType):
+        return [container.__self__]
+    if isinstance(container, types.SimpleNamespace):
+        return list(vars(container).values())
+    if isinstance(container, np.ndarray):
+        return list(container.flat)
+    names = [field.name for field in dataclasses.fields(container)]
+    return [getattr(container, name, None) for name in names]
+
+
+def lost_part(owner: str, name: str, is_module: bool, value: Any) -> ArgumentError:
+    """The error for a part of a model that something else would take the place of."""
+    if is_module:
+        what, hint = "a module", f"del model.{name} first, to put something else there"
+    else:
+        what = "a parameter"
+        hint = (
+            f"with tgs.no_grad(): model.{name} -= ... (a step by hand), or "
+            f"model.{name}.data = array; model.{name} = nn.Parameter(array) for a new one"
+        )
+    return ArgumentError(
+        f"{owner}: {name!r} is {what}, which would be lost",
+        expected=f"{what}, or None to remove it",
+        got=f"a {type(value).__name__}",
+        hint=hint,
+    )
