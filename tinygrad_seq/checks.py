@@ -10,9 +10,11 @@ from __future__ import annotations
 import inspect
 import math
 import operator
-from collections.abc import Callable, ItemsView, Iterable, KeysView, Set
+import os
+from collections.abc import Callable, ItemsView, KeysView, Set
 from numbers import Integral, Real
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, cast
 from weakref import WeakSet
 
 import numpy as np
@@ -25,6 +27,7 @@ __all__ = [
     "Rule",
     "array_of",
     "below_one",
+    "callable_of",
     "choice",
     "converted",
     "count",
@@ -33,18 +36,25 @@ __all__ = [
     "flag",
     "float_dtype",
     "function_of",
+    "generator_of",
     "in_order",
     "index_of",
+    "instance_of",
     "integers_of",
     "non_negative",
     "number",
     "pair",
+    "path_of",
     "positive",
+    "require_room",
     "sequence_of",
+    "shown",
+    "size",
     "truths_of",
 ]
 
 Array: TypeAlias = NDArray[Any]
+T = TypeVar("T")
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 """The floating dtypes that the package computes in.
@@ -54,6 +64,11 @@ nothing, and as the dtype of a tensor or a module it is refused. A sum in it sto
 optimiser's ``eps`` is 0, and on a CPU it is slower. Wider floats, which have no BLAS, are refused.
 """
 
+LARGEST = 2**63 - 1
+"""Integer that NumPy counts with."""
+LONGEST_AXIS = 2**31 - 1
+MOST_ENTRIES = 2**36
+"""Of one array: half a tebibyte in float64, beyond what the package is made for."""
 _HELD = {*FLOATS, *map(np.dtype, "?bBhHiIlLqQ")}
 """What tensors hold, in the machine's byte order."""
 
@@ -93,14 +108,16 @@ def number(
 
 
 def count(low: int, high: int | None = None) -> Rule:
-    """Rule for an integer of at least `low` (and at most `high`)."""
+    """Rule for an integer of at least `low` (and at most `high`, or what 64 bits hold)."""
+    most = LARGEST if high is None else high
 
     def check(name: str, value: Any) -> int:
-        if isinstance(value, Integral) and not isinstance(value, bool):
+        if isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64)):
             result = int(value)
-            if result >= low and (high is None or result <= high):
+            if low <= result <= most:
                 return result
-        expected = f"an integer >= {low}" + ("" if high is None else f", at most {high}")
+        expected = f"an integer >= {low}"
+        expected += f", at most {high}" if most < LONGEST_AXIS else ""
         raise ConfigError(f"{name} is out of range", expected=expected, got=shown(value))
 
     return check
@@ -126,6 +143,14 @@ def flag(name: str, value: Any) -> bool:
     raise ConfigError(f"{name} is not a switch", expected="True or False", got=shown(value))
 
 
+def size(name: str, value: Any) -> int:
+    """Rule for the length of an axis."""
+    try:
+        return cast("int", count(1, LONGEST_AXIS)(name, value))
+    except ConfigError as error:
+        raise ConfigError(error.what, expected="a positive integer", got=error.got) from None
+
+
 def pair(rule: Rule) -> Rule:
     """Rule for two values under the same rule (a list, as JSON gives it, becomes a tuple)."""
 
@@ -145,7 +170,7 @@ below_one = number(0.0, 1.0, open_high=True)
 
 def _real(value: Any) -> float | None:
     """A real number as a Python float; None for anything else, and for what does not fit one."""
-    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_)):
+    if not isinstance(value, Real) or isinstance(value, (bool, np.bool_, np.timedelta64)):
         return None
     try:
         return float(value)
@@ -155,10 +180,64 @@ def _real(value: Any) -> float | None:
 
 def sequence_of(what: str, values: Any, kind: str) -> list[Any]:
     """The parts of an iterable, a generator too; `kind` says in words what they should be."""
-    flat = isinstance(values, (str, bytes)) or getattr(values, "shape", None) == ()
-    if flat or not isinstance(values, Iterable):
+    try:
+        parts = iter(() if isinstance(values, (str, bytes)) else values)
+    except TypeError:
+        parts = None
+    if parts is None or isinstance(values, (str, bytes)):
         raise ConfigError(what, expected=f"a sequence of {kind}", got=shown(values))
-    return list(values)
+    return list(parts)
+
+
+def instance_of(
+    what: str, value: Any, kind: type[T] | tuple[type[T], ...], *, hint: str | None = None
+) -> T:
+    """An object of a class, or of one of several."""
+    if isinstance(value, kind):
+        return value
+    names = [each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,))]
+    raise ConfigError(what, expected=f"a {' or '.join(names)}", got=shown(value), hint=hint)
+
+
+def callable_of(what: str, value: Any, kind: str = "a function") -> Callable[..., Any]:
+    """Something to call; `kind` says in words what it should do."""
+    if callable(value):
+        return value  # type: ignore[no-any-return]
+    raise ConfigError(what, expected=kind, got=shown(value))
+
+
+def generator_of(what: str, rng: Any) -> np.random.Generator:
+    """A source of randomness."""
+    if isinstance(rng, np.random.Generator):
+        return rng
+    raise ConfigError(
+        what,
+        expected="a numpy.random.Generator",
+        got=shown(rng),
+        hint="rng = np.random.default_rng(0)",
+    )
+
+
+def path_of(what: str, path: Any) -> Path:
+    """A path; whether the system knows it, and takes its characters, is asked when it is used."""
+    try:
+        name = os.fspath(path)
+    except TypeError:
+        name = ""
+    if isinstance(name, str) and name:
+        return Path(name)
+    raise ConfigError(what, expected="a path, as str or pathlib.Path", got=shown(path))
+
+
+def require_room(what: str, *shape: int) -> None:
+    """Refuse shapes that no memory holds, before NumPy is asked for one."""
+    entries = math.prod(shape)
+    if entries > MOST_ENTRIES:
+        raise ConfigError(
+            what,
+            expected="an array that fits into memory",
+            got=f"shape {shown(shape)}: {entries // 2**27:,} GiB of float64",
+        )
 
 
 def function_of(what: str, value: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -288,7 +367,7 @@ def integers_of(what: str, value: Any) -> Array:
     if array.dtype.kind not in "iu":
         if array.size == 0 and not isinstance(value, np.ndarray):  # an empty list
             return array.astype(np.intp)
-        raise DtypeError(what, expected="an integer dtype", got=array.dtype)
+        raise DtypeError(what, expected="integers", got=array.dtype)
     return array
 
 
@@ -308,10 +387,12 @@ def truths_of(what: str, value: Any) -> Array:
 
 
 def index_of(what: str, value: Any) -> int:
-    """An integer, of Python's or NumPy's, of either sign."""
+    """An integer, of Python's or NumPy's, of either sign; what 64 bits hold."""
     try:
         if not isinstance(value, (bool, np.bool_)):
-            return operator.index(value)
+            found = operator.index(value)
+            if abs(found) <= LARGEST:
+                return found
     except TypeError:
         pass
     raise ConfigError(what, expected="an integer", got=shown(value))

@@ -76,7 +76,7 @@ class TinygradSeqError(Exception):
         hint: str | None = None,
     ) -> None:
         self.what, self.expected, self.got = what, expected, got
-        lines = [what]
+        lines = [what if isinstance(what, str) else shown(what, str)]
         for label, value in (("expected", expected), ("got", got), ("try", hint)):
             if value is not None:
                 text = value if isinstance(value, str) else shown(value, str)
