@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.data.tasks import IGNORE, TaskBatch, at_least
-from tinygrad_seq.errors import ConfigError, DataError
+from tinygrad_seq.checks import generator_of, instance_of, integers_of
+from tinygrad_seq.data.tasks import IGNORE, TaskBatch, counted, drawing, tokens_of
+from tinygrad_seq.errors import ConfigError, DataError, ShapeError
 
 __all__ = ["Dyck", "EmbeddedReber"]
 
@@ -53,6 +54,7 @@ class EmbeddedReber:
 
     def string(self, rng: np.random.Generator) -> str:
         """Draw one string; each choice is even."""
+        generator_of("EmbeddedReber: rng", rng)
         wrapper = "TP"[int(rng.integers(2))]
         inner, state = "", 0
         following: int | None = 0
@@ -68,12 +70,12 @@ class EmbeddedReber:
 
         Shorter strings are followed by B, with targets that ask for nothing.
         """
-        at_least(1, n=n)
+        n = drawing(self, n, rng)
         return _next_symbol([self.encode(self.string(rng)) for _ in range(n)])
 
     def encode(self, string: str) -> NDArray[np.int64]:
         """Tokens of a string."""
-        return np.array([self.SYMBOLS.index(symbol) for symbol in string], np.int64)
+        return tokens_of(string, self.SYMBOLS)
 
     def legal(self, string: str) -> list[str]:
         """The symbols that may follow each prefix of `string` (from 1 symbol to all but one).
@@ -88,6 +90,7 @@ class EmbeddedReber:
         >>> EmbeddedReber().legal("BTBTXSETE")
         ['TP', 'B', 'TP', 'SX', 'XS', 'E', 'T', 'E']
         """
+        string = instance_of("EmbeddedReber.legal: string", string, str)
         wrapper, inner = string[1:2], string[2:-2]
         if string[:1] != "B" or wrapper not in ("T", "P") or string[-2:] != wrapper + "E":
             raise DataError("EmbeddedReber.legal: no string of the language", got=repr(string))
@@ -103,6 +106,9 @@ class EmbeddedReber:
 
     def closing(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Where in `targets` (T, N) the last T or P is asked for: one step per string."""
+        targets = integers_of("EmbeddedReber.closing: targets", targets)
+        if targets.ndim != 2:
+            raise ShapeError("EmbeddedReber.closing: targets", expected="(T, N)", got=targets.shape)
         ends = (targets != IGNORE).sum(axis=0) - 2
         found: NDArray[np.bool_] = np.equal.outer(np.arange(len(targets)), ends)
         return found
@@ -139,10 +145,10 @@ class Dyck:
     max_depth: int | None = None
 
     def __post_init__(self) -> None:
-        at_least(2, length=self.length)
-        at_least(1, kinds=self.kinds)
+        counted(self, 2, "length")
+        counted(self, 1, "kinds")
         if self.max_depth is not None:
-            at_least(1, max_depth=self.max_depth)
+            counted(self, 1, "max_depth")
         if self.length % 2:
             raise ConfigError("Dyck: length", expected="an even number", got=self.length)
 
@@ -166,7 +172,7 @@ class Dyck:
 
     def batch(self, n: int, rng: np.random.Generator) -> TaskBatch:
         """Draw `n` words: tokens and the token after each, both (length - 1, n)."""
-        at_least(1, n=n)
+        n = drawing(self, n, rng, self.length)
         return _next_symbol([self._word(rng) for _ in range(n)])
 
     def _word(self, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -185,11 +191,12 @@ class Dyck:
 
     def closing(self, targets: NDArray[Any]) -> NDArray[np.bool_]:
         """Where in `targets` a bracket closes."""
-        return np.asarray(targets >= self.kinds)
+        return np.asarray(integers_of("Dyck.closing: targets", targets) >= self.kinds)
 
     def depth(self, tokens: NDArray[Any]) -> NDArray[np.int64]:
         """Nesting after each token, along the first axis."""
-        return np.cumsum(np.where(np.asarray(tokens) < self.kinds, 1, -1), axis=0)
+        tokens = np.atleast_1d(integers_of("Dyck.depth: tokens", tokens))
+        return np.cumsum(np.where(tokens < self.kinds, 1, -1), axis=0)
 
 
 def _next_symbol(strings: list[NDArray[np.int64]]) -> TaskBatch:

@@ -12,14 +12,14 @@ Two different questions, both answered in bits per symbol:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_seq.checks import array_of, count
 from tinygrad_seq.data.vocabulary import code_points
-from tinygrad_seq.errors import ConfigError, DataError, DtypeError, ShapeError
+from tinygrad_seq.errors import DataError, DtypeError, ShapeError
 
 __all__ = ["ngram_cross_entropy", "ngram_entropy"]
 
@@ -63,7 +63,7 @@ def ngram_entropy(text: Sequence, order: int) -> float:
     >>> ngram_entropy("abababab", 0), ngram_entropy("abababab", 1)
     (1.0, 0.0)
     """
-    order = _check_order("ngram_entropy", order)
+    order = count(0)("ngram_entropy: order", order)
     codes = _dense(_sequence("ngram_entropy", text))
     if len(codes) <= order:
         raise DataError(
@@ -127,7 +127,7 @@ def ngram_cross_entropy(
     True
     """
     where = "ngram_cross_entropy"
-    order = _check_order(where, order)
+    order = count(0)(f"{where}: order", order)
     first, second = _sequence(where, train), _sequence(where, held_out)
     if isinstance(train, str) != isinstance(held_out, str):
         raise DataError(
@@ -137,7 +137,7 @@ def ngram_cross_entropy(
         )
     codes = _dense(np.concatenate([first, second]))
     distinct = int(codes.max()) + 1
-    if symbols is not None and symbols < distinct:
+    if symbols is not None and count(1)(f"{where}: symbols", symbols) < distinct:
         raise DataError(
             f"{where}: the texts have more symbols than the alphabet",
             expected=f"symbols={distinct} or more",
@@ -174,7 +174,7 @@ def _levels(codes: Codes, order: int) -> Iterator[tuple[Codes, Codes]]:
     context = np.zeros_like(codes)
     gram = codes
     yield context, gram
-    for _ in range(order):
+    for _ in range(min(order, len(codes))):
         context = np.concatenate([gram[:1], gram[:-1]])
         gram = _dense(context * size + codes)
         yield context, gram
@@ -200,21 +200,11 @@ def _sum_c_log_c(counts: npt.NDArray[np.intp]) -> float:
     return float((positive * np.log2(positive)).sum())
 
 
-def _check_order(where: str, order: int) -> int:
-    if isinstance(order, bool) or not isinstance(order, Integral) or order < 0:
-        raise ConfigError(
-            f"{where}: the order is the number of symbols of context",
-            expected="an integer of 0 or more",
-            got=repr(order),
-        )
-    return int(order)
-
-
 def _sequence(where: str, text: Sequence) -> npt.NDArray[Any]:
     if isinstance(text, str):
         array: npt.NDArray[Any] = code_points(text)
     else:
-        array = np.asarray(text)
+        array = array_of(f"{where}: a text", text)
     if array.ndim != 1:
         raise ShapeError(f"{where}: a text is flat", expected="(L,)", got=array.shape)
     if array.size == 0:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_seq.checks import array_of, count, flag, index_of
 from tinygrad_seq.errors import ConfigError, DataError, DtypeError, IndexRangeError, ShapeError
 
 __all__ = ["Streams", "Window"]
@@ -81,22 +81,8 @@ class Streams:
     __slots__ = ("_rows", "length", "streams", "unused")
 
     def __init__(self, ids: npt.ArrayLike, streams: int = 1) -> None:
-        array = np.asarray(ids)
-        if array.ndim != 1:
-            raise ShapeError(
-                "Streams: the sequence is flat",
-                expected="(L,)",
-                got=array.shape,
-                hint="pass the ids of the whole text; Streams makes the batch",
-            )
-        if array.size and not np.issubdtype(array.dtype, np.integer):
-            raise DtypeError(
-                "Streams: the sequence holds integer ids",
-                expected="an integer dtype",
-                got=array.dtype,
-                hint="encode the text first: Vocabulary.from_text(text).encode(text)",
-            )
-        self.streams = _positive("Streams", "streams", streams)
+        array = _flat_ids("Streams: the sequence", ids)
+        self.streams = count(1)("Streams: streams", streams)
         self.length = len(array) // self.streams
         self.unused = len(array) - self.streams * self.length
         if self.length < 2:
@@ -123,6 +109,7 @@ class Streams:
         >>> Streams([3, 1, 4, 1, 5, 9], streams=2).stream(1).tolist()
         [1, 5, 9]
         """
+        n = index_of("Streams.stream: n", n)
         if not 0 <= n < self.streams:
             raise IndexRangeError(
                 "Streams.stream: there is no such stream",
@@ -140,8 +127,9 @@ class Streams:
         >>> streams.window_count(3), streams.window_count(3, drop_last=True)
         (2, 1)
         """
-        k = _positive("Streams.windows", "the window length k", k)
-        pairs = self.length - 1
+        k = int(count(1)("Streams.windows: the window length k", k))
+        flag("Streams.windows: drop_last", drop_last)
+        pairs = int(self.length) - 1
         if pairs < k:
             raise DataError(
                 f"Streams.windows: the text is shorter than one window of {k} steps",
@@ -185,26 +173,34 @@ class Streams:
         >>> [tokens[:, 0].tolist() for tokens, _ in streams.windows(4, start=1)]
         [[4, 5, 6, 7], [8]]
         """
-        count = self.window_count(k, drop_last=drop_last)
-        if not isinstance(start, Integral) or not 0 <= start <= count:
-            raise ConfigError(
-                "Streams.windows: start is not a window of this pass",
-                expected=f"an integer from 0 to {count} ({count} windows of {k} steps)",
-                got=repr(start),
-                hint="resume with the same text, number of streams and window length",
-            )
+        windows = self.window_count(k, drop_last=drop_last)
+        try:
+            place = f"Streams.windows: start among {windows} windows of {k} steps"
+            start = count(0, windows)(place, start)
+        except ConfigError as error:
+            hint = "resume with the same text, number of streams and window length"
+            raise error.advising(hint) from None
         pairs = self.length - 1
         return (
             Window(self._rows[t : min(t + k, pairs)], self._rows[t + 1 : min(t + k, pairs) + 1])
-            for t in range(int(start) * k, count * k, k)
+            for t in range(start * k, windows * k, k)
         )
 
 
-def _positive(where: str, what: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ConfigError(
-            f"{where}: {what} is a positive integer",
-            expected="1 or more",
-            got=repr(value),
+def _flat_ids(what: str, ids: Any) -> Ids:
+    array = array_of(what, ids)
+    if array.ndim != 1:
+        raise ShapeError(
+            f"{what} is flat",
+            expected="(L,)",
+            got=array.shape,
+            hint="pass the ids of the whole text; Streams makes the batch",
         )
-    return int(value)
+    if array.size and array.dtype.kind not in "iu":
+        raise DtypeError(
+            f"{what} holds integer ids",
+            expected="an integer dtype",
+            got=array.dtype,
+            hint="encode the text first: Vocabulary.from_text(text).encode(text)",
+        )
+    return array

@@ -10,15 +10,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.checks import count, generator_of, instance_of, require_room, size
+from tinygrad_seq.errors import DataError
 
-__all__ = ["IGNORE", "Adding", "CopyMemory", "TaskBatch", "TemporalOrder", "at_least"]
+__all__ = [
+    "IGNORE",
+    "Adding",
+    "CopyMemory",
+    "TaskBatch",
+    "TemporalOrder",
+    "counted",
+    "drawing",
+    "tokens_of",
+]
 
 IGNORE = -100
 """Target of a step that asks for nothing; the default `ignore_index` of the cross-entropy."""
@@ -35,11 +44,32 @@ class TaskBatch(NamedTuple):
     targets: NDArray[Any]
 
 
-def at_least(low: int, **values: Any) -> None:
-    """Refuse what is no integer of at least `low`."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-            raise ConfigError(f"task: {name}", expected=f"an integer >= {low}", got=repr(value))
+def counted(task: Any, low: int, *names: str) -> None:
+    """Refuse sizes of a task that are no integers of at least `low`; keep them as Python's."""
+    for name in names:
+        checked = count(low, 2**31 - 1)(f"{type(task).__name__}: {name}", getattr(task, name))
+        object.__setattr__(task, name, checked)
+
+
+def drawing(task: Any, n: Any, rng: Any, length: int = 1) -> int:
+    """The number of sequences to draw, all of some length; refuses what nothing is drawn with."""
+    owner = type(task).__name__
+    generator_of(f"{owner}: rng", rng)
+    rows: int = size(f"{owner}: n", n)
+    require_room(f"{owner}: {rows} sequences of {length} steps", rows, length)
+    return rows
+
+
+def tokens_of(string: Any, symbols: str) -> NDArray[np.int64]:
+    """Positions of the characters of a string among the symbols of a task."""
+    unknown = sorted(set(instance_of("encode: string", string, str)) - set(symbols))
+    if unknown:
+        raise DataError(
+            "encode: a character that is no symbol of the task",
+            expected=f"only {symbols!r}",
+            got=repr("".join(unknown))[:100],
+        )
+    return np.array([symbols.index(symbol) for symbol in string], np.int64)
 
 
 @dataclass(frozen=True)
@@ -72,11 +102,11 @@ class Adding:
     """Of always answering 1: the variance of the sum of two uniform numbers."""
 
     def __post_init__(self) -> None:
-        at_least(2, length=self.length)
+        counted(self, 2, "length")
 
     def batch(self, n: int, rng: np.random.Generator) -> TaskBatch:
         """Draw `n` sequences: inputs (T, n, 2) and targets (n,), float32."""
-        at_least(1, n=n)
+        n = drawing(self, n, rng, self.length)
         inputs = np.zeros((self.length, n, 2), np.float32)
         inputs[..., 0] = rng.random((self.length, n), np.float32)
         half, rows = self.length // 2, np.arange(n)
@@ -113,7 +143,7 @@ class CopyMemory:
     width: int = 10
 
     def __post_init__(self) -> None:
-        at_least(1, lag=self.lag, symbols=self.symbols, width=self.width)
+        counted(self, 1, "lag", "symbols", "width")
 
     @property
     def length(self) -> int:
@@ -137,7 +167,7 @@ class CopyMemory:
 
     def batch(self, n: int, rng: np.random.Generator) -> TaskBatch:
         """Draw `n` sequences: tokens and classes, both (T, n)."""
-        at_least(1, n=n)
+        n = drawing(self, n, rng, self.length)
         inputs = np.zeros((self.length, n), np.int64)
         inputs[: self.width] = rng.integers(1, self.symbols + 1, (self.width, n))
         inputs[self.width + self.lag - 1] = self.symbols + 1
@@ -177,9 +207,8 @@ class TemporalOrder:
     input_size: ClassVar[int] = len(SYMBOLS)
 
     def __post_init__(self) -> None:
-        at_least(20, length=self.length)
-        if self.marks not in (2, 3):
-            raise ConfigError("TemporalOrder: marks", expected="2 or 3", got=repr(self.marks))
+        counted(self, 20, "length")
+        count(2, 3)("TemporalOrder: marks", self.marks)
 
     @property
     def output_size(self) -> int:
@@ -193,7 +222,7 @@ class TemporalOrder:
 
     def batch(self, n: int, rng: np.random.Generator) -> TaskBatch:
         """Draw `n` sequences: tokens (T, n) and classes (n,)."""
-        at_least(1, n=n)
+        n = drawing(self, n, rng, self.length)
         inputs = rng.integers(2, 6, (self.length, n))
         inputs[0], inputs[-1] = 0, 1
         starts = (0.1, 0.5) if self.marks == 2 else (0.1, 0.33, 0.66)

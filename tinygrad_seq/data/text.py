@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 import os
-from numbers import Integral, Real
+from numbers import Integral
+from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
+from tinygrad_seq.checks import array_of, count, number, path_of
 from tinygrad_seq.errors import ConfigError, DataError, ShapeError
 
 __all__ = ["pydoc_topics", "read_text", "split_text"]
@@ -54,11 +55,10 @@ def read_text(path: str | os.PathLike[str]) -> str:
     ...     read_text(path)
     'café\nbar'
     """
-    from pathlib import Path
-
-    name = os.fspath(path)
+    file = path_of("read_text: path", path)
+    name = str(file)
     try:
-        raw = Path(name).read_bytes()
+        raw = file.read_bytes()
     except FileNotFoundError as error:
         raise DataError(
             f"read_text: there is no file {name!r}",
@@ -170,13 +170,15 @@ def split_text(text: TextOrIds, validation: float = 0.1) -> tuple[TextOrIds, Tex
     >>> split_text("abcdefghij", validation=0.2)
     ('abcdefgh', 'ij')
     """
-    if not isinstance(text, str) and np.ndim(text) != 1:
-        raise ShapeError(
-            "split_text: ids have one axis",
-            expected="(L,)",
-            got=np.shape(text),
-            hint="split first, then lay the parts out in Streams",
-        )
+    if not isinstance(text, str):
+        text = array_of("split_text: text", text)
+        if text.ndim != 1:
+            raise ShapeError(
+                "split_text: ids have one axis",
+                expected="(L,)",
+                got=text.shape,
+                hint="split first, then lay the parts out in Streams",
+            )
     length = len(text)
     held_out = _validation_length(length, validation)
     if held_out < 2 or length - held_out < 2:
@@ -190,14 +192,17 @@ def split_text(text: TextOrIds, validation: float = 0.1) -> tuple[TextOrIds, Tex
 
 
 def _validation_length(length: int, validation: float) -> int:
-    if isinstance(validation, Integral) and not isinstance(validation, bool) and validation > 0:
-        return int(validation)
-    if isinstance(validation, Real) and not isinstance(validation, Integral) and 0 < validation < 1:
-        # Round the float's last bits away first: a tenth of 30 is 3, not a little more than 3.
-        return math.ceil(round(length * float(validation), 6))
-    raise ConfigError(
-        "split_text: validation is a fraction or a number of symbols",
-        expected="a float between 0 and 1, or a positive integer",
-        got=repr(validation),
-        hint="to train on everything, do not split",
-    )
+    what = "split_text: validation is a fraction or a number of symbols"
+    try:
+        if isinstance(validation, Integral):
+            return int(count(1)(what, validation))
+        share: float = number(0, 1, open_low=True, open_high=True)(what, validation)
+    except ConfigError as error:
+        raise ConfigError(
+            what,
+            expected="a float between 0 and 1, or a positive integer",
+            got=error.got,
+            hint="to train on everything, do not split",
+        ) from None
+    # Round the float's last bits away first: a tenth of 30 is 3, not a little more than 3.
+    return math.ceil(round(length * share, 6))

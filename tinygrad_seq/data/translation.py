@@ -11,8 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.data.tasks import IGNORE, TaskBatch, at_least
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.checks import count, flag, generator_of, integers_of
+from tinygrad_seq.data.tasks import IGNORE, TaskBatch, counted, drawing, tokens_of
+from tinygrad_seq.errors import IndexRangeError
 
 __all__ = ["AddNumbers", "Dates", "TaskPairs"]
 
@@ -52,15 +53,22 @@ class _Pairs:
 
     def encode(self, string: str) -> Tokens:
         """Tokens of a string."""
-        return np.array([self.SYMBOLS.index(symbol) for symbol in string], np.int64)
+        return tokens_of(string, self.SYMBOLS)
 
     def decode(self, tokens: Any) -> str:
         """The string of a sequence of tokens, padding left out."""
-        return "".join(self.SYMBOLS[token] for token in tokens if token)
+        ids = integers_of("decode: tokens", tokens).reshape(-1)
+        if ids.size and not (ids.min() >= 0 and ids.max() < len(self.SYMBOLS)):
+            raise IndexRangeError(
+                "decode: a token out of range",
+                expected=f"0 to {len(self.SYMBOLS) - 1}",
+                got=f"{ids.min()} to {ids.max()}",
+            )
+        return "".join(self.SYMBOLS[token] for token in ids if token)
 
     def pairs(self, n: int, rng: np.random.Generator) -> TaskPairs:
         """Draw `n` pairs, for an encoder and a decoder."""
-        at_least(1, n=n)
+        n = drawing(self, n, rng)
         drawn = [self.pair(rng) for _ in range(n)]
         lengths = np.array([len(question) for question, _ in drawn])
         sources = np.zeros((lengths.max(), n), np.int64)
@@ -74,7 +82,7 @@ class _Pairs:
         Question and answer in a row, padded in front; targets ask for the answer only, each
         symbol after the one before it (teacher forcing).
         """
-        at_least(1, n=n)
+        n = drawing(self, n, rng)
         drawn = [self.pair(rng) for _ in range(n)]
         longest = max(len(question) + len(answer) for question, answer in drawn)
         tokens = np.zeros((longest, n), np.int64)
@@ -111,9 +119,9 @@ class AddNumbers(_Pairs):
     SYMBOLS: ClassVar[str] = " 0123456789+="
 
     def __post_init__(self) -> None:
-        at_least(1, digits=self.digits)
-        if self.digits > 6:
-            raise ConfigError("AddNumbers: digits", expected="1 to 6", got=self.digits)
+        count(1, 6)("AddNumbers: digits", self.digits)
+        counted(self, 1, "digits")
+        flag("AddNumbers: reverse", self.reverse)
 
     @property
     def trivial_loss(self) -> float:
@@ -129,6 +137,7 @@ class AddNumbers(_Pairs):
 
     def pair(self, rng: np.random.Generator) -> tuple[str, str]:
         """Draw a question, ending in ``=``, and its answer."""
+        generator_of("AddNumbers: rng", rng)
         a, b = rng.integers(0, 10**self.digits, 2).tolist()
         answer = f"{a + b:0{self.digits + 1}d}"
         question = f"{a:0{self.digits}d}+{b:0{self.digits}d}="
@@ -183,10 +192,9 @@ class Dates(_Pairs):
     )
 
     def __post_init__(self) -> None:
-        at_least(1000, first=self.first)
-        at_least(self.first, last=self.last)
-        if self.last > 9998:
-            raise ConfigError("Dates: last", expected="four digits", got=self.last)
+        counted(self, 1000, "first")
+        counted(self, self.first, "last")
+        count(self.first, 9998)("Dates: last", self.last)
 
     @property
     def trivial_loss(self) -> float:
@@ -201,6 +209,7 @@ class Dates(_Pairs):
 
     def pair(self, rng: np.random.Generator) -> tuple[str, str]:
         """Draw a question, ending in ``=``, and its answer. Spaces are written as ``_``."""
+        generator_of("Dates: rng", rng)
         start, days = self._range
         date = dt.date.fromordinal(start + int(rng.integers(days)))
         written = _FORMATS[int(rng.integers(len(_FORMATS)))]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from tinygrad_seq.checks import array_of, choice, sequence_of, shown
 from tinygrad_seq.errors import ConfigError, DataError, DtypeError, IndexRangeError, ShapeError
 
 __all__ = ["UnknownPolicy", "Vocabulary"]
@@ -72,15 +73,17 @@ class Vocabulary:
         replacement: str | None = None,
     ) -> None:
         _check_policy(unknown, replacement)
-        distinct = set(symbols)
-        for symbol in distinct:
+        spelt = isinstance(symbols, str)
+        given = set(symbols) if spelt else sequence_of("Vocabulary: symbols", symbols, "characters")
+        for symbol in given:
             if not isinstance(symbol, str) or len(symbol) != 1:
                 raise DataError(
                     "Vocabulary: a symbol is one character",
                     expected="strings of length 1",
-                    got=repr(symbol),
+                    got=shown(symbol),
                     hint="for the symbols of a text, use Vocabulary.from_text(text)",
                 )
+        distinct = set(given)
         if not distinct:
             raise DataError(
                 "Vocabulary: there are no symbols",
@@ -112,6 +115,7 @@ class Vocabulary:
         >>> Vocabulary.from_text("banana").symbols
         'abn'
         """
+        _require_text("Vocabulary.from_text", text)
         if not text:
             raise DataError(
                 "Vocabulary.from_text: the text is empty",
@@ -165,13 +169,7 @@ class Vocabulary:
         >>> Vocabulary("abc").encode("cab")
         array([2, 0, 1], dtype=int32)
         """
-        if not isinstance(text, str):
-            raise DataError(
-                "Vocabulary.encode: a text is a str",
-                expected="str",
-                got=type(text).__name__,
-                hint="bytes are decoded first, files are read with read_text",
-            )
+        _require_text("Vocabulary.encode", text)
         codes = code_points(text)
         ids: Ids = self._table[np.minimum(codes, len(self._table) - 1)]
         known = ids >= 0
@@ -217,10 +215,10 @@ class Vocabulary:
         >>> Vocabulary("abc").decode([2, 0, 1])
         'cab'
         """
-        array = np.asarray(ids)
+        array = array_of("Vocabulary.decode: ids", ids)
         if array.size == 0:
             return ""
-        if not np.issubdtype(array.dtype, np.integer):
+        if array.dtype.kind not in "iu":
             raise DtypeError(
                 "Vocabulary.decode: ids are integers",
                 expected="an integer dtype",
@@ -282,7 +280,7 @@ class Vocabulary:
 
         try:
             record = json.loads(text)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise _not_a_vocabulary(f"{error}") from error
         if not isinstance(record, dict) or record.get("format") != _FORMAT:
             raise _not_a_vocabulary(f"{text[:60]!r}")
@@ -302,26 +300,31 @@ class Vocabulary:
 
 
 def _check_policy(unknown: str, replacement: str | None) -> None:
-    if unknown not in _POLICIES:
-        raise ConfigError(
-            "Vocabulary: there is no such policy for unknown characters",
-            expected='unknown="error", "replace" or "skip"',
-            got=repr(unknown),
-        )
+    choice(*_POLICIES)("Vocabulary: the policy for unknown characters", unknown)
     if unknown == "replace":
         if not isinstance(replacement, str) or len(replacement) != 1:
             raise ConfigError(
                 'Vocabulary: unknown="replace" needs a replacement',
                 expected="a single character",
-                got=repr(replacement),
+                got=shown(replacement),
                 hint='replacement="?" or replacement="\\ufffd"',
             )
     elif replacement is not None:
         raise ConfigError(
             f'Vocabulary: a replacement has no use with unknown="{unknown}"',
             expected="no replacement",
-            got=repr(replacement),
+            got=shown(replacement),
             hint='say unknown="replace", or leave the replacement out',
+        )
+
+
+def _require_text(what: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise DataError(
+            f"{what}: a text is a str",
+            expected="str",
+            got=type(text).__name__,
+            hint="bytes are decoded first, files are read with read_text",
         )
 
 
