@@ -276,7 +276,7 @@ def test_wrong_settings_and_inputs_are_explained():
     rng = np.random.default_rng(0)
     attention = nn.AdditiveAttention(H, M, 3, rng=rng)
     for attend in ("during", ["before"], None, np.array(["after", "before"])):
-        with pytest.raises(ConfigError, match=r"attend(.|\n)*after, feeding, before"):
+        with pytest.raises(ConfigError, match=r"attend(.|\n)*after' or 'feeding' or 'before"):
             nn.Decoder(nn.GRU(V, H, rng=rng), None, attention, M, attend=attend, rng=rng)
     with pytest.raises(ConfigError, match="without an attention"):
         nn.Decoder(nn.GRU(V, H, rng=rng), attend="before", rng=rng)

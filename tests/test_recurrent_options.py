@@ -216,9 +216,10 @@ def test_layers_take_variational_dropout(layer):
 def test_bad_options_are_explained():
     with pytest.raises(ConfigError, match="proj_size"):
         nn.LSTM(3, 4, proj_size=-1)
-    for layer, option in itertools.product((nn.LSTM, nn.GRU), ("layer_norm", "recurrent_dropout")):
+    both = ({"layer_norm": True}, {"recurrent_dropout": 0.5})
+    for layer, option in itertools.product((nn.LSTM, nn.GRU), both):
         with pytest.raises(ConfigError, match="one or the other"):
-            layer(3, 4, checkpoint=True, **{option: 0.5})
+            layer(3, 4, checkpoint=True, **option)
     with pytest.raises(ConfigError, match="one or the other"):
         nn.LSTM(3, 4, proj_size=2, checkpoint=True)
     with pytest.raises(ConfigError, match="RNN: recurrent_dropout"):
@@ -288,5 +289,5 @@ def test_chrono_refuses_what_has_no_gates():
     rng = np.random.default_rng(0)
     with pytest.raises(ConfigError, match="an LSTM or a GRU"):
         nn.init.chrono_(nn.RNN(2, 3, rng=rng), 50, rng)
-    with pytest.raises(ConfigError, match="more than 2"):
+    with pytest.raises(ConfigError, match=r"longest[\s\S]*\(2, inf\)"):
         nn.init.chrono_(nn.GRU(2, 3, rng=rng), 2, rng)

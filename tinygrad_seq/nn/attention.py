@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of, count, flag, float_dtype, integers_of, require_room
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.layers import Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module, Parameter
-from tinygrad_seq.ops.registry import constant, shape_of
+from tinygrad_seq.ops.registry import shape_of, values_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "causal_mask",
     "checked_mask",
     "length_mask",
+    "require_sequence",
     "stretched",
 ]
 
@@ -37,17 +39,17 @@ def length_mask(lengths: Any, steps: int) -> Array:
     array([[ True,  True, False],
            [False, False, False]])
     """
-    array = np.asarray(constant(lengths))
+    steps = count(0)("length_mask: steps", steps)
+    array = integers_of("length_mask: lengths", values_of(lengths))
     if array.ndim != 1:
         raise ShapeError("length_mask: lengths", expected="(N,)", got=array.shape)
-    if array.dtype.kind not in "iu":
-        raise DtypeError("length_mask: lengths", expected="integers", got=array.dtype)
     if array.size and (array.min() < 0 or array.max() > steps):
         raise IndexRangeError(
             "length_mask: lengths",
             expected=f"0 <= length <= {steps}",
             got=f"{array.min()} to {array.max()}",
         )
+    require_room("length_mask", len(array), steps)
     mask: Array = np.arange(steps) < array[:, None]
     return mask
 
@@ -62,7 +64,10 @@ def causal_mask(queries: int, keys: int | None = None) -> Array:
            [1, 1, 0],
            [1, 1, 1]])
     """
-    return np.tri(queries, queries if keys is None else keys, dtype=bool)
+    rows = count(0)("causal_mask: queries", queries)
+    columns = rows if keys is None else count(0)("causal_mask: keys", keys)
+    require_room("causal_mask", rows, columns)
+    return np.tri(rows, columns, dtype=bool)
 
 
 class Attention(Module):
@@ -114,23 +119,23 @@ class Attention(Module):
         context : Tensor (T, N, M), or (N, M)
         weights : Tensor (N, T, S), or (N, S)
         """
-        one_step = len(shape_of(query)) == 2
-        steps, batch = (1, *shape_of(query))[:2] if one_step else shape_of(query)[:2]
-        size = shape_of(memory)[0]
-        if len(shape_of(memory)) != 3 or shape_of(memory)[1] != batch:
-            raise ShapeError(
-                f"{type(self).__name__}: memory",
-                expected=f"(S, {batch}, M), as the query has {batch} rows",
-                got=shape_of(memory),
-            )
-        shape = (batch, steps, size)
         owner = type(self).__name__
+        one_step = len(shape_of(query)) == 2
+        if not one_step:
+            require_sequence(f"{owner}: query", query, "(T, N, Q), or (N, Q) for one step")
+        steps, batch = (1, *shape_of(query))[:2] if one_step else shape_of(query)[:2]
+        rows = f"(S, {batch}, M), as the query has {batch} rows"
+        size = require_sequence(f"{owner}: memory", memory, rows, batch)
+        shape = (batch, steps, size)
         if mask is not None:
             mask = checked_mask(owner, mask, (batch, size) if one_step else shape).reshape(shape)
         if lengths is not None:
             valid = stretched(owner, lengths, shape)
             mask = valid if mask is None else mask & valid
-        keys = self.prepare(memory) if keys is None else keys
+        if keys is None:
+            keys = self.prepare(memory)
+        else:
+            require_sequence(f"{owner}: keys", keys, f"prepare(memory), (S, {batch}, K)", batch)
         if one_step:
             return self._one_step(query, memory, keys, mask)
         apart = steps_apart(query)
@@ -158,9 +163,18 @@ class Attention(Module):
         return ops.squeeze(context, 0), ops.squeeze(weights, 1)
 
 
+def require_sequence(what: str, x: Any, expected: str, batch: int | None = None) -> int:
+    """The steps of a sequence (T, N, F), for a batch of so many rows."""
+    shape = shape_of(x)
+    if len(shape) != 3 or batch not in (None, shape[1]):
+        hint = "one sequence is a batch of one: x[:, None]" if len(shape) == 2 else None
+        raise ShapeError(what, expected=expected, got=shape, hint=hint)
+    return shape[0]
+
+
 def checked_mask(owner: str, mask: Any, shape: tuple[int, ...]) -> Array:
     """A mask of what may be attended to, refused unless it is booleans of exactly this shape."""
-    found: Array = np.asarray(constant(mask))
+    found: Array = array_of(f"{owner}: mask", values_of(mask))
     if found.shape != shape or found.dtype != bool:
         raise ShapeError(
             f"{owner}: mask",
@@ -178,6 +192,12 @@ def stretched(owner: str, lengths: Any, shape: tuple[int, ...]) -> Array:
         raise ShapeError(f"{owner}: lengths", expected=f"({shape[0]},)", got=(len(valid),))
     middle = (1,) * (len(shape) - 2)
     return np.broadcast_to(valid.reshape(shape[0], *middle, shape[-1]), shape)
+
+
+def _require_query_and_keys(attention: Attention, query: Any, keys: Any) -> None:
+    owner = type(attention).__name__
+    require_sequence(f"{owner}: query", query, "(T, N, Q)")
+    require_sequence(f"{owner}: keys", keys, "prepare(memory), (S, N, K)", shape_of(query)[1])
 
 
 def _rows_first(x: Any) -> Any:
@@ -218,7 +238,13 @@ class AdditiveAttention(Attention):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("AdditiveAttention", attention_size=attention_size)
+        positive_size(
+            "AdditiveAttention",
+            query_size=query_size,
+            memory_size=memory_size,
+            attention_size=attention_size,
+        )
+        dtype = float_dtype("AdditiveAttention", dtype)
         rng = init.generator(rng, type(self).__name__)
         self.query = Linear(query_size, attention_size, bias=False, rng=rng, dtype=dtype)
         self.memory = Linear(memory_size, attention_size, rng=rng, dtype=dtype)
@@ -231,6 +257,7 @@ class AdditiveAttention(Attention):
 
     def score(self, query: Any, keys: Any) -> Tensor:
         """Scores (N, T, S)."""
+        _require_query_and_keys(self, query, keys)
         queries = ops.linear(query, self.query.weight)
         queries = ops.expand_dims(_rows_first(queries), 2)  # (N, T, 1, A)
         keys = ops.expand_dims(_rows_first(keys), 1)  # (N, 1, S, A)
@@ -248,10 +275,11 @@ class DotAttention(Attention):
 
     def __init__(self, scale: bool = False) -> None:
         super().__init__()
-        self.scale = scale
+        self.scale = flag("DotAttention: scale", scale)
 
     def score(self, query: Any, keys: Any) -> Tensor:
         """Scores (N, T, S)."""
+        _require_query_and_keys(self, query, keys)
         wide, long = shape_of(query)[-1], shape_of(keys)[-1]
         if wide != long:
             raise ShapeError(
@@ -288,6 +316,7 @@ class MultiplicativeAttention(Attention):
         super().__init__()
         positive_size("MultiplicativeAttention", query_size=query_size, memory_size=memory_size)
         rng = init.generator(rng, type(self).__name__)
+        dtype = float_dtype("MultiplicativeAttention", dtype)
         values = init.glorot_uniform(rng, memory_size, query_size, dtype=dtype)
         self.weight = Parameter(values)
 
@@ -297,4 +326,5 @@ class MultiplicativeAttention(Attention):
 
     def score(self, query: Any, keys: Any) -> Tensor:
         """Scores (N, T, S)."""
+        _require_query_and_keys(self, query, keys)
         return ops.matmul(_rows_first(query), ops.swapaxes(_rows_first(keys), 1, 2))

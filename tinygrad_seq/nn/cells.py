@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of, choice, flag, float_dtype, number, require_room
 from tinygrad_seq.engine.faults import refuse_several
-from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.errors import DtypeError, ShapeError
 from tinygrad_seq.kernels.gates import gate
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Module, Parameter
-from tinygrad_seq.nn.state import checked_state
+from tinygrad_seq.nn.state import array_in, checked_state
 from tinygrad_seq.ops.indexing import check_indices
-from tinygrad_seq.ops.registry import constant
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "check_nonlinearity", "checked_input", "gate_weights"]
@@ -26,6 +26,9 @@ def gate_weights(
     rng: np.random.Generator, size: int, hidden: int, gates: int, forget_bias: float, dtype: Any
 ) -> tuple[Parameter, Parameter, Parameter]:
     """Initial W_xh (I, gates * H), W_hh (H, gates * H) and b (gates * H)."""
+    dtype = float_dtype("gate_weights", dtype)
+    forget_bias = number()("forget_bias", forget_bias)
+    require_room("gate_weights", max(size, hidden), gates * hidden)
     bias = np.zeros(gates * hidden, dtype)
     if gates == 4:
         bias[gate("f", hidden)] = forget_bias
@@ -39,7 +42,7 @@ def gate_weights(
 def checked_input(owner: str, x: Any, size: int, dtype: Any) -> Any:
     """Tokens as checked integers, or floats of the layer's dtype whose last axis fits."""
     refuse_several(owner, x)
-    values = constant(x)
+    values = array_in(f"{owner}: input", x)
     if values.dtype.kind in "iu":
         return check_indices(values, size, f"{owner}: token")
     if values.dtype != dtype:
@@ -93,7 +96,10 @@ class RNNCell(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("RNNCell", input_size=input_size, hidden_size=hidden_size)
+        input_size, hidden_size = positive_size(
+            "RNNCell", input_size=input_size, hidden_size=hidden_size
+        )
+        dtype = float_dtype("RNNCell", dtype)
         check_nonlinearity("RNNCell", nonlinearity)
         rng = init.generator(rng, type(self).__name__)
         self.input_size, self.hidden_size = input_size, hidden_size
@@ -145,7 +151,10 @@ class LSTMCell(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("LSTMCell", input_size=input_size, hidden_size=hidden_size)
+        input_size, hidden_size = positive_size(
+            "LSTMCell", input_size=input_size, hidden_size=hidden_size
+        )
+        dtype = float_dtype("LSTMCell", dtype)
         rng = init.generator(rng, type(self).__name__)
         self.input_size, self.hidden_size = input_size, hidden_size
         weights = gate_weights(rng, input_size, hidden_size, 4, forget_bias, dtype)
@@ -199,9 +208,13 @@ class GRUCell(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("GRUCell", input_size=input_size, hidden_size=hidden_size)
+        input_size, hidden_size = positive_size(
+            "GRUCell", input_size=input_size, hidden_size=hidden_size
+        )
+        dtype = float_dtype("GRUCell", dtype)
         rng = init.generator(rng, type(self).__name__)
         self.input_size, self.hidden_size = input_size, hidden_size
+        flag("GRUCell: reset_after", reset_after)
         weights = gate_weights(rng, input_size, hidden_size, 3, 0.0, dtype)
         self.weight_xh, self.weight_hh, self.bias = weights
         self.bias_hn = Parameter(np.zeros(hidden_size, dtype)) if reset_after else None
@@ -221,7 +234,7 @@ def _checked(cell: RNNCell | LSTMCell | GRUCell, x: Any, state: Any, *fields: st
     """The input of one step and the parts of its state, zeros by default."""
     owner, dtype = type(cell).__name__, cell.weight_hh.dtype
     x = checked_input(owner, x, cell.input_size, dtype)
-    values = constant(x)
+    values = array_in(f"{owner}: input", x)
     rows = values.shape if values.dtype.kind in "iu" else values.shape[:-1]
     if len(rows) > 1:
         raise ShapeError(
@@ -234,7 +247,7 @@ def _checked(cell: RNNCell | LSTMCell | GRUCell, x: Any, state: Any, *fields: st
     if state is None:
         return [x, *[np.zeros(shape, dtype)] * len(fields)]
     if fields == ("h",) and isinstance(state, list):  # numbers, which take the cell's dtype
-        state = np.asarray(state, dtype)
+        state = array_of(f"{owner}: h", state).astype(dtype)
     return [x, *checked_state(owner, state, fields, [shape] * len(fields), dtype, _state_hint)]
 
 
@@ -248,7 +261,4 @@ def _state_hint(found: Sequence[Any], shapes: Sequence[Any]) -> str:
 
 def check_nonlinearity(owner: str, nonlinearity: str) -> None:
     """Refuse an unknown name of a nonlinearity."""
-    if nonlinearity not in ops.recurrent.RNN_OPS:
-        raise ConfigError(
-            f"{owner}: nonlinearity", expected="'tanh' or 'relu'", got=repr(nonlinearity)
-        )
+    choice(*ops.recurrent.RNN_OPS)(f"{owner}: nonlinearity", nonlinearity)

@@ -7,13 +7,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_seq.checks import (
+    callable_of,
+    count,
+    generator_of,
+    index_of,
+    non_negative,
+    number,
+    require_room,
+    size,
+)
 from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
 from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["Generated", "beam_search", "generate"]
+__all__ = ["Generated", "beam_search", "beams_of", "generate"]
+
+MOST_BEAMS = 10_000
 
 Step = Callable[[Array, Any], tuple[Tensor, Any]]
 """``step(tokens (N,), state) -> (logits (N, V), state)``."""
@@ -84,9 +96,10 @@ def generate(
     >>> nn.generate(count, None, 1, start=0, end=4).tokens[:, 0]
     array([1, 2, 3, 4])
     """
-    _positive(rows=rows, max_steps=max_steps)
-    if temperature < 0 or not np.isfinite(temperature):
-        raise ConfigError("generate: temperature", expected="0 or above", got=temperature)
+    start, rows, max_steps = _checked("generate", step, start, end, rows=rows, max_steps=max_steps)
+    temperature = non_negative("generate: temperature", temperature)
+    if rng is not None:
+        generator_of("generate: rng", rng)
     if temperature > 0 and rng is None:
         raise ConfigError(
             "generate: drawing tokens needs a source of randomness",
@@ -98,7 +111,7 @@ def generate(
     made = []
     with no_grad():
         for _ in range(max_steps):
-            logits, state = step(current, state)
+            logits, state = _stepped("generate", step(current, state), rows)
             scores = _log_softmax(logits)
             if temperature == 0 or rng is None:
                 picked = scores.argmax(axis=-1)
@@ -147,7 +160,12 @@ def beam_search(
         Whole sequences are compared by log-probability / length ** length_penalty; 0 compares
         probabilities, 1 the mean per token (Wu et al., 2016, have a smoother form).
     """
-    _positive(rows=rows, width=width, max_steps=max_steps)
+    start, rows, max_steps = _checked(
+        "beam_search", step, start, end, rows=rows, max_steps=max_steps
+    )
+    index_of("beam_search: end", end)
+    width = len(beams_of(rows, width)) // rows
+    length_penalty = number()("beam_search: length_penalty", length_penalty)
     scores = np.full((rows, width), -np.inf)
     scores[:, 0] = 0.0  # all beams start alike: only one counts
     tokens = np.full((0, rows, width), end)
@@ -155,7 +173,8 @@ def beam_search(
     running = np.ones((rows, width), bool)
     with no_grad():
         for _ in range(max_steps):
-            logits, state = step(current.reshape(-1), state)
+            logits, state = _stepped("beam_search", step(current.reshape(-1), state), rows * width)
+            _require_token("beam_search: end", end, logits.shape[-1])
             next_scores = _log_softmax(logits).reshape(rows, width, -1)
             vocabulary = next_scores.shape[-1]
             next_scores[~running] = -np.inf
@@ -177,7 +196,37 @@ def beam_search(
     return Generated(tokens[: kept.max(), pick[0], pick[1]], kept, scores[pick])
 
 
-def _positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ConfigError(f"generation: {name}", expected="at least 1", got=size)
+def beams_of(rows: int, width: Any) -> Array:
+    """The row that each of rows * width beams belongs to."""
+    return np.repeat(np.arange(rows), count(1, MOST_BEAMS)("beam_search: width", width))
+
+
+def _checked(owner: str, step: Any, start: Any, end: Any, **counts: Any) -> tuple[int, ...]:
+    """The first token and the counts, as integers."""
+    callable_of(f"{owner}: step", step, "step(tokens (N,), state) -> (logits (N, V), state)")
+    if end is not None:
+        index_of(f"{owner}: end", end)
+    found = [size(f"{owner}: {name}", value) for name, value in counts.items()]
+    require_room(f"{owner}: rows", found[0])
+    return index_of(f"{owner}: start", start), *found
+
+
+def _stepped(owner: str, found: Any, rows: int) -> tuple[Tensor, Any]:
+    """What a step has returned: logits (rows, V), and a state."""
+    if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Tensor):
+        raise ConfigError(
+            f"{owner}: what step returns",
+            expected="(logits, state), logits a Tensor (N, V)",
+            got=type(found).__name__,
+        )
+    logits = found[0]
+    if logits.ndim != 2 or len(logits) != rows or not logits.size:
+        raise ShapeError(
+            f"{owner}: the logits of a step", expected=f"({rows}, V)", got=logits.shape
+        )
+    return logits, found[1]
+
+
+def _require_token(what: str, token: int, size: int) -> None:
+    if not 0 <= token < size:
+        raise IndexRangeError(what, expected=f"0 <= token < {size}", got=token)

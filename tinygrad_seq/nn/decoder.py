@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of, choice, instance_of
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import Attention
 from tinygrad_seq.nn.cells import checked_input
-from tinygrad_seq.nn.layers import Linear, steps_apart
+from tinygrad_seq.nn.layers import Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.norm import VariationalDropout
 from tinygrad_seq.nn.stack import Recurrent
@@ -156,15 +157,19 @@ class Decoder(Module):
         made = made_like(recurrent, rng)
         hidden = recurrent.output_size
         memory_size = hidden if memory_size is None else memory_size
-        self.recurrent = recurrent
-        self.attention, self.attend = attention, attend
-        self.fed_size = self.fed_size_of(attend, hidden, memory_size)
-        self._check_fed()
+        (memory_size,) = positive_size("Decoder", memory_size=memory_size)
+        self.attend, self.fed_size = attend, self.fed_size_of(attend, hidden, memory_size)
+        if attention is not None:
+            instance_of("Decoder: attention", attention, Attention)
+        self._check_fed(recurrent, attention)
+        tokens = recurrent.input_size - self.fed_size
+        output_size = tokens if output_size is None else output_size
+        (output_size,) = positive_size("Decoder", output_size=output_size)
+        self.recurrent, self.attention = recurrent, attention  # all is known to be right
         self.combine: Join | None = None
         if attention is not None:
             self.combine = Join(memory_size + hidden, hidden, **made)
-        tokens = recurrent.input_size - self.fed_size
-        self.head = Linear(hidden, tokens if output_size is None else output_size, **made)
+        self.head = Linear(hidden, output_size, **made)
 
     @staticmethod
     def fed_size_of(attend: str, hidden_size: int, memory_size: int | None = None) -> int:
@@ -195,19 +200,18 @@ class Decoder(Module):
         >>> nn.GRU(tokens + fed, hidden, rng=np.random.default_rng(0)).input_size
         16
         """
-        if not isinstance(attend, str) or attend not in ATTEND:
-            raise ConfigError(
-                "Decoder: attend", expected=f"one of {', '.join(ATTEND)}", got=repr(attend)
-            )
+        choice(*ATTEND)("Decoder: attend", attend)
         memory_size = hidden_size if memory_size is None else memory_size
+        hidden_size, memory_size = positive_size(
+            "fed_size_of", hidden_size=hidden_size, memory_size=memory_size
+        )
         return {"after": 0, "feeding": hidden_size, "before": memory_size}[attend]
 
-    def _check_fed(self) -> None:
+    def _check_fed(self, layer: Recurrent[Any], attention: Attention | None) -> None:
         """Refuse layers that cannot read what this way of attending feeds them."""
-        layer = self.recurrent
         if not self.fed_size:
             return
-        if self.attention is None:
+        if attention is None:
             raise ConfigError(
                 f"Decoder: attend={self.attend!r} without an attention",
                 hint="pass an attention, or leave attend out",
@@ -218,11 +222,10 @@ class Decoder(Module):
                 expected=f"the number of tokens + {self.fed_size}, as attend={self.attend!r}",
                 got=layer.input_size,
             )
-        self._check_dropout()
+        self._check_dropout(layer)
 
-    def _check_dropout(self) -> None:
+    def _check_dropout(self, layer: Recurrent[Any]) -> None:
         """Refuse dropout that single steps cannot have: drawn once for all steps."""
-        layer = self.recurrent
         if layer.recurrent_dropout or (
             layer.dropout.p and isinstance(layer.dropout, VariationalDropout)
         ):
@@ -261,7 +264,7 @@ class Decoder(Module):
             raise ConfigError("Decoder: attention without a memory", hint="pass memory=...")
         if self.fed_size:
             if self.recurrent.training:
-                self._check_dropout()  # it may have been set since
+                self._check_dropout(self.recurrent)  # it may have been set since
             keys = self.attention.prepared(memory) if keys is None else keys
             look = partial(self.attention, memory=memory, lengths=lengths, keys=keys)
             v, state, weights = self._step_by_step(self._read(tokens), state, look)
@@ -275,7 +278,7 @@ class Decoder(Module):
         """Tokens as rows that vectors can be joined to: (T, N, tokens)."""
         size = self.recurrent.input_size - self.fed_size
         dtype = self.head.weight.dtype
-        x = tokens if isinstance(tokens, Tensor) else np.asarray(tokens)
+        x = tokens if isinstance(tokens, Tensor) else array_of("Decoder: input", tokens)
         whole = x.dtype.kind in "iu"
         if x.ndim + whole != 3 or 0 in x.shape:
             raise ShapeError(

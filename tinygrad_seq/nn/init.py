@@ -6,11 +6,23 @@ writes to a layer instead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_seq import elsewhere as _elsewhere
+from tinygrad_seq.checks import (
+    count,
+    float_dtype,
+    generator_of,
+    instance_of,
+    number,
+    require_room,
+    sequence_of,
+)
+from tinygrad_seq.checks import size as size_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.kernels.gates import gate
@@ -26,26 +38,38 @@ def generator(rng: Any, owner: str) -> np.random.Generator:
 
     A seed is refused: layers that are all given the same one would start alike.
     """
-    if rng is None:
-        return np.random.default_rng()
-    if not isinstance(rng, np.random.Generator):
-        raise ConfigError(
-            f"{owner}: rng",
-            expected="a numpy.random.Generator, the same one for all layers",
-            got=repr(rng),
-            hint="rng = np.random.default_rng(0)",
-        )
-    return rng
+    owner = instance_of("generator: owner", owner, str)
+    return np.random.default_rng() if rng is None else generator_of(f"{owner}: rng", rng)
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float, dtype: Any) -> Array:
     """Uniform between -bound and bound."""
-    return rng.uniform(-bound, bound, shape).astype(dtype)
+    bound = abs(_SPREAD("uniform: bound", bound))  # -0.0 would be no interval
+    return _drawn("uniform", rng, shape, dtype, lambda sizes: rng.uniform(-bound, bound, sizes))
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, dtype: Any) -> Array:
     """Normal with mean 0 and the given standard deviation."""
-    return (std * rng.standard_normal(shape)).astype(dtype)
+    std = _SPREAD("normal: std", std)
+    return _drawn("normal", rng, shape, dtype, lambda sizes: std * rng.standard_normal(sizes))
+
+
+_SPREAD = number(0.0, 1e30)
+
+
+def _drawn(
+    owner: str, rng: Any, shape: Any, dtype: Any, draw: Callable[[tuple[int, ...]], Array]
+) -> Array:
+    """Draw an array, once everything is known to be right: what is refused draws nothing."""
+    generator_of(f"{owner}: rng", rng)
+    dtype = float_dtype(owner, dtype)
+    given = (shape,) if isinstance(shape, Integral) else sequence_of(owner, shape, "sizes")
+    sizes = tuple(count(0)(f"{owner}: shape", length) for length in given)
+    require_room(f"{owner}: shape", *sizes)
+    try:
+        return draw(sizes).astype(dtype)
+    except MemoryError as error:
+        raise ConfigError(f"{owner}: shape {sizes}", got=str(error)) from error
 
 
 def glorot_uniform(
@@ -56,6 +80,8 @@ def glorot_uniform(
     Each of the `blocks` (the gates of an LSTM) is scaled as a matrix of its own. Source:
     Glorot and Bengio, 2010.
     """
+    sizes = {"fan_in": fan_in, "fan_out": fan_out, "blocks": blocks}
+    fan_in, fan_out, blocks = (size_of(f"glorot_uniform: {k}", v) for k, v in sizes.items())
     bound = float(np.sqrt(6.0 / (fan_in + fan_out)))
     return uniform(rng, (fan_in, blocks * fan_out), bound, dtype)
 
@@ -74,11 +100,19 @@ def orthogonal(
     >>> bool(np.allclose(q @ q.T, np.eye(4)))
     True
     """
-    parts = []
-    for _ in range(blocks):
-        q, r = np.linalg.qr(rng.standard_normal((size, size)))
-        parts.append(q * np.sign(np.diag(r)))
-    return np.concatenate(parts, axis=1).astype(dtype)
+    size, blocks = (
+        size_of(f"orthogonal: {name}", length)
+        for name, length in {"size": size, "blocks": blocks}.items()
+    )
+
+    def draw(shape: tuple[int, ...]) -> Array:
+        parts = []
+        for _ in range(blocks):
+            q, r = np.linalg.qr(rng.standard_normal((size, size)))
+            parts.append(q * np.sign(np.diag(r)))
+        return np.concatenate(parts, axis=1)
+
+    return _drawn("orthogonal", rng, (size, blocks * size), dtype, draw)
 
 
 def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> None:
@@ -112,9 +146,9 @@ def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> 
     >>> bool(2 <= constants.min() < 5 and 95 < constants.max() < 100.1)
     True
     """
-    if not longest > 2:
-        raise ConfigError("chrono_: longest", expected="more than 2 steps", got=longest)
-    if layer.gates == 1:
+    longest = number(2.0, open_low=True)("chrono_: longest", longest)
+    generator_of("chrono_: rng", rng)
+    if getattr(layer, "gates", 1) == 1 or not hasattr(layer, "layer_weights"):
         raise ConfigError("chrono_: layer", expected="an LSTM or a GRU", got=type(layer).__name__)
     hidden = layer.hidden_size
     for k in range(layer.num_layers):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import below_one, flag, size
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, DtypeError
@@ -27,18 +28,17 @@ __all__ = [
 ]
 
 
-def positive_size(owner: str, **sizes: int) -> None:
-    """Refuse sizes that are not positive integers."""
-    for name, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ConfigError(f"{owner}: {name}", expected="a positive integer", got=repr(size))
+def positive_size(owner: str, **sizes: int) -> tuple[int, ...]:
+    """Refuse sizes that are not positive integers; NumPy's, which may wrap, become Python's."""
+    return tuple(size(f"{owner}: {name}", given) for name, given in sizes.items())
 
 
 def probability(what: str, p: float) -> float:
     """Refuse what is no probability of dropping."""
-    if not 0 <= p < 1:
-        raise ConfigError(what, expected="0 <= p < 1", got=p)
-    return p
+    try:
+        return cast("float", below_one(what, p))
+    except ConfigError as error:
+        raise ConfigError(what, expected="0 <= p < 1", got=error.got) from None
 
 
 def floating(owner: str, x: TensorLike) -> Tensor:
@@ -114,7 +114,10 @@ class Linear(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("Linear", in_features=in_features, out_features=out_features)
+        in_features, out_features = positive_size(
+            "Linear", in_features=in_features, out_features=out_features
+        )
+        flag("Linear: bias", bias)
         rng = init.generator(rng, type(self).__name__)
         self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(init.glorot_uniform(rng, in_features, out_features, dtype=dtype))
@@ -171,7 +174,9 @@ class Embedding(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        num_embeddings, embedding_dim = positive_size(
+            "Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+        )
         rng = init.generator(rng, type(self).__name__)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = Parameter(init.normal(rng, (num_embeddings, embedding_dim), 1.0, dtype))

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import flag, float_dtype
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.attention import causal_mask, checked_mask, stretched
-from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, steps_apart
+from tinygrad_seq.nn.attention import causal_mask, checked_mask, require_sequence, stretched
+from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, probability, steps_apart
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -61,7 +62,13 @@ class MultiheadAttention(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads)
+        kdim = embed_dim if kdim is None else kdim
+        vdim = embed_dim if vdim is None else vdim
+        sizes = {"embed_dim": embed_dim, "num_heads": num_heads, "kdim": kdim, "vdim": vdim}
+        positive_size("MultiheadAttention", **sizes)
+        probability("MultiheadAttention: dropout", dropout)
+        flag("MultiheadAttention: bias", bias)
+        dtype = float_dtype("MultiheadAttention", dtype)
         if embed_dim % num_heads:
             raise ConfigError(
                 "MultiheadAttention: num_heads",
@@ -72,8 +79,8 @@ class MultiheadAttention(Module):
         self.embed_dim, self.num_heads = embed_dim, num_heads
         made = {"rng": rng, "dtype": dtype}
         self.query = Linear(embed_dim, embed_dim, bias, **made)
-        self.key = Linear(embed_dim if kdim is None else kdim, embed_dim, bias, **made)
-        self.value = Linear(embed_dim if vdim is None else vdim, embed_dim, bias, **made)
+        self.key = Linear(kdim, embed_dim, bias, **made)
+        self.value = Linear(vdim, embed_dim, bias, **made)
         self.out = Linear(embed_dim, embed_dim, bias, **made)
         self.dropout = Dropout(dropout, rng=rng)
 
@@ -111,14 +118,16 @@ class MultiheadAttention(Module):
         weights : Tensor (N, heads, T, S)
         """
         owner = type(self).__name__
-        steps, batch = shape_of(query)[:2]
-        size = shape_of(key)[0]
-        if shape_of(key)[:2] != (size, batch) or shape_of(value)[:2] != (size, batch):
+        steps = require_sequence(f"{owner}: query", query, "(T, N, E)")
+        batch = shape_of(query)[1]
+        size = require_sequence(f"{owner}: key", key, f"(S, {batch}, kdim)", batch)
+        if require_sequence(f"{owner}: value", value, f"(S, {batch}, vdim)", batch) != size:
             raise ShapeError(
                 f"{owner}: keys and values",
                 expected=f"(S, {batch}, ...) both",
                 got=f"{shape_of(key)} and {shape_of(value)}",
             )
+        flag(f"{owner}: causal", causal)
         shape = (batch, self.num_heads, steps, size)
         allowed: Any = None
         if mask is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import float_dtype, positive, require_room
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.nn.layers import Dropout, floating, positive_size
 from tinygrad_seq.nn.module import Module, Parameter
@@ -39,8 +40,10 @@ class LayerNorm(Module):
 
     def __init__(self, size: int, eps: float = 1e-5, *, dtype: Any = np.float32) -> None:
         super().__init__()
-        positive_size("LayerNorm", size=size)
-        self.size, self.eps = size, eps
+        (size,) = positive_size("LayerNorm", size=size)
+        self.size, self.eps = size, positive("LayerNorm: eps", eps)
+        dtype = float_dtype("LayerNorm", dtype)
+        require_room("LayerNorm: size", size)
         self.weight = Parameter(np.ones(size, dtype))
         self.bias = Parameter(np.zeros(size, dtype))
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import count, flag
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells import check_nonlinearity
-from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
@@ -211,9 +211,8 @@ class LSTM(Recurrent[LSTMState]):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        if proj_size:
-            positive_size("LSTM", proj_size=proj_size)
-        if checkpoint and proj_size:
+        proj_size = count(0, 2**31 - 1)("LSTM: proj_size", proj_size)
+        if proj_size and checkpoint is not False:
             raise ConfigError(
                 "LSTM: checkpoint with proj_size",
                 expected="one or the other",
@@ -351,7 +350,9 @@ class GRU(Recurrent[GRUState]):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        self.__dict__["reset_after"] = reset_after  # read while the weights are made
+        self.__dict__["reset_after"] = flag(
+            "GRU: reset_after", reset_after
+        )  # read while the weights are made
         super().__init__(
             input_size,
             hidden_size,

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn.attention import length_mask
-from tinygrad_seq.nn.decode import Generated, beam_search, generate
+from tinygrad_seq.nn.decode import Generated, beam_search, beams_of, generate
 from tinygrad_seq.nn.decoder import (
     Decoded,
     Decoder,
@@ -23,7 +24,7 @@ from tinygrad_seq.nn.evaluation import evaluating
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.stack import Recurrent
 from tinygrad_seq.nn.state import select_rows
-from tinygrad_seq.ops.registry import constant
+from tinygrad_seq.ops.registry import values_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["Seq2Seq"]
@@ -88,11 +89,12 @@ class Seq2Seq(Module):
                 got=join.in_features - inner.output_size,
                 hint=f"Decoder(..., memory_size={encoder.output_size}), and an attention to fit",
             )
+        made = made_like(encoder, rng)
         self.encoder, self.decoder = encoder, decoder
         self.bridge: Join | None = None
         if encoder.bidirectional:
             hidden = encoder.hidden_size
-            self.bridge = Join(2 * hidden, hidden, **made_like(encoder, rng))
+            self.bridge = Join(2 * hidden, hidden, **made)
 
     def encode(self, source: TensorLike, lengths: Any = None) -> tuple[Tensor, Any]:
         """The memory (S, N, M), and the state for the decoder to start from."""
@@ -149,8 +151,8 @@ class Seq2Seq(Module):
         with evaluating(self):
             memory, state = self.encode(source, lengths)
             rows = memory.shape[1]
-            beams = np.repeat(np.arange(rows), width)
-            wide = None if lengths is None else np.asarray(constant(lengths))[beams]
+            beams = beams_of(rows, width)
+            wide = None if lengths is None else array_of("lengths", values_of(lengths))[beams]
             given = self._with_keys(select_rows(memory, beams), wide)
             state = select_rows(state, beams)
             step = one_step(self.decoder, **given)

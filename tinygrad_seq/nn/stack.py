@@ -9,6 +9,7 @@ import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.arguments import warn_caller
+from tinygrad_seq.checks import array_of, count, flag, float_dtype, integers_of, truths_of
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
@@ -20,12 +21,15 @@ from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, checked_state
 from tinygrad_seq.ops.recurrent import sequence_options
-from tinygrad_seq.ops.registry import constant
+from tinygrad_seq.ops.registry import values_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["Recurrent"]
 
 State = TypeVar("State", RNNState, LSTMState, GRUState)
+
+
+MOST_LAYERS = 10_000
 
 
 class Recurrent(Module, Generic[State]):
@@ -83,9 +87,23 @@ class Recurrent(Module, Generic[State]):
     ) -> None:
         super().__init__()
         owner = type(self).__name__
-        positive_size(owner, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        input_size, hidden_size = positive_size(
+            owner, input_size=input_size, hidden_size=hidden_size
+        )
+        num_layers = count(1, MOST_LAYERS)(f"{owner}: num_layers", num_layers)
+        for name, value in {
+            "variational": variational,
+            "batch_first": batch_first,
+            "bidirectional": bidirectional,
+            "trainable_state": trainable_state,
+            "layer_norm": layer_norm,
+        }.items():
+            flag(f"{owner}: {name}", value)
         if not isinstance(checkpoint, bool):
-            positive_size(owner, checkpoint=checkpoint)
+            (checkpoint,) = positive_size(owner, checkpoint=checkpoint)
+        probability(f"{owner}: dropout", dropout)
+        recurrent_dropout = probability(f"{owner}: recurrent_dropout", recurrent_dropout)
+        dtype = float_dtype(owner, dtype)
         if checkpoint and (layer_norm or recurrent_dropout):
             raise ConfigError(
                 f"{owner}: checkpoint with layer_norm or recurrent_dropout",
@@ -99,8 +117,7 @@ class Recurrent(Module, Generic[State]):
         self.trainable_state, self.layer_norm = trainable_state, layer_norm
         self.dropout = (VariationalDropout if variational else Dropout)(dropout, rng=rng)
         self._warn_of_idle_dropout(dropout, variational)
-        name = f"{owner}: recurrent_dropout"
-        self.recurrent_dropout = probability(name, recurrent_dropout)
+        self.recurrent_dropout = recurrent_dropout
         for k, suffix in self._places():
             size = self.output_size if k else input_size
             weights = gate_weights(rng, size, hidden_size, self.gates, forget_bias, dtype)
@@ -147,6 +164,10 @@ class Recurrent(Module, Generic[State]):
         self, layer: int, reverse: bool = False
     ) -> tuple[Parameter, Parameter, Parameter]:
         """W_xh (I or H, gates * H), W_hh (H, gates * H) and b (gates * H) of one layer."""
+        if type(layer) is not int or not 0 <= layer < self.num_layers:
+            count(0, self.num_layers - 1)(f"{type(self).__name__}: layer", layer)
+        if reverse is not False and flag("reverse", reverse) and not self.bidirectional:
+            raise ConfigError(f"{type(self).__name__}: reverse", expected="bidirectional=True")
         suffix = f"_l{layer}" + ("_reverse" if reverse else "")
         found = [getattr(self, f"{name}{suffix}") for name in ("weight_xh", "weight_hh", "bias")]
         return found[0], found[1], found[2]
@@ -208,18 +229,22 @@ class Recurrent(Module, Generic[State]):
             State of every layer after its last valid step (in reverse, the first); of a row
             of length 0, its initial state. Detach it before the next window.
         """
+        owner = type(self).__name__
+        if lengths is not None:
+            lengths = integers_of(f"{owner}: lengths", values_of(lengths))
+        if reset is not None:
+            reset = truths_of(f"{owner}: reset", values_of(reset))
         x, lengths, unbatched = self._time_major(x, lengths)
         steps, batch = np.shape(x)[:2]
         if reset is not None and np.ndim(reset) == 2 and self.batch_first and not unbatched:
-            reset = np.swapaxes(constant(reset), 0, 1)
+            reset = np.swapaxes(reset, 0, 1)
         if reset is not None and unbatched:
-            reset = np.reshape(constant(reset), (-1, 1) if np.ndim(reset) else (1,))
+            reset = np.reshape(reset, (-1, 1) if np.ndim(reset) else (1,))
         checkpoint: Any = self.checkpoint
         if isinstance(checkpoint, bool):
             checkpoint = int(np.ceil(np.sqrt(steps))) if checkpoint else None
         options: dict[str, Any] = {}
         if lengths is not None or reset is not None or checkpoint is not None:
-            owner = type(self).__name__
             options = sequence_options(owner, steps, batch, lengths, reset, False, checkpoint)
             if "every" in options:
                 options["checkpoint"] = options.pop("every")
@@ -236,7 +261,7 @@ class Recurrent(Module, Generic[State]):
         """The input as (T, N, ...), its lengths as (N,), and whether it had no batch axis."""
         if not isinstance(x, Tensor):
             refuse_several(type(self).__name__, x)
-            x = np.asarray(x)
+            x = array_of(f"{type(self).__name__}: input", x)
         tokens = x.dtype.kind in "iu"
         rank = x.ndim + (1 if tokens else 0)
         if rank not in (2, 3) or 0 in x.shape:
@@ -248,14 +273,14 @@ class Recurrent(Module, Generic[State]):
                 got=x.shape,
             )
         if rank == 2:
-            lengths = None if lengths is None else np.reshape(constant(lengths), (-1,))
+            lengths = None if lengths is None else np.reshape(lengths, (-1,))
             return np.expand_dims(x, 1), lengths, True
         return (np.swapaxes(x, 0, 1) if self.batch_first else x), lengths, False
 
     def _checked(self, x: Any, lengths: Any) -> Any:
         """The input checked; tokens in the padding may be anything, and become 0."""
         if lengths is not None and x.dtype.kind in "iu":
-            x = np.where(np.arange(len(x))[:, None] < lengths, constant(x), 0)
+            x = np.where(np.arange(len(x))[:, None] < lengths, values_of(x), 0)
         owner = type(self).__name__
         return checked_input(owner, x, self.input_size, self.layer_weights(0)[0].dtype)
 
@@ -306,6 +331,7 @@ class Recurrent(Module, Generic[State]):
 
         The state is checked as a run would; None is where runs start.
         """
+        rows = count(1)(f"{type(self).__name__}.top: rows", rows)
         return self._initial(state, rows, False)[0][-1]
 
     def _state_hint(self, found: Sequence[Any], shapes: Sequence[Any]) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
-import numpy as np
-
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of, integers_of, truths_of
+from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import DtypeError, ShapeError
-from tinygrad_seq.ops.registry import constant, shape_of
+from tinygrad_seq.ops.indexing import check_indices
+from tinygrad_seq.ops.registry import shape_of, values_of
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.nest import map_nest
 
@@ -17,6 +18,7 @@ __all__ = [
     "GRUState",
     "LSTMState",
     "RNNState",
+    "array_in",
     "checked_state",
     "detach",
     "reset_rows",
@@ -58,6 +60,11 @@ class LSTMState(NamedTuple):
         return detach(self)
 
 
+def array_in(what: str, x: Any) -> Array:
+    """The array of a tensor, whatever it holds; of anything else, one that a tensor can hold."""
+    return x._data if isinstance(x, Tensor) else array_of(what, x)
+
+
 def detach(state: S) -> S:
     """Cut every tensor in a nest of tuples, named states, lists and dicts from its graph.
 
@@ -83,7 +90,7 @@ def reset_rows(state: S, rows: Any) -> S:
     rows : (N,) booleans
         True for sequences that start anew.
     """
-    fresh = np.asarray(rows, dtype=bool)
+    fresh = truths_of("reset_rows: rows", values_of(rows))
 
     def zero(tensor: Tensor) -> Tensor:
         if tensor.ndim < 2 or tensor.shape[-2] != fresh.size or fresh.ndim != 1:
@@ -113,8 +120,19 @@ def select_rows(state: S, rows: Any) -> S:
     >>> nn.select_rows(state, [0, 0, 2, 2]).h.shape
     (2, 4, 4)
     """
-    ids = np.asarray(rows)
-    return cast(S, _map(state, lambda tensor: tensor[..., ids, :]))
+    ids = integers_of("select_rows: rows", values_of(rows))
+
+    def select(tensor: Tensor) -> Tensor:
+        if tensor.ndim < 2 or ids.ndim != 1:
+            raise ShapeError(
+                "select_rows: rows of a state",
+                expected="numbers of shape (M,), and tensors (..., N, H)",
+                got=f"shape {ids.shape}, and a tensor {tensor.shape}",
+            )
+        check_indices(ids, tensor.shape[-2], "select_rows")
+        return tensor[..., ids, :]
+
+    return cast(S, _map(state, select))
 
 
 def checked_state(
@@ -141,11 +159,12 @@ def checked_state(
             hint=hint(found, shapes),
         )
     for field, part in zip(fields, given, strict=True):
-        if constant(part).dtype != dtype:
+        part = array_in(f"{owner}: state {field}", part)
+        if part.dtype != dtype:
             raise DtypeError(
                 f"{owner}: state {field}",
                 expected=f"{dtype} like the parameters",
-                got=constant(part).dtype,
+                got=part.dtype,
                 hint="start from None, or convert the state with .astype",
             )
     return given

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.nn.decode import Generated, beam_search, generate
+from tinygrad_seq.checks import flag
+from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.nn.decode import Generated, beam_search, beams_of, generate
 from tinygrad_seq.nn.decoder import (
     Decoded,
     Decoder,
@@ -43,10 +44,13 @@ class _ReadOut(Module):
         rng: np.random.Generator | None = None,
     ) -> None:
         super().__init__()
-        time_major(type(self).__name__, recurrent)
+        owner = type(self).__name__
+        time_major(owner, recurrent)
+        made = made_like(recurrent, rng)
+        (output_size,) = positive_size(owner, output_size=output_size)
+        flag(f"{owner}: bias", bias)
         self.recurrent = recurrent
-        width = recurrent.output_size
-        self.head = Linear(width, output_size, bias, **made_like(recurrent, rng))
+        self.head = Linear(recurrent.output_size, output_size, bias, **made)
 
 
 class ManyToOne(_ReadOut):
@@ -147,15 +151,18 @@ class OneToMany(Module):
         a_decoder("OneToMany", decoder)
         if decoder.attention is not None:
             raise ConfigError("OneToMany: decoder", expected="no attention", got="attention")
-        self.decoder = decoder
         layer = decoder.recurrent
+        made = made_like(layer, rng)
+        self.decoder = decoder
         parts = len(layer.state_type._fields)
         width = parts * layer.num_layers * layer.hidden_size
-        self.start = Linear(vector_size, width, **made_like(layer, rng))
+        self.start = Linear(vector_size, width, **made)
 
     def initial_state(self, vector: TensorLike) -> Any:
         """The state that stands for vectors (N, D): tanh of an affine map."""
         layer = self.decoder.recurrent
+        if len(shape_of(vector)) != 2:
+            raise ShapeError("OneToMany: vectors", expected="(N, D)", got=shape_of(vector))
         made = ops.tanh(self.start(vector))
         shape = (made.shape[0], -1, layer.num_layers, layer.hidden_size)
         return layer.state_type(*ops.transpose(ops.reshape(made, shape), (1, 2, 0, 3)))
@@ -178,9 +185,9 @@ class OneToMany(Module):
 
         Without dropout.
         """
-        rows = shape_of(vector)[0]
         with evaluating(self):
-            beams = np.repeat(np.arange(rows), width)
-            state = select_rows(self.initial_state(vector), beams)
+            state = self.initial_state(vector)
+            rows = shape_of(vector)[0]
+            state = select_rows(state, beams_of(rows, width))
             step = one_step(self.decoder)
             return beam_search(step, state, rows, start, end=end, width=width, **options)
