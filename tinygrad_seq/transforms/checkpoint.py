@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import callable_of, generator_of, sequence_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Node, next_seq
@@ -71,6 +72,9 @@ def checkpoint(
     >>> w.grad.shape
     (2, 2)
     """
+    callable_of("checkpoint: fn", fn)
+    given = sequence_of("checkpoint: generators", generators, "numpy.random.Generators")
+    generators = [generator_of("checkpoint: generators", each) for each in given]
     mode = current_mode.get()
     if not mode.grad:
         return fn(*args, **kwargs)
@@ -88,7 +92,7 @@ def checkpoint(
     inner, outer = _split(outputs, first)
     if not inner:
         return result
-    given = [x for x in leaves([args, kwargs]) if isinstance(x, Tensor)]
+    tensors = [x for x in leaves([args, kwargs]) if isinstance(x, Tensor)]
     again = _Again(run, outer, [out._data for out in outputs])
     node = Node(
         CHECKPOINT,
@@ -98,7 +102,7 @@ def checkpoint(
         outputs[0].dtype,
         mode.scope,
         # Guards stand in for inputs: backward refuses if one was written. None fills up.
-        inputs=(*_guards(inner, outer, given), *[None] * len(outer)),
+        inputs=(*_guards(inner, outer, tensors), *[None] * len(outer)),
         residuals=again,
     )
     made = []

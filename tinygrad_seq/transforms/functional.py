@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import callable_of, flag
 from tinygrad_seq.engine.mode import enable_grad
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops import reshape, stack
+from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.transforms.gradient import grad
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
@@ -25,7 +27,8 @@ class _Call:
     """
 
     def __init__(self, func: Callable[..., Any], inputs: Any, create_graph: bool) -> None:
-        self.create_graph = create_graph
+        func = callable_of("the function to differentiate", func, "a function of tensors")
+        self.create_graph = flag("create_graph", create_graph)
         self.inputs = map_nest(self._tracked, inputs)
         self.sources = [x for x in leaves(self.inputs) if _is_source(x)]
         if not self.sources:
@@ -124,7 +127,7 @@ def _tangents(call: _Call, like: str, given: Any, nest: Any, targets: Sequence[T
 
 
 def _shape(value: Any) -> Any:
-    return getattr(value, "shape", np.shape(value) if value is not None else None)
+    return None if value is None else shape_of(value)
 
 
 def value_and_grad(func: Callable[..., Any], inputs: Any, *, create_graph: bool = False) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import flag, instance_of, sequence_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import enable_grad
 from tinygrad_seq.engine.tape import lift
@@ -61,10 +62,12 @@ def grad(
     (27.0, 18.0)
     """
     single = isinstance(inputs, Tensor)
-    sources = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    outs = [output] if isinstance(output, Tensor) else list(output)
+    sources, outs = _tensors("grad: inputs", inputs), _tensors("grad: output", output)
     cots = [grad_outputs] if isinstance(output, Tensor) else grad_outputs
-    cots = [None] * len(outs) if cots is None else list(cots)
+    cots = [None] * len(outs) if cots is None else sequence_of("grad: grad_outputs", cots, "arrays")
+    create_graph = flag("grad: create_graph", create_graph)
+    keep = create_graph if retain_graph is None else flag("grad: retain_graph", retain_graph)
+    allow_unused = flag("grad: allow_unused", allow_unused)
     if len(cots) != len(outs):
         raise ShapeError(
             "grad: grad_outputs", expected=f"one per output, {len(outs)}", got=len(cots)
@@ -86,7 +89,6 @@ def grad(
                 "the integers pick from (an embedding's weight)",
             )
     nodes = [source._node for source in sources if source._node is not None]
-    keep = create_graph if retain_graph is None else retain_graph
     # Asked for explicitly, a recorded gradient is recorded under no_grad too.
     with enable_grad() if create_graph else nullcontext():
         found = backpropagate(starts, nodes, retain_graph=keep, lift=lift if create_graph else None)
@@ -106,3 +108,9 @@ def grad(
             value = Tensor._wrap(np.array(value) if shared else value, None)
         results.append(value)
     return results[0] if single else tuple(results)
+
+
+def _tensors(what: str, given: Any) -> list[Tensor]:
+    """One tensor, or a sequence of them, as a list."""
+    found = [given] if isinstance(given, Tensor) else sequence_of(what, given, "Tensors")
+    return [instance_of(what, each, Tensor) for each in found]

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from tinygrad_seq.errors import ConfigError
+
 __all__ = ["leaves", "map_nest", "rebuild"]
+
+DEEPEST = 100
 
 
 def map_nest(fn: Callable[[Any], Any], nest: Any) -> Any:
@@ -16,13 +20,22 @@ def map_nest(fn: Callable[[Any], Any], nest: Any) -> Any:
     >>> map_nest(lambda x: 2 * x, {"a": [1, 2], "b": (3,)})
     {'a': [2, 4], 'b': (6,)}
     """
+    return _mapped(fn, nest, DEEPEST)
+
+
+def _mapped(fn: Callable[[Any], Any], nest: Any, levels: int) -> Any:
+    if not isinstance(nest, (Mapping, list, tuple)):
+        return fn(nest)
+    if not levels:
+        raise ConfigError(
+            "a nest of lists, tuples and dicts",
+            expected=f"at most {DEEPEST} levels",
+            got="more, or a list that holds itself",
+        )
     if isinstance(nest, Mapping):
-        return {key: map_nest(fn, part) for key, part in nest.items()}
-    if isinstance(nest, tuple) and hasattr(nest, "_fields"):
-        return type(nest)(*(map_nest(fn, part) for part in nest))
-    if isinstance(nest, (list, tuple)):
-        return type(nest)(map_nest(fn, part) for part in nest)
-    return fn(nest)
+        return {key: _mapped(fn, part, levels - 1) for key, part in nest.items()}
+    parts = (_mapped(fn, part, levels - 1) for part in nest)
+    return type(nest)(*parts) if hasattr(nest, "_fields") else type(nest)(parts)
 
 
 def leaves(nest: Any) -> list[Any]:
