@@ -96,15 +96,15 @@ def test_nonfinite_may_be_skipped(where, clip):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"k": 0}, "k is a number of steps"),
-        ({"k": 2.0}, "k is a number of steps"),
-        ({"k": True}, "k is a number of steps"),
+        ({"k": 0}, "k, a number of steps"),
+        ({"k": 2.0}, "k, a number of steps"),
+        ({"k": True}, "k, a number of steps"),
         ({"clip_norm": 1.0, "clip_value": 1.0}, "two ways"),
         ({"clip_norm": 0.0}, "clip_norm"),
         ({"clip_value": -1}, "clip_value"),
         ({"clip_norm": "5"}, "clip_norm"),
         ({"nonfinite": "ignore"}, "nonfinite"),
-        ({"loss": None}, "callable"),
+        ({"loss": None}, "tbptt: loss"),
     ],
 )
 def test_bad_options_are_refused_at_the_call(options, said):

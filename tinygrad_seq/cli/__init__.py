@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tinygrad_seq as tgs
+from tinygrad_seq.checks import callable_of, instance_of, sequence_of
 from tinygrad_seq.cli.trained import add_cells, add_draw, add_sample
 from tinygrad_seq.cli.training import (
     add_train,
@@ -40,6 +41,9 @@ COMMANDS: dict[str, Callable[[Any, str], None]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    if arguments is not None:
+        given = sequence_of("main: arguments", arguments, "words")
+        arguments = [instance_of("main: an argument", word, str) for word in given]
     parser = Parser(
         prog="python -m tinygrad_seq",
         description="Train a character model on a text, let it write, and look into it.",
@@ -54,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def guarded(command: Command, options: argparse.Namespace) -> int:
     """Run a command; a mistake of the user ends in a message and status 2, never a traceback."""
+    callable_of("guarded: command", command, "a function of the parsed options")
     try:
         return command(options)
     except TinygradSeqError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_seq import train
+from tinygrad_seq.checks import instance_of, path_of
 from tinygrad_seq.cli.words import Parser, own_command
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.train.loop import SAMPLES, require_startable
@@ -127,6 +128,7 @@ _NOT_OPTIONS = {"command", "preset", "quiet", "run_name", "out", "resume"}
 
 def open_run(options: argparse.Namespace) -> train.CharRun:
     """The run that parsed options ask for, new or resumed; nothing is written."""
+    instance_of("open_run: options", options, argparse.Namespace)
     given = {name: value for name, value in vars(options).items() if name not in _NOT_OPTIONS}
     if options.resume is None:
         preset = getattr(options, "preset", "default")
@@ -140,6 +142,8 @@ def open_run(options: argparse.Namespace) -> train.CharRun:
 
 def folder_of(options: argparse.Namespace, run: train.CharRun) -> Path:
     """Where the results of a run go; refused if another run's are there."""
+    instance_of("folder_of: options", options, argparse.Namespace)
+    instance_of("folder_of: run", run, train.CharRun)
     folder = _folder_of(options, run)
     require_startable(folder, run)
     return folder
@@ -179,6 +183,8 @@ def _train(options: argparse.Namespace) -> int:
 
 def announce(run: train.CharRun, folder: Path) -> None:
     """Say what is about to happen, on what machine."""
+    instance_of("announce: run", run, train.CharRun)
+    folder = path_of("announce: folder", folder)
     options = run.options
     source = options.text or "the language reference in Python (pydoc_data.topics)"
     print(
@@ -205,6 +211,9 @@ def announce(run: train.CharRun, folder: Path) -> None:
 
 def finish(run: train.CharRun, folder: Path, outcome: train.Outcome) -> int:
     """Write the report of a run and say how it went; returns the exit status."""
+    instance_of("finish: run", run, train.CharRun)
+    folder = path_of("finish: folder", folder)
+    instance_of("finish: outcome", outcome, train.Outcome)
     if outcome.held_out is None:
         print(f"stopped after {run.step} updates; saved to {folder / LAST}")
         print(f"continue with: {own_command()} train --resume {shlex.quote(str(folder))}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import nn
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.checks import below_one, choice, size
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["CharLM"]
@@ -61,9 +61,9 @@ class CharLM(nn.Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        if model not in _KINDS:
-            raise ConfigError("CharLM: model", expected="'lstm', 'gru' or 'rnn'", got=repr(model))
-        rng = np.random.default_rng() if rng is None else rng
+        choice(*_KINDS)("CharLM: model", model)
+        layers, dropout = size("CharLM: layers", layers), below_one("CharLM: dropout", dropout)
+        rng = nn.init.generator(rng, "CharLM")
         between = dropout if layers > 1 else 0.0
         self.rnn = _KINDS[model](vocab, hidden, layers, dropout=between, rng=rng, dtype=dtype)
         # One-hot input makes W_xh a table of embeddings: one row is all that a step reads, so the

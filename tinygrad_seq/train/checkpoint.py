@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import instance_of, path_of, shown
 from tinygrad_seq.errors import CheckpointError, ConfigError
 from tinygrad_seq.nn.decoder import FedState
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
@@ -26,6 +27,7 @@ __all__ = ["load_checkpoint", "save_checkpoint"]
 
 _FORMAT = "tinygrad_seq.checkpoint"
 _VERSION = 1
+_DEEPEST = 100
 _TAG = "$kind"  # marks what JSON has no word for
 _STATES = {kind.__name__: kind for kind in (RNNState, LSTMState, GRUState, FedState)}
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
@@ -72,8 +74,14 @@ def save_checkpoint(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> No
     from safetensors import SafetensorError
     from safetensors.numpy import save
 
+    file = path_of("save_checkpoint: path", path)
+    instance_of("save_checkpoint: tree", tree, Mapping)
     arrays: Arrays = {}
-    content = json.dumps(_encode(tree, "", arrays))
+    encoded = _encode(tree, "", arrays)
+    try:
+        content = json.dumps(encoded)
+    except ValueError as error:  # an integer of more digits than Python writes
+        raise ConfigError("save_checkpoint: a value cannot be written", got=str(error)) from error
     metadata = {
         "format": _FORMAT,
         "version": str(_VERSION),
@@ -88,7 +96,7 @@ def save_checkpoint(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> No
             expected="floats, integers or booleans",
             got=", ".join(sorted({str(a.dtype) for a in arrays.values()})),
         ) from error
-    _write_atomically(Path(path), raw)
+    _write_atomically(file, raw)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -102,9 +110,10 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    name = os.fspath(path)
+    file = path_of("load_checkpoint: path", path)
+    name = str(file)
     try:
-        raw = Path(name).read_bytes()
+        raw = file.read_bytes()
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {name!r} cannot be read",
@@ -142,13 +151,19 @@ def _unfit(name: str, got: str) -> CheckpointError:
 # -- values <-> JSON and arrays -------------------------------------------------------------------
 
 
-def _encode(value: Any, where: str, arrays: Arrays) -> Any:
+def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
     """`value` as JSON, its arrays moved to `arrays` under names that say where they were."""
+    if level > _DEEPEST:
+        raise ConfigError(
+            "save_checkpoint: a nest too deep",
+            expected=f"at most {_DEEPEST} levels",
+            got="more, or something that holds itself",
+        )
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    if isinstance(value, np.generic):
+    if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
         return _encode(value.item(), where, arrays)
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
         return {_TAG: "array", "name": _take_in(value, where, arrays)}
     if isinstance(value, Tensor):
         return {_TAG: "tensor", "name": _take_in(value.data, where, arrays)}
@@ -160,11 +175,13 @@ def _encode(value: Any, where: str, arrays: Arrays) -> Any:
                 raise ConfigError(
                     f"save_checkpoint: a key in {where or 'the top'}",
                     expected=f"a str other than {_TAG!r}",
-                    got=repr(key),
+                    got=shown(key),
                 )
-        return {key: _encode(item, f"{where}/{key}", arrays) for key, item in value.items()}
+        return {
+            key: _encode(item, f"{where}/{key}", arrays, level + 1) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        items = [_encode(item, f"{where}/{i}", arrays) for i, item in enumerate(value)]
+        items = [_encode(item, f"{where}/{i}", arrays, level + 1) for i, item in enumerate(value)]
         if isinstance(value, list):
             return items
         kind = type(value).__name__
@@ -230,7 +247,7 @@ def _digest(content: str, arrays: Arrays) -> str:
 
 def _write_atomically(path: Path, raw: bytes) -> None:
     """Write beside `path`, then rename: whatever interrupts, `path` is the old or the new."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         with part.open("wb") as file:
             file.write(raw)
@@ -238,9 +255,9 @@ def _write_atomically(path: Path, raw: bytes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException as error:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
+        if isinstance(error, (OSError, ValueError)):  # ValueError: no name that a file can have
             raise CheckpointError(
                 f"checkpoint {str(path)!r} cannot be written",
                 got=str(error),

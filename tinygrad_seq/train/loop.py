@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NamedTuple
 
+from tinygrad_seq.checks import callable_of, flag, instance_of, path_of
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.train.metrics import MetricsTable
 from tinygrad_seq.train.run import BEST, LAST, CharRun, HeldOut
@@ -81,8 +82,9 @@ def fit(
     >>> outcome.stopped_by, outcome.held_out.carried.nats < 4.7
     (0, True)
     """
+    watched = Monitor(run, folder, say=say, bar=bar)
     updates = run.updates()
-    with Monitor(run, folder, say=say, bar=bar) as monitor:
+    with watched as monitor:
         while monitor.goes_on():
             run.set_learning_rate()
             report = next(updates)
@@ -115,8 +117,13 @@ class Monitor:
         bar: bool | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.run = run
-        self.folder = Path(folder)
+        self.run = instance_of("Monitor: run", run, CharRun)
+        self.folder = path_of("Monitor: folder", folder)
+        if say is not None:
+            callable_of("Monitor: say", say, "a function of a line")
+        if bar is not None:
+            flag("Monitor: bar", bar)
+        callable_of("Monitor: clock", clock, "a function that gives seconds")
         self.outcome = Outcome(None, 0)
         self._say = say
         self._show_bar = bar
@@ -127,6 +134,7 @@ class Monitor:
         self._seconds_before = run.seconds
         self._last_check = run.progress
         self._checking = 0.0  # seconds
+        self._began: float | None = None
         require_startable(self.folder, run)
 
     # -- the with block ---------------------------------------------------------------------------
@@ -134,7 +142,12 @@ class Monitor:
     def __enter__(self) -> Monitor:
         from tqdm import tqdm
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{str(self.folder)!r} cannot be made", expected="a folder", got=str(error)
+            ) from error
         kept = None if self.run.origin is None else self.run.step
         self._table = MetricsTable(self.folder / METRICS, COLUMNS, keep_until=kept)
         self._bar = tqdm(
@@ -180,9 +193,11 @@ class Monitor:
 
     def record(self, report: StepReport, state: Any) -> None:
         """Take note of an update and the state it left; validate and save when it is time."""
+        began = self._begun("record")
+        instance_of("Monitor.record: report", report, StepReport)
         run = self.run
         run.step, run.state = report.step, state
-        run.seconds = self._seconds_before + self._clock() - self._began
+        run.seconds = self._seconds_before + self._clock() - began
         self._recent.append(report)
         if not report.skipped:
             old = report.loss if math.isnan(self._smooth) else self._smooth
@@ -193,19 +208,29 @@ class Monitor:
         if run.step % _ROW_EVERY == 0:
             self._write_row()
         if run.progress < 1 and self._time_to_check():
-            began = self._clock()
+            before = self._clock()
             self._check()
-            self._checking += self._clock() - began
-            run.seconds = self._seconds_before + self._clock() - self._began
+            self._checking += self._clock() - before
+            run.seconds = self._seconds_before + self._clock() - began
 
     def say(self, line: str) -> None:
         """Write a line for the user, clear of the progress bar."""
+        instance_of("Monitor.say: line", line, str)
         if self._say is not None:
             self._say(line)
         else:
             import sys
 
+            self._begun("say")
             self._bar.write(line, file=sys.stdout)
+
+    def _begun(self, method: str) -> float:
+        """When the with block was entered."""
+        if self._began is None:
+            raise ConfigError(
+                f"Monitor.{method}: outside of its with block", hint="with monitor: ..."
+            )
+        return self._began
 
     # -- parts ------------------------------------------------------------------------------------
 
@@ -216,7 +241,7 @@ class Monitor:
         before, now = self._last_check, self.run.progress
         if int(now * options.evals) == int(before * options.evals):
             return False
-        trained = self._clock() - self._began - self._checking
+        trained = self._clock() - self._begun("record") - self._checking
         if options.minutes is not None and self._checking > _SHARE_OF_CHECKS * trained:
             return False  # a slow machine: let training catch up before the next
         self._last_check = now
@@ -331,8 +356,15 @@ def require_startable(folder: Path, run: CharRun) -> None:
             expected="a run with something left to do",
             hint="give it more: --steps, --epochs or --minutes count from its very beginning",
         )
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{str(folder)!r} is a file", expected="a folder for the run")
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"{str(folder)!r} is a file", expected="a folder for the run")
+    except (OSError, ValueError) as error:  # no path at all: too long, a NUL
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(
+            f"{str(folder)[:100]!r} is no path", expected="a folder for the run", got=str(error)
+        ) from error
     own = run.origin is not None and run.origin.parent == folder.resolve()
     if (folder / LAST).exists() and not own:
         raise ConfigError(

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinygrad_seq.checks import size
+
 __all__ = ["Machine", "machine"]
 
 _VARIABLES = (
@@ -38,6 +40,7 @@ class Machine(NamedTuple):
 
     def hint(self, hidden: int) -> str:
         """Advice for busy machines and for small models, or nothing."""
+        hidden = size("Machine.hint: hidden", hidden)
         if self.threads or self.cores == 1:
             return ""
         if self.load > self.cores / 2:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Number
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq import nn, ops
+from tinygrad_seq.checks import count, instance_of, integers_of, path_of, sequence_of, shown
 from tinygrad_seq.errors import ConfigError, DataError
 from tinygrad_seq.nn import evaluating
 
@@ -76,13 +79,11 @@ def evaluate(
     >>> round(result.nats, 3), result.tokens
     (4.174, 499)
     """
-    text = np.asarray(ids)
-    for name, value in (
-        ("streams", streams),
-        ("reset_every", 1 if reset_every is None else reset_every),
-    ):
-        if value < 1:
-            raise ConfigError(f"evaluate: {name}", expected="an integer >= 1", got=value)
+    instance_of("evaluate: model", model, nn.Module)
+    text = integers_of("evaluate: ids", ids)
+    streams = count(1)("evaluate: streams", streams)
+    if reset_every is not None:
+        reset_every = count(1)("evaluate: reset_every", reset_every)
     if text.ndim != 1 or len(text) < 2:
         raise DataError(
             "evaluate: nothing to predict",
@@ -90,7 +91,7 @@ def evaluate(
             got=text.shape,
         )
     pairs = len(text) - 1
-    length = reset_every or -(-pairs // min(streams, pairs))
+    length = min(reset_every, pairs) if reset_every else -(-pairs // min(streams, pairs))
     tokens, targets = (_rows(part, length) for part in (text[:-1], text[1:]))
     total = 0.0
     with evaluating(model):
@@ -135,36 +136,77 @@ class MetricsTable:
     def __init__(
         self, path: str | os.PathLike[str], columns: Sequence[str], keep_until: int | None = None
     ) -> None:
-        self.path = Path(path)
-        self.columns = tuple(columns)
+        self.path = path_of("MetricsTable: path", path)
+        given = sequence_of("MetricsTable: columns", columns, "names")
+        self.columns = tuple(instance_of("MetricsTable: a column", name, str) for name in given)
+        if not self.columns:
+            raise ConfigError("MetricsTable: columns", expected="at least one")
+        if keep_until is not None:
+            keep_until = count(0)("MetricsTable: keep_until", keep_until)
         rows = self.read(self.path) if keep_until is not None and self.path.exists() else []
         first = self.columns[0]
         kept = [row for row in rows if (row.get(first) or "").isdecimal()]
         kept = [row for row in kept if int(row[first]) <= (keep_until or 0)]
         temporary = self.path.with_name(self.path.name + ".part")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(kept)
-        temporary.replace(self.path)
+        with _files(self.path):
+            with temporary.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows(kept)
+            temporary.replace(self.path)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns left out stay empty."""
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, self.columns, restval="").writerow(
-                {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()}
+        instance_of("MetricsTable.write: row", row, dict)
+        unknown = [shown(name) for name in row if name not in self.columns]
+        if unknown:
+            raise ConfigError(
+                "MetricsTable.write: a column that the table does not have",
+                expected=", ".join(self.columns),
+                got=", ".join(unknown),
             )
+        told = {k: f"{v:.6g}" if isinstance(v, float) else _cell(k, v) for k, v in row.items()}
+        with _files(self.path), self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, self.columns, restval="").writerow(told)
 
     @staticmethod
     def read(path: str | os.PathLike[str]) -> list[dict[str, str]]:
         """All rows of such a file, as text."""
-        with Path(path).open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        file = path_of("MetricsTable.read: path", path)
+        with _files(file), file.open(newline="", encoding="utf-8") as rows:
+            return list(csv.DictReader(rows))
 
     @classmethod
     def column(
         cls, path: str | os.PathLike[str], x: str, y: str
     ) -> tuple[list[float], list[float]]:
         """Two columns as numbers, where both are filled: a curve."""
+        for name in (x, y):
+            instance_of("MetricsTable.column: a name", name, str)
         rows = [row for row in cls.read(path) if row.get(x) and row.get(y)]
-        return [float(row[x]) for row in rows], [float(row[y]) for row in rows]
+        try:
+            return [float(row[x]) for row in rows], [float(row[y]) for row in rows]
+        except ValueError as error:
+            raise DataError(f"MetricsTable.column: {x!r} and {y!r}", got=str(error)) from error
+
+
+def _cell(name: str, value: Any) -> Any:
+    """A value as it is written: one that says in text what it is."""
+    if value is None or isinstance(value, (str, bool, Number)):
+        return value if not isinstance(value, str) else value.encode("utf-8", "replace").decode()
+    raise ConfigError(
+        f"MetricsTable.write: {name}", expected="a number or a text", got=shown(value)
+    )
+
+
+@contextmanager
+def _files(path: Path) -> Iterator[None]:
+    """Say in the project's words that a file cannot be read or written."""
+    try:
+        yield
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: no such path, no UTF-8
+        raise DataError(
+            f"MetricsTable: {str(path)!r} cannot be used",
+            expected="a CSV file in an existing folder",
+            got=str(error),
+        ) from error

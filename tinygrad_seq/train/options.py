@@ -5,20 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from numbers import Integral
+from typing import Any, cast
 
+from tinygrad_seq.checks import (
+    Rule,
+    below_one,
+    choice,
+    count,
+    instance_of,
+    non_negative,
+    number,
+    path_of,
+    positive,
+    shown,
+    size,
+)
 from tinygrad_seq.errors import ConfigError
 
 __all__ = ["PRESETS", "CharOptions", "learning_rate"]
 
-_CHOICES = {
-    "model": ("lstm", "gru", "rnn"),
-    "optimizer": ("adam", "adamw", "rmsprop", "adagrad", "sgd"),
-    "schedule": ("cosine", "decay", "constant"),
-    "clip_by": ("norm", "value"),
-    "nonfinite": ("raise", "skip"),
-}
-_COUNTS = ("hidden", "layers", "seq_length", "batch", "evals")
 _BUDGETS = ("steps", "epochs", "minutes")
 RATES = {"adam": 1e-2, "adamw": 1e-2, "rmsprop": 2e-3, "adagrad": 0.1, "sgd": 0.5}
 # How a run is watched and how long it goes on may change when it is resumed; the rest may not.
@@ -74,6 +80,32 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 ours is the mean, which RMSprop and Adagrad do not notice. ``fast``: a look at everything that a
 run leaves, in seconds; it has learnt little.
 """
+
+
+def _share(name: str, value: Any) -> float:
+    """Rule for a fraction, or a number of characters."""
+    if isinstance(value, Integral):
+        return cast("float", count(1)(name, value))
+    return cast("float", number(0, 1, open_low=True, open_high=True)(name, value))
+
+
+_RULES: Mapping[str, Rule] = {
+    "text": lambda name, value: str(path_of(name, value)),
+    "validation": _share,
+    "model": choice("lstm", "gru", "rnn"),
+    "optimizer": choice("adam", "adamw", "rmsprop", "adagrad", "sgd"),
+    "schedule": choice("cosine", "decay", "constant"),
+    "clip_by": choice("norm", "value"),
+    "nonfinite": choice("raise", "skip"),
+    **dict.fromkeys(("hidden", "layers", "seq_length", "batch", "evals"), size),
+    **dict.fromkeys(("steps", "eval_every"), count(1)),
+    **dict.fromkeys(("sample_length", "lr_decay_after", "seed"), count(0)),
+    **dict.fromkeys(("lr", "weight_decay", "lr_decay", "clip", "temperature"), non_negative),
+    **dict.fromkeys(("dropout", "warmup"), below_one),
+    **dict.fromkeys(("epochs", "minutes"), positive),
+    "prime": lambda name, value: instance_of(name, value, str),
+}
+_OPTIONAL = {"text", "lr", "eval_every", *_BUDGETS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,25 +193,12 @@ class CharOptions:
     sample_length: int = 300
 
     def __post_init__(self) -> None:
-        for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                _refuse(name, " or ".join(map(repr, allowed)), getattr(self, name))
+        for name, rule in _RULES.items():
+            value = getattr(self, name)
+            if value is not None or name not in _OPTIONAL:
+                object.__setattr__(self, name, rule(f"option {name}", value))
         if self.lr is None:
             object.__setattr__(self, "lr", RATES[self.optimizer])
-        for name in _COUNTS:
-            _number(name, getattr(self, name), low=1, integer=True)
-        for name in ("sample_length", "lr_decay_after", "seed"):
-            _number(name, getattr(self, name), low=0, integer=True)
-        for name in ("lr", "weight_decay", "lr_decay", "clip", "temperature"):
-            _number(name, getattr(self, name), low=0)
-        for name in ("dropout", "warmup"):
-            _number(name, getattr(self, name), low=0, below=1)
-        for name in (*_BUDGETS, "eval_every"):
-            value = getattr(self, name)
-            if value is not None:
-                _number(name, value, low=0, integer=name in ("steps", "eval_every"))
-                if value == 0:
-                    _refuse(name, "above 0", value)
         if all(getattr(self, name) is None for name in _BUDGETS):
             raise ConfigError("a run needs an end", expected="steps, epochs or minutes")
 
@@ -192,8 +211,9 @@ class CharOptions:
         ConfigError
             For a preset or an option that there is not.
         """
-        if name not in PRESETS:
-            raise ConfigError("there is no such preset", expected=", ".join(PRESETS), got=name)
+        if not isinstance(name, str) or name not in PRESETS:
+            got = shown(name)
+            raise ConfigError("there is no such preset", expected=", ".join(PRESETS), got=got)
         options = dict(PRESETS[name])
         if any(changes.get(budget) is not None for budget in _BUDGETS):
             options.update(dict.fromkeys(_BUDGETS))
@@ -203,10 +223,11 @@ class CharOptions:
     def from_dict(cls, options: Mapping[str, Any]) -> CharOptions:
         """Options from a dict, as :meth:`to_dict` gives it; unknown names are refused."""
         known = [field.name for field in fields(cls)]
-        unknown = sorted(set(options) - set(known))
+        given = instance_of("options", options, dict, hint="a dict of options by name")
+        unknown = [shown(name) for name in given if name not in known]
         if unknown:
             raise ConfigError("unknown option", expected=", ".join(known), got=", ".join(unknown))
-        return cls(**options)
+        return cls(**given)
 
     def to_dict(self) -> dict[str, Any]:
         """All options as JSON-able values."""
@@ -220,6 +241,8 @@ class CharOptions:
         ConfigError
             For a change that would make it another run.
         """
+        given = self.from_dict({**self.to_dict(), **changes}).to_dict()  # refuses what is wrong
+        changes = {name: given[name] for name in changes}
         fixed = [k for k, v in changes.items() if k not in CHANGEABLE and v != getattr(self, k)]
         if fixed:
             raise ConfigError(
@@ -244,7 +267,9 @@ def learning_rate(options: CharOptions, progress: float, epochs: float) -> float
     >>> [round(train.learning_rate(options, p, 0.0), 6) for p in (0.0, 0.5, 1.0)]
     [0.004, 0.002, 0.0]
     """
-    progress = min(max(progress, 0.0), 1.0)
+    instance_of("learning_rate: options", options, CharOptions)
+    progress = min(max(number()("learning_rate: progress", progress), 0.0), 1.0)
+    epochs = non_negative("learning_rate: epochs", epochs)
     rate = float(options.lr or 0.0)
     if options.schedule == "cosine":
         rate *= (1.0 + math.cos(math.pi * progress)) / 2.0
@@ -253,17 +278,3 @@ def learning_rate(options: CharOptions, progress: float, epochs: float) -> float
     if options.warmup:
         rate *= min(1.0, max(progress / options.warmup, 0.01))
     return rate
-
-
-def _number(
-    name: str, value: Any, *, low: float, below: float = math.inf, integer: bool = False
-) -> None:
-    kind = int if integer else (int, float)
-    fits = isinstance(value, kind) and not isinstance(value, bool) and low <= value < below
-    if not fits:
-        expected = f"{'an integer' if integer else 'a number'} of at least {low:g}"
-        _refuse(name, expected + (f", below {below:g}" if below < math.inf else ""), value)
-
-
-def _refuse(name: str, expected: str, got: Any) -> None:
-    raise ConfigError(f"option {name}", expected=expected, got=repr(got))

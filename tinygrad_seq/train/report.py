@@ -15,15 +15,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinygrad_seq import ops, viz
+from tinygrad_seq.checks import flag, instance_of, integers_of, number, path_of
 from tinygrad_seq.data import ngram_cross_entropy
 from tinygrad_seq.engine.mode import enable_grad
+from tinygrad_seq.errors import ShapeError
+from tinygrad_seq.nn import Module
 from tinygrad_seq.train.char_lm import CharLM
 from tinygrad_seq.train.loop import METRICS, SAMPLES
 from tinygrad_seq.train.machine import machine
-from tinygrad_seq.train.metrics import MetricsTable, evaluating
+from tinygrad_seq.train.metrics import Evaluation, MetricsTable, evaluating
 from tinygrad_seq.train.run import CharRun, HeldOut
 
 __all__ = ["REPORT_FILES", "draw_char_lm", "write_report", "yardsticks"]
@@ -56,7 +57,11 @@ def write_report(
     problems : list of str
         What could not be made, and why; empty if all went well.
     """
-    place = Path(folder)
+    instance_of("write_report: run", run, CharRun)
+    for part in instance_of("write_report: held_out", held_out, HeldOut):
+        instance_of("write_report: held_out", part, Evaluation)
+        number()("write_report: nats", part.nats)
+    place = path_of("write_report: folder", folder)
     problems: list[str] = []
 
     def attempt(what: str, make: Callable[[], Any]) -> Any:
@@ -143,7 +148,14 @@ def draw_char_lm(model: CharLM, ids: Any, *, gradients: bool = True, **options: 
     >>> train.draw_char_lm(model, [0, 3, 1, 4], view="rolled").title
     'rolled graph, module level, 3 time steps'
     """
-    tokens = np.asarray(ids)[:, None]
+    instance_of("draw_char_lm: model", model, Module)
+    flag("draw_char_lm: gradients", gradients)
+    tokens = integers_of("draw_char_lm: ids", ids)
+    if tokens.ndim != 1 or len(tokens) < 2:
+        raise ShapeError(
+            "draw_char_lm: ids", expected="(T + 1,), at least 2 characters", got=tokens.shape
+        )
+    tokens = tokens[:, None]
 
     def loss(result: Any) -> Any:
         return ops.cross_entropy(result[0], tokens[1:])

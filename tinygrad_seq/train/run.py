@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_seq import optim
+from tinygrad_seq.checks import instance_of, path_of
 from tinygrad_seq.data import Streams, Vocabulary, pydoc_topics, read_text, split_text
 from tinygrad_seq.errors import CheckpointError, DataError, TinygradSeqError
 from tinygrad_seq.train.char_lm import CharLM
@@ -79,7 +80,7 @@ class CharRun:
     """
 
     def __init__(self, options: CharOptions) -> None:
-        self.options = options
+        self.options = instance_of("CharRun: options", options, CharOptions)
         text = pydoc_topics() if options.text is None else read_text(options.text)
         self.digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         self.vocabulary = Vocabulary.from_text(text)
@@ -313,8 +314,8 @@ def load_char_lm(path: str | os.PathLike[str]) -> tuple[CharLM, Vocabulary, Char
 
 def _file_of(path: str | os.PathLike[str], *names: str) -> Path:
     """The file itself, or the first of `names` that a folder holds."""
-    given = Path(path)
-    if not given.exists():
+    given = path_of("checkpoint: path", path)
+    if not _exists(given):
         raise CheckpointError(
             f"checkpoint {str(given)!r} cannot be read",
             expected="the folder of a run, or one of its checkpoints",
@@ -333,10 +334,17 @@ def _file_of(path: str | os.PathLike[str], *names: str) -> Path:
     return found
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, a NUL: nothing that there could be
+        return False
+
+
 def _near(missing: Path) -> str:
     """A path of almost this name that there is; empty if there is none."""
     folder = missing.parent
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir()] if _exists(folder / ".") else []
     return "".join(str(folder / name) for name in difflib.get_close_matches(missing.name, names, 1))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from tinygrad_seq import nn
+from tinygrad_seq.checks import count, instance_of, non_negative
 from tinygrad_seq.data import Vocabulary
-from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.train.metrics import evaluating
 
 __all__ = ["generate", "sample"]
@@ -76,15 +75,16 @@ def generate(
     DataError
         If the vocabulary lacks a character of `prime`.
     """
-    if not (isinstance(temperature, Real) and 0 <= temperature < np.inf):
-        raise ConfigError("sample: temperature", expected="a number >= 0", got=repr(temperature))
-    if length < 0:
-        raise ConfigError("sample: length", expected="an integer >= 0", got=repr(length))
+    instance_of("sample: model", model, nn.Module)
+    instance_of("sample: vocabulary", vocabulary, Vocabulary)
+    instance_of("sample: prime", prime, str)
+    temperature = non_negative("sample: temperature", temperature)
+    length = count(0)("sample: length", length)
     start = prime or ("\n" if "\n" in vocabulary else vocabulary.symbols[0])
     ids = vocabulary.encode(start)
     if not len(ids):  # a vocabulary that skips what it does not know may skip it all
         ids = np.zeros(1, np.int32)
-    rng = np.random.default_rng() if rng is None else rng
+    rng = nn.init.generator(rng, "sample")
     return _continue(model, vocabulary, ids, length, temperature, rng)
 
 

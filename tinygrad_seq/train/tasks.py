@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
 from tinygrad_seq import nn, optim
+from tinygrad_seq.checks import array_of, callable_of, generator_of, instance_of, number, size
 from tinygrad_seq.data.grammars import Dyck, EmbeddedReber
 from tinygrad_seq.data.tasks import IGNORE, Adding, CopyMemory, TaskBatch, TemporalOrder
 from tinygrad_seq.data.translation import AddNumbers, Dates, TaskPairs
 from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import IndexRangeError, ShapeError
 from tinygrad_seq.ops import cross_entropy, mse_loss
 from tinygrad_seq.tensor import Tensor
 
@@ -78,24 +79,44 @@ def task_model(
     >>> train.task_loss(model, data.Adding(20).batch(3, rng)).shape
     ()
     """
+    _require_task("task_model", task)
     wiring = nn.ManyToOne if isinstance(task, Adding | TemporalOrder) else nn.ManyToMany
     return wiring(recurrent, task.output_size, rng=rng)
 
 
 def _answers(model: nn.Module, batch: TaskBatch | TaskPairs) -> tuple[Tensor, Array]:
     """What the model says, and what it should have said."""
+    callable_of("the model of a task", model, "an nn.Module")
+    instance_of("the batch of a task", batch, (TaskBatch, TaskPairs))
+    targets = array_of("the targets of a batch", batch.targets)
     if isinstance(batch, TaskPairs):  # teacher forcing from token 0, which stands for nothing
-        given = np.concatenate([np.zeros_like(batch.targets[:1]), batch.targets[:-1]])
-        decoded = model(batch.sources, given, lengths=batch.lengths)
-        return decoded.logits, batch.targets
-    found = model(batch.inputs)
-    return (found[0] if isinstance(found, tuple) else found), batch.targets
+        given = np.concatenate([np.zeros_like(targets[:1]), targets[:-1]])
+        found: Any = model(batch.sources, given, lengths=batch.lengths)
+    else:
+        found = model(batch.inputs)
+    answers = found[0] if isinstance(found, tuple) and found else found
+    return instance_of("the answers of a model", answers, Tensor), targets
 
 
 def _loss(answers: Tensor, targets: Array) -> Tensor:
+    _require_fit(answers, targets)
     if targets.dtype.kind == "f":
         return mse_loss(answers[:, 0], targets)
     return cross_entropy(answers, targets)
+
+
+def _require_fit(answers: Tensor, targets: Array) -> None:
+    """Refuse answers (N, 1) or (..., V) that are none to these targets (N,) or (...)."""
+    numbers = targets.dtype.kind == "f"
+    wanted = (*targets.shape, 1) if numbers else (*targets.shape, *answers.shape[-1:])
+    if answers.shape != wanted or targets.ndim != (1 if numbers else max(1, answers.ndim - 1)):
+        raise ShapeError(
+            "the answers of a model", expected=f"{wanted}, for its targets", got=answers.shape
+        )
+    if not numbers and bool((targets >= answers.shape[-1]).any()):
+        raise IndexRangeError(
+            "a target of a batch", expected=f"below {answers.shape[-1]}", got=int(targets.max())
+        )
 
 
 def task_loss(model: nn.Module, batch: TaskBatch | TaskPairs) -> Tensor:
@@ -117,8 +138,10 @@ def judge(task: Task, model: nn.Module, batch: TaskBatch | TaskPairs) -> Verdict
     T or P, in Dyck languages the kind of a closing bracket, given that one closes. A sequence is
     right if all of these are the likeliest ones; a sum, if it is off by less than 0.08.
     """
+    _require_task("judge", task)
     with no_grad():
         answers, targets = _answers(model, batch)
+        _require_fit(answers, targets)
     return _verdict(task, answers.numpy(), targets)
 
 
@@ -181,10 +204,28 @@ def learn(
     >>> last.sequences, last.loss < task.trivial_loss
     (3000, True)
     """
-    if min(batch, recent) < 1:
-        raise ConfigError(
-            "learn: batch and recent", expected="at least 1 each", got=f"{batch} and {recent}"
-        )
+    _require_task("learn", task)
+    instance_of("learn: model", model, nn.Module)
+    instance_of("learn: optimizer", optimizer, optim.Optimizer)
+    generator_of("learn: rng", rng)
+    batch, recent = size("learn: batch", batch), size("learn: recent", recent)
+    clip_norm = number(0.0, open_low=True, infinite=True)("learn: clip_norm", clip_norm)
+    return _learn(task, model, optimizer, rng, batch, clip_norm, recent)
+
+
+def _require_task(owner: str, task: Any) -> None:
+    instance_of(f"{owner}: task", task, get_args(Task), hint="a task of tinygrad_seq.data")
+
+
+def _learn(
+    task: Task,
+    model: nn.Module,
+    optimizer: optim.Optimizer,
+    rng: np.random.Generator,
+    batch: int,
+    clip_norm: float,
+    recent: int,
+) -> Iterator[Progress]:
     parameters = list(model.parameters())
     verdicts: deque[tuple[float, float]] = deque(maxlen=-(-recent // batch))
     sequences = streak = 0
@@ -193,13 +234,14 @@ def learn(
         draw = task.pairs
     while True:
         answers, targets = _answers(model, draw(batch, rng))
+        loss = _loss(answers, targets)
         verdict = _verdict(task, answers.numpy(), targets)
         optimizer.zero_grad()
-        _loss(answers, targets).backward()
+        loss.backward()
         optim.clip_grad_norm_(parameters, clip_norm)
         optimizer.step()
         sequences += batch
         streak = streak + batch if verdict.right.all() else 0
         verdicts.append((verdict.loss, float(verdict.right.mean())))
-        loss, right = np.mean(verdicts, axis=0).tolist()
-        yield Progress(sequences, loss, right, streak, len(verdicts) == verdicts.maxlen)
+        mean, right = np.mean(verdicts, axis=0).tolist()
+        yield Progress(sequences, mean, right, streak, len(verdicts) == verdicts.maxlen)

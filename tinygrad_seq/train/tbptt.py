@@ -11,16 +11,18 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import callable_of, choice, count, instance_of, number, shown
 from tinygrad_seq.errors import ConfigError, NonFiniteError, ShapeError
 from tinygrad_seq.nn.state import detach, reset_rows
 from tinygrad_seq.optim import ClipReport, LRScheduler, Optimizer, clip_grad_norm_, clip_grad_value_
 from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.train.windows import checked_window, require_loss, require_pair, require_windows
 
 __all__ = ["TBPTT", "StepReport", "tbptt"]
 
@@ -176,17 +178,22 @@ def tbptt(
     >>> len(losses), losses[-1] < 0.2 < losses[0]
     (50, True)
     """
-    if schedule is not None and schedule.optimizer is not optimizer:
-        raise ConfigError("tbptt: the schedule belongs to another optimiser")
+    instance_of("tbptt: optimizer", optimizer, Optimizer)
+    if schedule is not None:
+        instance_of("tbptt: schedule", schedule, LRScheduler)
+        if schedule.optimizer is not optimizer:
+            raise ConfigError("tbptt: the schedule belongs to another optimiser")
     require_windows("tbptt", windows)
-    _check_options(k, k2, clip_norm, clip_value, nonfinite)
-    if not callable(model) or not callable(loss):
-        raise ConfigError("tbptt: the model and the loss are callables")
+    k, k2, clip_norm, clip_value = _checked_options(k, k2, clip_norm, clip_value)
+    choice(*_POLICIES)("tbptt: nonfinite", nonfinite)
+    step = count(0)("tbptt: step", step)
+    callable_of("tbptt: model", model, "model(inputs, state) -> (outputs, state)")
+    callable_of("tbptt: loss", loss, "loss(outputs, targets) -> a scalar Tensor")
     return TBPTT(
         _Update(model, optimizer, loss, clip_norm, clip_value, nonfinite),
         windows,
         k,
-        0 if k2 in (None, k) else k2,
+        0 if k2 is None or k2 == k else k2,
         state,
         schedule,
         step,
@@ -277,7 +284,7 @@ class _Update:
             if piece.reset is not None and state is not None:
                 state = reset_rows(state, piece.reset)
             outputs, state = self._run(piece.inputs, state)
-        loss = self.loss(outputs, past[-1].piece.targets)
+        loss = require_loss("tbptt", self.loss(outputs, past[-1].piece.targets))
         value = float(loss.item())
         after = detach(state)
         del state, outputs
@@ -302,15 +309,7 @@ class _Update:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _run(self, inputs: Any, state: Any) -> tuple[Any, Any]:
-        result = self.model(inputs, state)
-        if not isinstance(result, tuple) or len(result) != 2:
-            raise ConfigError(
-                "tbptt: the model does not return a pair",
-                expected="model(inputs, state) -> (outputs, state)",
-                got=type(result).__name__,
-                hint="return the new state beside the outputs; None is a state too",
-            )
-        return result
+        return require_pair("tbptt", self.model(inputs, state))
 
     def _clip(self) -> ClipReport:
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -320,29 +319,10 @@ class _Update:
         return clip_grad_norm_(parameters, bound, nonfinite=self.nonfinite)
 
 
-def require_windows(owner: str, windows: Any) -> None:
-    """Refuse what cannot be iterated over, and name the method that makes windows of it."""
-    if not (hasattr(windows, "__iter__") or hasattr(windows, "__getitem__")):
-        raise ConfigError(
-            f"{owner}: windows",
-            expected="an iterable of (inputs, targets)",
-            got=type(windows).__name__,
-            hint="pass its .windows(k)" if hasattr(windows, "windows") else "[(inputs, targets)]",
-        )
-
-
 def _pieces(windows: Iterable[Any], k: int) -> Iterator[_Piece]:
     """Windows cut into pieces of at most k steps; rows are reset at the first of a window."""
     for window in windows:
-        if not isinstance(window, (tuple, list)) or len(window) not in (2, 3):
-            raise ShapeError(
-                "tbptt: a window is a pair or a triple",
-                expected="(inputs, targets) or (inputs, targets, reset)",
-                got=f"{type(window).__name__}"
-                + (f" of {len(window)}" if hasattr(window, "__len__") else ""),
-            )
-        inputs, targets = window[:2]
-        reset = window[2] if len(window) == 3 else None
+        inputs, targets, reset = checked_window("tbptt", window)
         steps = _steps(inputs)
         if steps <= k:
             yield _Piece(inputs, targets, reset)
@@ -372,26 +352,28 @@ def _steps(inputs: Any) -> int:
     return int(shape[0])
 
 
-def _check_options(k: Any, k2: Any, clip_norm: Any, clip_value: Any, nonfinite: Any) -> None:
-    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
-        raise ConfigError("tbptt: k is a number of steps", expected="an integer >= 1", got=repr(k))
-    whole = isinstance(k2, Integral) and not isinstance(k2, bool)
-    if k2 is not None and not (whole and k2 >= k and k2 % k == 0):
-        raise ConfigError(
-            "tbptt: k2 is a number of steps, and whole pieces of k",
-            expected=f"a multiple of k = {k}",
-            got=repr(k2),
-            hint="train.truncated_bptt takes any k2 >= k1",
-        )
+def _checked_options(
+    k: Any, k2: Any, clip_norm: Any, clip_value: Any
+) -> tuple[int, int | None, float | None, float | None]:
+    k = count(1)("tbptt: k, a number of steps", k)
+    if k2 is not None:
+        what = "tbptt: k2 is a number of steps, and whole pieces of k"
+        if isinstance(k2, bool) or not isinstance(k2, Integral) or k2 < k or k2 % k:
+            raise ConfigError(
+                what,
+                expected=f"a multiple of k = {k}",
+                got=shown(k2),
+                hint="train.truncated_bptt takes any k2 >= k1",
+            )
+        k2 = count(1)(what, k2)
     if clip_norm is not None and clip_value is not None:
         raise ConfigError(
             "tbptt: two ways of clipping at once",
             expected="clip_norm or clip_value",
-            got=f"clip_norm={clip_norm}, clip_value={clip_value}",
+            got=f"clip_norm={shown(clip_norm)}, clip_value={shown(clip_value)}",
             hint="clipping by norm keeps the direction of the gradient",
         )
-    for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-        if bound is not None and not (isinstance(bound, Real) and float(bound) > 0):
-            raise ConfigError(f"tbptt: {name}", expected="a number above 0", got=repr(bound))
-    if nonfinite not in _POLICIES:
-        raise ConfigError("tbptt: nonfinite", expected=_POLICIES, got=repr(nonfinite))
+    bound = number(0.0, open_low=True, infinite=True)
+    norm = None if clip_norm is None else bound("tbptt: clip_norm", clip_norm)
+    value = None if clip_value is None else bound("tbptt: clip_value", clip_value)
+    return k, k2, norm, value

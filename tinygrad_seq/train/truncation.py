@@ -12,18 +12,18 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq import ops
+from tinygrad_seq.checks import array_of, callable_of, count, instance_of, pair, sequence_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.state import detach, reset_rows
 from tinygrad_seq.tensor import Tensor
-from tinygrad_seq.train.tbptt import require_windows
+from tinygrad_seq.train.windows import checked_window, require_loss, require_pair, require_windows
 from tinygrad_seq.transforms.draws import undrawn
 
 __all__ = ["Comparison", "Truncated", "compare_truncations", "truncated_bptt"]
@@ -168,13 +168,10 @@ def truncated_bptt(
     >>> len(losses), losses[-1] < 0.2 < losses[0]
     (50, True)
     """
-    for name, value in (("k1", k1), ("k2", k2)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ConfigError(
-                f"truncated_bptt: {name} is a number of steps",
-                expected="an integer >= 1",
-                got=repr(value),
-            )
+    k1 = count(1)("truncated_bptt: k1, a number of steps", k1)
+    k2 = count(1)("truncated_bptt: k2, a number of steps", k2)
+    callable_of("truncated_bptt: model", model, "model(inputs, state) -> (outputs, state)")
+    callable_of("truncated_bptt: loss", loss, "loss(outputs, targets) -> a scalar Tensor")
     if k2 < k1:
         raise ConfigError(
             "truncated_bptt: k2 < k1 would leave losses out",
@@ -182,7 +179,7 @@ def truncated_bptt(
             got=k2,
         )
     require_windows("truncated_bptt", windows)
-    return _run(model, _chunks(windows), int(k1), int(k2), detach(state), loss)
+    return _run(model, _chunks(windows), k1, k2, detach(state), loss)
 
 
 def _run(
@@ -204,7 +201,7 @@ def _run(
         kept = detach(now)
         later, now = _forward(model, held + new, now)
         counted = (outputs + later)[len(old_held) + len(held) :]
-        value = loss(_joined(counted), _targets(old_new + new))
+        value = require_loss("truncated_bptt", loss(_joined(counted), _targets(old_new + new)))
         now = detach(now)
         del outputs, later, counted
         value.backward()
@@ -233,7 +230,7 @@ def _forward(model: Model, chunks: list[_Chunk], state: Any) -> tuple[list[Any],
     for chunk in chunks:
         if chunk.reset is not None and state is not None:
             state = reset_rows(state, chunk.reset)
-        output, state = model(chunk.inputs, state)
+        output, state = require_pair("truncated_bptt", model(chunk.inputs, state))
         outputs.append(output)
     return outputs, state
 
@@ -268,13 +265,7 @@ def _split(chunks: list[_Chunk], steps: int) -> tuple[list[_Chunk], list[_Chunk]
 
 def _chunks(windows: Iterable[Any]) -> Iterator[_Chunk]:
     for window in windows:
-        if not isinstance(window, (tuple, list)) or len(window) not in (2, 3):
-            raise ShapeError(
-                "truncated_bptt: a window is a pair or a triple",
-                expected="(inputs, targets) or (inputs, targets, reset)",
-                got=type(window).__name__,
-            )
-        chunk = _Chunk(window[0], window[1], window[2] if len(window) == 3 else None)
+        chunk = _Chunk(*checked_window("truncated_bptt", window))
         sizes = [np.shape(part)[:1] for part in chunk[:2]]
         if sizes[0] != sizes[1] or sizes[0] in ((), (0,)):
             raise ShapeError(
@@ -352,11 +343,18 @@ def compare_truncations(
     >>> short.error > 0.001, long.error < 1e-12
     (True, True)
     """
-    count = _summed if loss is None else loss
-    steps = len(inputs)
-    full = _gradients(model, inputs, targets, steps, steps, count)
+    instance_of("compare_truncations: model", model, Module)
+    asked = [
+        pair(count(1))("compare_truncations: pairs", each)
+        for each in sequence_of("compare_truncations: pairs", pairs, "(k1, k2)")
+    ]
+    summed = _summed if loss is None else loss
+    if not isinstance(inputs, Tensor):
+        inputs = array_of("compare_truncations: inputs", inputs)
+    steps = max(1, inputs.shape[0] if inputs.ndim else 0)
+    full = _gradients(model, inputs, targets, steps, steps, summed)
     return [
-        _compared(model, inputs, targets, k1, k2, count, full) for k1, k2 in dict.fromkeys(pairs)
+        _compared(model, inputs, targets, k1, k2, summed, full) for k1, k2 in dict.fromkeys(asked)
     ]
 
 
