@@ -113,7 +113,8 @@ def test_the_oracle_shares_no_code_with_what_it_judges() -> None:
     tree = ast.parse(inspect.getsource(inspect.getmodule(rtrl)))
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     ours = {name for name in imported if name.startswith("tinygrad_seq")}
-    assert ours == {"tinygrad_seq.engine.node", "tinygrad_seq.errors", "tinygrad_seq.nn"}  # types
+    types = {"tinygrad_seq.engine.node", "tinygrad_seq.errors", "tinygrad_seq.nn"}
+    assert ours == types | {"tinygrad_seq.checks"}  # and the refusal of what cannot be computed
 
 
 @pytest.mark.parametrize(("steps", "slope"), [(1, 0.9), (2, 0.36), (3, 0.108)])

@@ -7,10 +7,12 @@ of them that needs no hypothesis.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
+from tinygrad_seq.checks import choice as one_of
+from tinygrad_seq.checks import count, generator_of, index_of, require_room, sequence_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL
@@ -54,6 +56,10 @@ def build_broadcastable(
     ]
 
 
+MOST_AXES = 32
+at_most_a_thousand = count(0, 1000)
+
+
 class RandomDraw:
     """A :class:`~tinygrad_seq.ops.domains.Draw` from a random generator.
 
@@ -66,22 +72,33 @@ class RandomDraw:
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
-        self.rng = rng
+        self.rng = generator_of("RandomDraw: rng", rng)
 
     def integer(self, low: int, high: int) -> int:
         """An integer between `low` and `high`, both included."""
-        return int(self.rng.integers(low, high + 1))
+        low = index_of("RandomDraw.integer: low", low)
+        high = index_of("RandomDraw.integer: high", high)
+        if high < low:
+            raise ConfigError("RandomDraw.integer: high", expected=f">= low = {low}", got=high)
+        return int(self.rng.integers(low, high, endpoint=True))
 
     def choice(self, options: Sequence[T]) -> T:
         """One of the options."""
-        return options[self.integer(0, len(options) - 1)]
+        given = sequence_of("RandomDraw.choice: options", options, "options")
+        if not given:
+            raise ConfigError("RandomDraw.choice: options", expected="at least one", got="none")
+        return cast("T", given[self.integer(0, len(given) - 1)])
 
     def shape(self, min_dims: int = 0, max_dims: int = 3, max_side: int = 3) -> tuple[int, ...]:
         """A shape without empty axes."""
+        min_dims = count(0, MOST_AXES)("RandomDraw.shape: min_dims", min_dims)
+        max_dims = count(min_dims, MOST_AXES)("RandomDraw.shape: max_dims", max_dims)
+        max_side = count(1, 100)("RandomDraw.shape: max_side", max_side)
         return tuple(self.integer(1, max_side) for _ in range(self.integer(min_dims, max_dims)))
 
     def broadcastable(self, count: int) -> list[tuple[int, ...]]:
         """Shapes that broadcast together."""
+        count = at_most_a_thousand("RandomDraw.broadcastable: count", count)
         full = self.shape()
         cuts = [self.integer(0, len(full)) for _ in range(count)]
         ones = [[self.choice([False, False, True]) for _ in full] for _ in range(count)]
@@ -89,5 +106,11 @@ class RandomDraw:
 
     def array(self, shape: tuple[int, ...], values: str = REAL) -> Array:
         """A float64 array of one kind of values."""
+        sides = sequence_of("RandomDraw.array: shape", shape, "sizes")
+        shape = tuple(count(0)("RandomDraw.array: shape", side) for side in sides)
+        if len(shape) > MOST_AXES:
+            raise ConfigError("RandomDraw.array: shape", expected=f"at most {MOST_AXES} axes")
+        require_room("RandomDraw.array", *shape)
+        one_of(REAL, POSITIVE, NONZERO, DISTINCT)("RandomDraw.array: values", values)
         size = int(np.prod(shape, dtype=int))
         return build_array(self.rng.integers(-GRID, GRID + 1, size).tolist(), shape, values)

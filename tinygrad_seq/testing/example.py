@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, shown
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
@@ -38,7 +39,7 @@ def record_of(op: Any) -> Op:
     raise ConfigError(
         "check_op: op",
         expected="an operation: a function made by @tgs.op, or an Op",
-        got=getattr(op, "__name__", repr(op)),
+        got=getattr(op, "__name__", None) or shown(op),
         hint="gradcheck(f, *arrays) checks any function of tensors",
     )
 
@@ -54,7 +55,11 @@ def operands_of(op: Op, arrays: Any) -> list[Any]:
             hint=f"check_op({op.name}, [{', '.join(op.inputs)}])",
         )
     values = [a.numpy() if isinstance(a, Tensor) else a for a in arrays]
-    values = [np.asarray(a) if isinstance(a, list) else a for a in values]
+    plain = (bool, int, float, np.ndarray, type(None))
+    values = [
+        a if isinstance(a, plain) and not hasattr(a, "mask") else array_of("check_op: arrays", a)
+        for a in values
+    ]
     for i, value in enumerate(values):
         dtype = getattr(value, "dtype", np.dtype(np.float64))
         if dtype.kind == "f" and dtype != np.float64:

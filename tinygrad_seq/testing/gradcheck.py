@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.checks import choice, count, non_negative
+from tinygrad_seq.checks import (
+    callable_of,
+    choice,
+    count,
+    flag,
+    instance_of,
+    non_negative,
+    sequence_of,
+    shown,
+)
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.tensor import Tensor
@@ -125,9 +134,13 @@ def gradcheck(
     complex
     """
     _check_options(check, order, method, rtol, atol)
-    if not callable(fn):
-        raise ConfigError("gradcheck: fn", expected="a function of tensors", got=repr(fn))
-    names = list(names) or [f"input {i}" for i in range(len(inputs))]
+    callable_of("gradcheck: fn", fn, "a function of tensors")
+    seed = count(0)("gradcheck: seed", seed)
+    flag("gradcheck: allow_float32", allow_float32)
+    given = sequence_of("gradcheck: names", names, "names")
+    names = [instance_of("gradcheck: a name", name, str) for name in given] or [
+        f"input {i}" for i in range(len(inputs))
+    ]
     if len(names) != len(inputs):
         raise ConfigError("gradcheck: names", expected=f"{len(inputs)}, or none", got=len(names))
     arrays, wanted = _prepare(inputs, names, allow_float32)
@@ -198,7 +211,7 @@ def _prepare(
         raise ConfigError(
             "gradcheck: nothing to differentiate to",
             expected="at least one array of floats, or tensor with requires_grad=True, not empty",
-            got=[f"{type(value).__name__} of shape {np.shape(value)}" for value in inputs],
+            got=", ".join(shown(value) for value in inputs),
         )
     return arrays, wanted
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, callable_of, count, instance_of
 from tinygrad_seq.engine.mode import composed
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.nn import Module
@@ -85,6 +86,7 @@ def check_layer(
     def run(*values: Any) -> list[Tensor]:
         return layer.run(*values)
 
+    seed = count(0)("check_layer: seed", seed)
     run.__name__ = type(module).__name__  # for messages
     plain = layer.backward(seed)
     report = gradcheck(
@@ -119,7 +121,9 @@ class _Layer:
     def __init__(
         self, module: Module, inputs: tuple[Any, ...], call: Callable[..., Any] | None
     ) -> None:
-        self.module = module
+        self.module = instance_of("check_layer: module", module, Module)
+        if call is not None:
+            callable_of("check_layer: call", call, "call(module, *inputs) -> Tensors")
         self.inputs = map_nest(_array, list(inputs))
         self.call = call or (lambda module, *given: module(*given))
         self.parameters = dict(module.named_parameters())
@@ -179,7 +183,9 @@ class _Layer:
 
 
 def _array(value: Any) -> Any:
-    return value.numpy() if isinstance(value, Tensor) else value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return value.numpy() if isinstance(value, Tensor) else array_of("check_layer: an input", value)
 
 
 @contextmanager

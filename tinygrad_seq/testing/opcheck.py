@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import count, instance_of
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.rules import arguments
 from tinygrad_seq.engine.tape import ITEM
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, TinygradSeqError
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.example import CENTRAL, Example, defaults_of, operands_of, record_of
 from tinygrad_seq.testing.memory import arrays_in, copies, overlap, same, strided
@@ -75,10 +76,21 @@ def check_op(
     >>> check_op(OPS["tanh"], [np.array([0.5, -1.0])])
     """
     record = record_of(op)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(count(0)("check_op: seed", seed))
+    if params is not None:
+        instance_of("check_op: params", params, Mapping)
     params = {**defaults_of(record), **(params or {})}
     operands = operands_of(record, arrays)
-    example = Example(record, operands, params, rng)
+    try:
+        example = Example(record, operands, params, rng)
+    except TinygradSeqError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"check_op: the forward function of {record.name} stopped",
+            expected="operands and params that it takes",
+            got=f"{type(error).__name__}: {error}",
+        ) from error
     if not example.wanted and any(rule is not None for rule in (record.joint, *record.rules)):
         raise ConfigError(
             f"check_op: nothing to differentiate {record.name} to",

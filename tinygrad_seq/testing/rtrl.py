@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of, callable_of, instance_of, sequence_of, shown
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
 from tinygrad_seq.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, Module, RNNCell
 
 __all__ = ["MAX_UNITS", "Forward", "layer_step", "rtrl", "rtrl_layer"]
@@ -91,6 +92,9 @@ def rtrl(
     >>> round(float(found.gradients["w"]), 12)
     0.108
     """
+    callable_of("rtrl: step", step, "step(weights, x_t, state) -> state")
+    callable_of("rtrl: loss", loss, "loss(weights, state, target_t) -> number")
+    weights = _floats(weights)
     names = list(weights)
     shapes = [weights[name].shape for name in names]
     flat = np.concatenate([np.reshape(weights[name], -1) for name in names])
@@ -103,19 +107,60 @@ def rtrl(
             for name, part, shape in zip(names, parts, shapes, strict=True)
         }
 
-    state = np.asarray(state, np.float64)
+    state = np.array(array_of("rtrl: state", state), np.float64)
+    steps = sequence_of("rtrl: inputs", inputs, "one for each step")
+    ends_of_steps = sequence_of("rtrl: targets", targets, "one for each step")
+    if len(steps) != len(ends_of_steps) or state.ndim != 1 or not state.size:
+        raise ShapeError(
+            "rtrl: inputs, targets and state",
+            expected="as many targets as inputs, and a vector",
+            got=f"{len(steps)}, {len(ends_of_steps)} and shape {state.shape}",
+        )
+    step = _giving("rtrl: what step returns", step, state.shape)
+    loss = _giving("rtrl: what loss returns", loss, ())
     held = named(flat)
     influence = np.zeros((state.size, flat.size))
     gradient, value = np.zeros(flat.size), 0.0
-    for x, target in zip(inputs, targets, strict=True):
+    for x, target in zip(steps, ends_of_steps, strict=True):
         influence = _slopes(lambda s, x: step(held, x, s), state, x) @ influence
         influence += _slopes(lambda w, x, s: step(named(w), x, s), flat, x, state)
-        state = np.asarray(step(held, x, state))
-        value += float(loss(held, state, target))
+        state = np.asarray(_real("step", step(held, x, state)))
+        value += float(_real("loss", loss(held, state, target)))
         to_state = _slopes(lambda s, y: loss(held, s, y), state, target)[0]
         direct = _slopes(lambda w, s, y: loss(named(w), s, y), flat, state, target)[0]
         gradient += to_state @ influence + direct
     return Forward(value, named(gradient), state)
+
+
+def _floats(weights: Any) -> dict[str, Array]:
+    """Weights by name, float64."""
+    given = dict(instance_of("rtrl: weights", weights, Mapping))
+    if not given:
+        raise ConfigError("rtrl: weights", expected="at least one array")
+    return {
+        name: array_of(f"rtrl: weight {shown(name)}", w).astype(np.float64)
+        for name, w in given.items()
+    }
+
+
+def _giving(what: str, function: Callable[..., Any], shape: tuple[int, ...]) -> Callable[..., Any]:
+    """The function, whose results are refused unless they are numbers of this shape."""
+
+    def checked(*given: Any) -> Any:
+        found = function(*given)
+        number = isinstance(found, (int, float, complex, np.generic, np.ndarray))
+        if not number or np.shape(found) != shape or np.asarray(found).dtype.kind not in "biufc":
+            raise ConfigError(what, expected=f"numbers of shape {shape}", got=shown(found))
+        return found
+
+    return checked
+
+
+def _real(name: str, found: Any) -> Any:
+    if np.iscomplexobj(found):
+        what = f"rtrl: what {name} returns"
+        raise ConfigError(what, expected="real numbers of real ones", got=shown(found))
+    return found
 
 
 def _slopes(function: Callable[..., Any], at: Array, *rest: Any) -> Array:
@@ -171,8 +216,8 @@ def rtrl_layer(
     >>> bool(np.allclose(gru.weight_hh_l0.grad, exact["weight_hh_l0"], rtol=1e-11, atol=1e-13))
     True
     """
-    weights = {name: parameter.numpy() for name, parameter in layer.named_parameters()}
     step = layer_step(layer)
+    weights = {name: parameter.numpy() for name, parameter in layer.named_parameters()}
     _, parts, suffixes = _kind(layer)
     hidden = weights[f"weight_hh{suffixes[0]}"].shape[0]
     if hidden > MAX_UNITS or any(w.dtype != np.float64 for w in weights.values()):
@@ -181,7 +226,13 @@ def rtrl_layer(
             expected=f"float64, at most {MAX_UNITS} hidden units",
             got=f"{next(iter(weights.values())).dtype}, {hidden} units",
         )
-    x, cotangents = np.asarray(x), np.asarray(cotangents)
+    x, cotangents = array_of("rtrl_layer: x", x), array_of("rtrl_layer: cotangents", cotangents)
+    size = weights[f"weight_xh{suffixes[0]}"].shape[0]
+    tokens = x.dtype.kind in "iu"
+    if x.ndim + tokens != 3 or 0 in x.shape or not (tokens or x.shape[-1] == size):
+        raise ShapeError("rtrl_layer: x", expected=f"(T, N, {size}) or (T, N)", got=x.shape)
+    if tokens and not (x.min() >= 0 and x.max() < size):
+        raise IndexRangeError("rtrl_layer: x", expected=f"0 <= id < {size}", got=x.max())
     if cotangents.shape != (*x.shape[:2], hidden):
         raise ShapeError(
             "rtrl_layer: cotangents", expected=(*x.shape[:2], hidden), got=cotangents.shape
@@ -189,7 +240,14 @@ def rtrl_layer(
     depth, rows = len(suffixes), x.shape[1]
     if state is None:
         state = [np.zeros((depth, rows, hidden))] * parts
-    starts = np.stack([np.reshape(part, (depth, rows, hidden)) for part in state], axis=1)
+    given = [array_of("rtrl_layer: state", part) for part in sequence_of("state", state, "arrays")]
+    if len(given) != parts or any(part.size != depth * rows * hidden for part in given):
+        raise ShapeError(
+            "rtrl_layer: state",
+            expected=f"{parts} of shape {(depth, rows, hidden)}",
+            got=[part.shape for part in given],
+        )
+    starts = np.stack([np.reshape(part, (depth, rows, hidden)) for part in given], axis=1)
 
     def loss(w: Mapping[str, Any], s: Any, c: Any) -> Any:
         return np.sum(s.reshape(depth, parts, hidden)[-1, 0] * c)
@@ -220,6 +278,7 @@ def layer_step(layer: Module, prefix: str = "") -> Step:
     >>> bool(np.allclose(after, cell(np.ones((1, 2))).data[0]))
     True
     """
+    instance_of("layer_step: prefix", prefix, str)
     cell, parts, suffixes = _kind(layer)
     names = ("weight_xh", "weight_hh", "bias", "bias_hn")
 
@@ -238,13 +297,14 @@ def layer_step(layer: Module, prefix: str = "") -> Step:
 def _kind(layer: Module) -> tuple[Callable[..., tuple[Any, ...]], int, list[str]]:
     """The equations of a layer, how many vectors its state has, and its layers' suffixes."""
     options = ("bidirectional", "proj_size", "layer_norm", "trainable_state")
+    instance_of("rtrl_layer: layer", layer, Module)
     simple = not any(getattr(layer, option, None) for option in options)
     if not simple or not isinstance(layer, (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)):
         raise ConfigError(
             "rtrl_layer: layer",
             expected="an RNN, LSTM or GRU or one of their cells, in one direction, without "
             "proj_size, layer_norm or trainable_state",
-            got=repr(layer),
+            got=shown(layer),
             hint="for other equations, write the step and call rtrl",
         )
     suffixes = [""]
