@@ -125,7 +125,7 @@ METHODS: dict[str, Callable[[], Given]] = {
     "Optimizer.add_param_group": lambda: g({"params": parameters(), "lr": 0.1}),
     "Optimizer.load_state_dict": lambda: g(sgd().state_dict()),
     "LRScheduler.load_state_dict": lambda: g(optim.CosineAnnealingLR(sgd(), 10).state_dict()),
-    **{f"{name}.lr_at": lambda: g(3, 0.1) for name in dir(optim)},
+    **{f"{name}.lr_at": lambda: g(0.1, 3) for name in dir(optim)},
     "ReduceLROnPlateau.step": lambda: g(0.5),
     "Vocabulary.encode": lambda: g("abc"),
     "Vocabulary.decode": lambda: g([0, 1]),

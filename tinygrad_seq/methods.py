@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from tinygrad_seq import elsewhere, ops
+from tinygrad_seq.checks import index_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.variable import Variable
@@ -221,7 +222,7 @@ class ArrayMethods(Variable):
         return other // self, other % self
 
     def __round__(self: Any, ndigits: int | None = None) -> Any:
-        return np.round(self, ndigits or 0)
+        return np.round(self, 0 if ndigits is None else index_of("round: ndigits", ndigits))
 
     def __contains__(self: Any, value: Any) -> bool:
         return bool(np.any(self == value))

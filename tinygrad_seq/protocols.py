@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, NotDifferentiableError
 from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED, SHAPE, name_of
@@ -99,7 +100,11 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
                 "operations of tinygrad_seq",
             ),
         )
-    return run(*_values(args), **_values(kwargs))
+    args, kwargs = _values(args), _values(kwargs)
+    try:
+        return run(*args, **kwargs)
+    except (*REFUSALS, ZeroDivisionError) as error:  # the last of Python's numbers as objects
+        raise refusal(name, [a for a in args if isinstance(a, np.ndarray)], error) from error
 
 
 def _first_tracked(arguments: list[tuple[Any, Any]]) -> tuple[Any, Variable | None]:
@@ -111,25 +116,30 @@ def _first_tracked(arguments: list[tuple[Any, Any]]) -> tuple[Any, Variable | No
     return None, None
 
 
-def _tracked_in(value: Any) -> Variable | None:
+def _tracked_in(value: Any, inside: tuple[int, ...] = ()) -> Variable | None:
     if isinstance(value, Variable):
         return value if value._node is not None else None
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and not _too_deep(value, inside):
         for part in value:
-            found = _tracked_in(part)
+            found = _tracked_in(part, (*inside, id(value)))
             if found is not None:
                 return found
     return None
 
 
-def _values(value: Any) -> Any:
+def _too_deep(nest: Any, inside: tuple[int, ...]) -> bool:
+    """Whether a nest lies in itself, or deeper than an array has axes: NumPy will refuse it."""
+    return id(nest) in inside or len(inside) > 64
+
+
+def _values(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """The same nested arguments with every Tensor replaced by its array."""
     if isinstance(value, Variable):
         return value._data
+    if not isinstance(value, (dict, list, tuple)) or _too_deep(value, inside):
+        return value
+    within = (*inside, id(value))
     if isinstance(value, dict):
-        return {key: _values(part) for key, part in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_values(part) for part in value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(_values(part) for part in value)
-    return value
+        return {key: _values(part, within) for key, part in value.items()}
+    parts = [_values(part, within) for part in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from tinygrad_seq.checks import in_order
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, shown
 from tinygrad_seq.nn.module import Module
 
 __all__ = ["ModuleList", "Sequential"]
@@ -21,10 +21,12 @@ class ModuleList(Module):
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
-        if not isinstance(modules, Iterable):
-            raise self._no_module("a list of modules", modules)
         in_order(f"{type(self).__name__}: parts", modules)
-        for module in modules:
+        try:
+            parts = iter(modules)
+        except TypeError:
+            raise self._no_module("a list of modules", modules) from None
+        for module in parts:
             self.append(module)
 
     def append(self, module: Module) -> None:
@@ -40,7 +42,7 @@ class ModuleList(Module):
         hint = f"nn.{kind}([{given.__name__}(...)])" if uncalled else f"nn.{kind}([a, b])"
         if callable(given) and not isinstance(given, (type, Module)):
             hint = "write a Module of your own whose forward calls the function"
-        return ConfigError(f"{kind}: parts", expected=expected, got=repr(given), hint=hint)
+        return ConfigError(f"{kind}: parts", expected=expected, got=shown(given), hint=hint)
 
     def _named(self, name: str) -> None:
         super()._named(name)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_seq import elsewhere
 from tinygrad_seq.arguments import is_ours, our_inits_taking, refuse_misfit, taking
-from tinygrad_seq.checks import array_of, flag, float_dtype
+from tinygrad_seq.checks import array_of, flag, float_dtype, instance_of
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, StateDictError, shown
@@ -259,7 +259,7 @@ class Module:
         ConfigError
             If a module or parameter is in a plain container, where it would not be found.
         """
-        for path, module in self._walk(prefix):
+        for path, module in self._walk(instance_of("named_modules: prefix", prefix, str)):
             module._look_for_hidden()
             yield path, module
 

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.checks import number
+from tinygrad_seq.checks import number, sequence_of
 from tinygrad_seq.optim.clip import ClipReport, clip_grad_norm_
-from tinygrad_seq.optim.options import some_tensors
+from tinygrad_seq.optim.options import some_tensors, tensors
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["clip_grad_adaptive_", "clip_grad_norm_each_", "clip_grad_squared_norm_"]
@@ -62,7 +62,8 @@ def clip_grad_norm_each_(
     (array([5.], dtype=float32), array([0.5], dtype=float32), 0.5)
     """
     max_norm = _above_zero("clip_grad_norm_each_: max_norm", max_norm)
-    parts = [[g] if isinstance(g, Tensor) else list(g) for g in groups]
+    owner = "clip_grad_norm_each_"
+    parts = [tensors(owner, group) for group in sequence_of(f"{owner}: groups", groups, "groups")]
     everything = _distinct("clip_grad_norm_each_", [p for part in parts for p in part])
     before = _measured(everything, nonfinite)
     if not before.finite:

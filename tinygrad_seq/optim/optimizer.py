@@ -160,7 +160,7 @@ class Optimizer:
             raise ConfigError(
                 f"{self._kind}: a parameter group needs a 'params' entry",
                 expected='{"params": [...], "lr": ...}',
-                got=sorted(group) if isinstance(group, Mapping) else type(group).__name__,
+                got=list(group) if isinstance(group, Mapping) else type(group).__name__,
             )
         options = self._checked({**self.defaults, **group})
         params = self._new_params(group["params"])
@@ -254,6 +254,8 @@ class Optimizer:
                 hint="put it in a list",
             )
         in_order(f"{self._kind}: the parameters", params)
+        if getattr(params, "shape", None) == ():  # an array that only looks as if it were many
+            params = [params]
         items: list[Any] = list(params) if isinstance(params, Iterable) else [params]
         if items and all(isinstance(item, Mapping) for item in items):
             return items

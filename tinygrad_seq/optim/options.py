@@ -18,14 +18,16 @@ def tensors(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     if isinstance(parameters, Tensor):
         return [parameters]
     hint = "pass model.parameters(), or a list of tensors"
-    if not isinstance(parameters, Iterable):
+    try:
+        parts = iter(parameters)
+    except TypeError:
         raise ConfigError(
             f"{owner}: the parameters are not iterable",
             expected="tensors",
             got=type(parameters).__name__,
             hint=hint,
-        )
-    found = list(parameters)
+        ) from None
+    found = list(parts)
     for position, item in enumerate(found):
         if not isinstance(item, Tensor):
             raise ConfigError(

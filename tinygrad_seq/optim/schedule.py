@@ -185,15 +185,16 @@ class LRScheduler:
         owner = f"{type(self).__name__}.load_state_dict"
         expected = LRScheduler.state_dict(self)
         if not isinstance(state, Mapping) or set(expected) - set(state):
-            got = sorted(state) if isinstance(state, Mapping) else type(state).__name__
+            got = list(state) if isinstance(state, Mapping) else type(state).__name__
             raise StateDictError(
                 f"{owner}: entries are missing", expected=sorted(expected), got=got
             )
-        if state["schedule"] != expected["schedule"]:
+        kind = state["schedule"]
+        if not isinstance(kind, str) or kind != expected["schedule"]:
             raise StateDictError(
                 f"{owner}: the state is of another schedule",
                 expected=expected["schedule"],
-                got=state["schedule"],
+                got=kind,
             )
         try:
             attributes = {
@@ -246,6 +247,7 @@ class StepLR(LRScheduler):
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
+        base_lr, t = number()("lr_at: base_lr", base_lr), count(0)("lr_at: t", t)
         return float(base_lr * self.settings["gamma"] ** (t // self.settings["step_size"]))
 
 
@@ -285,6 +287,7 @@ class ExponentialLR(LRScheduler):
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
+        base_lr, t = number()("lr_at: base_lr", base_lr), count(0)("lr_at: t", t)
         return float(base_lr * self.settings["gamma"] ** max(0, t - self.settings["after"]))
 
 
@@ -320,6 +323,7 @@ class CosineAnnealingLR(LRScheduler):
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
+        base_lr, t = number()("lr_at: base_lr", base_lr), count(0)("lr_at: t", t)
         t_max, low = self.settings["T_max"], self.settings["eta_min"]
         # One period is 2 T_max: reducing t first keeps the turning points exact.
         share = (1.0 + math.cos(math.pi * (t % (2 * t_max)) / t_max)) / 2.0
@@ -385,6 +389,7 @@ class LinearLR(LRScheduler):
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
+        base_lr, t = number()("lr_at: base_lr", base_lr), count(0)("lr_at: t", t)
         start, end, total = (
             self.settings[name] for name in ("start_factor", "end_factor", "total_iters")
         )

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_seq.checks import count
+from tinygrad_seq.checks import callable_of, count, instance_of, sequence_of
 from tinygrad_seq.engine.mode import enable_grad, no_grad
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, GraphError
+from tinygrad_seq.errors import ConfigError, GraphError, shown
+from tinygrad_seq.optim.options import tensors
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms import grad
 from tinygrad_seq.transforms.checkpoint import sketch
@@ -155,7 +156,7 @@ def bptt(
     _check(steps=steps, slots=1 if slots is None else slots)
     slots = isqrt(steps - 1) + 1 if slots is None else slots
     draws = Draws(generators, [step, state])
-    run = _Run(step, state, list(parameters), draws)
+    run = _Run(callable_of("bptt: step", step), state, tensors("bptt", parameters), draws)
     began = draws.now()
     try:
         run.all(steps, slots)
@@ -165,8 +166,24 @@ def bptt(
     return run.finish()
 
 
+def _tensors(state: Any) -> list[Tensor]:
+    parts = [state] if isinstance(state, Tensor) else sequence_of("bptt: state", state, "tensors")
+    return [instance_of("bptt: a part of the state", part, Tensor) for part in parts]
+
+
 def _parts(state: Any) -> list[Array]:
-    return [part._data for part in ((state,) if isinstance(state, Tensor) else state)]
+    return [part._data for part in _tensors(state)]
+
+
+def _pair(made: Any) -> tuple[Any, Any]:
+    """What a step returned."""
+    if not isinstance(made, (tuple, list)) or len(made) != 2:
+        raise ConfigError(
+            "bptt: what step returned",
+            expected="a pair, (state, loss); loss may be None",
+            got=shown(made),
+        )
+    return made[0], made[1]
 
 
 class _Run:
@@ -215,7 +232,7 @@ class _Run:
         """The state after steps start .. stop - 1; nothing is recorded."""
         with no_grad():
             for t in range(start, stop):
-                state, _ = self.step(t, self._state([Tensor(part) for part in parts]))
+                state, _ = _pair(self.step(t, self._state([Tensor(part) for part in parts])))
                 parts = _parts(state)
                 self.forwards += 1
         return parts
@@ -224,20 +241,26 @@ class _Run:
         """Run step t once more, recorded, and carry the cotangents through it."""
         leaves = [Tensor(part, requires_grad=True) for part in parts]
         with enable_grad():
-            state, loss = self.step(t, self._state(leaves))
+            state, loss = _pair(self.step(t, self._state(leaves)))
         self.forwards += 1
-        tensors = [state] if isinstance(state, Tensor) else list(state)
+        reached = _tensors(state)
+        if len(reached) != len(self.carried):
+            raise ConfigError(
+                "bptt: the state that step returned",
+                expected=f"{len(self.carried)} tensors, as at the start",
+                got=len(reached),
+            )
         if self.last is None:
-            self.last = [tensor.numpy() for tensor in tensors]
-        self._check_same(tensors, t)
+            self.last = [tensor.numpy() for tensor in reached]
+        self._check_same(reached, t)
         self.following = [sketch(part) for part in parts]
         pairs: list[tuple[Tensor, Any]] = [
             (tensor, cotangent)
-            for tensor, cotangent in zip(tensors, self.carried, strict=True)
+            for tensor, cotangent in zip(reached, self.carried, strict=True)
             if cotangent is not None and tensor.requires_grad
         ]
         if loss is not None:
-            self.losses.append(float(loss.item()))
+            self.losses.append(float(instance_of("bptt: loss", loss, Tensor).item()))
             if loss.requires_grad:
                 pairs.append((loss, np.ones(loss.shape, loss.dtype)))
         wanted = [*self.parameters, *leaves]

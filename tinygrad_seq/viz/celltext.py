@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_seq.checks import choice, count
+from tinygrad_seq.checks import choice, count, instance_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
 from tinygrad_seq.viz.activations import QUANTITIES, asked_roles, connectivity, read
@@ -115,13 +115,13 @@ class CellText:
                 got=f"a {type(found).__name__}",
             )
         shown = {
-            "layer": found.layer,
-            "quantity": found.quantity,
-            "unit": found.unit,
+            "layer": instance_of("address: layer", found.layer, str),
+            "quantity": choice(*QUANTITIES)("address: quantity", found.quantity),
+            "unit": count(0)("address: unit", found.unit),
             "colour": "unit",
             "mark": list(self.properties).index(name),
         }
-        return "#" + urlencode(shown)
+        return "#" + urlencode(shown, errors="replace")
 
     def html(self) -> str:
         """The page, one file that loads nothing from elsewhere.

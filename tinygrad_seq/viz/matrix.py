@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_seq.checks import array_of, index_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError
+from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError, shown
 from tinygrad_seq.ops.registry import constant
 from tinygrad_seq.viz.dot import dot_text
 from tinygrad_seq.viz.picture import Line, Picture, Shape
@@ -141,7 +141,7 @@ def _names(given: Sequence[Any] | None, size: int, what: str) -> list[str]:
         raise ConfigError(
             f"draw_alignment: {what}", expected="a sequence of names", got=type(given).__name__
         )
-    names = [str(name) for name in islice(range(size) if given is None else given, size + 1)]
+    names = [shown(name, str) for name in islice(range(size) if given is None else given, size + 1)]
     if len(names) > size:
         count = len(given) if isinstance(given, Sized) else "more"
         raise ShapeError(f"draw_alignment: {what}", expected=f"at most {size} names", got=count)
