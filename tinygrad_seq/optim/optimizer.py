@@ -254,9 +254,9 @@ class Optimizer:
                 hint="put it in a list",
             )
         in_order(f"{self._kind}: the parameters", params)
-        if getattr(params, "shape", None) == ():  # an array that only looks as if it were many
-            params = [params]
-        items: list[Any] = list(params) if isinstance(params, Iterable) else [params]
+        # An array without axes only looks as if it could be iterated.
+        alone = not isinstance(params, Iterable) or getattr(params, "shape", None) == ()
+        items: list[Any] = [params] if alone else list(params)
         if items and all(isinstance(item, Mapping) for item in items):
             return items
         return [{"params": items}]
