@@ -161,6 +161,17 @@ def test_slopes_of_products_at_zeros(entries: list[float], running: bool) -> Non
     np.testing.assert_allclose(x.grad, expected)
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0)])
+def test_products_of_nothing(shape: Any) -> None:
+    for axis in range(len(shape)):
+        for call, numpys in ((tgs.prod, np.prod), (tgs.cumprod, np.cumprod)):
+            x = tgs.tensor(np.zeros(shape), requires_grad=True)
+            out = call(x, axis=axis)
+            np.testing.assert_array_equal(out.numpy(), numpys(np.zeros(shape), axis=axis))
+            out.sum().backward()
+            assert x.grad.shape == shape
+
+
 # -- floats of other sizes -------------------------------------------------------------------------
 
 

@@ -208,14 +208,7 @@ def callable_of(what: str, value: Any, kind: str = "a function") -> Callable[...
 
 def generator_of(what: str, rng: Any) -> np.random.Generator:
     """A source of randomness."""
-    if isinstance(rng, np.random.Generator):
-        return rng
-    raise ConfigError(
-        what,
-        expected="a numpy.random.Generator",
-        got=shown(rng),
-        hint="rng = np.random.default_rng(0)",
-    )
+    return instance_of(what, rng, np.random.Generator, hint="rng = np.random.default_rng(0)")
 
 
 def path_of(what: str, path: Any) -> Path:
@@ -242,8 +235,7 @@ def require_room(what: str, *shape: int) -> None:
 
 def function_of(what: str, value: Any, *arguments: Any, **keywords: Any) -> Any:
     """What can be called with these arguments, as far as its signature tells (a module's too)."""
-    if not callable(value):
-        raise ConfigError(what, expected="a function", got=shown(value))
+    callable_of(what, value)
     try:
         inspect.signature(getattr(value, "forward", value)).bind(*arguments, **keywords)
     except TypeError as error:

@@ -99,6 +99,8 @@ CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sa
 
 def _cumprod_rule(g: Any, x: Any, out: Any, axis: int) -> Any:
     """What came before, times d_k = g_k + x_{k+1} d_{k+1}: no division by an entry."""
+    if not g.shape[axis]:
+        return g
     g, x, out = (np.moveaxis(each, axis, 0) for each in (g, x, out))
     after = [g[-1]]
     for k in range(len(g) - 2, -1, -1):
@@ -123,9 +125,7 @@ def _prod_rule(g: Any, x: Any, out: Any) -> Any:
     return g * (before * after)
 
 
-CUMPROD = register(
-    Op("cumprod", np.cumprod, "x", [_cumprod_rule], sample=_cumsum_sample),
-)
+CUMPROD = register(Op("cumprod", np.cumprod, "x", [_cumprod_rule], sample=_cumsum_sample))
 PROD = register(
     Op(
         "prod",
