@@ -214,7 +214,7 @@ def imprint(value: Any, depth: int = 0) -> Any:
     if depth > 6:
         return None
     if isinstance(value, tgs.Tensor):
-        return imprint(value._data, depth), imprint(value._grad, depth), value.requires_grad
+        return imprint(value._array, depth), imprint(value._grad, depth), value.requires_grad
     if isinstance(value, np.ndarray):
         return value.shape, str(value.dtype), value.tobytes()
     if isinstance(value, np.random.Generator):

@@ -83,7 +83,7 @@ def test_nothing_is_saved_in_between() -> None:
     def run(h):
         for _ in range(10):
             h = tgs.tanh(h * 1.5)
-            alive.append(weakref.ref(h._data))
+            alive.append(weakref.ref(h._array))
         return h
 
     x = leaf(3)

@@ -71,7 +71,7 @@ def test_a_function_that_returns_its_operand_is_given_memory_of_its_own() -> Non
 
     x = tgs.tensor(np.ones(2), requires_grad=True)
     y = same(x)
-    assert not np.shares_memory(y._data, x._data)
+    assert not np.shares_memory(y._array, x._array)
     check_op(same.op, [A], {})
 
 

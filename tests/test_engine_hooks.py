@@ -20,7 +20,7 @@ def leaf(value) -> tgs.Tensor:
 
 class Seen(list):
     def __call__(self, gradient) -> None:
-        self.append(np.array(gradient._data if isinstance(gradient, tgs.Tensor) else gradient))
+        self.append(np.array(gradient._array if isinstance(gradient, tgs.Tensor) else gradient))
 
 
 def test_a_hook_sees_the_complete_gradient_once() -> None:

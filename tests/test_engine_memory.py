@@ -213,7 +213,7 @@ def test_saved_arrays_die_by_reference_count_as_backward_proceeds() -> None:
         h = w
         for _ in range(20):
             h = tgs.tanh(apply(probe, (h,), {}))
-            alive.append(weakref.ref(h._data))
+            alive.append(weakref.ref(h._array))
         loss = h.sum()
         del h
         loss.backward()
@@ -233,7 +233,7 @@ def test_a_dropped_graph_leaves_no_cycles() -> None:
         h = w
         for _ in range(5):
             h = tgs.tanh(h @ w)
-        arrays, node = weakref.ref(h._data), weakref.ref(h.node)
+        arrays, node = weakref.ref(h._array), weakref.ref(h.node)
         del h
         assert arrays() is None
         assert node() is None

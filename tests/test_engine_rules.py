@@ -219,7 +219,7 @@ def test_the_gradient_to_one_operand_is_the_same_when_the_others_want_none(name:
 def test_a_single_number_is_held_as_an_array(call, tracked: bool) -> None:
     """NumPy makes scalars of them, which cannot be written in place."""
     found = call(tgs.tensor([1.0, 2.0], requires_grad=tracked))
-    assert type(found._data) is np.ndarray
+    assert type(found._array) is np.ndarray
     assert found.shape == ()
 
 

@@ -49,6 +49,14 @@ def test_what_is_not_taken_gets_0(call: Any, expected: list[float]) -> None:
     np.testing.assert_allclose(x.grad, expected)
 
 
+def test_a_part_that_is_read_without_a_mask_counts_as_the_whole() -> None:
+    """No 0 is made up: who masks some rows and reads others bare is told by NaN, as before."""
+    p = leaf(P)
+    logs = np.log(p)
+    (np.where(MASK[0], logs[0], 0.0) + logs[1]).sum().backward()
+    assert np.isnan(p.grad[0, 1])
+
+
 def test_a_value_that_is_read_elsewhere_is_not_hidden() -> None:
     """Two uses, in either order: a true NaN must come through."""
     for swap in (False, True):
@@ -57,6 +65,78 @@ def test_a_value_that_is_read_elsewhere_is_not_hidden() -> None:
         masked, read = np.where(x > 0, y, 0.0).sum(), (0.0 * y).sum()
         (read + masked if swap else masked + read).backward()
         assert np.isnan(x.grad[0])
+
+
+P = np.array([[1.0, 0.0], [2.0, 3.0]])
+MASK = P > 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: np.where(MASK, np.log(p), 0.0),
+        lambda p: tgs.stack([np.where(MASK[k], np.log(p)[k], 0.0) for k in range(2)]),
+        lambda p: tgs.stack(
+            [np.where(m, row, 0.0) for m, row in zip(MASK, np.log(p), strict=True)]
+        ),
+        lambda p: tgs.stack([np.where(MASK[:, k], np.log(p)[:, k], 0.0) for k in range(2)]),
+        lambda p: _logs_by_row(p),
+        lambda p: np.where(MASK, tgs.stack([np.log(p[k]) for k in range(2)]), 0.0),
+        lambda p: np.where(MASK, tgs.concatenate([np.log(p)[:1], np.log(p[1:])]), 0.0),
+        lambda p: np.where(MASK, tgs.take(np.log(p), [0, 1]), 0.0),
+        lambda p: np.where(MASK, np.take_along_axis(np.log(p), np.array([[0, 1]] * 2), 1), 0.0),
+        lambda p: tgs.concatenate(
+            [
+                np.where(m, x, 0.0)
+                for m, x in zip(np.split(MASK, 2), tgs.split(np.log(p), 2), strict=True)
+            ]
+        ),
+        lambda p: np.where(MASK.T, np.log(p).T, 0.0),
+    ],
+)
+def test_masks_reach_through_what_only_moves_entries(call: Any) -> None:
+    """Time loops above all: rows are masked one by one, and some are read whole."""
+    p = leaf(P)
+    call(p).sum().backward()
+    np.testing.assert_allclose(p.grad, [[1.0, 0.0], [1 / 2, 1 / 3]])
+
+
+def _logs_by_row(p: Any) -> Any:
+    logs = np.log(p)  # once, and read in two places
+    return tgs.stack([np.where(MASK[0], logs[0], 0.0), np.where(MASK[1], logs[1], 0.0)])
+
+
+def test_the_word_of_a_hook_holds() -> None:
+    x = leaf([0.0, 2.0])
+    y = x * 3.0
+    y.register_hook(lambda g: np.ones_like(g))
+    np.where(x > 0, y, 0.0).sum().backward()
+    assert x.grad.tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, op in OPS.items() if op.moves))
+@given(data=st.data())
+def test_operations_said_to_move_entries_do(name: str, data: Any) -> None:
+    """What their rules give to no entry that is read does not change what is read."""
+    op = OPS[name]
+    assert op.sample is not None
+    arrays, params = op.sample(HypothesisDraw(data.draw))
+    leaves = [tgs.tensor(a, requires_grad=True) for a in arrays]
+    made = apply(op, tuple(leaves), params)
+    outs = list(made) if isinstance(made, tuple) else [made]
+    read = [
+        np.array([data.draw(st.booleans()) for _ in range(o.size)], float).reshape(o.shape)
+        for o in outs
+    ]
+    found = tgs.grad(outs, leaves, read, allow_unused=True)
+    changed = [
+        np.where(np.zeros_like(a) if g is None else g.numpy() != 0, a, 77.0)
+        for a, g in zip(arrays, found, strict=True)
+    ]
+    again = op.forward(*changed, **params)
+    news = again if isinstance(again, tuple) else [again]
+    for out, new, mask in zip(outs, news, read, strict=True):
+        np.testing.assert_array_equal((out.numpy() * mask), new * mask)
 
 
 def test_two_masks_hide_what_neither_takes() -> None:

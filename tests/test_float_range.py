@@ -41,8 +41,6 @@ DOMAINS: dict[str, tuple[Interval, ...]] = {
 FLOOR = {
     "tanh": 1.0,
     "sigmoid": 0.25,
-    "logaddexp": 1.0,
-    "logaddexp2": 1.0,
     "softmax": 1.0,
     "log_softmax": 1.0,
 }

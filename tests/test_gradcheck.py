@@ -117,7 +117,7 @@ def test_a_graph_cut_by_mistake_is_caught() -> None:
 
 
 def test_a_wrong_second_derivative_is_caught() -> None:
-    hidden = Op("hidden", np.sin, "x", [lambda g, x: g * np.cos(getattr(x, "_data", x))])
+    hidden = Op("hidden", np.sin, "x", [lambda g, x: g * np.cos(getattr(x, "_array", x))])
     assert gradcheck(lambda x: apply(hidden, (x,), {}), X)
     with pytest.raises(GradientError, match="second derivative"):
         gradcheck(lambda x: apply(hidden, (x,), {}), X, order=2)
@@ -309,11 +309,11 @@ def test_invariants_raise_when_broken() -> None:
     x._grad = y._grad = np.zeros(2)
     with pytest.raises(GradientError, match="another gradient"):
         assert_gradients_own_their_memory([x, y])
-    y._grad = x._data
+    y._grad = x._array
     with pytest.raises(GradientError, match="looks into the values"):
         assert_gradients_own_their_memory([x, y])
     with pytest.raises(GradientError, match="array 1 was written"), unchanged(x, y):
-        y._data[0] = 5
+        y._array[0] = 5
     with pytest.raises(GradientError, match="still holds"):
         assert_freed(x * y)
     rng = np.random.default_rng(0)

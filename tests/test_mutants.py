@@ -180,7 +180,7 @@ RULES = [
     rule("writes to the output", "exp", 0, _writes_out),
     rule("depends on the cotangent's sign", "negative", 0, lambda g: -np.abs(g)),
     rule("constant term", "sin", 0, lambda g, x: g * np.cos(x) + 1e-3),
-    rule("drops the graph", "sin", 0, lambda g, x: g * np.cos(getattr(x, "_data", x))),
+    rule("drops the graph", "sin", 0, lambda g, x: g * np.cos(getattr(x, "_array", x))),
 ]  # fmt: skip
 
 JOINTS = [
@@ -292,7 +292,7 @@ MUTANTS = [*RULES, *JOINTS, *RECORDS, *KERNELS]
 
 def _assigned(g: Any, shape: Any, index: Any) -> Any:
     """Assignment where addition is due: repeated entries keep the last cotangent only."""
-    g = getattr(g, "_data", g)
+    g = getattr(g, "_array", g)
     out = np.zeros(shape, g.dtype)
     out[index] = g
     return out

@@ -2,7 +2,7 @@
 
 A kink has a substitute, the same whatever the operation: 0 at the tip of a norm or an absolute
 value, a share at a tie, the inside of a bound. It is a constant: derivatives of higher order take
-it for one. An infinite slope is infinite, and where the value is NaN so is the gradient.
+it for one. An infinite slope is infinite, and a NaN among the operands is one in the gradient.
 """
 
 from __future__ import annotations

@@ -130,3 +130,49 @@ def test_logsumexp_over_everything_and_over_several_axes() -> None:
         np.testing.assert_allclose(total.item(), np.log(np.exp(A).sum()))
         total.backward()
         np.testing.assert_allclose(x.grad, np.exp(A) / np.exp(A).sum())
+
+
+def test_integers_stay_integers_between_integer_bounds() -> None:
+    for clip in (tgs.clip, np.clip):
+        found = clip(tgs.tensor([2**53 + 1, -5, 7]), 0, 2**60)
+        assert found.dtype == np.int64 and found.tolist() == [2**53 + 1, 0, 7]
+    x = tgs.tensor([1.0, 2.0], requires_grad=True)
+    assert tgs.clip(x, 0, 1).dtype == x.dtype
+
+
+@pytest.mark.parametrize("bounds", [(np.nan, 1.0), (0.0, np.nan)])
+def test_a_bound_of_nan_is_one_in_the_gradient(bounds: Any) -> None:
+    x = tgs.tensor([0.5, 2.0], requires_grad=True)
+    tgs.clip(x, *bounds).sum().backward()
+    assert np.isnan(x.grad).all()
+
+
+def test_numpys_float_functions_take_small_integers() -> None:
+    x = tgs.tensor(np.array([100, -128], np.int8))
+    assert np.float_power(x, 2).tolist() == [10000.0, 16384.0]
+    assert np.fabs(x).tolist() == [100.0, 128.0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: np.pad(x, (1, 0), "reflect", reflect_type="odd"),
+        lambda x: tgs.roll(x, "2"),
+        lambda x: tgs.roll(x, 1.7),
+        lambda x: tgs.repeat(x, 1.7),
+        lambda x: tgs.repeat(x, [True, False, True]),
+        lambda x: tgs.tile(x, 1.5),
+        lambda x: np.reshape(x, (3,), order="A"),
+        lambda x: pow(x, 2, 5),
+    ],
+)
+def test_what_would_be_read_otherwise_is_refused(call: Any) -> None:
+    with pytest.raises(TinygradSeqError):
+        call(tgs.tensor([1.0, 2.0, 3.0]))
+
+
+@pytest.mark.parametrize("shape", [[3, 2], np.array([3, 2]), range(3, 1, -1), (3, -1), 6])
+def test_columns_first_whatever_the_shape_is_given_by(shape: Any) -> None:
+    sizes = shape if isinstance(shape, int) else tuple(shape)
+    got = tgs.reshape(tgs.tensor(A), shape, order="F")
+    np.testing.assert_array_equal(got.numpy(), np.reshape(A, sizes, order="F"))

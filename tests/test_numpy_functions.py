@@ -167,7 +167,7 @@ if hasattr(np, "matvec"):  # NumPy 2.2
 
 
 def as_array(value) -> np.ndarray:
-    return value._data if isinstance(value, tgs.Tensor) else np.asarray(value)
+    return value._array if isinstance(value, tgs.Tensor) else np.asarray(value)
 
 
 @pytest.mark.parametrize("call", CALLS)

@@ -82,11 +82,11 @@ FAULTS: dict[str, tuple[Op, list[np.ndarray]]] = {
         Op("f", np.sin, "x", [lambda g, x: np.abs(g) * np.cos(x)]), [A]
     ),
     "the recorded gradient does not depend on the cotangent": (
-        Op("f", np.sin, "x", [lambda g, x: slope(getattr(g, "_data", g), getattr(x, "_data", x))]),
+        Op("f", np.sin, "x", [lambda g, x: slope(*(getattr(a, "_array", a) for a in (g, x)))]),
         [A],
     ),
     "the second derivative along a direction is wrong": (
-        Op("f", np.sin, "x", [lambda g, x: slope(g, getattr(x, "_data", x))]), [A]
+        Op("f", np.sin, "x", [lambda g, x: slope(g, getattr(x, "_array", x))]), [A]
     ),
     "the twin's value: wrong shape": (
         Op("f", np.sin, "x", [slope], twin=lambda x: np.sin(x)[:2]), [A]

@@ -229,11 +229,11 @@ def test_intermediates_keep_no_gradient_by_default() -> None:
 def test_detach_cuts_and_clone_does_not() -> None:
     x = tgs.tensor([1.0, 2.0], requires_grad=True)
     assert not x.detach().requires_grad
-    assert np.shares_memory(x.detach()._data, x._data)
+    assert np.shares_memory(x.detach()._array, x._array)
     copy = x.clone()
     copy.sum().backward()
     assert x.grad.tolist() == [1.0, 1.0]
-    assert not np.shares_memory(copy._data, x._data)
+    assert not np.shares_memory(copy._array, x._array)
 
 
 def test_astype_converts_and_brings_the_gradient_back() -> None:

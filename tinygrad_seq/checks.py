@@ -46,6 +46,7 @@ __all__ = [
     "pair",
     "path_of",
     "positive",
+    "refuse_masked",
     "require_room",
     "sequence_of",
     "shown",
@@ -208,7 +209,10 @@ def callable_of(what: str, value: Any, kind: str = "a function") -> Callable[...
 
 def generator_of(what: str, rng: Any) -> np.random.Generator:
     """A source of randomness."""
-    return instance_of(what, rng, np.random.Generator, hint="rng = np.random.default_rng(0)")
+    if isinstance(rng, np.random.Generator):
+        return rng
+    hint = "rng = np.random.default_rng(0)"
+    raise ConfigError(what, expected="a numpy.random.Generator", got=shown(rng), hint=hint)
 
 
 def path_of(what: str, path: Any) -> Path:
@@ -305,7 +309,7 @@ def array_of(what: str, value: Any) -> Array:
     """
     if type(value) is np.ndarray and value.dtype in _HELD:
         return value
-    _refuse_masked(what, value)
+    refuse_masked(what, value)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -322,16 +326,21 @@ def array_of(what: str, value: Any) -> Array:
     return array if dtype == native and dtype.isnative else array.astype(native)
 
 
-def _refuse_masked(what: str, value: Any) -> None:
-    """Refuse masked arrays, also as rows: NumPy would go on with what lies below the mask."""
-    rows = value if isinstance(value, (list, tuple)) else (value,)
-    if any(isinstance(row, np.ma.MaskedArray) for row in rows):
+def refuse_masked(what: str, value: Any) -> None:
+    """Refuse masked arrays, also in lists: NumPy would go on with what lies below the mask."""
+    if _holds_mask(value, 0):
         raise DtypeError(
             f"{what}: a masked array would lose its mask",
             expected="an array without a mask",
             got="a masked array",
             hint="a.filled(0.0), or a.compressed(); a layer takes lengths=, attention a mask=",
         )
+
+
+def _holds_mask(value: Any, depth: int) -> bool:
+    if isinstance(value, (list, tuple)) and depth < 64:  # as deep as NumPy goes
+        return any(_holds_mask(row, depth + 1) for row in value if type(row) is not float)
+    return isinstance(value, np.ma.MaskedArray)
 
 
 def converted(what: str, array: Array, dtype: Any) -> Array:

@@ -18,7 +18,7 @@ from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
 from tinygrad_seq.ops import numpy_functions, numpy_shapes
-from tinygrad_seq.ops.registry import axis_of, values_of
+from tinygrad_seq.ops.registry import array_at, axis_of, values_of
 from tinygrad_seq.ops.spelling import answering
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def _places(function: F) -> F:
 
     def method(self: Any, *args: Any, **options: Any) -> Any:
         try:
-            return function(self._data, *map(values_of, args), **options)
+            return function(self._array, *map(values_of, args), **options)
         except REFUSALS as error:
-            raise refusal(function.__name__, [self._data], error) from error
+            raise refusal(function.__name__, [self._array], error) from error
 
     method.__name__ = function.__name__
     method.__doc__ = f"Positions by ``np.{function.__name__}``: plain integers, no gradient."
@@ -74,7 +74,12 @@ def _in_place(
             if self._node is not None:
                 raise _no_longer_a_leaf(self, sign)
             return plain(self, other)
-        new = np.asarray(ufunc(self._data, values_of(other)))
+        number = type(other) in (float, int, bool)
+        value = other if number else array_at("in-place operator: operand", other)
+        try:
+            new = np.asarray(ufunc(self._array, value))
+        except REFUSALS as error:
+            raise refusal("in-place operator", [self._array], error) from error
         if new.shape != self.shape or not np.can_cast(new.dtype, self.dtype, "same_kind"):
             raise ShapeError(
                 "in-place operator: the result does not fit the tensor",
@@ -192,7 +197,7 @@ class ArrayMethods(Variable):
     def __format__(self: Any, spec: str) -> str:
         """As its number where there is one entry, ``f"{loss:.3f}"``; without a spec as text."""
         if not spec:
-            return str(self._data if self.ndim == 0 else self)
+            return str(self._array if self.ndim == 0 else self)
         if self.size != 1:
             raise ShapeError(
                 f"format {spec!r} of a tensor",
@@ -221,6 +226,9 @@ class ArrayMethods(Variable):
     def __rdivmod__(self: Any, other: Any) -> tuple[Any, Tensor]:
         return other // self, other % self
 
+    def __trunc__(self: Any) -> int:
+        return int(self)
+
     def __round__(self: Any, ndigits: int | None = None) -> Any:
         return np.round(self, 0 if ndigits is None else index_of("round: ndigits", ndigits))
 
@@ -234,6 +242,8 @@ class ArrayMethods(Variable):
     __imul__ = _in_place(np.multiply, ops.multiply, "*")
     __itruediv__ = _in_place(np.true_divide, ops.divide, "/")
     __ipow__ = _in_place(np.power, ops.power, "**")
+    __imod__ = _in_place(np.remainder, ops.remainder, "%")
+    __ifloordiv__ = _in_place(np.floor_divide, np.floor_divide, "//")
     __imatmul__ = _in_place(np.matmul, ops.matmul, "@")
 
 

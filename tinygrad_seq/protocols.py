@@ -135,7 +135,7 @@ def _too_deep(nest: Any, inside: tuple[int, ...]) -> bool:
 def _values(value: Any, inside: tuple[int, ...] = ()) -> Any:
     """The same nested arguments with every Tensor replaced by its array."""
     if isinstance(value, Variable):
-        return value._data
+        return value._array
     if not isinstance(value, (dict, list, tuple)) or _too_deep(value, inside):
         return value
     within = (*inside, id(value))

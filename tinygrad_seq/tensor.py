@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import array_of, converted, dtype_of, flag
+from tinygrad_seq.checks import array_of, converted, dtype_of, flag, refuse_masked
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
@@ -43,10 +43,11 @@ TensorLike: TypeAlias = "Tensor | Array | float | int"
 
 def _comparison(compare: Callable[[Any, Any], Any]) -> Any:
     def method(self: Any, other: Any) -> Array:
+        refuse_masked("comparison", other)
         try:
-            return np.asarray(compare(self._data, values_of(other)))
+            return np.asarray(compare(self._array, values_of(other)))
         except REFUSALS as error:
-            raise refusal(f"comparison by {compare.__name__}", [self._data], error) from error
+            raise refusal(f"comparison by {compare.__name__}", [self._array], error) from error
 
     return method
 
@@ -67,7 +68,7 @@ class Tensor(ArrayMethods):
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: Any = None) -> None:
         array = _as_array(data, dtype)
-        self._data = array
+        self._array = array
         self._node = None
         self._grad = None
         self._pin = None
@@ -100,7 +101,7 @@ class Tensor(ArrayMethods):
         return self.shape[0]
 
     def __repr__(self) -> str:
-        body = np.array2string(self._data, separator=", ", prefix="tensor(", threshold=100)
+        body = np.array2string(self._array, separator=", ", prefix="tensor(", threshold=100)
         notes = [] if self.dtype == np.float32 else [f"dtype={self.dtype}"]
         if self._node is not None:
             notes.append("requires_grad=True" if self.is_leaf else f"from {self._node}")
@@ -110,7 +111,7 @@ class Tensor(ArrayMethods):
 
     def numpy(self) -> Array:
         """A copy of the values as an array, free to change."""
-        return self._data.copy()
+        return self._array.copy()
 
     def item(self) -> Any:
         """The value of a tensor with one entry as a Python number."""
@@ -121,19 +122,19 @@ class Tensor(ArrayMethods):
                 got=f"shape {self.shape}",
                 hint="x.sum(), x.mean() or x[i] first; x.tolist() for all",
             )
-        return self._data.item()
+        return self._array.item()
 
     def tolist(self) -> Any:
         """The values as nested Python lists."""
-        return self._data.tolist()
+        return self._array.tolist()
 
     def detach(self) -> Tensor:
         """The same values, cut off from the graph: the truncation of TBPTT.
 
         Shares memory until one side is written through :meth:`writable`.
         """
-        made = Tensor._wrap(self._data.view(), None)
-        made._data.flags.writeable = False
+        made = Tensor._wrap(self._array.view(), None)
+        made._array.flags.writeable = False
         assert isinstance(made, Tensor)
         made._base = self._base if self._base is not None else (self if self.is_leaf else None)
         return made
@@ -285,7 +286,12 @@ class Tensor(ArrayMethods):
     __rmul__ = swapped(ops.multiply)
     __truediv__ = ops.divide
     __rtruediv__ = swapped(ops.divide)
-    __pow__ = ops.power
+
+    def __pow__(self, other: Any, modulo: Any = None) -> Tensor:
+        if modulo is not None:
+            raise ConfigError("pow: a third argument", expected="none", hint="x**n % m")
+        return ops.power(self, other)
+
     __rpow__ = swapped(ops.power)
     __matmul__ = ops.matmul
     __rmatmul__ = swapped(ops.matmul)
@@ -327,7 +333,7 @@ class Tensor(ArrayMethods):
                 got=f"shape {self.shape}, {self.dtype}",
                 hint="int(t)",
             )
-        return int(self._data)
+        return int(self._array)
 
     # Comparisons are constant-only: they give plain boolean arrays, ready for tgs.where.
     __lt__ = _comparison(operator.lt)
@@ -394,7 +400,7 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
     elif not isinstance(gradient, Tensor):
         gradient = array_of(f"{what}: gradient", gradient).astype(output.dtype, copy=False)
     elif not create_graph:
-        gradient = gradient._data
+        gradient = gradient._array
     if gradient.shape != output.shape:
         hint = f"give {what.split(':')[0]} one number for each entry of {node}"
         message = f"{what}: gradient does not fit"
@@ -405,7 +411,7 @@ def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool 
 def _as_array(data: Any, dtype: Any) -> Array:
     """A copy of the data as an array; Python floats become float32."""
     if isinstance(data, Variable):
-        data = data._data
+        data = data._array
     refuse_several("tensor", data)
     array = array_of("tensor: data", data)
     if dtype is None:

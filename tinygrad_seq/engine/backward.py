@@ -14,7 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.engine.faults import no_rule, wrong_count, wrong_dtype, wrong_shape
+from tinygrad_seq.engine.faults import (
+    as_contribution,
+    no_rule,
+    wrong_count,
+    wrong_dtype,
+    wrong_shape,
+)
 from tinygrad_seq.engine.hooks import any_hooks, run_hooks
 from tinygrad_seq.engine.mode import Observer, current_mode
 from tinygrad_seq.engine.node import Node
@@ -163,8 +169,7 @@ class _Walk:
     def deposit(self, node: Node, source: Node, contribution: Any, *, fresh: bool = False) -> None:
         """Add a contribution to a node's cotangent, in the node's own shape and dtype."""
         if type(contribution) is not np.ndarray and not isinstance(contribution, Variable):
-            number = type(contribution) in (float, int)
-            contribution = np.asarray(contribution, node.dtype if number else None)
+            contribution = as_contribution(source, node, contribution)
         if contribution.shape != node.shape:
             contribution = self._fit(node, source, contribution)
             fresh = False
@@ -205,13 +210,15 @@ class _Walk:
     def watch(self, node: Node, cotangent: Any) -> Any:
         """The complete cotangent of a node after the hooks on it; the observer is told of it."""
         changed = run_hooks(node, cotangent)
-        if changed is not cotangent and node in self.cotangents:
-            self.cotangents[node] = changed
-            self._owned.discard(node)
+        if changed is not cotangent:
+            self.unread.pop(node, None)  # what a hook says holds
+            if node in self.cotangents:
+                self.cotangents[node] = changed
+                self._owned.discard(node)
         if self.observer is not None:
             for part in changed if type(changed) is list else (changed,):
                 if part is not None:
-                    value = part._data if isinstance(part, Variable) else part
+                    value = part._array if isinstance(part, Variable) else part
                     self.observer.received(node, value)
         return changed
 
@@ -284,16 +291,20 @@ class _Walk:
             given = arguments(node, rule, i, self.lift, self.useful)
             contribution = rule.fn(cotangent, *given)
             skipped = unread_by(node, op, i, unread, given)
-            if op.pointwise and skipped is not None:
+            if op.pointwise and skipped is not None and skipped.any():
                 contribution = np.where(skipped, 0.0, contribution)
             if skipped is not None:
                 skipped = unbroadcast((~skipped).astype(np.intp), parent.shape) == 0
-                if parent in self.cotangents:
-                    before = self.unread.get(parent)
-                    skipped = None if before is None else skipped & before
-            self.deposit(parent, node, contribution)
-            if skipped is not None and skipped.any():
-                self.unread[parent] = skipped
+            self._deposit_around(parent, node, contribution, skipped)
+
+    def _deposit_around(self, parent: Node, node: Node, contribution: Any, skipped: Any) -> None:
+        """Deposit what comes from a node that does not read the entries `skipped` of a parent."""
+        if parent in self.cotangents and skipped is not None:
+            before = self.unread.get(parent)
+            skipped = None if before is None else skipped & before
+        self.deposit(parent, node, contribution)
+        if skipped is not None:
+            self.unread[parent] = skipped
 
     def _propagate_jointly(self, node: Node, op: Op, cotangent: Any) -> None:
         assert op.joint is not None
@@ -304,6 +315,13 @@ class _Walk:
             contributions = op.joint.fn(cotangent, *args)
             if len(contributions) != len(node.parents):
                 raise wrong_count(node, contributions)
+        unread = self.unread.pop(node, None)
+        if unread is not None and op.moves:
+            read = op.joint.fn((~unread).astype(node.dtype), *args)
+            for parent, contribution, part in zip(node.parents, contributions, read, strict=True):
+                if parent is not None and (self.useful is None or parent in self.useful):
+                    self._deposit_around(parent, node, contribution, np.asarray(part) == 0)
+            return
         parts = cotangent if type(cotangent) is list else (cotangent,)
         for parent, contribution in zip(node.parents, contributions, strict=True):
             if parent is None or contribution is None:
@@ -335,6 +353,10 @@ class _Walk:
         slots = self.cotangents.get(parent)
         if slots is None:
             slots = self.cotangents[parent] = [None] * len(parent.shape)
+        unread = self.unread.pop(item, None)
+        if unread is not None or parent in self.unread:
+            masks = self.unread.setdefault(parent, [slot is None for slot in slots])
+            masks[item.params["index"]] = False if unread is None else unread
         slots[item.params["index"]] = cotangent
 
     def _defer(self, node: Node, weight: Node, cotangent: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import refuse_masked
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import (
@@ -21,6 +22,7 @@ from tinygrad_seq.errors import (
 
 __all__ = [
     "REFUSALS",
+    "as_contribution",
     "no_rule",
     "refusal",
     "refuse_several",
@@ -86,6 +88,17 @@ def no_rule(node: Node, index: int) -> Exception:
         got=f"a tensor that requires gradients: {node.parents[index]}",
         hint="pass t.detach(), or give the operation a rule for it",
     )
+
+
+def as_contribution(source: Node, node: Node, contribution: Any) -> Any:
+    """What the rule of `source` returned for `node`, a number or anything else, as an array."""
+    what = f"the gradient rule of {source} for its {_operand(source, node)}"
+    refuse_masked(what, contribution)
+    number = type(contribution) in (float, int)
+    try:
+        return np.asarray(contribution, node.dtype if number else None)
+    except REFUSALS as error:
+        raise refusal(what, [], error) from error
 
 
 def wrong_shape(source: Node, node: Node, contribution: Any) -> Exception:

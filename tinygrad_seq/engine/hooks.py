@@ -63,7 +63,7 @@ def run_hooks(node: Node, cotangent: Any) -> Any:
         if changed is None or changed is shown:
             continue
         if type(cotangent) is np.ndarray:
-            value = changed._data if isinstance(changed, Variable) else changed
+            value = changed._array if isinstance(changed, Variable) else changed
             changed = array_of(f"a hook of {node}: what it returned", value).astype(node.dtype)
         if changed.shape != node.shape:
             raise ShapeError(

@@ -113,6 +113,8 @@ class Op:
 
     pointwise : bool
         Whether every entry of the result comes from the entries of the operands at its place.
+    moves : bool
+        Whether its rules only move, repeat and add entries of the cotangent.
     kink : str
         What stands for the gradient where there is no derivative: shown in the op table.
     unread : callable, optional
@@ -137,6 +139,7 @@ class Op:
         "kink",
         "makes",
         "mixes",
+        "moves",
         "name",
         "outputs",
         "plain",
@@ -170,6 +173,7 @@ class Op:
         mixes: bool = True,
         floats: bool = False,
         pointwise: bool = False,
+        moves: bool = False,
         kink: str = "",
         unread: Callable[..., Any] | None = None,
     ) -> None:
@@ -190,6 +194,7 @@ class Op:
         self.mixes = mixes
         self.floats = floats
         self.pointwise = pointwise
+        self.moves = moves
         self.kink = kink
         self.unread = unread
         self.makes = False

@@ -62,7 +62,7 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     kind: Any
     for operand in operands:
         if isinstance(operand, Variable):
-            array, node = operand._data, operand._node
+            array, node = operand._array, operand._node
             if node is not None:
                 needs |= bit
             parents.append(node)
@@ -128,7 +128,7 @@ def _apply_plain(
     b: Any
     dtype: Any
     a = operands[0]
-    x, p = (a._data, a._node) if isinstance(a, Variable) else (a, None)
+    x, p = (a._array, a._node) if isinstance(a, Variable) else (a, None)
     if len(operands) == 1:
         if type(x) is not np.ndarray or (x.dtype is not _SINGLE and x.dtype is not _DOUBLE):
             return None
@@ -139,7 +139,7 @@ def _apply_plain(
             raise refusal(op.name, [x], error) from error
     else:
         b = operands[1]
-        y, q = (b._data, b._node) if isinstance(b, Variable) else (b, None)
+        y, q = (b._array, b._node) if isinstance(b, Variable) else (b, None)
         if type(x) is np.ndarray:
             dtype = x.dtype
             if type(y) is np.ndarray:
@@ -160,7 +160,7 @@ def _apply_plain(
     if type(out) is not np.ndarray:
         out = np.asarray(out)
     made: Variable = _new(_result)
-    made._data = out
+    made._array = out
     made._node = None
     made._grad = None
     made._pin = None
@@ -225,7 +225,7 @@ def _saved(
     for i in plan[0]:
         operand, array = operands[i], arrays[i]
         # A cast operand is saved as cast: the rule must see what the forward saw.
-        same = isinstance(operand, Variable) and operand._data is array
+        same = isinstance(operand, Variable) and operand._array is array
         saved[i] = _kept(operand, array) if same else array
     return tuple(saved), plan[1]
 
@@ -281,7 +281,7 @@ def _one_dtype(op: Op, operands: tuple[Any, ...], arrays: list[Any]) -> list[Any
 def _admitted(op: Op, operands: tuple[Any, ...], arrays: list[Any]) -> list[Any]:
     """What is no variable as an array of numbers that a tensor can hold, or a refusal."""
     # A complex variable is one of a gradient check by complex steps: others cannot be made.
-    stepping = any(isinstance(o, Variable) and o._data.dtype.kind == "c" for o in operands)
+    stepping = any(isinstance(o, Variable) and o._array.dtype.kind == "c" for o in operands)
     alone = not any(isinstance(a, np.ndarray) for a in arrays)
     made = list(arrays)
     for i, a in enumerate(arrays):

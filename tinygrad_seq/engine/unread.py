@@ -30,9 +30,16 @@ def unread_by(node: Node, op: Op, index: int, unread: Any, given: Sequence[Any])
         if own is None or unread is None:
             return unread if own is None else own
         return own | unread
-    if own is not None or unread is None or not op.view:
+    if own is not None or unread is None or not op.moves:
         return own
     # Its rule carries back the entries that are read: they are placed, and added, as cotangents.
     rule = op.rules[index]
     assert rule is not None
-    return np.asarray(rule.fn((~unread).astype(node.dtype), *given)) == 0
+    if isinstance(unread, list):  # of several outputs; True is one that came from nowhere
+        read: Any = [
+            np.broadcast_to(~np.asarray(mask), shape).astype(node.dtype)
+            for mask, shape in zip(unread, node.shape, strict=True)
+        ]
+    else:
+        read = (~unread).astype(node.dtype)
+    return np.asarray(rule.fn(read, *given)) == 0

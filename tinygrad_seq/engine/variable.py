@@ -44,8 +44,8 @@ class Variable:
 
     __slots__ = (
         "__weakref__",
+        "_array",
         "_base",
-        "_data",
         "_frozen",
         "_grad",
         "_name",
@@ -54,7 +54,7 @@ class Variable:
         "version",
     )
 
-    _data: Array
+    _array: Array
     _node: Node | None
     _grad: Array | None
     _pin: weakref.ref[Pin] | None
@@ -67,7 +67,7 @@ class Variable:
     def _wrap(cls, data: Array, node: Node | None) -> Variable:
         """Make a variable around an array, without copying or checking."""
         made = cls.__new__(cls)
-        made._data = data
+        made._array = data
         made._node = node
         made._grad = None
         made._pin = None
@@ -84,10 +84,10 @@ class Variable:
         """
         node = self._node
         if (node is not None and node.op is not None) or self._live_pin() is not None:
-            view = self._data.view()
+            view = self._array.view()
             view.flags.writeable = False
             return view
-        return self._data
+        return self._array
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -101,7 +101,7 @@ class Variable:
                 hint="make a new tensor, or convert the array first",
             )
         self._require_leaf("assign to .data of")
-        if array is not self._data:
+        if array is not self._array:
             array = array.copy()
         if self._base is None:
             self._written()
@@ -121,12 +121,12 @@ class Variable:
         (array([0., 1.], dtype=float32), 1)
         """
         self._require_leaf("write into")
-        if self._data.flags.writeable:
+        if self._array.flags.writeable:
             self._written()
         else:
-            self._replace(self._data.copy())
+            self._replace(self._array.copy())
             self.version += 1
-        return self._data
+        return self._array
 
     def _require_leaf(self, action: str) -> None:
         if self._node is not None and self._node.op is not None:
@@ -198,22 +198,22 @@ class Variable:
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes."""
-        return self._data.shape
+        return self._array.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Kind of number."""
-        return self._data.dtype
+        return self._array.dtype
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self._data.size
+        return self._array.size
 
     def _make_leaf(self) -> None:
         if self.dtype.kind != "f":
@@ -234,7 +234,7 @@ class Variable:
             self._written()
         else:
             self.version += 1
-        self._replace(self._data.astype(dtype))
+        self._replace(self._array.astype(dtype))
         self.grad = self._grad
         node = getattr(self, "_frozen", self._node)
         if node is not None:
@@ -249,7 +249,7 @@ class Variable:
                 hint="t.detach() for the values alone, t.clone() for a copy in the graph",
             )
         own: dict[str, Any] = getattr(self, "__dict__", {})
-        kept = {"_data": self._data, "_grad": self._grad, "name": self.name}
+        kept = {"_array": self._array, "_grad": self._grad, "name": self.name}
         return {**own, **kept, "requires_grad": self.requires_grad}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -277,7 +277,7 @@ class Variable:
 
     def _replace(self, array: Array) -> None:
         """Take other memory: whoever looks into the old one keeps it, unchanged."""
-        self._data = array
+        self._array = array
         self._pin = None
         self._base = None
 
@@ -291,10 +291,10 @@ def guarded(variable: Variable) -> Guarded | Array:
     if leaf is None:
         node = variable._node
         if node is not None and node.op is not None:
-            return variable._data
+            return variable._array
         leaf = variable
     pin = leaf._live_pin()
     if pin is None:
         pin = Pin(leaf.name)
         leaf._pin = weakref.ref(pin)
-    return Guarded(variable._data, pin)
+    return Guarded(variable._array, pin)

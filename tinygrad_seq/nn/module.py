@@ -401,4 +401,4 @@ _OWN = frozenset(["_parameters", "_modules", "_containers", "_name"])
 
 def _values(name: str, value: Any) -> Array:
     """An entry of a state dict as an array."""
-    return value._data if isinstance(value, Tensor) else array_of(f"state dict: {name}", value)
+    return value._array if isinstance(value, Tensor) else array_of(f"state dict: {name}", value)

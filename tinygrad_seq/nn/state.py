@@ -62,7 +62,7 @@ class LSTMState(NamedTuple):
 
 def array_in(what: str, x: Any) -> Array:
     """The array of a tensor, whatever it holds; of anything else, one that a tensor can hold."""
-    return x._data if isinstance(x, Tensor) else array_of(what, x)
+    return x._array if isinstance(x, Tensor) else array_of(what, x)
 
 
 def detach(state: S) -> S:

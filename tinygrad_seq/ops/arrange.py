@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of, count, index_of, integers_of
+from tinygrad_seq.checks import array_of, choice, count, index_of, integers_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError, shown
+from tinygrad_seq.errors import ConfigError, ShapeError, shown
 from tinygrad_seq.ops.elementwise import where
 from tinygrad_seq.ops.indexing import getitem, take_along_axis
 from tinygrad_seq.ops.linalg import matmul
@@ -50,8 +50,6 @@ def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
         shape = shape_of(x)
         positions = np.arange(int(np.prod(shape, dtype=int))).reshape(shape)
         given = [np.asarray(arg) if isinstance(arg, Variable) else arg for arg in args]
-        if _any_complex(given):
-            raise DtypeError(function.__name__, expected="integers", got=shown(given))
         try:
             places = function(positions, *given, **kwargs)
         except (*REFUSALS, RuntimeError) as error:  # the last of too many dimensions
@@ -62,27 +60,24 @@ def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
     return on_tensor
 
 
-def _any_complex(given: Sequence[Any]) -> bool:
-    """Whether a number among options is complex: NumPy would cut off its imaginary part."""
-    parts = [
-        part for each in given for part in (each if isinstance(each, (list, tuple)) else [each])
-    ]
-    return any(isinstance(part, (complex, np.complexfloating)) for part in parts)
+def _counts(what: str, given: Any) -> Any:
+    """Integers, one or several: NumPy would read text, and cut off fractions."""
+    return integers_of(what, np.asarray(given) if isinstance(given, Variable) else given)
 
 
 def roll(x: TensorLike, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
     """Shift entries along axes (of the flattened tensor without `axis`), around the end."""
-    return rearranged(np.roll)(x, shift, axis)
+    return rearranged(np.roll)(x, _counts("roll: shift", shift), axis)
 
 
 def repeat(x: TensorLike, repeats: Any, axis: int | None = None) -> Tensor:
     """Repeat entries along an axis (of the flattened tensor without `axis`)."""
-    return rearranged(np.repeat)(x, repeats, axis)
+    return rearranged(np.repeat)(x, _counts("repeat: repeats", repeats), axis)
 
 
 def tile(x: TensorLike, reps: int | Sequence[int]) -> Tensor:
     """Repeat the whole tensor along each axis."""
-    return rearranged(np.tile)(x, reps)
+    return rearranged(np.tile)(x, _counts("tile: reps", reps))
 
 
 def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
@@ -139,6 +134,7 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -
     """
     pad_width = integers_of("pad: pad_width", values_of(pad_width))
     if isinstance(mode, str) and mode in ("edge", "reflect", "symmetric", "wrap"):
+        choice("even")("pad: reflect_type", options.pop("reflect_type", "even"))  # odd ones compute
         return rearranged(np.pad)(x, pad_width, mode, **options)
     if not isinstance(mode, str) or mode != "constant":
         raise ConfigError(
@@ -162,11 +158,14 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -
     return where(inside, nearest, filling)
 
 
-def sort(x: TensorLike, axis: int | None = -1) -> Tensor:
+def sort(x: TensorLike, axis: int | None = -1, kind: str | None = None) -> Tensor:
     """Entries in ascending order along an axis (of the flattened tensor for None).
 
-    The gradient goes back to where each entry came from; equal entries keep their order.
+    The gradient goes back to where each entry came from; equal entries keep their order, so every
+    `kind` of NumPy's gives the same.
     """
+    if kind is not None:
+        choice("quicksort", "mergesort", "heapsort", "stable")("sort: kind", kind)
     if axis is None:
         x, axis = reshape(x, (-1,)), -1
     axis = axis_of(axis, len(shape_of(x)), "sort")
@@ -218,6 +217,8 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
 
 def _paired_axes(axes: Any, ndim: int) -> tuple[list[Any], list[Any]]:
     """Which axes are summed over: of the first operand, which has `ndim`, and of the second."""
+    if isinstance(axes, (np.ndarray, Variable)):
+        axes = np.asarray(axes).tolist()
     if not isinstance(axes, (tuple, list)):
         summed = count(0)("tensordot: axes", axes)
         if summed > ndim:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, NotDifferentiableError, shown
@@ -143,13 +144,26 @@ def _check_rules(name: str, rules: Any, operands: list[str], known: set[str]) ->
             )
 
 
+def _read_only(operand: Any) -> Any:
+    """An operand that the function cannot write into: it may be a leaf's own array."""
+    if not isinstance(operand, np.ndarray):
+        return operand
+    view = operand.view()
+    view.flags.writeable = False
+    return view
+
+
 def _apart(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with a result in memory of its own: a view would escape the guards."""
+    name = function.__name__
 
     @functools.wraps(function)
     def forward(*arrays: Any, **params: Any) -> Any:
-        out = np.asarray(function(*arrays, **params))
-        held = [array for array in arrays if isinstance(array, np.ndarray)]
+        shown = [_read_only(array) for array in arrays]
+        out = function(*shown, **params)
+        stepping = any(np.iscomplexobj(array) for array in arrays)  # of a check by complex steps
+        out = np.asarray(out) if stepping else array_of(f"op {name}: its result", out)
+        held = [array for array in shown if isinstance(array, np.ndarray)]
         return out.copy() if any(np.may_share_memory(out, array) for array in held) else out
 
     return forward

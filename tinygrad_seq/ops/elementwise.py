@@ -86,7 +86,8 @@ def _inside(g: Any, x: Any, low: Any, high: Any) -> Any:
     values = constant(x)
     kept = values >= (-np.inf if low is None else low)
     kept &= values <= (np.inf if high is None else high)
-    return np.where(kept, g, np.where(np.isnan(values), values, 0.0))
+    unknown = np.isnan(values) | any(bound != bound for bound in (low, high))  # NaN
+    return np.where(kept, g, np.where(unknown, np.nan, 0.0).astype(g.dtype))
 
 
 def _power_rule(g: Any, a: Any, b: Any) -> Any:
@@ -340,5 +341,5 @@ def clip(x: TensorLike, low: TensorLike | None = None, high: TensorLike | None =
         if not number or (isinstance(bound, Variable) and bound.requires_grad):
             floor = x if low is None else maximum(x, low)
             return cast("Tensor", floor if high is None else minimum(floor, high))
-        bounds[name] = None if bound is None else float(values_of(bound))
+        bounds[name] = None if bound is None else np.asarray(values_of(bound)).item()
     return record(CLIP, (x,), bounds)

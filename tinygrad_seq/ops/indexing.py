@@ -12,7 +12,7 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.rows import add_rows
 from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import axis_of, record, register, run, shape_of, values_of
+from tinygrad_seq.ops.registry import Moving, axis_of, record, register, run, shape_of, values_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
@@ -122,7 +122,7 @@ def _put_along_sample(draw: Draw) -> Sampled:
 
 
 GETITEM: Op = register(
-    Op(
+    Moving(
         "getitem",
         lambda x, index: x[index],
         "x",
@@ -132,10 +132,10 @@ GETITEM: Op = register(
     )
 )
 PUT_ADD: Op = register(
-    Op("put_add", _put_add, "g", [lambda g, index: g[index]], sample=_put_add_sample)
+    Moving("put_add", _put_add, "g", [lambda g, index: g[index]], sample=_put_add_sample)
 )
 TAKE: Op = register(
-    Op(
+    Moving(
         "take",
         lambda x, ids: np.asarray(x).take(ids, 0),
         "x",
@@ -145,7 +145,7 @@ TAKE: Op = register(
     )
 )
 ADD_ROWS: Op = register(
-    Op(
+    Moving(
         "add_rows",
         _rows_back,
         "g",
@@ -154,7 +154,7 @@ ADD_ROWS: Op = register(
     )
 )
 TAKE_ALONG: Op = register(
-    Op(
+    Moving(
         "take_along_axis",
         np.take_along_axis,
         "x",
@@ -163,7 +163,7 @@ TAKE_ALONG: Op = register(
     )
 )
 PUT_ALONG: Op = register(
-    Op(
+    Moving(
         "put_along_axis",
         _put_along,
         "g",

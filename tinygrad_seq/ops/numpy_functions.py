@@ -28,6 +28,8 @@ __all__ = [
     "cumulative_prod",
     "cumulative_sum",
     "dot",
+    "fabs",
+    "float_power",
     "inner",
     "kron",
     "matrix_norm",
@@ -55,6 +57,16 @@ def scaled_by(factor: float) -> Callable[[Any], Any]:
 
     scale.__doc__ = f"Multiplied by {factor:.4g}."
     return scale
+
+
+def float_power(x1: Any, x2: Any) -> Any:
+    """`tgs.power`; of integers alone in float64."""
+    return elementwise.power(*floats_of("np.float_power", x1, x2))
+
+
+def fabs(x: Any) -> Any:
+    """`tgs.absolute`; of integers in float64."""
+    return elementwise.absolute(*floats_of("np.fabs", x))
 
 
 # -- choosing and limiting -------------------------------------------------------------------------
@@ -289,7 +301,7 @@ def _root_of_powers(size: Any, order: float, axis: Any, keepdims: bool) -> Any:
 
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
     """Norm of vectors: the Euclidean one over any axes, the other orders over one."""
-    if isinstance(ord, (int, float)) and ord == 2:
+    if isinstance(ord, (int, float, np.number)) and ord == 2:
         return reduce.norm(x, axis, keepdims)
     if axis is None and not keepdims:
         x, axis = ravel(x), 0

@@ -55,7 +55,7 @@ def same(x: Any) -> Any:
 def copy(a: Any) -> Any:
     """A copy that stays in the graph."""
     if isinstance(a, Variable) and a._node is None:
-        return a._wrap(np.copy(a._data), None)
+        return a._wrap(np.copy(a._array), None)
     return elementwise.multiply(a, 1)  # not + 0, which would make -0.0 positive
 
 

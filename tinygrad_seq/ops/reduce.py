@@ -12,7 +12,7 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import DISTINCT, NONZERO, REAL, Draw, reduction
 from tinygrad_seq.ops.elementwise import square, subtract
-from tinygrad_seq.ops.registry import FloatOp, axis_of, constant, record, register, shape_of
+from tinygrad_seq.ops.registry import FloatOp, Moving, axis_of, constant, record, register, shape_of
 from tinygrad_seq.ops.shape import reshape, transpose
 from tinygrad_seq.ops.transcendental import direction
 
@@ -61,7 +61,7 @@ def _cumsum_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (x,), {"axis": draw.integer(-x.ndim, x.ndim - 1)}
 
 
-SUM = register(Op("sum", np.sum, "x", [_sum_rule], sample=reduction()))
+SUM = register(Moving("sum", np.sum, "x", [_sum_rule], sample=reduction()))
 
 
 def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
@@ -71,7 +71,7 @@ def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
     return total / (x.size // total.size if total.size else 1)
 
 
-MEAN = register(FloatOp("mean", _mean, "x", [_mean_rule], sample=reduction()))
+MEAN = register(FloatOp("mean", _mean, "x", [_mean_rule], sample=reduction(), moves=True))
 MAX = register(
     Op(
         "max",
@@ -94,7 +94,7 @@ MIN = register(
         kink="shared at a tie",
     )
 )
-CUMSUM = register(Op("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sample))
+CUMSUM = register(Moving("cumsum", np.cumsum, "x", [_cumsum_rule], sample=_cumsum_sample))
 
 
 def _cumprod_rule(g: Any, x: Any, out: Any, axis: int) -> Any:

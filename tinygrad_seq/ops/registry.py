@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPS",
     "FloatOp",
+    "Moving",
     "Pointwise",
     "PointwiseFloat",
     "array_at",
@@ -45,6 +46,9 @@ FloatOp = functools.partial(Op, floats=True)
 
 Pointwise = functools.partial(Op, pointwise=True)
 """The record of an operation on the entries of its operands, each with those at its place."""
+
+Moving = functools.partial(Op, moves=True)
+"""The record of an operation that moves, repeats and adds entries, and so do its rules."""
 
 PointwiseFloat = functools.partial(Op, floats=True, pointwise=True)
 
@@ -81,17 +85,17 @@ def run(op: Op, *operands: Any, **params: Any) -> Any:
 
 def constant(x: Any) -> Any:
     """The value of an operand that a rule only compares or counts with, as a plain array."""
-    return x._data if isinstance(x, Variable) else np.asarray(x)
+    return x._array if isinstance(x, Variable) else np.asarray(x)
 
 
 def values_of(x: Any) -> Any:
     """The array of a variable; anything else as it is."""
-    return x._data if isinstance(x, Variable) else x
+    return x._array if isinstance(x, Variable) else x
 
 
 def array_at(what: str, x: Any) -> Any:
     """The array of a variable, or what NumPy makes of anything else that a tensor can hold."""
-    return x._data if isinstance(x, Variable) else array_of(what, x)
+    return x._array if isinstance(x, Variable) else array_of(what, x)
 
 
 def floats_of(what: str, *operands: Any) -> tuple[Any, ...]:
@@ -114,7 +118,7 @@ def axis_of(axis: int, ndim: int, what: str) -> int:
 def shape_of(x: Any) -> tuple[int, ...]:
     """Shape of an operand: a variable, an array, a number or a nested list."""
     if isinstance(x, Variable):
-        return x._data.shape
+        return x._array.shape
     if isinstance(x, (np.ndarray, np.generic)):
         return tuple(x.shape)
     refuse_several("an operand", x)

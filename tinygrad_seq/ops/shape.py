@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from tinygrad_seq.checks import choice, count, integers_of, sequence_of
-from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.registry import (
+    Moving,
     axis_of,
     record,
     record_several,
@@ -113,7 +113,7 @@ def _unstack(g: Any, axis: int) -> list[Any]:
 
 
 RESHAPE = register(
-    Op(
+    Moving(
         "reshape",
         lambda x, shape_to: np.reshape(x, shape_to),
         "x",
@@ -123,7 +123,7 @@ RESHAPE = register(
     )
 )
 TRANSPOSE = register(
-    Op(
+    Moving(
         "transpose",
         np.transpose,
         "x",
@@ -133,7 +133,7 @@ TRANSPOSE = register(
     )
 )
 BROADCAST_TO = register(
-    Op(
+    Moving(
         "broadcast_to",
         lambda x, shape_to: np.broadcast_to(x, shape_to),
         "x",
@@ -143,10 +143,10 @@ BROADCAST_TO = register(
     )
 )
 FLIP = register(
-    Op("flip", np.flip, "x", [lambda g, axis: np.flip(g, axis)], sample=_flip_sample, view=True)
+    Moving("flip", np.flip, "x", [lambda g, axis: np.flip(g, axis)], sample=_flip_sample, view=True)
 )
 CONCATENATE = register(
-    Op(
+    Moving(
         "concatenate",
         lambda *xs, axis, points: np.concatenate(xs, axis),
         "*xs",
@@ -155,7 +155,7 @@ CONCATENATE = register(
     )
 )
 STACK = register(
-    Op(
+    Moving(
         "stack",
         lambda *xs, axis: np.stack(xs, axis),
         "*xs",
@@ -164,7 +164,7 @@ STACK = register(
     )
 )
 SPLIT = register(
-    Op(
+    Moving(
         "split",
         _split,
         "x",
@@ -181,9 +181,9 @@ def reshape(x: TensorLike, shape: int | Sequence[int], order: str = "C") -> Tens
 
     They are read and placed row by row, or with ``order="F"`` column by column.
     """
-    if choice("C", "F", "A")("reshape: order", order) == "F":
-        back = shape[::-1] if isinstance(shape, (tuple, list)) else shape
-        return transpose(reshape(transpose(x), back))
+    if choice("C", "F")("reshape: order", order) == "F":
+        sizes = integers_of("reshape: shape", values_of(shape)).reshape(-1).tolist()
+        return transpose(reshape(transpose(x), tuple(sizes[::-1])))
     return record(RESHAPE, (x,), {"shape_to": shape})
 
 

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from tinygrad_seq.arguments import refuse_misfit
 from tinygrad_seq.errors import ArgumentError
 
 __all__ = ["answering", "answering_all"]
@@ -33,13 +34,17 @@ def answering(operation: F) -> F:
                         got=f"{theirs}={options[theirs]!r}",
                         hint=f"{operation.__name__}(..., {ours}=...)",
                     )
-        return operation(*args, **options)
+        try:
+            return operation(*args, **options)
+        except TypeError as error:
+            refuse_misfit(error, operation, args, options)
+            raise
 
     return cast(F, spelt)
 
 
 def answering_all(room: dict[str, Any], module: str) -> None:
-    """Have all operations along an axis in a module's names answer so.
+    """Have all operations with options in a module's names answer so.
 
     The operations call one another in their own rooms, and there pay nothing for it.
     """
@@ -48,6 +53,6 @@ def answering_all(room: dict[str, Any], module: str) -> None:
         if code is None or name.startswith("_"):
             continue
         taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        if "axis" in taken and not _PYTORCH.keys() & set(taken):
+        if ("axis" in taken or operation.__defaults__) and not _PYTORCH.keys() & set(taken):
             room[name] = answering(operation)
             room[name].__module__ = module  # where pickle finds it

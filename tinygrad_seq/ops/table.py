@@ -32,9 +32,10 @@ fused operation is held to its twin, the same computation from single ones.
 At points without a derivative all operations follow one policy. A kink has a substitute, which
 the table names: 0 at the tip of a norm, a share at a tie, the inside of a bound. It counts as a
 constant: derivatives of higher order are those of a constant. An infinite slope (`sqrt` and `log`
-at 0) is infinite; where the value is NaN, so is the gradient. What `np.where` does not take has
-gradient 0, and so has what led there entry by entry, be its slope infinite or NaN:
-`np.where(x > 0, np.log(x), 0)` is safe at 0.
+at 0) is infinite; a NaN among the operands is one in the gradient. Outside of its domain (`log` of
+a negative number) the value of an operation is NaN, and its gradient what the formula gives. What
+`np.where` does not take has gradient 0, and so has what led there entry by entry, be its slope
+infinite or NaN: `np.where(x > 0, np.log(x), 0)` is safe at 0.
 
 Operands are float32 or float64, integers or booleans. float16 is read as float32; complex numbers,
 text, objects and masked arrays are refused. Operations that compute in floats take integers alone

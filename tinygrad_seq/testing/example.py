@@ -147,7 +147,7 @@ class Example:
         made, outs = self.record(wanted, dtype)
         cots = [c.astype(dtype) for c in self.cotangents]
         found = grad(outs, [made[i] for i in wanted], cots, allow_unused=True)
-        return [None if g is None else g._data for g in found]
+        return [None if g is None else g._array for g in found]
 
     @property
     def reference(self) -> list[Array]:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.checks import (
+    array_of,
+    below_one,
     callable_of,
     choice,
     count,
@@ -169,9 +171,9 @@ def _check_options(check: Any, order: Any, method: Any, rtol: Any, atol: Any) ->
     choice("gradient", "jacobian", "directional")("gradcheck: check", check)
     count(1, 2)("gradcheck: order", order)
     choice("auto", "complex", "central")("gradcheck: method", method)
-    for name, bound in (("rtol", rtol), ("atol", atol)):
+    for name, bound, rule in (("rtol", rtol, below_one), ("atol", atol, non_negative)):
         try:
-            non_negative(f"gradcheck: {name}", 0.0 if bound is None else bound)
+            rule(f"gradcheck: {name}", 0.0 if bound is None else bound)
         except ConfigError as error:  # a check that accepts anything has not passed
             raise GradientError(error.what, expected=error.expected, got=error.got) from error
 
@@ -187,7 +189,8 @@ def _prepare(
             array: Any = value.numpy()
             track = value.requires_grad
         else:
-            array = np.array(value) if isinstance(value, (np.ndarray, float)) else value
+            given = isinstance(value, (np.ndarray, float))
+            array = array_of(f"gradcheck: {names[i]}", value).copy() if given else value
             track = is_float(array)
         if track and array.dtype != np.float64 and not allow_float32:
             raise DtypeError(
@@ -360,7 +363,7 @@ class _Tally:
             return 0.0
         found = grad([g for g, _ in tracked], sources, [v for _, v in tracked], allow_unused=True)
         return sum(
-            float(np.sum(g._data * u)) for g, u in zip(found, us, strict=True) if g is not None
+            float(np.sum(g._array * u)) for g, u in zip(found, us, strict=True) if g is not None
         )
 
     def _compare(self, what: str, got: Any, expected: Any, tolerance: Tolerance) -> None:

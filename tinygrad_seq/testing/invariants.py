@@ -54,7 +54,7 @@ def assert_gradients_own_their_memory(tensors: Sequence[Tensor]) -> None:
     gradients = [t.grad for t in tensors if t.grad is not None]
     for k, gradient in enumerate(gradients):
         for t in tensors:
-            if np.shares_memory(gradient, t._data):
+            if np.shares_memory(gradient, t._array):
                 raise GradientError(f"gradient {k} looks into the values of {t.name or 'a leaf'}")
         for other in gradients[:k]:
             if np.shares_memory(gradient, other):
@@ -93,7 +93,7 @@ def unchanged(*arrays: Any) -> Iterator[None]:
     >>> with unchanged(x):
     ...     y = x + 1
     """
-    values = [a._data if isinstance(a, Tensor) else a for a in arrays]
+    values = [a._array if isinstance(a, Tensor) else a for a in arrays]
     before = [np.array(value) for value in values]
     yield
     for k, (old, new) in enumerate(zip(before, values, strict=True)):

@@ -27,7 +27,7 @@ def arrays_in(values: Sequence[Any]) -> Iterator[Array]:
     """Every array in nested tuples and lists."""
     for value in values:
         if isinstance(value, Variable):
-            yield value._data
+            yield value._array
         elif isinstance(value, np.ndarray):
             yield value
         elif isinstance(value, (tuple, list)):

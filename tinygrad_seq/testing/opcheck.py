@@ -124,7 +124,7 @@ def _check_forward(example: Example) -> None:
         raise example.failure("the forward function writes to its operands")
     _, outs = example.record()
     for value, kept, out in zip(example.values, again, outs, strict=True):
-        example.compare("the recorded value", out._data, value, LINEAR)
+        example.compare("the recorded value", out._array, value, LINEAR)
         example.compare("the value computed with keep=True", kept, value, LINEAR)
         if not op.view and any(overlap(kept, a) for a in operands):
             raise example.failure(
@@ -135,7 +135,7 @@ def _check_forward(example: Example) -> None:
     for value, out in zip(example.values, outs32, strict=True):
         if out.dtype != np.float32:
             raise example.failure("float32 operands give another dtype", np.float32, out.dtype)
-        example.compare("the float32 value", out._data, value, SINGLE)
+        example.compare("the float32 value", out._array, value, SINGLE)
 
 
 def _check_gradient(example: Example) -> None:
@@ -212,7 +212,11 @@ def _check_manners(example: Example) -> None:
         made, outs = example.record(dtype=dtype)
         node = _node_of(outs)
         cots = [c.astype(dtype) for c in example.cotangents]
-        held = [*arrays_in(made), *arrays_in([o._data for o in outs]), *arrays_in([node.residuals])]
+        held = [
+            *arrays_in(made),
+            *arrays_in([o._array for o in outs]),
+            *arrays_in([node.residuals]),
+        ]
         before, cots_before = copies(held), copies(cots)
         found = contributions(node, example.wanted, cots)
         if not same(before, held):
@@ -239,7 +243,7 @@ def _check_second_order(example: Example) -> None:
     cots = [tensor(c, requires_grad=True) for c in example.cotangents]
     first = grad(outs, sources, cots, create_graph=True, allow_unused=True)
     for i, got, expected in zip(example.wanted, first, example.reference, strict=True):
-        value = None if got is None else got._data
+        value = None if got is None else got._array
         example.compare_gradient(i, f"the recorded gradient to {example.names[i]}", value, expected)
     vs = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
     us = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
@@ -249,7 +253,7 @@ def _check_second_order(example: Example) -> None:
     found: Any = grad(
         [g for g, _ in tracked], [*sources, *cots], [v for _, v in tracked], allow_unused=True
     )
-    got = sum(float(np.sum(g._data * u)) for g, u in zip(found, us, strict=False) if g is not None)
+    got = sum(float(np.sum(g._array * u)) for g, u in zip(found, us, strict=False) if g is not None)
     example.compare(
         "the second derivative along a direction", got, _second_slope(example, vs, us), CENTRAL
     )
@@ -276,7 +280,7 @@ def _second_slope(example: Example, vs: Sequence[Array], us: Sequence[Array]) ->
 def _check_transpose(example: Example, vs: Sequence[Array], found: Sequence[Any]) -> None:
     """The slope of <vjp(c), v> to c is J v: it pairs with a cotangent w as vjp(w) pairs with v."""
     ws = [np.asarray(example.rng.uniform(-1, 1, c.shape)) for c in example.cotangents]
-    got = sum(float(np.sum(g._data * w)) for g, w in zip(found, ws, strict=True) if g is not None)
+    got = sum(float(np.sum(g._array * w)) for g, w in zip(found, ws, strict=True) if g is not None)
     _, outs = example.record()
     parts = contributions(_node_of(outs), example.wanted, ws)
     by_input = dict(zip(example.wanted, vs, strict=True))
@@ -295,11 +299,11 @@ def _check_twin(example: Example) -> None:
     result = op.twin(*made, **example.params)
     outs: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
     for value, out in zip(example.values, outs, strict=True):
-        example.compare("the twin's value", out._data, value, EQUAL)
+        example.compare("the twin's value", out._array, value, EQUAL)
     sources: list[Any] = [made[i] for i in example.wanted]
     found = grad(outs, sources, example.cotangents, allow_unused=True)
     for i, got, mine in zip(example.wanted, found, example.gradients(), strict=True):
         zero = np.zeros(np.shape(example.arrays[i]))
-        twin = zero if got is None else got._data
+        twin = zero if got is None else got._array
         rule = zero if mine is None else mine
         example.compare(f"twin and rule, {example.names[i]}:", twin, rule, EQUAL)

@@ -45,12 +45,13 @@ class Subject:
         self.names = names
         first, second = self.outputs(arrays), self.outputs(arrays)
         for a, b in zip(first, second, strict=True):
-            if not np.array_equal(a._data, b._data, equal_nan=True):
+            if not np.array_equal(a._array, b._array, equal_nan=True):
                 raise GradientError(
                     "gradcheck: the function gives different values when called twice",
                     expected="the same value for the same inputs",
                     hint="make its random numbers inside, from a fixed seed",
                 )
+        _require_finite(first)
         self.recorded = first
         self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, out.shape)) for out in first]
         if [out.size for out in first] == [1]:  # so that messages show its own slopes
@@ -81,7 +82,7 @@ class Subject:
             outs = self.outputs(arrays, track=not is_complex)
             total: Any = 0.0
             for c, out in zip(cotangents, outs, strict=True):
-                total = total + np.sum(c * out._data)
+                total = total + np.sum(c * out._array)
             return total
 
         return at
@@ -96,7 +97,7 @@ class Subject:
             return [np.zeros(s.shape) for s in sources]
         found = grad([o for o, _ in used], sources, [c for _, c in used], allow_unused=True)
         return [
-            np.zeros(s.shape) if g is None else np.array(g._data, np.float64)
+            np.zeros(s.shape) if g is None else np.array(g._array, np.float64)
             for s, g in zip(sources, found, strict=True)
         ]
 
@@ -125,7 +126,7 @@ class Subject:
         except Exception:  # whatever complex numbers broke: real steps will do
             return False
         return all(
-            np.iscomplexobj(out._data) or not rec.requires_grad
+            np.iscomplexobj(out._array) or not rec.requires_grad
             for out, rec in zip(outs, self.recorded, strict=True)
         )
 
@@ -134,3 +135,23 @@ def _plain(array: Array) -> Tensor:
     made = Tensor._wrap(array, None)
     assert isinstance(made, Tensor)
     return made
+
+
+def _require_finite(outs: Sequence[Tensor]) -> None:
+    """Refuse outputs at which nothing can be compared: no numbers at all, or no finite ones."""
+    if not any(out.size for out in outs):
+        raise GradientError(
+            "gradcheck: the function gives nothing, so nothing would be compared",
+            expected="at least one number",
+            got=f"shapes {', '.join(str(out.shape) for out in outs) or 'of no tensor'}",
+        )
+    for out in outs:
+        odd = np.argwhere(~np.isfinite(out._array))
+        if len(odd):
+            place = tuple(int(i) for i in odd[0])
+            raise GradientError(
+                f"gradcheck: the function gives {out._array[place]} at {place or 'its end'}",
+                expected="finite numbers: others have no differences",
+                got=f"{len(odd)} NaN or infinite",
+                hint="return what is finite there: y[np.isfinite(y.numpy())]",
+            )

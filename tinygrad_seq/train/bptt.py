@@ -172,7 +172,7 @@ def _tensors(state: Any) -> list[Tensor]:
 
 
 def _parts(state: Any) -> list[Array]:
-    return [part._data for part in _tensors(state)]
+    return [part._array for part in _tensors(state)]
 
 
 def _pair(made: Any) -> tuple[Any, Any]:
@@ -268,7 +268,7 @@ class _Run:
         if pairs:
             outs, cotangents = zip(*pairs, strict=True)
             found = grad(outs, wanted, list(cotangents), allow_unused=True)
-        arrays = [None if g is None else g._data for g in found]
+        arrays = [None if g is None else g._array for g in found]
         count = len(self.parameters)
         self.carried = arrays[count:]
         for i, part in enumerate(arrays[:count]):
@@ -280,7 +280,7 @@ class _Run:
         """Refuse a step that did not lead to where the step after it began."""
         if self.following is None:
             return
-        found = [sketch(tensor._data) for tensor in tensors]
+        found = [sketch(tensor._array) for tensor in tensors]
         if not np.allclose(found, self.following, rtol=1e-4, atol=0, equal_nan=True):
             raise GraphError(
                 f"bptt: step {t}, run again, led to another state",

@@ -93,7 +93,7 @@ def checkpoint(
     if not inner:
         return result
     tensors = [x for x in leaves([args, kwargs]) if isinstance(x, Tensor)]
-    again = _Again(run, outer, [out._data for out in outputs])
+    again = _Again(run, outer, [out._array for out in outputs])
     node = Node(
         CHECKPOINT,
         tuple(outer),
@@ -108,7 +108,7 @@ def checkpoint(
     made = []
     for index, out in enumerate(outputs):
         item = Node(ITEM, (node,), {"index": index}, out.shape, out.dtype, mode.scope)
-        made.append(Tensor._wrap(out._data, item) if out.requires_grad else out)
+        made.append(Tensor._wrap(out._array, item) if out.requires_grad else out)
     return rebuild(result, made)
 
 
@@ -136,7 +136,7 @@ class _Again:
         """The outputs once more, as parts of a graph that hangs on the outer nodes."""
         outputs = tuple(leaves(self.run()))
         for k, (first, out) in enumerate(zip(self.sketches, outputs, strict=True)):
-            if not np.allclose(first, sketch(out._data), rtol=1e-4, atol=0, equal_nan=True):
+            if not np.allclose(first, sketch(out._array), rtol=1e-4, atol=0, equal_nan=True):
                 raise GraphError(
                     f"checkpoint: output {k} of the second run differs from the first",
                     expected="a function that gives the same values for the same arguments",
