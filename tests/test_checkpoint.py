@@ -265,3 +265,23 @@ def test_a_missing_file_and_a_folder_are_said(tmp_path):
     for path in (tmp_path / "none", tmp_path, "nul\0"):
         with pytest.raises(CheckpointError, match="cannot be read"):
             train.load_checkpoint(path)
+
+
+@pytest.mark.parametrize("key", ["__metadata__", "__metadata__'", "a/b", "", "é \U0001f600"])
+def test_any_text_may_name_what_is_saved(tmp_path, key: str) -> None:
+    tree = {key: np.arange(3), "nested": {key: np.ones(2)}, "text": key}
+    train.save_checkpoint(tmp_path / "c", tree)
+    back = train.load_checkpoint(tmp_path / "c")
+    assert back["text"] == key
+    np.testing.assert_array_equal(back[key], np.arange(3))
+    np.testing.assert_array_equal(back["nested"][key], np.ones(2))
+
+
+@pytest.mark.parametrize(
+    "tree", [{"\udc80": np.arange(3)}, {"a": "\ud800"}, {"a": [{"\udfff": 1}]}]
+)
+def test_half_a_character_is_refused_and_the_earlier_file_stays(tmp_path, tree) -> None:
+    train.save_checkpoint(tmp_path / "c", {"good": 1})
+    with pytest.raises(ConfigError, match="whole characters"):
+        train.save_checkpoint(tmp_path / "c", tree)
+    assert train.load_checkpoint(tmp_path / "c") == {"good": 1}

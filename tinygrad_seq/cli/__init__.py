@@ -7,6 +7,7 @@ was changed); 128 + N stopped by signal N, so 130 for Ctrl-C, with a checkpoint 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def guarded(command: Command, options: argparse.Namespace) -> int:
     """Run a command; a mistake of the user ends in a message and status 2, never a traceback."""
     callable_of("guarded: command", command, "a function of the parsed options")
+    for stream in (sys.stdout, sys.stderr):  # a log may know fewer characters than the text has
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return command(options)
     except TinygradSeqError as error:

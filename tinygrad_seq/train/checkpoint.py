@@ -159,7 +159,9 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
             expected=f"at most {_DEEPEST} levels",
             got="more, or something that holds itself",
         )
-    if value is None or isinstance(value, (str, bool, int, float)):
+    if isinstance(value, str):
+        return _written(value, f"text in {where or 'the top'}")
+    if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
         return _encode(value.item(), where, arrays)
@@ -177,6 +179,7 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
                     expected=f"a str other than {_TAG!r}",
                     got=shown(key),
                 )
+            _written(key, f"a key in {where or 'the top'}")
         return {
             key: _encode(item, f"{where}/{key}", arrays, level + 1) for key, item in value.items()
         }
@@ -193,9 +196,20 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
     )
 
 
+def _written(text: str, what: str) -> str:
+    """A text that a file can hold: half a character, a lone surrogate, is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"save_checkpoint: {what}", expected="text of whole characters", got=ascii(text)
+        ) from error
+    return text
+
+
 def _take_in(array: Any, where: str, arrays: Arrays) -> str:
     name = where.lstrip("/") or "array"
-    while name in arrays:
+    while name in arrays or name == "__metadata__":  # where safetensors keeps its own
         name += "'"
     # safetensors writes memory as it lies: a transposed or strided array would come back
     # scrambled. (ascontiguousarray would make a 0-d array 1-d.)
