@@ -159,9 +159,7 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
             expected=f"at most {_DEEPEST} levels",
             got="more, or something that holds itself",
         )
-    if isinstance(value, str):
-        return _written(value, f"text in {where or 'the top'}")
-    if value is None or isinstance(value, (bool, int, float)):
+    if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
         return _encode(value.item(), where, arrays)
@@ -179,7 +177,7 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
                     expected=f"a str other than {_TAG!r}",
                     got=shown(key),
                 )
-            _written(key, f"a key in {where or 'the top'}")
+            _check_whole(key, where)
         return {
             key: _encode(item, f"{where}/{key}", arrays, level + 1) for key, item in value.items()
         }
@@ -196,15 +194,16 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
     )
 
 
-def _written(text: str, what: str) -> str:
-    """A text that a file can hold: half a character, a lone surrogate, is none."""
+def _check_whole(key: str, where: str) -> None:
+    """Refuse a key with half a character, a lone surrogate: no file can hold it as a name."""
     try:
-        text.encode()
+        key.encode()
     except UnicodeEncodeError as error:
         raise ConfigError(
-            f"save_checkpoint: {what}", expected="text of whole characters", got=ascii(text)
+            f"save_checkpoint: a key in {where or 'the top'}",
+            expected="text of whole characters",
+            got=ascii(key),
         ) from error
-    return text
 
 
 def _take_in(array: Any, where: str, arrays: Arrays) -> str:
