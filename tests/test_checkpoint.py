@@ -277,10 +277,8 @@ def test_any_text_may_name_what_is_saved(tmp_path, key: str) -> None:
     np.testing.assert_array_equal(back["nested"][key], np.ones(2))
 
 
-@pytest.mark.parametrize(
-    "tree", [{"\udc80": np.arange(3)}, {"a": "\ud800"}, {"a": [{"\udfff": 1}]}]
-)
-def test_half_a_character_is_refused_and_the_earlier_file_stays(tmp_path, tree) -> None:
+@pytest.mark.parametrize("tree", [{"\udc80": np.arange(3)}, {"a": [{"\udfff": 1}]}])
+def test_a_key_of_half_a_character_is_refused_and_the_earlier_file_stays(tmp_path, tree) -> None:
     train.save_checkpoint(tmp_path / "c", {"good": 1})
     with pytest.raises(ConfigError, match="whole characters"):
         train.save_checkpoint(tmp_path / "c", tree)
