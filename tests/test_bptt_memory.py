@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+import types
 
 import numpy as np
 import pytest
@@ -314,3 +315,19 @@ def test_an_error_on_the_way_puts_the_generators_back():
     with pytest.raises(ZeroDivisionError):
         bptt(step, first, 4, layer.parameters())
     assert [rng.bit_generator.state for rng in layer.generators().values()] == before
+
+
+def test_a_loss_that_draws_numbers_nobody_finds_is_refused() -> None:
+    """A state that comes back the same does not mean that the loss does."""
+    parts = types.SimpleNamespace(drop=nn.Dropout(0.5, rng=np.random.default_rng(0)))
+    w = tgs.tensor(np.full(6, 0.5), requires_grad=True)
+
+    def step(t, h):
+        h = tgs.tanh(h * w)
+        return h, parts.drop(h).sum()
+
+    with pytest.raises(GraphError, match=r"another loss[\s\S]*generators=\[rng\]"):
+        bptt(step, tgs.tensor(np.ones(6)), 8, [w])
+    assert w.grad is None
+    found = bptt(step, tgs.tensor(np.ones(6)), 8, [w], generators=[parts.drop.rng])
+    assert np.isfinite(found.loss) and np.isfinite(w.grad).all()

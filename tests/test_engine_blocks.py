@@ -249,15 +249,27 @@ def test_a_generator_runs_inside_and_its_caller_does_not(name) -> None:
 
 
 @every_block
-def test_generators_of_plain_functions_run_inside_too(name) -> None:
+def test_what_kind_a_function_is_is_seen_through_other_decorators(name) -> None:
+    """A body belongs to the function decorated; what it hands out of others' stays theirs."""
+
+    def logged(function):
+        @functools.wraps(function)
+        def called(*args):
+            return function(*args)
+
+        return called
+
     def steps(n: int):
         for _ in range(n):
             yield seen()
 
-    for made in (lambda n: steps(n), functools.partial(steps, 2), lambda n: (seen() for _ in "ab")):
-        call = BLOCKS[name]()(made)
-        found = call() if isinstance(made, functools.partial) else call(2)
-        assert list(found) == [inside(name)] * 2
+    async def step():
+        return seen()
+
+    assert list(BLOCKS[name]()(functools.partial(steps, 2))()) == [inside(name)] * 2
+    assert list(BLOCKS[name]()(logged(steps))(2)) == [inside(name)] * 2
+    assert asyncio.run(BLOCKS[name]()(logged(step))()) == inside(name)
+    assert list(BLOCKS[name]()(lambda n: steps(n))(2)) == [OUTSIDE] * 2
 
 
 def test_generators_that_take_turns_do_not_disturb_one_another() -> None:

@@ -69,3 +69,9 @@ def test_a_tracked_scalar_is_a_number_when_asked() -> None:
     loss = (tgs.tensor([1.0, 2.0], requires_grad=True) ** 2).sum()
     assert (float(loss), math.sqrt(loss), f"{float(loss):.1f}") == (5.0, math.sqrt(5.0), "5.0")
     assert np.sqrt(loss).requires_grad
+
+
+def test_a_norm_by_position_is_refused_for_pytorch_means_the_order() -> None:
+    with pytest.raises(TypeError, match="too many arguments by position"):
+        tgs.tensor([1.0, 2.0]).norm(1)
+    assert tgs.tensor([[3.0, 4.0]]).norm(axis=1, keepdims=True).tolist() == [[5.0]]

@@ -280,3 +280,35 @@ def test_modules_may_be_nested_deeply() -> None:
         object.__setattr__(outer, "_modules", {"inner": model})
         model = outer
     assert model.num_parameters() == 6
+
+
+def test_a_weak_way_back_to_the_outer_module_is_no_part() -> None:
+    outer, inner = Bare(), Bare()
+    inner.outer = weakref.proxy(outer)
+    inner.seen = [weakref.proxy(outer)]
+    outer.inner, outer.layer = inner, linear()
+    assert [name for name, _ in outer.named_modules()] == ["", "inner", "layer"]
+    assert len(list(outer.parameters())) == 2
+
+
+def test_a_list_of_modules_with_a_gap_loses_none() -> None:
+    layers = nn.ModuleList([linear(), linear(), linear()])
+    last = layers[2]
+    delattr(layers, "1")
+    layers.append(linear())
+    assert len(layers) == 3 and layers[1] is last and len(list(layers.parameters())) == 6
+
+
+def test_parts_of_a_class_mixed_in_are_refused() -> None:
+    class Mixed:
+        layers = [linear()]  # noqa: RUF012
+
+    with pytest.raises(ConfigError, match="of the class"):
+        type("Model", (Mixed, nn.Module), {})
+
+
+def test_a_tied_weight_keeps_its_first_name() -> None:
+    model = Bare()
+    model.a, model.b = linear(), linear()
+    model.b.weight = model.a.weight
+    assert [p.name for p in model.parameters()] == [name for name, _ in model.named_parameters()]

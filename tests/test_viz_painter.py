@@ -227,3 +227,11 @@ def test_a_module_level_is_advised_where_there_are_modules():
     loss = tgs.cross_entropy(Model()(ids)[0], ids)
     with pytest.raises(RenderError, match=r"elided.*rolled.*level='module'"):
         viz.draw(loss, level="op", max_items=150)
+
+
+@pytest.mark.parametrize(
+    "said", [b"<svg", b"Error: <svg not supported>", b"<svg>\xff\xfe</svg>", b"<svg><g>half of it"]
+)
+def test_a_picture_that_is_not_whole_is_no_picture(said: bytes) -> None:
+    assert not painter._is_whole(said, "svg")
+    assert painter._is_whole(b"<?xml version='1.0'?><svg></svg>\n", "svg")

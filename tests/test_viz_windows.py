@@ -188,3 +188,13 @@ def test_the_update_gate_has_one_name_everywhere():
     assert {"z", "a"} <= {i.part for i in items}
     assert {"z", "r", "n", "a"} <= {role for i in items for role in i.roles}
     assert not any(i.part in {"u", "1-u"} for i in items)
+
+
+@pytest.mark.parametrize("lengths", [(3, 9), (4, 7), (6, 4), (1, 12)])
+@pytest.mark.parametrize("level", ["module", "cell", "op"])
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+def test_windows_of_different_lengths_one_on_the_state_of_the_other(lengths, level, view) -> None:
+    lstm = nn.LSTM(3, 4, rng=np.random.default_rng(0))
+    _, state = lstm(np.ones((lengths[0], 1, 3), np.float32))
+    y, _ = lstm(np.ones((lengths[1], 1, 3), np.float32), state)
+    assert viz.draw(y.sum(), view=view, level=level).dot.startswith("digraph")

@@ -156,7 +156,12 @@ class ArrayMethods(Variable):
     std = ops.std
     var = ops.var
     prod = ops.prod
-    norm = ops.norm
+
+    @answering
+    def norm(self: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+        """Short for :func:`tinygrad_seq.norm`; by name: PyTorch has the order in their place."""
+        return ops.norm(self, axis, keepdims)
+
     cumsum = answering(numpy_functions.cumsum)
     cumprod = ops.cumprod
     logsumexp = ops.logsumexp

@@ -45,19 +45,20 @@ class Decorator:
 
 def _wrapped(block: Decorator, function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of the same kind (frameworks ask for it), which runs inside the block."""
-    if inspect.isgeneratorfunction(function):
+    kind = inspect.unwrap(function)  # below other decorators
+    if inspect.isgeneratorfunction(kind):
 
         def generator(*args: Any, **options: Any) -> Any:
             return (yield from _resumed(block, function(*args, **options)))
 
         return functools.wraps(function)(generator)
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(kind):
 
         async def coroutine(*args: Any, **options: Any) -> Any:
             return await _awaited(block, function(*args, **options))
 
         return functools.wraps(function)(coroutine)
-    if inspect.isasyncgenfunction(function):
+    if inspect.isasyncgenfunction(kind):
 
         async def asynchronous(*args: Any, **options: Any) -> Any:
             inner = function(*args, **options)
@@ -79,9 +80,7 @@ def _wrapped(block: Decorator, function: Callable[..., Any]) -> Callable[..., An
 
     def plain(*args: Any, **options: Any) -> Any:
         with block:
-            result = function(*args, **options)
-        # Its body has not run yet: handed out by a function that is not itself of that kind.
-        return _resumed(block, result) if isinstance(result, types.GeneratorType) else result
+            return function(*args, **options)
 
     return functools.wraps(function)(plain)
 

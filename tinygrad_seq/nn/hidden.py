@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import types
 import weakref
 from collections import ChainMap, UserDict, UserList, deque
@@ -26,7 +27,12 @@ _MAPS = (
     weakref.WeakValueDictionary,
     weakref.WeakKeyDictionary,
 )
-_ITERATORS = (types.GeneratorType, map, filter, zip, enumerate, reversed)
+_MADE: list[Any] = [[], (), set(), {}, {}.values(), {}.items(), deque()]
+_ITERATORS: tuple[type, ...] = (
+    *(type(iter(each)) for each in _MADE),
+    *(types.GeneratorType, map, filter, zip, enumerate, reversed),
+    *(itertools.chain, itertools.cycle, itertools.islice),
+)
 _PLAIN = frozenset([int, float, str, bytes, bool, type(None)])  # long lists are passed over fast
 _OTHERS = (functools.partial, types.MethodType, types.SimpleNamespace)
 
@@ -36,6 +42,8 @@ def hidden_part(value: Any, kinds: Any, is_known: Callable[[Any], bool]) -> Any:
     stack, seen = [value], dict[int, Any]()
     while stack:
         thing = stack.pop()
+        if type(thing) in weakref.ProxyTypes:
+            continue
         if isinstance(thing, kinds):
             if not is_known(thing):
                 return thing

@@ -33,7 +33,10 @@ class ModuleList(Module):
         """Add a module at the end; ConfigError if it is none."""
         if not isinstance(module, Module):
             raise self._no_module("modules", module)
-        setattr(self, str(len(self._modules)), module)
+        place = len(self._modules)
+        while str(place) in self._modules:  # after one before it was deleted
+            place += 1
+        setattr(self, str(place), module)
         self._named(self._name)
 
     def _no_module(self, expected: str, given: Any) -> ConfigError:

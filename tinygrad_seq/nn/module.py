@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,6 +35,9 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any, dtype: Any = None) -> None:
         super().__init__(data, requires_grad=True, dtype=dtype)
+
+
+_LONG = 1000  # entries
 
 
 class Module:
@@ -84,7 +88,9 @@ class Module:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         our_inits_taking(cls)
-        for name, value in vars(cls).items():
+        # Of its own and of the classes mixed in, which are no modules.
+        mixed = [kind for kind in cls.__mro__ if kind is cls or not issubclass(kind, Module)]
+        for name, value in [pair for kind in mixed for pair in vars(kind).items()]:
             if hidden_part(value, (Module, Parameter), lambda part: False) is not None:
                 raise ConfigError(
                     f"{cls.__name__}: attribute {name!r} of the class would hide its parameters",
@@ -106,17 +112,20 @@ class Module:
         if isinstance(described, property) and described.fset is not None:
             object.__setattr__(self, name, value)  # what its setter makes of it is registered
             return
-        self._check_assignment(name, value)
+        way_back = type(value) in weakref.ProxyTypes  # to another module: no part, whatever it says
+        self._check_assignment(name, None if way_back else value)
         own["_containers"].pop(name, None)
         for kind, registry in ((Parameter, own["_parameters"]), (Module, own["_modules"])):
-            if isinstance(value, kind):
+            if isinstance(value, kind) and not way_back:
                 registry[name] = value  # an old name keeps its place
             elif value is None and name in registry:
                 registry[name] = None
             else:
                 registry.pop(name, None)
-        if isinstance(value, Parameter):
-            value.name = name
+        if way_back:
+            pass
+        elif isinstance(value, Parameter):
+            value.name = value.name or name  # one that is shared keeps its first
         elif isinstance(value, Module):
             value._named(name)
             for inner, parameter in value.named_parameters():
@@ -207,10 +216,14 @@ class Module:
                 if part is not None and own.get(name, part) is not part:
                     raise lost_part(type(self).__name__, name, kind is Module, own[name])
         registered = self._parameters.keys() | self._modules.keys() | _OWN
-        for name, value in own.items():
-            if name not in registered:
-                self._refuse_hidden(name, value)
-        self._look_into_containers()
+        slots = {name: getattr(self, name, None) for name in self._containers if name not in own}
+        for name, value in (own | slots).items():
+            size = size_of(value) if name in self._containers else 0
+            if name in registered or (size > _LONG and size == self._containers[name]):
+                continue  # a long one is looked into when it has grown
+            self._refuse_hidden(name, value)
+            if name in self._containers:
+                self._containers[name] = size
 
     def _look_into_containers(self) -> None:
         for name in self._containers:

@@ -261,7 +261,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """Euclidean and Frobenius norms by `tgs.norm`; of vectors also the other orders but 0."""
     ndim = len(shape_of(x)) if axis is None else len(axis) if isinstance(axis, tuple) else 1
     if ord is None or (isinstance(ord, str) and ord == "fro" and ndim == 2):
-        return reduce.norm(x, axis, keepdims)
+        return reduce.norm(x, axis=axis, keepdims=keepdims)
     if ndim != 1 or isinstance(ord, str) or number(infinite=True)("np.linalg.norm: ord", ord) == 0:
         raise ConfigError(
             "np.linalg.norm on a Tensor: ord",
@@ -270,7 +270,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
             got=shown(ord),
         )
     if ord == 2:
-        return reduce.norm(x, axis, keepdims)
+        return reduce.norm(x, axis=axis, keepdims=keepdims)
     size = elementwise.absolute(*floats_of("np.linalg.norm", x))
     if ord == np.inf:
         return reduce.max(size, axis, keepdims)
@@ -302,7 +302,7 @@ def _root_of_powers(size: Any, order: float, axis: Any, keepdims: bool) -> Any:
 def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:  # noqa: A002
     """Norm of vectors: the Euclidean one over any axes, the other orders over one."""
     if isinstance(ord, (int, float, np.number)) and ord == 2:
-        return reduce.norm(x, axis, keepdims)
+        return reduce.norm(x, axis=axis, keepdims=keepdims)
     if axis is None and not keepdims:
         x, axis = ravel(x), 0
     return norm(x, ord, axis, keepdims)

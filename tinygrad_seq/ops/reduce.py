@@ -227,7 +227,7 @@ def std(
     """
     count = _freedom("std", shape_of(x), axis, ddof, correction)
     centred = subtract(x, mean(x, axis, keepdims=True))
-    return norm(centred, axis, keepdims) / math.sqrt(count)
+    return norm(centred, axis=axis, keepdims=keepdims) / math.sqrt(count)
 
 
 def _freedom(
@@ -288,7 +288,8 @@ def cumprod(x: TensorLike, axis: int | None = None) -> Tensor:
 def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Euclidean norm, the root of the sum of squares, over one, several or all axes.
 
-    Large float32 entries (1e20) do not overflow. The gradient at the origin is 0.
+    Large float32 entries (1e20) do not overflow. The gradient at the origin is 0. For norms of
+    another order there is ``np.linalg.norm``.
 
     Examples
     --------

@@ -53,6 +53,7 @@ def answering_all(room: dict[str, Any], module: str) -> None:
         if code is None or name.startswith("_"):
             continue
         taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        if ("axis" in taken or operation.__defaults__) and not _PYTORCH.keys() & set(taken):
+        options = "axis" in taken or operation.__defaults__ or operation.__kwdefaults__
+        if options and not _PYTORCH.keys() & set(taken):
             room[name] = answering(operation)
             room[name].__module__ = module  # where pickle finds it

@@ -251,7 +251,9 @@ class Optimizer:
                 f"{self._kind}: the parameters must come in an iterable",
                 expected="tensors or parameter groups",
                 got=type(params).__name__,
-                hint="put it in a list",
+                hint="model.parameters(), or list(d.values()) of a dict by name"
+                if isinstance(params, Mapping) and "params" not in params
+                else "put it in a list",
             )
         in_order(f"{self._kind}: the parameters", params)
         # An array without axes only looks as if it could be iterated.

@@ -186,6 +186,15 @@ def _pair(made: Any) -> tuple[Any, Any]:
     return made[0], made[1]
 
 
+def _other(t: int, what: str) -> GraphError:
+    return GraphError(
+        f"bptt: step {t}, run again, led to another {what}",
+        expected="a step that does the same for the same t and state",
+        got="other values than before",
+        hint="if it draws random numbers, pass their source: generators=[rng]",
+    )
+
+
 class _Run:
     """One call of :func:`bptt`: cotangents of the state at its end, and sums of gradients."""
 
@@ -200,6 +209,7 @@ class _Run:
         self.losses: list[float] = []
         self.last: list[Array] | None = None
         self.forwards = 0
+        self.seen: dict[int, float] = {}  # the loss of each step, when first run
 
     def _state(self, tensors: Sequence[Tensor]) -> Any:
         if isinstance(self.like, Tensor):
@@ -232,7 +242,8 @@ class _Run:
         """The state after steps start .. stop - 1; nothing is recorded."""
         with no_grad():
             for t in range(start, stop):
-                state, _ = _pair(self.step(t, self._state([Tensor(part) for part in parts])))
+                state, loss = _pair(self.step(t, self._state([Tensor(part) for part in parts])))
+                self._check_loss(loss, t)
                 parts = _parts(state)
                 self.forwards += 1
         return parts
@@ -252,6 +263,7 @@ class _Run:
             )
         if self.last is None:
             self.last = [tensor.numpy() for tensor in reached]
+        self._check_loss(loss, t)
         self._check_same(reached, t)
         self.following = [sketch(part) for part in parts]
         pairs: list[tuple[Tensor, Any]] = [
@@ -260,7 +272,7 @@ class _Run:
             if cotangent is not None and tensor.requires_grad
         ]
         if loss is not None:
-            self.losses.append(float(instance_of("bptt: loss", loss, Tensor).item()))
+            self.losses.append(float(loss.item()))
             if loss.requires_grad:
                 pairs.append((loss, np.ones(loss.shape, loss.dtype)))
         wanted = [*self.parameters, *leaves]
@@ -282,12 +294,14 @@ class _Run:
             return
         found = [sketch(tensor._array) for tensor in tensors]
         if not np.allclose(found, self.following, rtol=1e-4, atol=0, equal_nan=True):
-            raise GraphError(
-                f"bptt: step {t}, run again, led to another state",
-                expected="a step that does the same for the same t and state",
-                got="other values than before",
-                hint="if it draws random numbers, pass their source: generators=[rng]",
-            )
+            raise _other(t, "state")
+
+    def _check_loss(self, loss: Any, t: int) -> None:
+        """Refuse a loss that differs from that of an earlier run: it may draw numbers alone."""
+        value = np.nan if loss is None else instance_of("bptt: loss", loss, Tensor).item()
+        before = self.seen.setdefault(t, value)
+        if not np.isclose(value, before, rtol=1e-4, atol=0, equal_nan=True):
+            raise _other(t, "loss")
 
     def finish(self) -> BPTT:
         """Hand out the gradients."""

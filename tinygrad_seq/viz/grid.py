@@ -359,8 +359,10 @@ class Grid:
             for item in items
             if s == BAR and self.segment[row] == axis
         ]
-        first = min(item.first for item in hidden if item.first is not None)
-        return first, max(item.last for item in hidden if item.last is not None)
+        first = [item.first for item in hidden if item.first is not None]
+        last = [item.last for item in hidden if item.last is not None]
+        whole = self.graph.start, self.graph.start + self.graph.length - 1
+        return min(first, default=whole[0]), max(last, default=whole[1])
 
     def _step_label(self, step: Step, steps: tuple[int, int]) -> str:
         if step == FOLDED:

@@ -26,6 +26,7 @@ graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
 sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog=sys.argv[2]))
 """
 _SIGNS = {"svg": b"<svg", "png": b"\x89PNG\r\n", "pdf": b"%PDF"}
+_ENDS = {"svg": b"</svg>", "png": b"IEND", "pdf": b"%%EOF"}
 _failed: set[str] = set()
 """Programs that failed where pygraphviz did not: from then on it is asked first."""
 
@@ -101,12 +102,22 @@ def _run(
         return None, f"took longer than {timeout:g} s"
     except OSError as error:
         return None, f"could not be started: {error.strerror or error}"
-    if done.returncode == 0 and _SIGNS[kind] in done.stdout[:4096]:
+    if done.returncode == 0 and _is_whole(done.stdout, kind):
         return done.stdout, ""
     said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
     if done.returncode == 0:
         said = said or [f"{len(done.stdout)} bytes that are no {kind}"]
     return None, f"failed: {'; '.join(said) or f'exit status {done.returncode}'}"
+
+
+def _is_whole(picture: bytes, kind: str) -> bool:
+    """Whether a picture begins and ends as its format does; an SVG is text, too."""
+    if kind == "svg":
+        try:
+            picture.decode("utf-8")
+        except UnicodeDecodeError:
+            return False
+    return _SIGNS[kind] in picture[:4096] and _ENDS[kind] in picture[-1024:]
 
 
 def _tell(broken: _Renderer, failure: str) -> None:

@@ -88,9 +88,9 @@ class Wires:
     def _boxes_before(self, axis: int) -> list[Shape]:
         return [box for _, row, box in self._boxes if self.grid.segment[row] == axis]
 
-    def _boxes_left(self, axis: int) -> float:
-        """Left of the boxes of weights that stand before a time axis."""
-        return min(box.x - box.width / 2 for box in self._boxes_before(axis))
+    def _boxes_left(self, axis: int, default: float) -> float:
+        """Left of the boxes of weights that stand before a time axis; `default` without any."""
+        return min((box.x - box.width / 2 for box in self._boxes_before(axis)), default=default)
 
     def _level(self, edge: Edge, wanted: float) -> float:
         """Height at which an edge to a later time axis passes the boxes of weights before it."""

@@ -202,7 +202,7 @@ class Wiring(Roads):
         corners = [start]
         level = self._level(edge, start[1]) if later else start[1]
         if abs(level - start[1]) > 1:  # round the boxes of the later axis
-            x = self._boxes_left(self.grid.segment[row]) - 6
+            x = self._boxes_left(self.grid.segment[row], left - 14) - 6
             corners += [(x, start[1]), (x, level), (left - 20, level), (left - 20, rail)]
         elif abs(rail - start[1]) > 1:
             corners += [(left - 20, start[1]), (left - 20, rail)]
