@@ -39,7 +39,7 @@ def _rows_of(x: Any, y: Any) -> Any:
 
 
 def _hypot(x: Any, y: Any) -> Any:
-    return np.hypot(x, 1 + y * y)
+    return np.hypot(x + 0 * y, 1 + y * y)  # of a number and a Scalar NumPy asks the first
 
 
 ONE: dict[str, Callable[[Any], Any]] = {
