@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import pickle  # noqa: TID251
+import pickle  # noqa: TID251  (a model that was sent to another process; files never use it)
 
 import numpy as np
 import pytest

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from tinygrad_seq.arguments import refuse_misfit
-from tinygrad_seq.errors import ArgumentError
+from tinygrad_seq.arguments import taking
+from tinygrad_seq.errors import ArgumentError, shown
 
 __all__ = ["answering", "answering_all"]
 
@@ -23,6 +23,8 @@ def answering(operation: F) -> F:
     any_name = any(each.kind is each.VAR_KEYWORD for each in taken.values())
     answers = {theirs: ours for theirs, ours in _PYTORCH.items() if any_name or ours in taken}
 
+    called = taking(operation)
+
     @functools.wraps(operation)
     def spelt(*args: Any, **options: Any) -> Any:
         if options:
@@ -31,14 +33,10 @@ def answering(operation: F) -> F:
                     raise ArgumentError(
                         f"{operation.__name__}: {theirs}",
                         expected=f"{ours}=, NumPy's name for it",
-                        got=f"{theirs}={options[theirs]!r}",
+                        got=f"{theirs}={shown(options[theirs])}",
                         hint=f"{operation.__name__}(..., {ours}=...)",
                     )
-        try:
-            return operation(*args, **options)
-        except TypeError as error:
-            refuse_misfit(error, operation, args, options)
-            raise
+        return called(*args, **options)
 
     return cast(F, spelt)
 
