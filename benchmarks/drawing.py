@@ -17,7 +17,7 @@ import numpy as np
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, viz
-from tinygrad_seq.viz.walk import Survey
+from tinygrad_seq.viz.graph.walk import Survey
 
 LENGTHS = (10, 100, 1_000, 10_000)
 

@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, train
+from tinygrad_seq import charlm, nn, train
 
 VOCAB = 32
 COLOURS = {"stored": "#b03a2e", "checkpoint": "#d68910", "windows": "#14457e"}
@@ -194,7 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     alone = os.environ.get("OPENBLAS_NUM_THREADS") == "1"
     clock = time.process_time if alone else time.perf_counter
-    print(train.machine(), f"load {train.machine().load:.1f}", sep=", ")
+    print(charlm.machine(), f"load {charlm.machine().load:.1f}", sep=", ")
     print(
         f"N = {options.batch}, H = {options.hidden}; MiB; ms of {clock.__name__}; ratios to stored"
     )

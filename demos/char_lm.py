@@ -18,12 +18,13 @@ import sys
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import cli, optim, train
+from tinygrad_seq import charlm, optim, train
+from tinygrad_seq.charlm import commands
 
 
-def show_one_update(run: train.CharRun) -> None:
+def show_one_update(run: charlm.CharRun) -> None:
     """One update by hand, on copies: what `train.tbptt` does for every window."""
-    model = train.CharLM(len(run.vocabulary), 16, 1, rng=np.random.default_rng(0))
+    model = charlm.CharLM(len(run.vocabulary), 16, 1, rng=np.random.default_rng(0))
     optimizer = optim.Adam(model.parameters(), lr=0.01)
 
     tokens, targets, _ = next(run.windows())  # (T, N) integers: targets are one character ahead
@@ -44,7 +45,7 @@ def show_one_update(run: train.CharRun) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the options and run the demo; returns the exit status."""
-    parser = cli.train_parser(__doc__.splitlines()[0])
+    parser = commands.train_parser(__doc__.splitlines()[0])
     parser.add_argument(
         "--fast",
         dest="preset",
@@ -53,14 +54,16 @@ def main(arguments: list[str] | None = None) -> int:
         default=argparse.SUPPRESS,
         help="the same as --preset fast",
     )
-    return cli.guarded(demo, parser.parse_args(arguments))
+    return commands.guarded(demo, parser.parse_args(arguments))
 
 
 def demo(options: argparse.Namespace) -> int:
     """Train as the options say, and write the report."""
-    run = cli.open_run(options)  # text, vocabulary, streams, model, optimiser; or a resumed run
-    folder = cli.folder_of(options, run)
-    cli.announce(run, folder)
+    run = commands.open_run(
+        options
+    )  # text, vocabulary, streams, model, optimiser; or a resumed run
+    folder = commands.folder_of(options, run)
+    commands.announce(run, folder)
     show_one_update(run)
 
     updates = train.tbptt(
@@ -72,12 +75,12 @@ def demo(options: argparse.Namespace) -> int:
         step=run.step,
         **run.clipping(),
     )
-    with train.Monitor(run, folder, bar=False if options.quiet else None) as monitor:
+    with charlm.Monitor(run, folder, bar=False if options.quiet else None) as monitor:
         while monitor.goes_on():  # time or steps left, and no Ctrl-C
             run.set_learning_rate()
             report = next(updates)  # forward, backward, clip, step, detach
             monitor.record(report, updates.state)  # validates, samples and saves now and then
-    return cli.finish(run, folder, monitor.outcome)
+    return commands.finish(run, folder, monitor.outcome)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ import numpy as np
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, optim, viz
-from tinygrad_seq.viz.painter import render
-from tinygrad_seq.viz.svg import polished
+from tinygrad_seq.viz.output.render import render
+from tinygrad_seq.viz.output.svg import polished
 
 HERE = Path(__file__).resolve().parent.parent / "docs" / "gallery"
 VOCABULARY, HIDDEN, BATCH = 65, 128, 50

@@ -18,7 +18,7 @@ import demokit
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, optim, train
+from tinygrad_seq import charlm, data, optim, train
 from tinygrad_seq.train.truncation import Comparison, compare_truncations, truncated_bptt
 
 
@@ -45,13 +45,13 @@ def scalar_trap() -> None:
     print("  0.288 at t = 3 is what stale gradients add up to; it is wrong for every k2\n")
 
 
-def trained(hidden: int, updates: int) -> tuple[train.CharLM, data.Streams]:
+def trained(hidden: int, updates: int) -> tuple[charlm.CharLM, data.Streams]:
     """A character model in float64, trained for a moment on the text that Python carries."""
     text = data.pydoc_topics()[:100_000]
     vocabulary = data.Vocabulary.from_text(text)
     streams = data.Streams(vocabulary.encode(text), streams=16)
     rng = np.random.default_rng(0)
-    model = train.CharLM(len(vocabulary), hidden, 1, rng=rng, dtype=np.float64)
+    model = charlm.CharLM(len(vocabulary), hidden, 1, rng=rng, dtype=np.float64)
     optimizer = optim.Adam(model.parameters(), lr=5e-3)
     steps = train.tbptt(model, streams.windows(40), optimizer, k=40, clip_norm=1.0)
     losses = [report.loss for report, _ in zip(steps, range(updates), strict=False)]

@@ -166,7 +166,9 @@ def try_out(label: str, make: Callable[[], Call], place: tuple[Any, ...], value:
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:
-        if _of_the_caller(error) or (isinstance(error, SystemExit) and label.startswith("cli.")):
+        if _of_the_caller(error) or (
+            isinstance(error, SystemExit) and label.startswith("commands.")
+        ):
             return None
         return Fault(spelt, f"{type(error).__name__}: {_line(error)}", _origin(error))
     else:

@@ -19,7 +19,8 @@ from tests.hostile import Call, call
 from tests.hostile_functions import FUNCTIONS
 from tests.hostile_methods import ABSTRACT, INSTANCES, METHODS, NO_METHODS, OPERATORS, UNARY
 from tests.hostile_parts import Given, x
-from tinygrad_seq import cli, data, flow, nn, optim, testing, train, transforms, viz
+from tinygrad_seq import celltext, charlm, data, flow, nn, optim, testing, train, transforms, viz
+from tinygrad_seq.charlm import commands
 from tinygrad_seq.nn import init
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.testing import RandomDraw
@@ -34,7 +35,9 @@ ROOMS = {
     "viz": viz,
     "testing": testing,
     "transforms": transforms,
-    "cli": cli,
+    "celltext": celltext,
+    "charlm": charlm,
+    "commands": commands,
 }
 
 

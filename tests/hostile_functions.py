@@ -42,7 +42,7 @@ from tests.hostile_parts import (
     trained,
     x,
 )
-from tinygrad_seq import data, nn, optim, train, viz
+from tinygrad_seq import charlm, data, nn, optim, train, viz
 from tinygrad_seq.ops import OPS
 
 FUNCTIONS: dict[str, Callable[[], Given]] = {
@@ -179,47 +179,47 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "data.split_text": lambda: g("ab" * 20),
     # train
     "train.BPTT": lambda: g(1.0, None, [], 3),
-    "train.CharLM": lambda: g(V, 4, 1, rng=rng()),
-    "train.CharOptions": lambda: g(**SMALL, steps=1),
-    "train.CharRun": lambda: g(options()),
+    "charlm.CharLM": lambda: g(V, 4, 1, rng=rng()),
+    "charlm.CharOptions": lambda: g(**SMALL, steps=1),
+    "charlm.CharRun": lambda: g(options()),
     "train.Comparison": lambda: g(1, 2, 0.1, 0.9, 1.0, 10, {}),
     "train.Evaluation": lambda: g(1.0, 10),
-    "train.HeldOut": lambda: g(train.Evaluation(1.0, 10), train.Evaluation(1.0, 10)),
-    "train.Machine": lambda: g("blas", 2, "2", 0.5),
+    "charlm.HeldOut": lambda: g(train.Evaluation(1.0, 10), train.Evaluation(1.0, 10)),
+    "charlm.Machine": lambda: g("blas", 2, "2", 0.5),
     "train.MetricsTable": lambda: g("table.csv", ["step", "loss"]),
-    "train.Monitor": lambda: g(char_run(), folder(), say=lambda line: None, bar=False),
-    "train.Outcome": lambda: g(held_out(), 0),
+    "charlm.Monitor": lambda: g(char_run(), folder(), say=lambda line: None, bar=False),
+    "charlm.Outcome": lambda: g(held_out(), 0),
     "train.Progress": lambda: g(1, 0.5, 0.5, 0, False),
     "train.StepReport": lambda: g(1, 0.5, 1.0, 1.0, 1.0, 10, 100.0, 0.1),
     "train.Truncated": lambda: g(1, 0.5, 1, 1, None),
     "train.Verdict": lambda: g(0.5, np.ones(2, bool)),
     "train.bptt": lambda: (lambda w: g(lambda t, s: (s * w, (s * w).sum()), x(3), 4, [w]))(x(3)),
     "train.compare_truncations": lambda: g(char_lm(), IDS, IDS, [(1, 2)]),
-    "train.draw_char_lm": lambda: g(char_lm(), [0, 1, 2]),
+    "charlm.draw_char_lm": lambda: g(char_lm(), [0, 1, 2]),
     "train.evaluate": lambda: g(char_lm(), np.arange(9) % V, reset_every=4),
     "train.evaluating": lambda: g(linear()),
     "train.first_run": lambda: g(5, 2),
-    "train.fit": lambda: g(char_run(), folder(), say=lambda line: None, bar=False),
+    "charlm.fit": lambda: g(char_run(), folder(), say=lambda line: None, bar=False),
     "train.forward_steps": lambda: g(5, 2),
-    "train.generate": lambda: g(
+    "charlm.generate": lambda: g(
         char_lm(), data.Vocabulary("abcd"), 3, prime="a", temperature=0.5, rng=rng()
     ),
-    "train.sample": lambda: g(
+    "charlm.sample": lambda: g(
         char_lm(), data.Vocabulary("abcd"), 3, prime="a", temperature=0.5, rng=rng()
     ),
     "train.judge": lambda: g(*adding(), data.Adding(4).batch(2, rng())),
     "train.learn": lambda: g(*adding(), sgd(), rng(), batch=2, recent=4),
-    "train.learning_rate": lambda: g(options(warmup=0.1), 0.5, 1.0),
-    "train.load_char_lm": lambda: g(saved()),
+    "charlm.learning_rate": lambda: g(options(warmup=0.1), 0.5, 1.0),
+    "charlm.load_char_lm": lambda: g(saved()),
     "train.load_checkpoint": lambda: g(saved()),
     "train.save_checkpoint": lambda: g("made.safetensors", {"a": np.ones(2), "rng": rng()}),
     "train.task_loss": lambda: g(adding()[1], data.Adding(4).batch(2, rng())),
     "train.task_model": lambda: g(data.Adding(4), gru(), rng=rng()),
     "train.tbptt": lambda: (lambda m, w, o: g(m, w, o, k=2, k2=4, clip_norm=1.0))(*trained()),
     "train.truncated_bptt": lambda: g(*trained()[:2], 1, 2),
-    "train.write_report": lambda: (
+    "charlm.write_report": lambda: (
         lambda run, folder: (
-            train.fit(run, folder, say=lambda line: None, bar=False),
+            charlm.fit(run, folder, say=lambda line: None, bar=False),
             g(run, folder, held_out()),
         )[1]
     )(char_run(), folder()),
@@ -231,9 +231,9 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "flow.lyapunov_exponents": lambda: g(array(5, 2, 2)),
     "flow.product_singular_values": lambda: g(array(5, 2, 2)),
     # viz
-    "viz.CellText": lambda: g("t", ("a",), IDS[:, 0], {}, np.ones(3), None, {}, "next"),
+    "celltext.CellText": lambda: g("t", ("a",), IDS[:, 0], {}, np.ones(3), None, {}, "next"),
     "viz.Drawing": lambda: g("digraph { a }"),
-    "viz.cell_text": lambda: g(char_lm(), "abcd", data.Vocabulary("abcd")),
+    "celltext.cell_text": lambda: g(char_lm(), "abcd", data.Vocabulary("abcd")),
     "viz.draw": lambda: g(tgs.tanh(x()).sum()),
     "viz.draw_alignment": lambda: g(array(1, 2, 3), ["a", "b", "c"], ["d", "e"]),
     "viz.draw_model": lambda: g(gru(), f4(T, N, I), loss=lambda out: out[0].sum()),
@@ -256,12 +256,12 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "testing.rtrl_layer": lambda: g(
         nn.GRU(I, 2, rng=rng(), dtype=np.float64), array(2, 1, I), array(2, 1, 2)
     ),
-    # cli
-    "cli.announce": lambda: g(char_run(), Path("runs")),
-    "cli.finish": lambda: g(char_run(), Path("runs"), train.Outcome(None, 2)),
-    "cli.folder_of": lambda: g(namespace(), char_run()),
-    "cli.guarded": lambda: g(lambda options: 0, namespace()),
-    "cli.main": lambda: g(["sample", saved()]),
-    "cli.open_run": lambda: g(namespace()),
-    "cli.train_parser": lambda: g("words"),
+    # commands
+    "commands.announce": lambda: g(char_run(), Path("runs")),
+    "commands.finish": lambda: g(char_run(), Path("runs"), charlm.Outcome(None, 2)),
+    "commands.folder_of": lambda: g(namespace(), char_run()),
+    "commands.guarded": lambda: g(lambda options: 0, namespace()),
+    "commands.main": lambda: g(["sample", saved()]),
+    "commands.open_run": lambda: g(namespace()),
+    "commands.train_parser": lambda: g("words"),
 }

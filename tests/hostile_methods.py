@@ -40,7 +40,7 @@ INSTANCES: dict[str, Callable[[], Any]] = {
     "train.TBPTT": lambda: train.tbptt(*trained(), k=2),
     "flow.GradientFlow": gradient_flow,
     "flow.Track": lambda: gradient_flow()["l0"],
-    "viz.CellText": cell_text,
+    "celltext.CellText": cell_text,
     "viz.Drawing": drawn,
     "nn.Sequential": lambda: nn.Sequential(linear()),
 }

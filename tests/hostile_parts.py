@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, flow, nn, optim, train, viz
+from tinygrad_seq import celltext, charlm, data, flow, nn, optim, train, viz
 
 T, N, I, H, V = 3, 2, 2, 3, 4  # noqa: E741  (the size of an input)
 TEXT = "the cat sat on the mat; the dog sat on the log.\n" * 8
@@ -65,25 +65,25 @@ def decoder(attention: bool = True) -> nn.Decoder:
     return nn.Decoder(gru(V), V, found, H if attention else None, rng=rng())
 
 
-def char_lm() -> train.CharLM:
-    return train.CharLM(V, 4, 1, rng=rng())
+def char_lm() -> charlm.CharLM:
+    return charlm.CharLM(V, 4, 1, rng=rng())
 
 
-def options(**changes: Any) -> train.CharOptions:
+def options(**changes: Any) -> charlm.CharOptions:
     Path("text.txt").write_text(TEXT)
-    return train.CharOptions(**{**SMALL, "text": "text.txt", "steps": 2, "evals": 1, **changes})
+    return charlm.CharOptions(**{**SMALL, "text": "text.txt", "steps": 2, "evals": 1, **changes})
 
 
-def char_run() -> train.CharRun:
-    return train.CharRun(options())
+def char_run() -> charlm.CharRun:
+    return charlm.CharRun(options())
 
 
 def folder() -> str:
     return f"run-{len(list(Path.cwd().iterdir()))}"
 
 
-def held_out() -> train.HeldOut:
-    return train.HeldOut(train.Evaluation(1.0, 10), train.Evaluation(1.1, 10))
+def held_out() -> charlm.HeldOut:
+    return charlm.HeldOut(train.Evaluation(1.0, 10), train.Evaluation(1.1, 10))
 
 
 def saved() -> str:
@@ -129,8 +129,8 @@ def drawn() -> viz.Drawing:
     return viz.draw(tgs.tanh(x()).sum())
 
 
-def cell_text() -> viz.CellText:
-    return viz.cell_text(char_lm(), "abcd" * 3, data.Vocabulary("abcd"))
+def cell_text() -> celltext.CellText:
+    return celltext.cell_text(char_lm(), "abcd" * 3, data.Vocabulary("abcd"))
 
 
 def namespace(**changes: Any) -> argparse.Namespace:

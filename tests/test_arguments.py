@@ -221,6 +221,6 @@ def test_dropout_that_acts_is_not_warned_of() -> None:
             kind(3, 4, num_layers=2, dropout=0.5, variational=True)
             kind(3, 4, recurrent_dropout=0.5)
             kind(3, 4, dropout=0.0)
-        tgs.train.CharLM(5, 4, 1, dropout=0.5)  # before the readout
+        tgs.charlm.CharLM(5, 4, 1, dropout=0.5)  # before the readout
     with pytest.raises(ConfigError, match="0 <= p < 1"):
         nn.LSTM(3, 4, dropout=1.5)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, train
+from tinygrad_seq import charlm, nn, train
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.train.bptt import bptt, first_run, forward_steps
@@ -176,7 +176,7 @@ def look_while_running(late, kept=None):
 
     Bytes are traced in these two stretches only, since that slows everything down.
     """
-    model = train.CharLM(3, hidden=8, layers=1, rng=np.random.default_rng(0), dtype=np.float64)
+    model = charlm.CharLM(3, hidden=8, layers=1, rng=np.random.default_rng(0), dtype=np.float64)
     drawn = 0
 
     def stream(count):

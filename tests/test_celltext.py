@@ -7,17 +7,18 @@ import pytest
 
 import tinygrad_seq as tgs
 from tests.viz_models import Model
-from tinygrad_seq import data, nn, viz
+from tinygrad_seq import data, nn
+from tinygrad_seq.celltext import cell_text, page
+from tinygrad_seq.celltext import read as reading
+from tinygrad_seq.celltext.properties import PROPERTIES, correlate, text_properties
+from tinygrad_seq.celltext.read import QUANTITIES, connectivity, read
 from tinygrad_seq.errors import ConfigError, DataError, GraphError, NonFiniteError, ShapeError
-from tinygrad_seq.viz.activations import QUANTITIES, connectivity, read
-from tinygrad_seq.viz.celltext import legible
-from tinygrad_seq.viz.properties import PROPERTIES, correlate, text_properties
 
 TEXT = 'a "b(c[d])" Ab\n  12\n\n"e) f'
 VOCABULARY = data.Vocabulary.from_text(TEXT)
 V = len(VOCABULARY)
 IDS = VOCABULARY.encode(TEXT)
-LSTM_ROLES = {"h", "tanh_c", "c", "i", "f", "o", "g"}
+LSTM_ROLES = set("hcifog") | {"tanh_c"}
 
 
 class Embedded(nn.Module):
@@ -139,7 +140,7 @@ def test_rnn_has_its_state_and_a_loop_of_ones_own_is_read_by_its_tags():
                 out.append(y)
             return tgs.stack(out), states
 
-    found = viz.cell_text(Loop(), TEXT, VOCABULARY, horizon=3)
+    found = cell_text(Loop(), TEXT, VOCABULARY, horizon=3)
     assert len({layer for layer, _ in found.values}) == 2
     assert {role for _, role in found.values} == LSTM_ROLES - {"c"}
     assert found.connectivity.shape == (len(TEXT), 3)
@@ -151,7 +152,7 @@ def test_reading_leaves_the_model_alone():
     made.forward = lambda tokens, state=None: made[1](tokens, state)
     before = {name: rng.bit_generator.state for name, rng in made.generators().items()}
     weights = {name: p.numpy() for name, p in made.named_parameters()}
-    viz.cell_text(made, TEXT, VOCABULARY)
+    cell_text(made, TEXT, VOCABULARY)
     assert made.training and made[0].training
     assert {name: rng.bit_generator.state for name, rng in made.generators().items()} == before
     for name, parameter in made.named_parameters():
@@ -180,7 +181,7 @@ def log_softmax(logits):
 @pytest.mark.parametrize("horizon", [4, 1000])
 def test_connectivity_is_the_derivative_of_the_log_probability(kind, horizon):
     made = model(kind)
-    found = viz.cell_text(made, TEXT, VOCABULARY, horizon=horizon)
+    found = cell_text(made, TEXT, VOCABULARY, horizon=horizon)
     rows = np.eye(V)[IDS]
     assert found.connectivity.shape == (len(IDS), min(horizon, len(IDS)))
     for t in (0, 2, 5, len(IDS) - 1):
@@ -200,7 +201,7 @@ def test_connectivity_is_the_derivative_of_the_log_probability(kind, horizon):
 @pytest.mark.parametrize("steps_apart", [False, True])
 def test_connectivity_through_an_embedding_is_that_of_the_one_hot_row(steps_apart):
     made = Embedded(steps_apart).astype(np.float64)
-    found = viz.cell_text(made, TEXT, VOCABULARY, horizon=5, target="likeliest")
+    found = cell_text(made, TEXT, VOCABULARY, horizon=5, target="likeliest")
     table = made.table.weight.numpy()
     t = 9
 
@@ -217,7 +218,7 @@ def test_batches_of_positions_do_not_matter(monkeypatch):
     seen = read(made, IDS, ["h"])
     targets = np.roll(IDS, -1)
     whole = connectivity(made, IDS, targets, seen, 6)
-    monkeypatch.setattr(viz.activations, "_BATCH", 1)
+    monkeypatch.setattr(reading, "_BATCH", 1)
     np.testing.assert_allclose(connectivity(made, IDS, targets, seen, 6), whole, rtol=1e-10)
     wrong = connectivity(made, IDS, np.roll(targets, 1), seen, 6)
     assert not np.allclose(wrong, whole, equal_nan=True)
@@ -289,7 +290,7 @@ def test_a_unit_that_follows_a_property_is_found():
         b.writable()[column] = bias
     for symbol, change in (("(", 0.5), ("[", 0.5), (")", -0.5), ("]", -0.5)):
         w_xh.writable()[VOCABULARY.encode(symbol)[0], 3 * 4 + unit] = change
-    seen = viz.cell_text(made, "a (b [c] d) e (f) [g [a (b) c] d] " * 4, VOCABULARY2)
+    seen = cell_text(made, "a (b [c] d) e (f) [g [a (b) c] d] " * 4, VOCABULARY2)
     best = seen.correlations("bracket depth")[0]
     assert (best.layer, best.unit) == ("rnn.l0", unit) and best.quantity in {"h", "tanh_c"}
     assert best.r > 0.98 and best.first > 0.98 and best.second > 0.98
@@ -302,19 +303,19 @@ VOCABULARY2 = data.Vocabulary(VOCABULARY.symbols, unknown="replace", replacement
 
 
 def test_the_page_holds_the_values_to_its_precision():
-    seen = viz.cell_text(model(), TEXT, VOCABULARY)
-    page = viz.celltext._page_data(seen)
-    letters = viz.celltext._ALPHABET
-    for block in page["blocks"]:
+    seen = cell_text(model(), TEXT, VOCABULARY)
+    sheet = page._page_data(seen)
+    letters = page._ALPHABET
+    for block in sheet["blocks"]:
         values = seen.values[block["layer"], block["role"]]
         count = len(IDS)
         assert block["units"] == 4
-        text = page["values"][block["start"] : block["start"] + values.size]
+        text = sheet["values"][block["start"] : block["start"] + values.size]
         shares = np.array([letters.index(one) for one in text]).reshape(4, count).T / 62
         shown = shares if block["gate"] else 2 * shares - 1
         np.testing.assert_allclose(shown, values, atol=0.0081 if block["gate"] else 0.0162)
-    assert len(page["values"]) == sum(values.size for values in seen.values.values())
-    guesses = np.array(page["guesses"]).reshape(len(IDS), 5)
+    assert len(sheet["values"]) == sum(values.size for values in seen.values.values())
+    guesses = np.array(sheet["guesses"]).reshape(len(IDS), 5)
     order = np.sort(seen.log_probabilities, axis=1)[:, ::-1]
     picked = np.take_along_axis(seen.log_probabilities, guesses, axis=1)
     np.testing.assert_array_equal(picked, order[:, :5])
@@ -324,17 +325,26 @@ def test_the_page_holds_the_values_to_its_precision():
 def test_unbounded_units_are_scaled():
     made = model("RNN")
     made.rnn.nonlinearity = "relu"
-    seen = viz.cell_text(made, TEXT, VOCABULARY)
-    top = max(block["top"] for block in viz.celltext._page_data(seen)["blocks"])
+    seen = cell_text(made, TEXT, VOCABULARY)
+    top = max(block["top"] for block in page._page_data(seen)["blocks"])
     assert top == np.abs(seen.values["rnn.l1", "h"]).max() or top > 1
 
 
 def test_every_symbol_can_be_seen():
-    assert [legible(one) for one in " \n\t\r\x00\x1b\x7f"] == ["␣", "↵", "⇥", "␍", "␀", "␛", "␡"]
-    assert legible("\u200b") == "U+200B" and legible("\u00a0") == "U+00A0"
-    assert legible("\ud800") == "U+D800" and legible("\u202e") == "U+202E"
-    assert legible("\u0301") == "◌\u0301"
-    assert [legible(one) for one in "a<é時ж🙂"] == list("a<é時ж🙂")
+    shown = [page.legible(one) for one in " \n\t\r\x00\x1b\x7f"]
+    assert shown == [
+        "␣",
+        "↵",
+        "⇥",
+        "␍",
+        "␀",
+        "␛",
+        "␡",
+    ]
+    assert page.legible("\u200b") == "U+200B" and page.legible("\u00a0") == "U+00A0"
+    assert page.legible("\ud800") == "U+D800" and page.legible("\u202e") == "U+202E"
+    assert page.legible("\u0301") == "◌\u0301"
+    assert [page.legible(one) for one in "a<é時ж🙂"] == list("a<é時ж🙂")
 
 
 class Untagged(nn.Module):
@@ -375,21 +385,21 @@ class Both(nn.Module):
 @pytest.mark.parametrize(
     ("call", "kind", "match"),
     [
-        (lambda: viz.cell_text(model(), "a", VOCABULARY), DataError, "at least 2"),
-        (lambda: viz.cell_text(model(), "a~", VOCABULARY), DataError, "'~'"),
-        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, horizon=-1), ConfigError, "horizon"),
-        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, target="top"), ConfigError, "likeliest"),
-        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, quantities=["k"]), ConfigError, "tanh_c"),
-        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, quantities=[]), ConfigError, "none"),
-        (lambda: viz.cell_text(Untagged(), TEXT, VOCABULARY), GraphError, "tag"),
-        (lambda: viz.cell_text(Inside(), TEXT, VOCABULARY), ConfigError, "horizon=0"),
-        (lambda: viz.cell_text(lost(), TEXT, VOCABULARY), NonFiniteError, "after 0 steps"),
-        (lambda: viz.cell_text(Both(), TEXT, VOCABULARY), ConfigError, "backwards"),
-        (lambda: viz.cell_text(model(), "ab", data.Vocabulary("ab")), ShapeError, "2 symbols"),
-        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, horizon=2.5), ConfigError, "2.5"),
-        (lambda: viz.cell_text(model(), TEXT, VOCABULARY, horizon=True), ConfigError, "True"),
+        (lambda: cell_text(model(), "a", VOCABULARY), DataError, "at least 2"),
+        (lambda: cell_text(model(), "a~", VOCABULARY), DataError, "'~'"),
+        (lambda: cell_text(model(), TEXT, VOCABULARY, horizon=-1), ConfigError, "horizon"),
+        (lambda: cell_text(model(), TEXT, VOCABULARY, target="top"), ConfigError, "likeliest"),
+        (lambda: cell_text(model(), TEXT, VOCABULARY, quantities=["k"]), ConfigError, "tanh_c"),
+        (lambda: cell_text(model(), TEXT, VOCABULARY, quantities=[]), ConfigError, "none"),
+        (lambda: cell_text(Untagged(), TEXT, VOCABULARY), GraphError, "tag"),
+        (lambda: cell_text(Inside(), TEXT, VOCABULARY), ConfigError, "horizon=0"),
+        (lambda: cell_text(lost(), TEXT, VOCABULARY), NonFiniteError, "after 0 steps"),
+        (lambda: cell_text(Both(), TEXT, VOCABULARY), ConfigError, "backwards"),
+        (lambda: cell_text(model(), "ab", data.Vocabulary("ab")), ShapeError, "2 symbols"),
+        (lambda: cell_text(model(), TEXT, VOCABULARY, horizon=2.5), ConfigError, "2.5"),
+        (lambda: cell_text(model(), TEXT, VOCABULARY, horizon=True), ConfigError, "True"),
         (
-            lambda: viz.cell_text(
+            lambda: cell_text(
                 model(), "ab", VOCABULARY, properties={"own": lambda text: [0, np.nan]}
             ),
             NonFiniteError,
@@ -400,21 +410,3 @@ class Both(nn.Module):
 def test_refusals_say_what_to_do(call, kind, match):
     with pytest.raises(kind, match=match):
         call()
-
-
-def test_a_page_is_saved_or_refused(tmp_path, monkeypatch):
-    seen = viz.cell_text(model(), TEXT, VOCABULARY, horizon=0)
-    assert seen.connectivity is None
-    assert seen.save(tmp_path / "a.html").read_text("utf-8") == seen.html()
-    with pytest.raises(ConfigError, match=r"\.html"):
-        seen.save(tmp_path / "a.svg")
-    for taken in (tmp_path / "no" / "a.html", tmp_path / "folder.html"):
-        (tmp_path / "folder.html").mkdir(exist_ok=True)
-        with pytest.raises(ConfigError, match=r"CellText\.save.* cannot be written"):
-            seen.save(taken)
-    with pytest.raises(ConfigError, match="inside quotes"):
-        seen.correlations("nothing")
-    monkeypatch.setattr(viz.celltext, "MAX_BYTES", 100)
-    with pytest.raises(ConfigError, match="shorter text"):
-        seen.save(tmp_path / "b.html")
-    assert not (tmp_path / "b.html").exists()

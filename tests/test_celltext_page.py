@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser import needs_browser, visit
 from tests.viz_models import Model
-from tinygrad_seq import data, viz
+from tinygrad_seq import celltext, data
 from tinygrad_seq.errors import ConfigError
 
 TEXT = (
@@ -26,7 +26,7 @@ def page_of(kind="LSTM", layers=2, text=TEXT, **options):
     rng = np.random.default_rng(2)
     for parameter in model.parameters():
         parameter.data = rng.normal(size=parameter.shape).astype(np.float32)
-    seen = viz.cell_text(model, text, VOCABULARY, **{"horizon": 10, **options})
+    seen = celltext.cell_text(model, text, VOCABULARY, **{"horizon": 10, **options})
     return seen, seen.html()
 
 
@@ -246,12 +246,12 @@ def test_an_address_says_what_to_show(kind, horizon, fragment, expected, tmp_pat
 
 def test_a_page_too_large_is_refused_and_its_values_are_not(monkeypatch, tmp_path):
     small = Model("LSTM", 1, len(VOCABULARY), 3)
-    size = sum(block.size for block in viz.cell_text(small, TEXT, VOCABULARY).values.values())
-    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size)
-    viz.celltext.check_page(small, len(TEXT))
-    assert viz.cell_text(small, TEXT, VOCABULARY, horizon=0).html()
-    monkeypatch.setattr(viz.celltext, "MAX_BYTES", size - 1)
-    seen = viz.cell_text(small, TEXT, VOCABULARY)
+    size = sum(block.size for block in celltext.cell_text(small, TEXT, VOCABULARY).values.values())
+    monkeypatch.setattr(celltext.page, "MAX_BYTES", size)
+    celltext.page.check_page(small, len(TEXT))
+    assert celltext.cell_text(small, TEXT, VOCABULARY, horizon=0).html()
+    monkeypatch.setattr(celltext.page, "MAX_BYTES", size - 1)
+    seen = celltext.cell_text(small, TEXT, VOCABULARY)
     assert sum(block.size for block in seen.values.values()) == size
     assert -1 <= seen.correlations("inside quotes")[0].r <= 1
     for made in (seen.html, lambda: seen.save(tmp_path / "a.html")):
@@ -262,15 +262,33 @@ def test_a_page_too_large_is_refused_and_its_values_are_not(monkeypatch, tmp_pat
 
 def test_a_text_too_long_for_a_page_is_told_by_one_character(monkeypatch):
     small = Model("LSTM", 1, len(VOCABULARY), 3)
-    read, lengths = viz.celltext.read, []
+    read, lengths = celltext.page.read, []
 
     def counted(model, ids, roles):
         lengths.append(len(ids))
         return read(model, ids, roles)
 
-    monkeypatch.setattr(viz.celltext, "read", counted)
-    fits = viz.celltext.MAX_BYTES // (6 * 3)  # h, tanh_c, i, f, o, g of three units
-    viz.celltext.check_page(small, fits)
+    monkeypatch.setattr(celltext.page, "read", counted)
+    fits = celltext.page.MAX_BYTES // (6 * 3)  # h, tanh_c, i, f, o, g of three units
+    celltext.page.check_page(small, fits)
     with pytest.raises(ConfigError, match=r"at most 48 MB(.|\n)*shorter text"):
-        viz.celltext.check_page(small, fits + 1)
+        celltext.page.check_page(small, fits + 1)
     assert lengths == [1, 1]
+
+
+def test_a_page_is_saved_or_refused(tmp_path, monkeypatch):
+    seen, _ = page_of(horizon=0)
+    assert seen.connectivity is None
+    assert seen.save(tmp_path / "a.html").read_text("utf-8") == seen.html()
+    with pytest.raises(ConfigError, match=r"\.html"):
+        seen.save(tmp_path / "a.svg")
+    for taken in (tmp_path / "no" / "a.html", tmp_path / "folder.html"):
+        (tmp_path / "folder.html").mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match=r"CellText\.save.* cannot be written"):
+            seen.save(taken)
+    with pytest.raises(ConfigError, match="inside quotes"):
+        seen.correlations("nothing")
+    monkeypatch.setattr(celltext.page, "MAX_BYTES", 100)
+    with pytest.raises(ConfigError, match="shorter text"):
+        seen.save(tmp_path / "b.html")
+    assert not (tmp_path / "b.html").exists()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_seq import cli, train, viz
+from tinygrad_seq import charlm, train, viz
+from tinygrad_seq.charlm import commands
+from tinygrad_seq.charlm.loop import METRICS
+from tinygrad_seq.charlm.run import LAST
 from tinygrad_seq.data import ngram_cross_entropy
 from tinygrad_seq.errors import RenderError
-from tinygrad_seq.train.loop import METRICS
-from tinygrad_seq.train.run import LAST
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "if a < b & c > d: <script>alert('x')</script> </pre> &amp; \"q\"\n" * 20
@@ -47,7 +48,7 @@ def test_the_demo_does_the_same_job_as_the_command_line(demo, capsys):
     common = ["--text", "a<b>.txt", *SMALL.split()]
     assert demo.main([*common, "--out", "demo"]) == 0
     assert "by hand" in capsys.readouterr().out
-    assert cli.main(["train", *common, "--out", "cli"]) == 0
+    assert commands.main(["train", *common, "--out", "cli"]) == 0
     assert without_clock(f"demo/{METRICS}") == without_clock(f"cli/{METRICS}")
     assert Path("demo/samples.txt").read_text() == Path("cli/samples.txt").read_text()
     one, other = (train.load_checkpoint(f"{name}/{LAST}")["model"] for name in ("demo", "cli"))
@@ -63,7 +64,7 @@ def test_the_demo_has_a_fast_mode_which_is_a_preset(demo, capsys):
     assert demo.main(["--fast", "--text", "a<b>.txt", "--batch", "3", "--out", "fast"]) == 0
     assert "1 x 32" in capsys.readouterr().out
     options = json.loads(Path("fast/summary.json").read_text())["options"]
-    assert options == train.CharOptions.preset("fast", text="a<b>.txt", batch=3).to_dict()
+    assert options == charlm.CharOptions.preset("fast", text="a<b>.txt", batch=3).to_dict()
     assert Path("fast/report.html").exists()
 
 
@@ -93,14 +94,14 @@ def finished(**changes):
         "text": "a<b>.txt", "hidden": 6, "layers": 2, "seq_length": 8, "batch": 3, "steps": 24,
         "minutes": None, "evals": 3, "sample_length": 200, "prime": "<script>", **changes,
     }  # fmt: skip
-    run = train.CharRun(train.CharOptions(**options))
-    outcome = train.fit(run, "run", say=lambda _: None, bar=False)
+    run = charlm.CharRun(charlm.CharOptions(**options))
+    outcome = charlm.fit(run, "run", say=lambda _: None, bar=False)
     return run, outcome.held_out
 
 
 def test_the_report_is_complete_and_safe():
     run, held_out = finished()
-    summary, problems = train.write_report(run, "run", held_out)
+    summary, problems = charlm.write_report(run, "run", held_out)
     assert problems == []
     assert json.loads(Path("run/summary.json").read_text()) == json.loads(json.dumps(summary))
     assert Path("run/loss.png").read_bytes().startswith(b"\x89PNG")
@@ -132,7 +133,7 @@ def test_yardsticks_are_named_where_no_curve_goes(monkeypatch):
     _, _ = finished()
     drawn = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
-    train.report.plot_loss(Path("run"), {0: 4.0, 3: 2.0})
+    charlm.report.plot_loss(Path("run"), {0: 4.0, 3: 2.0})
     (figure,) = drawn
     figure.canvas.draw()
     (axes,) = figure.axes
@@ -148,7 +149,7 @@ def test_reporting_leaves_the_run_as_it_was():
     names = {p.name: p.read_bytes() for p in Path("run").iterdir()}
     states = {k: g.bit_generator.state for k, g in run.model.generators().items()}
     parameters = {k: v.tobytes() for k, v in run.model.state_dict().items()}
-    train.write_report(run, "run", held_out)
+    charlm.write_report(run, "run", held_out)
     assert all(Path("run", name).read_bytes() == content for name, content in names.items())
     assert states == {k: g.bit_generator.state for k, g in run.model.generators().items()}
     assert parameters == {k: v.tobytes() for k, v in run.model.state_dict().items()}
@@ -157,7 +158,7 @@ def test_reporting_leaves_the_run_as_it_was():
 
 def test_the_drawing_is_of_the_recorded_graph():
     run, _ = finished()
-    train.report.draw_unrolled(run, Path("graph.gv"))
+    charlm.report.draw_unrolled(run, Path("graph.gv"))
     dot = Path("graph.gv").read_text()
     for name in ("rnn", "head"):
         assert name in dot
@@ -169,26 +170,26 @@ def test_a_drawing_that_fails_loses_nothing(monkeypatch, error, capsys):
         raise error
 
     monkeypatch.setattr(viz, "draw_model", fail)
-    assert cli.main(["train", "--text", "a<b>.txt", *SMALL.split(), "--out", "run"]) == 0
+    assert commands.main(["train", "--text", "a<b>.txt", *SMALL.split(), "--out", "run"]) == 0
     captured = capsys.readouterr()
     assert "warning: unrolled.svg was not made" in captured.err
     assert "let it write" in captured.out
     made = {p.name for p in Path("run").iterdir()}
     assert {LAST, "loss.png", "report.html", "summary.json"} <= made
     assert "unrolled.svg was not made" in Path("run/report.html").read_text()
-    model, _, _ = train.load_char_lm("run")
+    model, _, _ = charlm.load_char_lm("run")
     assert model.num_parameters() > 0
 
 
 def test_without_a_renderer_the_dot_text_is_kept(monkeypatch):
     run, held_out = finished()
-    render = importlib.import_module("tinygrad_seq.viz.render")
+    render = importlib.import_module("tinygrad_seq.viz.output.drawing")
 
     def no_renderer(*_, **__):
         raise RenderError("no renderer: neither the dot program nor pygraphviz was found")
 
     monkeypatch.setattr(render, "render", no_renderer)
-    _, problems = train.write_report(run, "run", held_out)
+    _, problems = charlm.write_report(run, "run", held_out)
     assert len(problems) == 1 and "no renderer" in problems[0]
     assert Path("run/unrolled.gv").read_text().startswith("digraph")
 
@@ -198,7 +199,7 @@ def test_without_matplotlib_the_rest_is_made(monkeypatch):
     for name in [n for n in sys.modules if n.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    _, problems = train.write_report(run, "run", held_out)
+    _, problems = charlm.write_report(run, "run", held_out)
     assert len(problems) == 1 and re.search("loss.png was not made.*matplotlib", problems[0])
     assert Path("run/unrolled.svg").exists() and Path("run/report.html").exists()
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_seq import cli, train
-from tinygrad_seq.cli import words
-from tinygrad_seq.train.run import LAST
+from tinygrad_seq import charlm, train
+from tinygrad_seq.charlm import commands
+from tinygrad_seq.charlm.commands import words
+from tinygrad_seq.charlm.run import LAST
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = "--hidden 5 --layers 1 --seq-length 6 --batch 2 --steps 6 --evals 2 --sample-length 15"
@@ -29,7 +30,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(line):
-    return cli.main(line.split())
+    return commands.main(line.split())
 
 
 def tree():
@@ -114,14 +115,14 @@ def test_the_default_text_is_python_s_own(capsys):
 
 
 def test_interrupted_then_resumed(capsys, monkeypatch):
-    real = train.CharRun.evaluate
+    real = charlm.CharRun.evaluate
 
     def interrupted(self):
         signal.raise_signal(signal.SIGINT)
         return real(self)
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.CharRun, "evaluate", interrupted)
+        patched.setattr(charlm.CharRun, "evaluate", interrupted)
         assert run(f"train --text cat.txt {SMALL} --steps 8 --run-name r --eval-every 4") == 130
     said = capsys.readouterr().out
     assert "stopped after 4 updates" in said
@@ -170,7 +171,7 @@ def test_ctrl_c_in_a_real_process(folder):
     assert process.returncode == 130, err
     assert "saved to" in out
     assert "Traceback" not in err
-    assert train.CharRun.resume("runs/r").step > 0
+    assert charlm.CharRun.resume("runs/r").step > 0
 
 
 @pytest.mark.parametrize(
@@ -229,8 +230,8 @@ def test_mistakes_are_explained_and_change_nothing(line, said, capsys):
     Path("one.txt").write_text("a" * 5000)
     Path("latin.txt").write_text("~~~~~~~~~~")
     Path("other.txt").write_text("the cat sat on the mat and saw the dog.\n" * 101)
-    prepared = train.CharRun(
-        train.CharOptions(text="cat.txt", hidden=3, layers=1, seq_length=6, batch=2, steps=1)
+    prepared = charlm.CharRun(
+        charlm.CharOptions(text="cat.txt", hidden=3, layers=1, seq_length=6, batch=2, steps=1)
     )
     prepared.step = 1
     Path("runs/taken").mkdir(parents=True)
@@ -314,8 +315,8 @@ def test_a_misspelt_option_is_answered_by_its_command(line, command, near, capsy
 
 def test_a_page_too_large_is_answered_with_an_option(capsys, monkeypatch):
     run(f"train --text cat.txt {SMALL} --run-name cat")
-    monkeypatch.setattr("tinygrad_seq.viz.celltext.MAX_BYTES", 10)
-    monkeypatch.setattr("tinygrad_seq.viz.cell_text", None)  # the text is not read
+    monkeypatch.setattr("tinygrad_seq.celltext.page.MAX_BYTES", 10)
+    monkeypatch.setattr("tinygrad_seq.celltext.cell_text", None)  # the text is not read
     capsys.readouterr()
     assert run("cells runs/cat --length 30 --out big.html") == 2
     said = capsys.readouterr().err
@@ -355,30 +356,30 @@ def test_a_missing_module_of_our_own_is_not_excused(monkeypatch):
         raise ModuleNotFoundError("no such module", name="tinygrad_seq.lost")
 
     with pytest.raises(ModuleNotFoundError):
-        cli.guarded(broken, None)
+        commands.guarded(broken, None)
 
 
 def test_a_run_that_diverges_says_so_and_keeps_its_checkpoint(capsys, monkeypatch):
-    real = train.CharRun.set_learning_rate
+    real = charlm.CharRun.set_learning_rate
 
     def poison(self):
         if self.step == 5:
             self.model.head.bias.writable()[:] = float("nan")
         return real(self)
 
-    monkeypatch.setattr(train.CharRun, "set_learning_rate", poison)
+    monkeypatch.setattr(charlm.CharRun, "set_learning_rate", poison)
     assert run(f"train --text cat.txt {SMALL} --eval-every 2 --run-name r") == 2
     assert "not finite" in capsys.readouterr().err
-    assert train.CharRun.resume("runs/r").step == 4
+    assert charlm.CharRun.resume("runs/r").step == 4
 
 
 def test_help_lists_every_option(capsys):
     with pytest.raises(SystemExit):
         run("train --help")
     text = capsys.readouterr().out
-    for name in train.CharOptions().to_dict():
+    for name in charlm.CharOptions().to_dict():
         assert f"--{name.replace('_', '-')}" in text
-    for preset in train.PRESETS:
+    for preset in charlm.PRESETS:
         assert preset in text
     assert "bound method" not in text and "<" not in text
 
@@ -396,13 +397,13 @@ def test_python_m_runs_it():
 
 def test_threads_are_told_and_left_alone(capsys, monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
-    assert str(train.machine()).endswith("OPENBLAS_NUM_THREADS=1")
-    assert train.machine().hint(128) == ""
+    assert str(charlm.machine()).endswith("OPENBLAS_NUM_THREADS=1")
+    assert charlm.machine().hint(128) == ""
     for name in list(os.environ):
         if name.endswith("_NUM_THREADS"):
             monkeypatch.delenv(name)
     environment = dict(os.environ)
-    found = train.machine()
+    found = charlm.machine()
     assert "not set" in str(found)
     quiet = found._replace(cores=2, load=0.3)
     assert "OPENBLAS_NUM_THREADS=1" in quiet.hint(128)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_seq import cli, train
-from tinygrad_seq.train.run import BEST, LAST
+from tinygrad_seq import charlm
+from tinygrad_seq.charlm import commands
+from tinygrad_seq.charlm.run import BEST, LAST
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,8 +21,8 @@ def run_folder(tmp_path, monkeypatch):
     """A run of two small layers, saved as training would have saved it."""
     monkeypatch.chdir(tmp_path)
     Path("cat.txt").write_text("the cat sat on the mat and saw the dog.\n" * 100)
-    options = train.CharOptions(text="cat.txt", hidden=5, layers=2, dropout=0.5, steps=1)
-    prepared = train.CharRun(options)
+    options = charlm.CharOptions(text="cat.txt", hidden=5, layers=2, dropout=0.5, steps=1)
+    prepared = charlm.CharRun(options)
     prepared.step = 1
     Path("runs/cat").mkdir(parents=True)
     for name in (BEST, LAST):
@@ -30,7 +31,7 @@ def run_folder(tmp_path, monkeypatch):
 
 
 def draw(line):
-    return cli.main(["draw", *line.split()])
+    return commands.main(["draw", *line.split()])
 
 
 def tree():

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tinygrad_seq.cli import guarded
+from tinygrad_seq.charlm.commands import guarded
 from tinygrad_seq.errors import DataError
 
 

@@ -23,13 +23,14 @@ LONGEST_FILE = 420
 
 # What each room may read. `FACE` is tinygrad_seq/__init__.py: the curated names that users see.
 FACE = "__init__"
-BELOW_NN = {"errors", "kernels", "engine", "ops", "tensor", "transforms"}
+BELOW_NN = {"errors", "kernels", "engine", "timeline", "ops", "tensor", "transforms"}
 BELOW_TRAIN = BELOW_NN | {"nn", "optim", "data"}
 MAY_READ: dict[str, set[str]] = {
     "errors": set(),
     "kernels": {"errors"},
     "engine": {"errors"},
-    "ops": {"errors", "kernels", "engine"},
+    "timeline": {"errors", "engine"},
+    "ops": {"errors", "kernels", "engine", "timeline"},
     "tensor": {"errors", "engine", "ops"},
     "transforms": {"errors", "engine", "ops", "tensor"},
     "nn": BELOW_NN,
@@ -37,14 +38,15 @@ MAY_READ: dict[str, set[str]] = {
     "data": {"errors"},
     "flow": BELOW_NN,
     "viz": BELOW_NN | {"nn"},
+    "celltext": BELOW_NN | {"nn", "data", "viz"},
     "train": BELOW_TRAIN | {"viz"},
+    "charlm": BELOW_TRAIN | {"viz", "celltext", "train", FACE},
     FACE: BELOW_TRAIN | {"viz", "train"},
     # Leaves: they may read what users see, and nothing else reads them.
     "testing": BELOW_TRAIN | {"train", FACE},
     "interop": BELOW_TRAIN | {"train", FACE},
     "distributed": BELOW_TRAIN | {"train", FACE},
-    "cli": BELOW_TRAIN | {"train", "viz", FACE},
-    "__main__": {"cli"},
+    "__main__": {"charlm"},
 }
 # Files beside the room they belong to: what Tensor inherits, and what finds it when called; what
 # checks what is given, and what errors about missing names and arguments advise.

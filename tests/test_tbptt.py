@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, nn, optim, train
+from tinygrad_seq import charlm, data, nn, optim, train
 from tinygrad_seq.engine.node import Node
 
 # -- the scalar trap: x_{t+1} = w x_t ------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_scalar_recurrence_truncated(k, expected):
 
 def char_model(seed=0, *, vocab=5, hidden=6, kind="lstm", layers=2, dtype=np.float64):
     rng = np.random.default_rng(seed)
-    return train.CharLM(vocab, hidden, layers, model=kind, rng=rng, dtype=dtype)
+    return charlm.CharLM(vocab, hidden, layers, model=kind, rng=rng, dtype=dtype)
 
 
 def random_windows(count, steps, rows, *, vocab=5, seed=1):

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_seq import train
+from tinygrad_seq import charlm, train
+from tinygrad_seq.charlm.loop import METRICS, SAMPLES
+from tinygrad_seq.charlm.run import BEST, LAST
 from tinygrad_seq.errors import CheckpointError, ConfigError
-from tinygrad_seq.train.loop import METRICS, SAMPLES
-from tinygrad_seq.train.run import BEST, LAST
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = "the cat sat on the mat; the dog sat on the log.\n" * 12
@@ -32,7 +32,7 @@ def options(**changes):
         "minutes": None,
         "sample_length": 20,
     }
-    return train.CharOptions(**{**small, **changes})
+    return charlm.CharOptions(**{**small, **changes})
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def text_file(tmp_path):
 
 
 def new_run(text_file, **changes):
-    return train.CharRun(options(text=text_file, **changes))
+    return charlm.CharRun(options(text=text_file, **changes))
 
 
 def advance(run, steps):
@@ -82,7 +82,7 @@ def test_watching_changes_nothing(text_file, tmp_path):
     watched = new_run(text_file, eval_every=1, prime="the ")
     losses = []
 
-    class Listening(train.Monitor):
+    class Listening(charlm.Monitor):
         def record(self, report, state):
             losses.append(report.loss)
             super().record(report, state)
@@ -99,7 +99,7 @@ def test_watching_changes_nothing(text_file, tmp_path):
 def test_fit_leaves_checkpoints_metrics_and_samples(text_file, tmp_path):
     run = new_run(text_file, steps=25, evals=5)
     said = []
-    outcome = train.fit(run, tmp_path / "run", say=said.append, bar=False)
+    outcome = charlm.fit(run, tmp_path / "run", say=said.append, bar=False)
     assert outcome.stopped_by == 0
     assert sum("held out" in line for line in said) == 5
     rows = train.MetricsTable.read(tmp_path / "run" / METRICS)
@@ -109,9 +109,9 @@ def test_fit_leaves_checkpoints_metrics_and_samples(text_file, tmp_path):
     assert curve[-1][1] == pytest.approx(outcome.held_out.carried.nats, rel=1e-5)
     assert run.best == pytest.approx(min(nats for _, nats in curve), rel=1e-5)
     for name in (BEST, LAST):
-        _, vocabulary, saved = train.load_char_lm(tmp_path / "run" / name)
+        _, vocabulary, saved = charlm.load_char_lm(tmp_path / "run" / name)
         assert vocabulary == run.vocabulary and saved == run.options
-    best, _, _ = train.load_char_lm(tmp_path / "run")
+    best, _, _ = charlm.load_char_lm(tmp_path / "run")
     assert train.evaluate(best, run.held_out_ids).nats == pytest.approx(run.best, rel=1e-12)
     assert not best.training
 
@@ -122,7 +122,7 @@ def test_a_time_budget_ends_the_run_and_takes_the_rate_to_zero(text_file, tmp_pa
     seconds = iter(range(10_000))
     rates = []
     updates = run.updates()
-    with train.Monitor(
+    with charlm.Monitor(
         run, tmp_path / "run", say=lambda _: None, bar=False, clock=lambda: next(seconds)
     ) as monitor:
         while monitor.goes_on():
@@ -138,7 +138,7 @@ def test_slow_validations_leave_the_time_to_training(text_file, tmp_path, monkey
     """On a machine where a validation takes 25 s and an update 1 s, ten in five minutes would
     be most of the run."""
     now = [0.0]
-    real = train.CharRun.evaluate
+    real = charlm.CharRun.evaluate
 
     def slow(self):
         now[0] += 25
@@ -147,10 +147,10 @@ def test_slow_validations_leave_the_time_to_training(text_file, tmp_path, monkey
     def clock():
         return now[0]
 
-    monkeypatch.setattr(train.CharRun, "evaluate", slow)
+    monkeypatch.setattr(charlm.CharRun, "evaluate", slow)
     run = new_run(text_file, steps=None, minutes=5.0, evals=10)
     updates, said = run.updates(), []
-    with train.Monitor(run, tmp_path / "run", say=said.append, bar=False, clock=clock) as monitor:
+    with charlm.Monitor(run, tmp_path / "run", say=said.append, bar=False, clock=clock) as monitor:
         while monitor.goes_on():
             now[0] += 1
             monitor.record(next(updates), updates.state)
@@ -168,11 +168,11 @@ def test_a_signal_ends_the_run_with_a_checkpoint(text_file, tmp_path, number):
         if "held out" in line:
             signal.raise_signal(number)
 
-    outcome = train.fit(run, tmp_path / "run", say=say, bar=False)
+    outcome = charlm.fit(run, tmp_path / "run", say=say, bar=False)
     assert signal.getsignal(number) == before
     assert outcome.stopped_by == number and outcome.held_out is None
     assert run.step == 4
-    resumed = train.CharRun.resume(tmp_path / "run")
+    resumed = charlm.CharRun.resume(tmp_path / "run")
     assert resumed.step == 4
     assert advance(resumed, 8) == advance(new_run(text_file), 12)[4:]
 
@@ -185,8 +185,8 @@ def test_a_second_signal_interrupts_at_once(text_file, tmp_path):
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        train.fit(run, tmp_path / "run", say=say, bar=False)
-    assert train.CharRun.resume(tmp_path / "run").step == 4
+        charlm.fit(run, tmp_path / "run", say=say, bar=False)
+    assert charlm.CharRun.resume(tmp_path / "run").step == 4
 
 
 def test_a_run_that_fails_leaves_its_last_checkpoint(text_file, tmp_path):
@@ -198,23 +198,23 @@ def test_a_run_that_fails_leaves_its_last_checkpoint(text_file, tmp_path):
 
     run.set_learning_rate = fail_at_eight
     with pytest.raises(ZeroDivisionError):
-        train.fit(run, tmp_path / "run", say=lambda _: None, bar=False)
-    assert train.CharRun.resume(tmp_path / "run").step == 5
+        charlm.fit(run, tmp_path / "run", say=lambda _: None, bar=False)
+    assert charlm.CharRun.resume(tmp_path / "run").step == 5
 
 
 def test_a_new_run_never_writes_over_another(text_file, tmp_path):
-    train.fit(new_run(text_file, steps=1), tmp_path / "run", say=lambda _: None, bar=False)
+    charlm.fit(new_run(text_file, steps=1), tmp_path / "run", say=lambda _: None, bar=False)
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(ConfigError, match="another run"):
-        train.fit(new_run(text_file), tmp_path / "run")
+        charlm.fit(new_run(text_file), tmp_path / "run")
     other = new_run(text_file)
     advance(other, 2)
     other.save(tmp_path / LAST)
     with pytest.raises(ConfigError, match="another run"):
-        train.fit(train.CharRun.resume(tmp_path / LAST), tmp_path / "run")
-    finished = train.CharRun.resume(tmp_path / "run")
+        charlm.fit(charlm.CharRun.resume(tmp_path / LAST), tmp_path / "run")
+    finished = charlm.CharRun.resume(tmp_path / "run")
     with pytest.raises(ConfigError, match="complete"):
-        train.fit(finished, tmp_path / "run")
+        charlm.fit(finished, tmp_path / "run")
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
 
 
@@ -222,14 +222,14 @@ def test_a_new_run_never_writes_over_another(text_file, tmp_path):
 
 RESUME = """
 import json, sys
-from tinygrad_seq import train
+from tinygrad_seq import charlm, train
 from tinygrad_seq.errors import CheckpointError
 folder, steps, kind, optimizer, schedule = json.loads(sys.argv[1])
 path = folder + "/c.safetensors"
 try:
-    run = train.CharRun.resume(path)
+    run = charlm.CharRun.resume(path)
 except CheckpointError:
-    run = train.CharRun(train.CharOptions(
+    run = charlm.CharRun(charlm.CharOptions(
         text=folder + "/text.txt", model=kind, optimizer=optimizer, schedule=schedule, hidden=6,
         layers=2, dropout=0.4, seq_length=9, batch=4, steps=20, minutes=None, lr_decay_after=1))
 losses, updates = [], run.updates()
@@ -290,7 +290,7 @@ def test_a_resumed_run_continues_the_table_and_drops_what_lies_beyond(text_file,
     table = train.MetricsTable(folder / METRICS, ("step", "train_nats"))
     for step in (5, 10, 15):
         table.write({"step": step, "train_nats": 1.0})
-    train.fit(train.CharRun.resume(folder), folder, say=lambda _: None, bar=False)
+    charlm.fit(charlm.CharRun.resume(folder), folder, say=lambda _: None, bar=False)
     steps, _ = train.MetricsTable.column(folder / METRICS, "step", "train_nats")
     assert steps == [5, 10, 20]
 
@@ -299,15 +299,15 @@ def test_what_may_and_may_not_change_on_resume(text_file, tmp_path):
     run = new_run(text_file)
     advance(run, 3)
     run.save(tmp_path / LAST)
-    longer = train.CharRun.resume(tmp_path, steps=30, temperature=0.5, hidden=6)
+    longer = charlm.CharRun.resume(tmp_path, steps=30, temperature=0.5, hidden=6)
     assert (longer.options.steps, longer.options.temperature) == (30, 0.5)
-    by_time = train.CharRun.resume(tmp_path, minutes=1.0)
+    by_time = charlm.CharRun.resume(tmp_path, minutes=1.0)
     assert (by_time.options.steps, by_time.options.minutes) == (None, 1.0)
     with pytest.raises(ConfigError, match="hidden"):
-        train.CharRun.resume(tmp_path, hidden=7)
+        charlm.CharRun.resume(tmp_path, hidden=7)
     Path(text_file).write_text(TEXT + "x")
     with pytest.raises(CheckpointError, match="another text"):
-        train.CharRun.resume(tmp_path)
+        charlm.CharRun.resume(tmp_path)
 
 
 def test_checkpoints_of_other_things_are_refused(tmp_path, text_file):
@@ -324,10 +324,10 @@ def test_checkpoints_of_other_things_are_refused(tmp_path, text_file):
     }.items():
         train.save_checkpoint(tmp_path / LAST, {**saved, name: change})
         with pytest.raises((CheckpointError, ConfigError)):
-            train.CharRun.resume(tmp_path)
+            charlm.CharRun.resume(tmp_path)
         if name in ("kind", "options", "model", "vocabulary"):
             with pytest.raises(CheckpointError):
-                train.load_char_lm(tmp_path)
+                charlm.load_char_lm(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="no checkpoint"):
-        train.load_char_lm(tmp_path / "empty")
+        charlm.load_char_lm(tmp_path / "empty")

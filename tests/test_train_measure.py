@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, nn, train
+from tinygrad_seq import charlm, data, nn, train
+from tinygrad_seq.charlm.options import CHANGEABLE
 from tinygrad_seq.errors import ConfigError, DataError
-from tinygrad_seq.train.options import CHANGEABLE
 
 # -- evaluation and sampling -----------------------------------------------------------------------
 
@@ -38,7 +38,7 @@ def naive_nats(model, ids, reset_every):
 )
 def test_evaluation_equals_one_character_at_a_time(length, reset_every, kind):
     rng = np.random.default_rng(length)
-    model = train.CharLM(5, 4, 2, model=kind, dropout=0.5, rng=rng, dtype=np.float64)
+    model = charlm.CharLM(5, 4, 2, model=kind, dropout=0.5, rng=rng, dtype=np.float64)
     ids = rng.integers(0, 5, length)
     found = train.evaluate(model, ids, reset_every=reset_every, streams=1)
     assert found.tokens == length - 1
@@ -49,14 +49,14 @@ def test_evaluation_equals_one_character_at_a_time(length, reset_every, kind):
 def test_parallel_streams_of_an_evaluation_predict_each_character_once():
     """Streams start from zero states: as many evaluations of the parts, weighted."""
     rng = np.random.default_rng(0)
-    model = train.CharLM(5, 4, 1, rng=rng, dtype=np.float64)
+    model = charlm.CharLM(5, 4, 1, rng=rng, dtype=np.float64)
     ids = rng.integers(0, 5, 101)  # 100 pairs, 4 streams of 25
     parts = [naive_nats(model, ids[start : start + 26], None) for start in range(0, 100, 25)]
     assert train.evaluate(model, ids, streams=4).nats == pytest.approx(np.mean(parts), rel=1e-12)
 
 
 def test_a_uniform_model_costs_the_log_of_the_alphabet():
-    model = train.CharLM(65, 4, 1, rng=np.random.default_rng(0))
+    model = charlm.CharLM(65, 4, 1, rng=np.random.default_rng(0))
     model.head.weight.writable()[:] = 0
     found = train.evaluate(model, np.arange(400) % 65)
     assert found.nats == pytest.approx(math.log(65), rel=1e-6)
@@ -74,11 +74,11 @@ def test_a_uniform_model_costs_the_log_of_the_alphabet():
 )
 def test_what_cannot_be_evaluated_is_said(ids, how, error):
     with pytest.raises(error):
-        train.evaluate(train.CharLM(3, 2, 1), ids, **how)
+        train.evaluate(charlm.CharLM(3, 2, 1), ids, **how)
 
 
 def test_evaluating_restores_each_module_as_it_was_even_after_an_error():
-    model = train.CharLM(5, 4, 2, dropout=0.5)
+    model = charlm.CharLM(5, 4, 2, dropout=0.5)
     model.head.eval()
     modes = [module.training for module in model.modules()]
     assert len(set(modes)) == 2
@@ -98,24 +98,24 @@ def test_evaluating_restores_each_module_as_it_was_even_after_an_error():
 def test_samples_follow_the_distribution_and_the_temperature():
     """A readout that ignores the state: the characters are independent draws from a softmax."""
     vocabulary = data.Vocabulary("abc")
-    model = train.CharLM(3, 4, 1, rng=np.random.default_rng(0))
+    model = charlm.CharLM(3, 4, 1, rng=np.random.default_rng(0))
     model.head.weight.writable()[:] = 0
     model.head.bias.writable()[:] = np.log([0.6, 0.3, 0.1])
     for temperature, expected in ((1.0, [0.6, 0.3, 0.1]), (0.5, [0.36, 0.09, 0.01])):
-        written = train.sample(
+        written = charlm.sample(
             model, vocabulary, 3000, temperature=temperature, rng=np.random.default_rng(1)
         )
         shares = [written.count(symbol) / 3000 for symbol in "abc"]
         np.testing.assert_allclose(shares, np.array(expected) / sum(expected), atol=0.03)
-    assert train.sample(model, vocabulary, 30, temperature=0) == "a" * 30
+    assert charlm.sample(model, vocabulary, 30, temperature=0) == "a" * 30
 
 
 def test_a_sample_reads_its_prime_and_repeats_with_its_seed():
     vocabulary = data.Vocabulary("abc\n")
-    model = train.CharLM(4, 8, 2, rng=np.random.default_rng(0))
+    model = charlm.CharLM(4, 8, 2, rng=np.random.default_rng(0))
 
     def write(prime, seed=5):
-        return train.sample(model, vocabulary, 40, prime=prime, rng=np.random.default_rng(seed))
+        return charlm.sample(model, vocabulary, 40, prime=prime, rng=np.random.default_rng(seed))
 
     assert write("abc") == write("abc")
     assert write("") == write("\n")  # a line break stands for an empty prime
@@ -124,13 +124,13 @@ def test_a_sample_reads_its_prime_and_repeats_with_its_seed():
         write("z")
     for bad in ({"temperature": -1.0}, {"temperature": math.nan}, {"length": -1}):
         with pytest.raises(ConfigError):
-            train.generate(model, vocabulary, **bad)
+            charlm.generate(model, vocabulary, **bad)
 
 
 def test_generating_goes_on_while_the_model_trains():
     """A generator that is left open holds no mode: training in between records its graph."""
-    model = train.CharLM(3, 4, 1, rng=np.random.default_rng(0))
-    written = train.generate(model, data.Vocabulary("abc"), 5)
+    model = charlm.CharLM(3, 4, 1, rng=np.random.default_rng(0))
+    written = charlm.generate(model, data.Vocabulary("abc"), 5)
     next(written)
     assert model.training
     assert model(np.zeros((2, 1), int))[0].requires_grad
@@ -165,61 +165,61 @@ def test_generating_goes_on_while_the_model_trains():
 )
 def test_impossible_options_are_refused(bad):
     with pytest.raises(ConfigError):
-        train.CharOptions(**bad)
+        charlm.CharOptions(**bad)
 
 
 def test_presets_and_changes():
-    for name in train.PRESETS:
-        made = train.CharOptions.preset(name)
-        assert train.CharOptions.from_dict(json.loads(json.dumps(made.to_dict()))) == made
-    changed = train.CharOptions.preset("shakespeare", steps=10, hidden=8)
+    for name in charlm.PRESETS:
+        made = charlm.CharOptions.preset(name)
+        assert charlm.CharOptions.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    changed = charlm.CharOptions.preset("shakespeare", steps=10, hidden=8)
     assert (changed.steps, changed.minutes, changed.hidden) == (10, None, 8)
     assert changed.validation == 111_540
     with pytest.raises(ConfigError, match="preset"):
-        train.CharOptions.preset("tolstoy")
+        charlm.CharOptions.preset("tolstoy")
     with pytest.raises(ConfigError, match="unknown option"):
-        train.CharOptions.preset("default", hiden=3)
+        charlm.CharOptions.preset("default", hiden=3)
     for name in CHANGEABLE:
         assert hasattr(changed, name)
 
 
 def test_each_optimizer_has_a_rate_of_its_own():
-    found = {train.CharOptions(optimizer=name).lr for name in ("adam", "rmsprop", "sgd")}
+    found = {charlm.CharOptions(optimizer=name).lr for name in ("adam", "rmsprop", "sgd")}
     assert len(found) == 3
-    assert train.CharOptions(optimizer="sgd", lr=0.0).lr == 0.0
+    assert charlm.CharOptions(optimizer="sgd", lr=0.0).lr == 0.0
 
 
 def test_learning_rates():
-    cosine = train.CharOptions(lr=1.0, warmup=0.1)
-    rates = [train.learning_rate(cosine, p, 0) for p in np.linspace(0, 1, 101)]
+    cosine = charlm.CharOptions(lr=1.0, warmup=0.1)
+    rates = [charlm.learning_rate(cosine, p, 0) for p in np.linspace(0, 1, 101)]
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(rates[10]) == pytest.approx((1 + math.cos(math.pi / 10)) / 2)
     assert all(a > b for a, b in itertools.pairwise(rates[10:]))
     assert rates[-1] == 0
-    assert train.learning_rate(cosine, 1.7, 0) == 0  # an overshooting clock
-    decay = train.CharOptions(lr=1.0, schedule="decay", lr_decay=0.5, lr_decay_after=2)
-    found = [train.learning_rate(decay, 0.5, e) for e in (0, 0.9, 1, 1.9, 2, 3)]
+    assert charlm.learning_rate(cosine, 1.7, 0) == 0  # an overshooting clock
+    decay = charlm.CharOptions(lr=1.0, schedule="decay", lr_decay=0.5, lr_decay_after=2)
+    found = [charlm.learning_rate(decay, 0.5, e) for e in (0, 0.9, 1, 1.9, 2, 3)]
     assert found == [1, 1, 1, 1, 0.5, 0.25]
-    assert train.learning_rate(train.CharOptions(schedule="constant", lr=2.0), 0.9, 7) == 2.0
+    assert charlm.learning_rate(charlm.CharOptions(schedule="constant", lr=2.0), 0.9, 7) == 2.0
 
 
 # -- the model -------------------------------------------------------------------------------------
 
 
 def test_the_model_is_its_parts():
-    model = train.CharLM(5, 4, 2, rng=np.random.default_rng(0)).eval()
+    model = charlm.CharLM(5, 4, 2, rng=np.random.default_rng(0)).eval()
     tokens = np.random.default_rng(1).integers(0, 5, (6, 3))
     logits, state = model(tokens)
     y, expected = model.rnn(tokens)
     np.testing.assert_array_equal(logits.numpy(), model.head(y).numpy())
     np.testing.assert_array_equal(state.c.numpy(), expected.c.numpy())
-    assert isinstance(train.CharLM(5, 4, 1, model="rnn").rnn, nn.RNN)
+    assert isinstance(charlm.CharLM(5, 4, 1, model="rnn").rnn, nn.RNN)
     with pytest.raises(ConfigError, match="model"):
-        train.CharLM(5, 4, 1, model="transformer")
+        charlm.CharLM(5, 4, 1, model="transformer")
 
 
 def test_the_first_layer_starts_with_rows_like_an_embedding():
-    model = train.CharLM(200, 64, 2, rng=np.random.default_rng(0))
+    model = charlm.CharLM(200, 64, 2, rng=np.random.default_rng(0))
     first, _, bias = model.rnn.layer_weights(0)
     second, _, _ = model.rnn.layer_weights(1)
     assert first.numpy().std() == pytest.approx(1.0, abs=0.02)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, nn, optim, train
+from tinygrad_seq import charlm, data, nn, optim, train
 from tinygrad_seq.errors import ConfigError, NonFiniteError, ShapeError
 
 
 def char_model():
-    return train.CharLM(5, 6, 2, rng=np.random.default_rng(0), dtype=np.float64)
+    return charlm.CharLM(5, 6, 2, rng=np.random.default_rng(0), dtype=np.float64)
 
 
 def parameters_of(model):

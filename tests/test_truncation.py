@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, optim, train
+from tinygrad_seq import charlm, nn, optim, train
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.testing import layer_step, rtrl
 from tinygrad_seq.train.truncation import compare_truncations, truncated_bptt
@@ -340,7 +340,7 @@ def test_an_empty_stream_is_no_update():
 
 
 def test_truncations_are_not_compared_where_masks_differ():
-    model = train.CharLM(5, 4, 2, dropout=0.5, rng=np.random.default_rng(0), dtype=np.float64)
+    model = charlm.CharLM(5, 4, 2, dropout=0.5, rng=np.random.default_rng(0), dtype=np.float64)
     tokens = np.random.default_rng(1).integers(0, 5, (9, 2))
     before = [rng.bit_generator.state for rng in model.generators().values()]
     with pytest.raises(ConfigError, match=r"model\.eval\(\)"):

@@ -13,7 +13,7 @@ import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import viz
 from tinygrad_seq.errors import ConfigError, GraphError, RenderError
-from tinygrad_seq.viz.style import number
+from tinygrad_seq.viz.picture.style import number
 
 
 def test_an_unrolled_lstm_has_a_column_per_step_and_each_cell_once():
@@ -137,7 +137,7 @@ def test_model_with_a_loss_shows_gradient_norms():
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_text_on_heat_is_legible_everywhere_on_the_scale(theme):
-    from tinygrad_seq.viz.style import THEMES, HeatScale, _contrast
+    from tinygrad_seq.viz.picture.style import THEMES, HeatScale, _contrast
 
     colors = THEMES[theme]
     heat = HeatScale(1e-4, 1.0, colors.heat)

@@ -14,7 +14,7 @@ from tinygrad_seq import nn, viz
 from tinygrad_seq.engine import node as nodes
 from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError
 from tinygrad_seq.viz import trace as tracing
-from tinygrad_seq.viz.style import _luminance
+from tinygrad_seq.viz.picture.style import _luminance
 
 LINE = re.compile(
     r'^"([^"]+)" -> "([^"]+)" \[.*color="#[0-9a-f]{6}([0-9a-f]{2})".*'

@@ -13,10 +13,10 @@ from tests.drawn import boxes, crossed
 from tests.test_viz_shapes import overlaps
 from tests.viz_models import Model, composed_loss
 from tinygrad_seq import nn, viz
-from tinygrad_seq.viz.axes import Axis
-from tinygrad_seq.viz.ir import BAR, FOLDED
-from tinygrad_seq.viz.passes import build
-from tinygrad_seq.viz.walk import recorded_nodes
+from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.items import BAR, FOLDED
+from tinygrad_seq.viz.graph.time_axes import Axis
+from tinygrad_seq.viz.graph.walk import recorded_nodes
 
 LEVELS = ("module", "cell", "op")
 

@@ -11,9 +11,9 @@ import tinygrad_seq as tgs
 from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
-from tinygrad_seq.viz.passes import build
+from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.walk import recorded_nodes
 from tinygrad_seq.viz.trace import Summary
-from tinygrad_seq.viz.walk import recorded_nodes
 
 KINDS = {
     "rnn-relu": lambda rng: nn.RNN(5, 4, nonlinearity="relu", rng=rng),

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tinygrad_seq.viz.style import THEMES, HeatScale, _contrast, see_through
+from tinygrad_seq.viz.picture.style import THEMES, HeatScale, _contrast, see_through
 
 LINES = ("h", "c", "weight", "gradient", "attention", "line")
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.

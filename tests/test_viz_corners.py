@@ -12,11 +12,11 @@ from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
 from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.viz import trace as tracing
-from tinygrad_seq.viz.block import Block
-from tinygrad_seq.viz.bundle import bundle_weights
-from tinygrad_seq.viz.passes import build
-from tinygrad_seq.viz.picture import Line, Shape, Wire
-from tinygrad_seq.viz.style import HeatScale
+from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.weights import bundle_weights
+from tinygrad_seq.viz.layout.block import Block
+from tinygrad_seq.viz.picture.shapes import Line, Shape, Wire
+from tinygrad_seq.viz.picture.style import HeatScale
 
 
 def test_a_block_moves_and_mirrors_with_all_that_is_in_it():

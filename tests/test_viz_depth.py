@@ -15,9 +15,9 @@ from tests.test_viz_shapes import overlaps
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.viz.ir import WEIGHT
-from tinygrad_seq.viz.passes import build
-from tinygrad_seq.viz.walk import recorded_nodes
+from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.items import WEIGHT
+from tinygrad_seq.viz.graph.walk import recorded_nodes
 
 
 class Tagger(nn.Module):

@@ -17,8 +17,8 @@ import pytest
 
 from tests.viz_models import MODELS, Model, composed_loss
 from tinygrad_seq import viz
+from tinygrad_seq.viz.graph.walk import recorded_nodes
 from tinygrad_seq.viz.trace import Summary
-from tinygrad_seq.viz.walk import recorded_nodes
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS = {"unrolled": 3, "elided": 8, "rolled": 3}

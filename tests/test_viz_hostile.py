@@ -14,7 +14,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss
-from tinygrad_seq import data, flow, nn, train, viz
+from tinygrad_seq import celltext, charlm, data, flow, nn, viz
 from tinygrad_seq.errors import ConfigError, RenderError, TinygradSeqError
 from tinygrad_seq.viz.trace import Summary
 
@@ -86,8 +86,8 @@ def subjects(tmp_path_factory):
 
     drawing = viz.draw(loss)
     vocabulary = data.Vocabulary.from_text(TEXT)
-    model = train.CharLM(len(vocabulary), 4, 1, rng=np.random.default_rng(0))
-    seen = viz.cell_text(model, TEXT, vocabulary, horizon=2)
+    model = charlm.CharLM(len(vocabulary), 4, 1, rng=np.random.default_rng(0))
+    seen = celltext.cell_text(model, TEXT, vocabulary, horizon=2)
     unit = seen.correlations("blank")[0]
     found = flow.gradient_flow(summed)
     folder = tmp_path_factory.mktemp("hostile")
@@ -139,11 +139,11 @@ def subjects(tmp_path_factory):
         "png": (drawing.png, {"dpi": 40}),
         "save": (into(drawing.save), {"path": "a.gv", "dpi": 40}),
         "cell_text": (
-            viz.cell_text,
+            celltext.cell_text,
             {**read, "properties": None, "horizon": 1, "target": "next", "title": ""},
         ),
         "property": (
-            lambda it: viz.cell_text(model, TEXT, vocabulary, properties={"p": it}, horizon=0),
+            lambda it: celltext.cell_text(model, TEXT, vocabulary, properties={"p": it}, horizon=0),
             {"it": [0.0] * len(TEXT)},
         ),
         "correlations": (seen.correlations, {"name": "blank", "top": 2}),

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import tinygrad_seq as tgs
 from tests.viz_models import MODELS, Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
-from tinygrad_seq.viz.ir import BAR, DEPTH, FOLDED, WEIGHT
-from tinygrad_seq.viz.passes import build
-from tinygrad_seq.viz.walk import recorded_nodes
+from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, WEIGHT
+from tinygrad_seq.viz.graph.walk import recorded_nodes
 
 models = st.sampled_from(sorted(MODELS))
 levels = st.sampled_from(["module", "cell", "op"])

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tests.browser import needs_browser, visit
-from tinygrad_seq import train, viz
+from tinygrad_seq import charlm, viz
 
 T = 6
 
@@ -105,13 +105,13 @@ PROBE = """
 
 @pytest.fixture(scope="module")
 def model():
-    return train.CharLM(7, hidden=8, layers=2, rng=np.random.default_rng(0))
+    return charlm.CharLM(7, hidden=8, layers=2, rng=np.random.default_rng(0))
 
 
 @needs_browser
 def test_a_reader_zooms_drags_points_and_slides(model, tmp_path):
     ids = np.random.default_rng(1).integers(0, 7, T + 1)
-    page = train.draw_char_lm(model, ids).html()
+    page = charlm.draw_char_lm(model, ids).html()
     report = visit(page, tmp_path, PROBE)
     assert report["errors"] == []
     assert report["zoomDrift"] < 0.5 and report["dragDrift"] < 0.5
@@ -146,7 +146,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_the_probe_sees_planted_mistakes(mistake, model, tmp_path):
     right, wrong, measure = MISTAKES[mistake]
-    page = train.draw_char_lm(model, range(7)).html()
+    page = charlm.draw_char_lm(model, range(7)).html()
     assert right in page
     assert visit(page.replace(right, wrong), tmp_path, PROBE)[measure] > 2
 

@@ -14,7 +14,7 @@ import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
 from tinygrad_seq.errors import RenderError
-from tinygrad_seq.viz import painter
+from tinygrad_seq.viz.output import render as painter
 
 SVG = "<svg width='1pt' height='1pt'></svg>"
 BROKEN = {
@@ -211,7 +211,7 @@ def test_what_the_size_error_advises_does_help(case, allowed):
             assert name == "view" and options.get("view", "unrolled") == "unrolled"
             continue
         viz.draw(loss, **{"max_items": allowed, **options, name: value})
-    if not any(node.scope.step is not None for node in viz.walk.recorded_nodes([loss.node])):
+    if not any(node.scope.step is not None for node in viz.graph.walk.recorded_nodes([loss.node])):
         assert "no time steps" in text and "view=" not in advice
     if options.get("view") == "rolled":
         assert "view=" not in advice

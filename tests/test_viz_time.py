@@ -8,8 +8,8 @@ import pytest
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, viz
 from tinygrad_seq.ops.steps import time_steps
-from tinygrad_seq.viz.keys import pick
-from tinygrad_seq.viz.passes import build
+from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.grouping import pick
 
 T, N, V = 4, 3, 5
 

@@ -14,9 +14,9 @@ from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq.engine.mode import Scope
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.ops.elementwise import ADD
-from tinygrad_seq.viz.pending import Pending, Picks, Use
-from tinygrad_seq.viz.tally import Tally
-from tinygrad_seq.viz.walk import Survey, recorded_nodes, walk
+from tinygrad_seq.viz.graph.pending import Pending, Picks, Use
+from tinygrad_seq.viz.graph.tally import Tally
+from tinygrad_seq.viz.graph.walk import Survey, recorded_nodes, walk
 
 
 @st.composite
@@ -173,7 +173,7 @@ def test_a_stack_read_forwards_backwards_and_twice_counts_every_edge():
         with tgs.scope(path="b", step=t):
             read.append(nested[t] * 2.0 + nested[-1])
     total = tgs.stack(read).sum() + whole.sum()
-    from tinygrad_seq.viz.passes import build
+    from tinygrad_seq.viz.graph.fold import build
 
     for view in ("unrolled", "elided", "rolled"):
         graph = build([total.node], view=view)

@@ -44,7 +44,7 @@ __all__ = [
 ]
 __all__ += _op_names
 
-_ROOMS = ("data", "flow", "nn", "optim", "testing", "train", "viz")
+_ROOMS = ("celltext", "charlm", "data", "flow", "nn", "optim", "testing", "train", "viz")
 
 
 def __getattr__(name: str) -> _Any:

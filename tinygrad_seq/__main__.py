@@ -2,7 +2,7 @@
 
 import sys
 
-from tinygrad_seq.cli import main
+from tinygrad_seq.charlm.commands import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -203,6 +203,32 @@ METHODS: Mapping[str, str] = {
     "zero_": "x.writable()[...] = 0",
 }
 
+# What has moved within this package.
+TRAINING: Mapping[str, str] = {
+    name: f"tinygrad_seq.charlm.{name}"
+    for name in (
+        "CharLM",
+        "CharOptions",
+        "CharRun",
+        "HeldOut",
+        "Machine",
+        "Monitor",
+        "Outcome",
+        "PRESETS",
+        "draw_char_lm",
+        "fit",
+        "generate",
+        "learning_rate",
+        "load_char_lm",
+        "machine",
+        "sample",
+        "write_report",
+    )
+}
+DRAWING: Mapping[str, str] = {
+    name: f"tinygrad_seq.celltext.{name}" for name in ("CellText", "cell_text")
+}
+
 
 def missing(where: str, name: str, known: Mapping[str, str]) -> MissingNameError:
     """The error for a name that a module, or a class, lacks."""

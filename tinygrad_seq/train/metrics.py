@@ -29,7 +29,7 @@ class Evaluation(NamedTuple):
 
     Examples
     --------
-    >>> from tinygrad_seq import train
+    >>> from tinygrad_seq import charlm, train
     >>> round(train.Evaluation(nats=1.386294, tokens=100).bits, 3)
     2.0
     """
@@ -72,8 +72,8 @@ def evaluate(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_seq import train
-    >>> model = train.CharLM(65, hidden=16, layers=1, rng=np.random.default_rng(0))
+    >>> from tinygrad_seq import charlm, train
+    >>> model = charlm.CharLM(65, hidden=16, layers=1, rng=np.random.default_rng(0))
     >>> _ = model.head.weight.writable().fill(0)  # all characters equally likely: ln 65
     >>> result = train.evaluate(model, np.arange(500) % 65)
     >>> round(result.nats, 3), result.tokens

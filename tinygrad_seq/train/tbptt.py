@@ -169,8 +169,8 @@ def tbptt(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_seq import data, optim, train
-    >>> model = train.CharLM(5, hidden=8, layers=1, rng=np.random.default_rng(0))
+    >>> from tinygrad_seq import data, optim, charlm, train
+    >>> model = charlm.CharLM(5, hidden=8, layers=1, rng=np.random.default_rng(0))
     >>> optimizer = optim.Adam(model.parameters(), lr=0.02)
     >>> streams = data.Streams(np.arange(1000) % 5, streams=4)
     >>> steps = train.tbptt(model, streams.windows(5), optimizer, k=5, clip_norm=1.0)

@@ -155,8 +155,8 @@ def truncated_bptt(
 
     To train with it, update between two backwards:
 
-    >>> from tinygrad_seq import data, optim, train
-    >>> model = train.CharLM(5, hidden=8, layers=1, rng=np.random.default_rng(0))
+    >>> from tinygrad_seq import data, optim, charlm, train
+    >>> model = charlm.CharLM(5, hidden=8, layers=1, rng=np.random.default_rng(0))
     >>> optimizer = optim.Adam(model.parameters(), lr=0.02)
     >>> windows = data.Streams(np.arange(1000) % 5, streams=4).windows(50)
     >>> losses = []
@@ -335,9 +335,9 @@ def compare_truncations(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_seq import train
+    >>> from tinygrad_seq import charlm, train
     >>> from tinygrad_seq.train.truncation import compare_truncations
-    >>> model = train.CharLM(5, hidden=6, layers=1, rng=np.random.default_rng(0), dtype=np.float64)
+    >>> model = charlm.CharLM(5, hidden=6, layers=1, rng=np.random.default_rng(0), dtype=np.float64)
     >>> tokens = np.random.default_rng(0).integers(0, 5, (21, 2))
     >>> short, long = compare_truncations(model, tokens[:-1], tokens[1:], [(5, 5), (5, 20)])
     >>> short.error > 0.001, long.error < 1e-12

@@ -12,29 +12,29 @@ from tinygrad_seq.checks import choice, count, index_of
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError
-from tinygrad_seq.viz.block import Block
-from tinygrad_seq.viz.blocks import closed_roads, module_block, plain_shape
-from tinygrad_seq.viz.bundle import bundle_weights
-from tinygrad_seq.viz.cells import bar_roads, template_block, template_for
-from tinygrad_seq.viz.dot import dot_text
-from tinygrad_seq.viz.expand import expand_fused
-from tinygrad_seq.viz.grid import Grid
-from tinygrad_seq.viz.html import page_data
-from tinygrad_seq.viz.ir import BAR, BEGIN, WEIGHT, Edge, Graph, Item, Place
-from tinygrad_seq.viz.layered import layered_block
-from tinygrad_seq.viz.legend import ClipLike, add_legend
-from tinygrad_seq.viz.painter import TIMEOUT
-from tinygrad_seq.viz.passes import build
-from tinygrad_seq.viz.picture import Picture, Wire
-from tinygrad_seq.viz.render import Drawing, seconds
+from tinygrad_seq.viz.graph.expand import expand_fused
+from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.items import BAR, BEGIN, WEIGHT, Edge, Graph, Item, Place
+from tinygrad_seq.viz.graph.walk import Survey
+from tinygrad_seq.viz.graph.weights import bundle_weights
+from tinygrad_seq.viz.layout.block import Block
+from tinygrad_seq.viz.layout.boxes import closed_roads, module_block, plain_shape
+from tinygrad_seq.viz.layout.grid import Grid
+from tinygrad_seq.viz.layout.layered import layered_block
+from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
+from tinygrad_seq.viz.layout.weight_boxes import box_width
+from tinygrad_seq.viz.output.dot import dot_text
+from tinygrad_seq.viz.output.drawing import Drawing, seconds
+from tinygrad_seq.viz.output.html import page_data
+from tinygrad_seq.viz.output.render import TIMEOUT
+from tinygrad_seq.viz.picture.legend import ClipLike, add_legend
+from tinygrad_seq.viz.picture.shapes import Picture, Wire
+from tinygrad_seq.viz.picture.style import HeatScale, Theme
+from tinygrad_seq.viz.picture.style import theme as named_theme
+from tinygrad_seq.viz.picture.words import edge_tooltip
+from tinygrad_seq.viz.route.depth import Wiring
 from tinygrad_seq.viz.smaller import check_columns, check_size, ways_to_shrink
-from tinygrad_seq.viz.style import HeatScale, Theme
-from tinygrad_seq.viz.style import theme as named_theme
 from tinygrad_seq.viz.trace import Trace, checked_trace
-from tinygrad_seq.viz.walk import Survey
-from tinygrad_seq.viz.weights import box_width
-from tinygrad_seq.viz.wiring import Wiring
-from tinygrad_seq.viz.words import edge_tooltip
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor

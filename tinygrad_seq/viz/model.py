@@ -11,9 +11,9 @@ from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.api import draw
-from tinygrad_seq.viz.render import Drawing
+from tinygrad_seq.viz.graph.walk import Survey
+from tinygrad_seq.viz.output.drawing import Drawing
 from tinygrad_seq.viz.trace import Trace, checked_trace
-from tinygrad_seq.viz.walk import Survey
 
 if TYPE_CHECKING:
     from tinygrad_seq.nn import Module

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable
 
 from tinygrad_seq.errors import RenderError
-from tinygrad_seq.viz.ir import Graph, Item, reaches
+from tinygrad_seq.viz.graph.items import Graph, Item, reaches
 
 __all__ = ["check_columns", "check_size", "ways_to_shrink"]
 

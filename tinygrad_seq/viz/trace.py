@@ -21,7 +21,7 @@ from tinygrad_seq.errors import ConfigError
 __all__ = ["Summary", "Trace", "checked_trace", "leaf_contribution", "norm"]
 
 MOST_WEIGHTS = 4_000_000
-_PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
 
 class Summary(NamedTuple):

@@ -1,0 +1,217 @@
+"""``sample``, ``draw``, ``cells``: what can be done with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tinygrad_seq import celltext, charlm
+from tinygrad_seq.celltext.page import check_page
+from tinygrad_seq.charlm.commands.words import advising
+from tinygrad_seq.data import pydoc_topics, read_text, split_text
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.viz.api import DIRECTIONS, LEVELS, VIEWS, WEIGHTS
+from tinygrad_seq.viz.output.drawing import FORMATS, format_of
+from tinygrad_seq.viz.picture.style import THEMES
+
+__all__ = ["add_cells", "add_draw", "add_sample"]
+
+_KNOWS = "a model knows the characters of the text that it learnt"
+
+
+# -- sample ---------------------------------------------------------------------------------------
+
+
+def add_sample(commands: Any, name: str) -> None:
+    """Add the parser of ``sample``."""
+    help_text = "let a trained model write"
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+    parser.add_argument("--length", type=int, default=500, help="characters (default: 500)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        default=0.8,
+        help="lower is safer, 0 always takes the likeliest (default: 0.8)",
+    )
+    parser.add_argument("--prime", default="", metavar="TEXT", help="text to continue")
+    parser.add_argument("--seed", type=int, help="for the same text again")
+    parser.set_defaults(command=_sample)
+
+
+def _sample(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    if options.seed is not None and options.seed < 0:
+        raise ConfigError("--seed", expected="an integer of at least 0", got=options.seed)
+    model, vocabulary, _ = charlm.load_char_lm(options.run)
+    with advising(f"leave it out of --prime; {_KNOWS}"):
+        vocabulary.encode(options.prime)
+    characters = charlm.generate(
+        model,
+        vocabulary,
+        options.length,
+        prime=options.prime,
+        temperature=options.temperature,
+        rng=np.random.default_rng(options.seed),
+    )
+    print(options.prime, end="")
+    for character in characters:
+        print(character, end="", flush=character == "\n")
+    print()
+    return 0
+
+
+# -- draw -----------------------------------------------------------------------------------------
+
+
+def add_draw(commands: Any, name: str) -> None:
+    """Add the parser of ``draw``."""
+    help_text = "draw the recorded graph of a trained model"
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help=f"{', '.join('.' + kind for kind in FORMATS)}; the suffix says which "
+        "(default: VIEW-LEVEL.svg beside the checkpoint)",
+    )
+    group = parser.add_argument_group("what is drawn")
+    group.add_argument(
+        "--text", metavar="FILE", help="UTF-8 file to read; default: what the run held out"
+    )
+    group.add_argument(
+        "--steps", type=int, default=5, metavar="T", help="characters to read (default: 5)"
+    )
+    group.add_argument(
+        "--no-gradients", action="store_true", help="the forward pass alone, without norms"
+    )
+    group = parser.add_argument_group("how it is drawn (docs/drawing.md shows each)")
+    choices = {
+        "--view": (VIEWS, "what becomes of the time steps"),
+        "--level": (LEVELS, "layers as boxes, gates by name, or every recorded node"),
+        "--direction": (DIRECTIONS, "with the gradients' way back"),
+        "--weights": (WEIGHTS, "shared weights"),
+        "--theme": (tuple(THEMES), "colours"),
+    }
+    for flag, (known, text) in choices.items():
+        default = None if flag == "--weights" else known[0]
+        said = f"{text} (default: {default or 'once, at op level labels'})"
+        group.add_argument(flag, choices=known, default=default, help=said)
+    group.add_argument(
+        "--depth",
+        type=int,
+        metavar="D",
+        help="close modules D names deep: one box each (default: all are open)",
+    )
+    parser.set_defaults(command=_draw)
+
+
+def _draw(options: argparse.Namespace) -> int:
+    out = _out(options, f"{options.view}-{options.level}.svg")
+    format_of(out)  # refused now, before anything is computed
+    if options.steps < 1:
+        raise ConfigError("--steps", expected="at least 1", got=options.steps)
+    model, vocabulary, trained = charlm.load_char_lm(options.run)
+    text = _text(options, trained)[: options.steps + 1]
+    if len(text) < 2:
+        raise ConfigError("--text", expected="at least 2 characters", got=f"{len(text)}")
+    names = ("view", "level", "direction", "weights", "theme", "depth")
+    with advising(f"another --text; {_KNOWS}"):
+        ids = vocabulary.encode(text)
+    drawing = charlm.draw_char_lm(
+        model,
+        ids,
+        gradients=not options.no_gradients,
+        **{name: getattr(options, name) for name in names},
+    )
+    drawing.save(out)
+    print(f"{drawing.title}: {out}")
+    return 0
+
+
+def _out(options: argparse.Namespace, name: str) -> Path:
+    """The file to write: what was asked for, or `name` beside the checkpoint."""
+    given = Path(options.run)
+    out = Path(options.out or (given if given.is_dir() else given.parent) / name)
+    if not out.parent.is_dir():
+        raise ConfigError("--out", expected="a file in a folder that exists", got=str(out))
+    return out
+
+
+def _text(options: argparse.Namespace, trained: charlm.CharOptions) -> str:
+    """The text to read: what was asked for, or what the run held out."""
+    if options.text is not None:
+        return read_text(options.text)
+    source = pydoc_topics() if trained.text is None else read_text(trained.text)
+    return split_text(source, trained.validation)[1]
+
+
+# -- cells ----------------------------------------------------------------------------------------
+
+
+def add_cells(commands: Any, name: str) -> None:
+    """Add the parser of ``cells``."""
+    help_text = "colour a text by what each unit of a trained model does"
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+    parser.add_argument(
+        "--text", metavar="FILE", help="UTF-8 file to read; default: what the run held out"
+    )
+    parser.add_argument(
+        "--length", type=int, default=2000, help="characters of it, from its start (default: 2000)"
+    )
+    parser.add_argument(
+        "--horizon",
+        type=int,
+        default=64,
+        metavar="K",
+        help="how far back to ask what a prediction depends on, 0 for not at all (default: 64)",
+    )
+    parser.add_argument(
+        "--target",
+        choices=("next", "likeliest"),
+        default="next",
+        help="whose prediction that is: of what came next, or of the likeliest (default: next)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="default: cells.html beside the checkpoint; with --text, cells-NAME.html",
+    )
+    parser.set_defaults(command=_cells)
+
+
+def _cells(options: argparse.Namespace) -> int:
+    given = Path(options.run)
+    # The report of a run links to units in its cells.html: another text gets a page of its own.
+    name = "cells" if options.text is None else f"cells-{Path(options.text).stem}"
+    out = _out(options, f"{name}.html")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError("--out", expected="a name ending in .html", got=str(out))
+    if options.length < 2:
+        raise ConfigError("--length", expected="at least 2", got=options.length)
+    model, vocabulary, trained = charlm.load_char_lm(given)
+    text = _text(options, trained)[: options.length]
+    with advising(f"another --text; {_KNOWS}"):
+        vocabulary.encode(text)
+    title = (
+        f"{Path(options.text or trained.text or 'pydoc_data.topics').name}, read by {given.name}"
+    )
+    with advising("a smaller --length"):
+        check_page(model, len(text))
+    seen = celltext.cell_text(
+        model,
+        text,
+        vocabulary,
+        horizon=options.horizon,
+        target=options.target,
+        title=title,
+    )
+    size = seen.save(out).stat().st_size
+    for name in seen.properties:
+        for unit in seen.correlations(name, top=1):
+            print(f"{name:<22} {unit.r:+.2f}  {unit}")
+    print(f"{len(seen.ids):,} characters, {size / 1e6:.1f} MB: {out}")
+    return 0

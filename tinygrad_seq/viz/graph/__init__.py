@@ -1,0 +1,1 @@
+"""From recorded nodes to what is drawn: items and typed edges."""

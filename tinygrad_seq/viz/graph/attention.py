@@ -1,0 +1,204 @@
+"""What attention looked at: recorded weights, and the time steps that they belong to.
+
+A node with the role ``"weights"`` holds (N, T, S) or (N, heads, T, S) entries: how much each of T
+queries takes from each of S steps of a memory. Whose time steps these S are is read off the graph:
+behind the memory stands a ``stack`` of S recorded steps. Where there is none, nothing is drawn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_seq.engine.node import WEIGHTS
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.viz.graph.items import Step, Weight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tinygrad_seq.engine.node import Array, Node
+    from tinygrad_seq.viz.trace import Trace
+
+__all__ = ["WEIGHTS", "Aligned", "Reader"]
+
+# Operations that leave every step of a memory, or every weight, where it is along its axis.
+_KEEPING = {
+    "add",
+    "concatenate",
+    "divide",
+    "expand_dims",
+    "item",
+    "linear",
+    "matmul",
+    "multiply",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "split",
+    "squeeze",
+    "subtract",
+    "swapaxes",
+    "tanh",
+    "transpose",
+    "where",
+}
+_HOPS = 12
+
+
+class Aligned(NamedTuple):
+    """What one recorded look-up tells."""
+
+    memory: Node
+    """What the weights average, where it comes into the look-up's own scope."""
+    weights: dict[tuple[Step, Step], Weight]
+    """By query step (None where the look-up's own time step says it) and step of the memory."""
+    parts: list[tuple[Node, Step]]
+    """The steps of the memory one by one, and where they are drawn."""
+    heads: int
+    """1 without heads."""
+    batch: int
+
+    def at(self, step: Step) -> Aligned:
+        """The weights of one drawn step of the memory."""
+        here = {place: weight for place, weight in self.weights.items() if place[1] == step}
+        return self._replace(weights=here)
+
+
+class Reader:
+    """Reads look-ups off recorded nodes.
+
+    Parameters
+    ----------
+    trace : Trace, optional
+        Where weights are found that are too many for the graph to keep.
+    shown : callable
+        Maps a node with a time step, or a node and another step of its row, to the step that it
+        is drawn at.
+    sample : int
+        Which sequence of the batch.
+    head : int, optional
+        Which head; by default the mean of all.
+    """
+
+    def __init__(
+        self, trace: Trace | None, shown: Callable[..., Step], sample: int, head: int | None
+    ) -> None:
+        self.trace, self.shown, self.sample, self.head = trace, shown, sample, head
+
+    def read(self, node: Node) -> Aligned | None:
+        """The look-up that a node is, if it averages a memory by weights that are known."""
+        if node.op is None or node.op.name not in {"matmul", "multiply"}:
+            return None
+        found = [_behind(parent) for parent in node.parents]
+        if len(found) != 2 or (found[0] is None) == (found[1] is None):
+            return None
+        weights, memory = (
+            (found[0], node.parents[1]) if found[0] is not None else (found[1], node.parents[0])
+        )
+        values = self._values(weights)
+        if memory is None or values is None:
+            return None
+        found_parts = _memory_parts(memory, values.shape[-1])
+        if not found_parts:
+            return None
+        parts = [(part, self.shown(part)) for part in found_parts]
+        steps = list({part.scope.step: place for part, place in parts}.values())
+        heads = values.shape[1] if values.ndim == 4 else 1
+        rows = self._picked(values)
+        own = parts[0][0] if len(rows) == len(steps) else node  # a memory that looks at itself
+        queries: list[Step] = [self.shown(own, t) for t in range(len(rows))]
+        if node.scope.step is not None:
+            if len(rows) != 1:
+                return None
+            queries = [None]
+        table: dict[tuple[Step, Step], Weight] = {}
+        for query, row in zip(queries, rows, strict=True):
+            for step, weight in self._summed(row, steps).items():
+                if (query, step) in table:
+                    table[query, step].add(Weight.of(weight))
+                else:
+                    table[query, step] = Weight.of(weight)
+        return Aligned(_outside(memory, node), table, parts, heads, len(values))
+
+    def _values(self, weights: Node | None) -> Array | None:
+        if weights is None:
+            return None
+        values: Any = weights.shown
+        if values is None and self.trace is not None:
+            values = self.trace.weights.get(weights.seq)
+        return values if values is not None and values.ndim in {3, 4} else None
+
+    def _picked(self, values: Array) -> Array:
+        """(T, S) of the sequence and the head that were asked for."""
+        if not 0 <= self.sample < len(values):
+            raise ConfigError(
+                "draw: sample", expected=f"0 <= sample < {len(values)}", got=self.sample
+            )
+        rows = values[self.sample]
+        if rows.ndim == 3:
+            if self.head is None:
+                rows = rows.mean(axis=0)
+            elif 0 <= self.head < len(rows):
+                rows = rows[self.head]
+            else:
+                raise ConfigError("draw: head", expected=f"0 <= head < {len(rows)}", got=self.head)
+        return np.asarray(rows, np.float64)
+
+    @staticmethod
+    def _summed(row: Array, steps: list[Step]) -> dict[Step, float]:
+        """Weights of one query by drawn step of the memory."""
+        sums: dict[Step, float] = {}
+        for place, weight in zip(steps, row, strict=True):
+            sums[place] = sums.get(place, 0.0) + float(weight)
+        return sums
+
+
+def _behind(node: Node | None) -> Node | None:
+    """The weights that an operand is, perhaps turned, or thinned out by dropout."""
+    for _ in range(_HOPS):
+        if node is None or node.role == WEIGHTS:
+            return node
+        parents = [parent for parent in node.parents if parent is not None]
+        if node.op is None or node.op.name not in _KEEPING - {"linear"} or len(parents) != 1:
+            return None
+        node = parents[0]
+    return None
+
+
+def _outside(memory: Node, look_up: Node) -> Node:
+    """The memory before the look-up turned it for itself."""
+    while memory.scope == look_up.scope and memory.op is not None:
+        parents = [parent for parent in memory.parents if parent is not None]
+        if memory.op.name not in _KEEPING or len(parents) != 1:
+            break
+        memory = parents[0]
+    return memory
+
+
+def _memory_parts(memory: Node, size: int) -> list[Node]:
+    """The steps that a memory was stacked from, in its order; none where that is not certain."""
+    found: list[Node] = []
+    orders: set[tuple[int, ...]] = set()
+    stack, seen = [memory], {memory}
+    while stack and len(seen) < _HOPS**2:
+        node = stack.pop()
+        if node.op is None:
+            continue
+        if node.op.name == "stack" and node.params["axis"] == 0:
+            parts = [
+                part for part in node.parents if part is not None and part.scope.step is not None
+            ]
+            steps = tuple(part.scope.step or 0 for part in parts)
+            if len(node.parents) == len(parts) == len(set(steps)) == size:
+                orders.add(steps)
+                found += parts
+            continue
+        if node.op.name not in _KEEPING:
+            return []
+        for parent in node.parents:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return found if len(orders) == 1 else []

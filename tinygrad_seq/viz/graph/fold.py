@@ -1,0 +1,342 @@
+"""From recorded nodes to a graph of items: which nodes share an item decides view and level.
+
+Everything here is one quotient: :class:`~tinygrad_seq.viz.graph.grouping.Keys` gives every
+recorded node its item, :func:`build` counts nodes and edges into items. Views map time steps
+(unrolled: themselves, elided: a bar, rolled: one ``t``), levels map nodes within a step (module,
+cell, op), depth maps modules to the one that they are inside of. Nodes are visited once, from the
+newest to the oldest. Beside the drawing itself, only the edges into nodes not yet visited are
+held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinygrad_seq.viz.graph.attention import WEIGHTS, Aligned, Reader
+from tinygrad_seq.viz.graph.grouping import STATES, Key, Keys, blended, item_id
+from tinygrad_seq.viz.graph.implied import add_context
+from tinygrad_seq.viz.graph.items import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
+from tinygrad_seq.viz.graph.pending import Pending, Picks, Use
+from tinygrad_seq.viz.graph.time_axes import in_order
+from tinygrad_seq.viz.graph.walk import Survey, walk
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Node
+    from tinygrad_seq.viz.trace import Summary, Trace
+
+__all__ = ["build"]
+
+SERIES = {"h", "c", "logits", "loss"}
+
+
+def build(
+    roots: list[Node],
+    *,
+    view: str = "unrolled",
+    level: str = "module",
+    depth: int | None = None,
+    trace: Trace | None = None,
+    survey: Survey | None = None,
+    sample: int = 0,
+    head: int | None = None,
+) -> Graph:
+    """Count recorded nodes and edges into the items and edges of one view.
+
+    Parameters
+    ----------
+    roots : list of Node
+        What is drawn, with everything behind it.
+    view : {"unrolled", "elided", "rolled"}
+        What becomes of the time steps.
+    level : {"module", "cell", "op"}
+        What becomes of the nodes within a step.
+    depth : int, optional
+        Modules this many names deep are closed: whatever is in them is one item.
+    trace : Trace, optional
+        Norms of values and gradients, and source lines.
+    survey : Survey, optional
+        Of these roots, where one was made already.
+    sample, head : int, optional
+        Which sequence of the batch, and which head, attention weights are shown of.
+    """
+    survey = Survey(roots, view == "unrolled") if survey is None else survey
+    steps = survey.steps
+    stateless = survey.stateless if level == "cell" else set()
+    keys = Keys(level, view, survey, depth, stateless)
+    length = steps[-1] - steps[0] + 1 if steps else 0
+    graph = Graph(view, level, depth, length, survey.nodes)
+    graph.start = steps[0] if steps else 0
+    graph.stateless, graph.axes = stateless, keys.axes
+    folding = _Folding(graph, keys, trace)
+    if view != "rolled" and level != "op":  # lines from every step to every step need columns
+        folding.reader = Reader(trace, keys.shown, sample, head)
+    folding.fold(roots)
+    graph.steps = in_order(item.place.step for item in graph.items.values())
+    add_context(graph, folding.starts)
+    return graph
+
+
+class _Folding:
+    """Visits nodes from the newest to the oldest and fills a graph."""
+
+    def __init__(self, graph: Graph, keys: Keys, trace: Trace | None) -> None:
+        self.graph, self.keys, self.trace = graph, keys, trace
+        self.reader: Reader | None = None
+        self.pending: dict[int, Pending] = {}
+        self.picks: dict[int, Picks] = {}
+        self.starts: dict[tuple[str, int | None, Step, str], bool | None] = {}
+        self._tops: dict[int, str] = {}
+        self._oldest: dict[str, int] = {}
+        self._look_ups: dict[int, list[tuple[str, Aligned]]] = {}
+        self._names: dict[Key, str] = {}
+        self._uses: list[Use] = []
+        self._use_numbers: dict[Use, int] = {}
+
+    def fold(self, roots: list[Node]) -> None:
+        """Count everything, then put items in the order they were first recorded in."""
+        drawn = [origin.seq for root in roots if (origin := self.keys.origin(root)) is not None]
+        self._tops = dict.fromkeys(drawn, "")
+        walk(roots, self._visit, self._reach)
+        graph = self.graph
+        for item in graph.items.values():
+            item.kind = _kind(item, graph)  # now that all its roles are known
+        graph.roots = list(dict.fromkeys(self._tops.values()))
+        order = sorted(graph.items, key=self._oldest.__getitem__)
+        graph.items = {name: graph.items[name] for name in order}
+        place = {name: index for index, name in enumerate(order)}
+        graph.edges = dict(
+            sorted(graph.edges.items(), key=lambda e: (place[e[0][1]], place[e[0][0]], e[0][2:]))
+        )
+
+    def _visit(self, node: Node) -> tuple[Key, str, bool] | None:
+        """Count a node; None for one that only passes on what was stacked."""
+        pending = self.pending.pop(node.seq, None)
+        is_root = node.seq in self._tops
+        if pending is None and not is_root:
+            self.graph.plumbing += 1
+            return None
+        pending = pending or Pending()
+        single = None if is_root else pending.single
+        key = self.keys.key(node, single, self._feeds_steps(node, pending))
+        name = self._names.get(key)
+        if name is None:
+            name = self._names[key] = item_id(key)
+            self.graph.items[name] = Item(name, "", key[0], key[1])
+            self.graph.items[name].kind = _kind(self.graph.items[name], self.graph)
+        if is_root:
+            self._tops[node.seq] = name
+        item = self.graph.items[name]
+        self._oldest[name] = node.seq
+        leads_out = is_root or any(head != name for head, _, _ in pending.edges)
+        _count_node(item, node, leads_out, self.trace)
+        item.nested = item.nested or self.keys.hides(node)
+        if item.place.step == BAR and node.scope.step is not None:
+            item.hide(node.scope.step)
+        if node.op is not None and item.place.step is not None:
+            inner = node.scope.path[len(key[0].path) :]
+            if inner:
+                item.inner.add(inner.removeprefix("."))
+        if self.trace is not None and node.role in SERIES and node.scope.step is not None:
+            self._note_series(node, self.trace)
+        if None in node.parents and node.scope.step is not None:
+            self._note_start(node, key)
+        self._flush(item, pending)
+        self._align(item, node)
+        return key, name, node.scope.step is not None or pending.feeds_steps
+
+    def _feeds_steps(self, node: Node, pending: Pending) -> bool:
+        """Whether a node comes before steps: any, or those of the closed module it is part of."""
+        closed = self.keys.closed(node) if self.keys.depth is not None else None
+        if closed is None:
+            return pending.feeds_steps
+        heads = [self.graph.items[head] for head, _, _ in pending.edges]
+        own = [head for head in heads if head.place.path == closed.path]
+        return any(head.place.step is not None or head.part == "before" for head in own)
+
+    def _flush(self, item: Item, pending: Pending) -> None:
+        """Count the edges out of a node, now that its own item is known."""
+        graph = self.graph
+        for (head, kind, delay), (count, share) in pending.edges.items():
+            graph.recorded_edges += count
+            if item.id == head and (delay == 0 or item.kind == "bar"):
+                graph.inside += count
+                continue
+            edge = graph.edge(
+                item.id, head, WEIGHT if item.kind == "weight" else kind, delay, count
+            )
+            edge.contribution = share or edge.contribution
+
+    def _align(self, item: Item, node: Node) -> None:
+        """Note what a look-up attended to, and with the memory the look-ups that read it."""
+        for head, look_up in self._look_ups.pop(node.seq, ()):
+            if item.id == head:  # the memory is part of the look-up: its steps go there
+                for part, step in look_up.parts:
+                    here = look_up.at(step)
+                    self._look_ups.setdefault(part.seq, []).append((head, here))
+            edge = self.graph.edges.get((item.id, head, DEPTH, 0))
+            if edge is None:
+                continue
+            for place, weight in look_up.weights.items():
+                if place in edge.alignment:
+                    edge.alignment[place].add(weight)
+                else:
+                    edge.alignment[place] = weight
+            assert self.reader is not None
+            note = AttentionNote(self.reader.sample, look_up.batch, look_up.heads, self.reader.head)
+            self.graph.attention = note
+        found = self.reader.read(node) if self.reader is not None else None
+        if found is not None:
+            self._look_ups.setdefault(found.memory.seq, []).append((item.id, found))
+
+    def _reach(
+        self, visited: tuple[Key, str, bool] | None, node: Node, indices: list[int], parent: Node
+    ) -> None:
+        """Tell an operand of a visited node who uses it."""
+        picks = self.picks.get(node.seq)
+        if visited is None and picks is None:
+            self.graph.recorded_edges += len(indices)
+            self.graph.inside += len(indices)
+            return
+        origin = self.keys.origin(parent)
+        for index in indices:
+            for use in picks.take(index) if picks is not None else ():
+                self._use(parent, origin, use, None)
+            if visited is None or origin is None:
+                self.graph.recorded_edges += 1
+                self.graph.inside += 1
+                continue
+            key, name, stepped = visited
+            here, there = node.scope.step, origin.scope.step
+            relative = here is not None and there is not None
+            step = here - there if here is not None and there is not None else here
+            use = Use(key, step, relative, stepped, (name, *_edge_type(node, origin, self.keys)))
+            self._use(parent, origin, use, self._share(node, origin))
+
+    def _use(self, parent: Node, origin: Node | None, use: Use, share: Span | None) -> None:
+        """Note a use with the operand itself, or with the stack that it is picked from."""
+        assert origin is not None  # of a constant no use is noted
+        place = self.keys.pick(parent)
+        if place is None:  # the operand itself, or the weight that it is a piece of
+            known = self.pending.get(origin.seq)
+            if known is None:
+                known = self.pending[origin.seq] = Pending()
+            known.add(use, origin.scope.step, share)
+            return
+        stack, index = place
+        picks = self.picks.get(stack.seq)
+        if picks is None:
+            made = Picks(len(stack.parents), self._uses, self._use_numbers)
+            picks = self.picks[stack.seq] = made
+        picks.add(index, use)
+
+    def _note_series(self, node: Node, trace: Trace) -> None:
+        """Keep the norms of a state, of logits or of a loss over time."""
+        scope = node.scope
+        assert node.role is not None and scope.step is not None
+        row = scope.path + ("" if scope.layer is None else f" {scope.layer}")
+        value, gradient = trace.values.get(node.seq), trace.gradients.get(node.seq)
+        steps = self.graph.series.setdefault((row, node.role), {})
+        steps[scope.step] = (value and value.norm, gradient and gradient.norm)
+
+    def _share(self, node: Node, origin: Node) -> Span | None:
+        """What this use of a leaf adds to its gradient."""
+        if self.trace is None or origin.op is not None:
+            return None
+        share = self.trace.contributions.get((node.seq, origin.seq))
+        return None if share is None else Span.of(share)
+
+    def _note_start(self, node: Node, key: Key) -> None:
+        """Whether the constant that a cell carries in is zero, as was noted when it was used."""
+        op, place = node.op, key[0]
+        assert op is not None
+        known_role = node.role in {None, "hW"}
+        if not known_role or op.name not in {"matmul", "multiply"} or place.step == BAR:
+            return
+        known = [note for note in getattr(node, "constants", ()) if note is not None]
+        self.starts[(*place, _slot(node))] = known[0].zero if known else None
+
+
+def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
+    """Add a node to its item; the newest that leads out of it gives the item its shape."""
+    item.count += 1
+    operation = node.op.name if node.op is not None else "leaf"
+    item.ops[operation] = item.ops.get(operation, 0) + 1
+    tells = node.role in STATES or (leads_out and not item.roles)
+    if item.shape is None or (tells and not item.roles & {"h"}):
+        item.shape, item.dtype = node.shape, str(node.dtype)
+    if node.role == WEIGHTS and len(node.shape) == 4:  # (N, heads, T, S)
+        item.heads = node.shape[1]
+    if node.op is None:
+        item.names = [(node.name, node.shape)]
+    if trace is not None and (node.role or (leads_out and not item.roles)):
+        _add_summary(item.values, node, trace.values)
+        _add_summary(item.gradients, node, trace.gradients)
+        item.source = item.source or trace.sources.get(node.seq, "")
+    if node.role:
+        item.roles.add(node.role)
+
+
+def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) -> None:
+    summary = found.get(node.seq)
+    if summary is not None:
+        span, role = Span.of(summary.norm), node.role or ""
+        if role in spans:
+            spans[role].add(span)
+        else:
+            spans[role] = span
+
+
+def _kind(item: Item, graph: Graph) -> str:
+    level = "module" if graph.closes(item.place) else graph.level
+    if item.part.startswith("weight:"):
+        return "weight"
+    if item.part.startswith("leaf:"):
+        return "leaf"
+    if item.place.step == BAR:
+        return "bar"
+    if level == "op" or (level == "cell" and item.part not in {"logits", "loss"}):
+        return "op" if item.place.step is not None or level == "op" else "module"
+    if item.place.step is None:
+        return "module"
+    if item.roles & set(STATES):
+        return "cell"
+    if "loss" in item.roles:
+        return "loss"
+    return "output" if "logits" in item.roles else "module"
+
+
+def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
+    """Kind and delay of the edge from `origin` to `node`."""
+    here, there = node.scope.step, origin.scope.step
+    if here is None or origin.op is None:
+        return DEPTH, 0
+    if there is None:
+        picked_at = keys.timed(origin).scope.step
+        delay = 0 if picked_at is None else here - picked_at
+        return (_slot(node) if _takes_state(node, origin, keys) else DEPTH), delay
+    if here == there:
+        return DEPTH, 0
+    role = origin.role if origin.role in STATES else None
+    if role is None and origin.op.name == "where":
+        role = blended(origin)
+    return role or "state", here - there
+
+
+def _takes_state(node: Node, origin: Node, keys: Keys) -> bool:
+    """Whether what comes from outside time is the state that a cell starts from."""
+    scope = node.scope
+    if (keys.home(scope.path, scope.layer), scope.layer) not in keys.cells:
+        # A start that was computed or is trained comes from the layer itself.
+        own = node.role is None and origin.scope.path == scope.path
+        return own and origin.scope.layer is None and scope.layer is not None
+    if node.op is not None and node.op.name == "matmul":  # inputs come in by linear or take
+        return node.role in {None, "hW"} and keys.is_weight(node.parents[1])
+    return node.role in {"kept", "reset"} or any(
+        parent is not None and parent.role == "f" for parent in node.parents
+    )
+
+
+def _slot(node: Node) -> str:
+    """Which state an operand of a cell's first operation is: c is multiplied, h is projected."""
+    multiplied = node.op is not None and node.op.name == "multiply" and node.role is None
+    return "c" if multiplied else "h"  # a GRU multiplies h too, in products that have a role

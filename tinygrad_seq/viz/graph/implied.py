@@ -1,0 +1,158 @@
+"""What a reader expects to see although no node was recorded for it: inputs, carried states, cuts.
+
+Constants leave no node. That a cell has an input, that its first step starts from a carried
+state, or that a state was detached on the way, follows from what the other steps show.
+"""
+
+from __future__ import annotations
+
+from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, Step
+
+__all__ = ["add_context"]
+
+_PORTS = {"linear": "x", "take": "x", "matmul": "h"}
+"""Which port of a cell an operation is that keeps an item of its own."""
+_UNCHANGING = {"broadcast_to", "expand_dims", "getitem", "item", "reshape", "squeeze", "tile"}
+"""Operations that leave a trained state what it is."""
+Row = tuple[str, "int | None"]
+
+
+def add_context(graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]) -> None:
+    """Add inputs, carried-in states and cuts to a graph of recorded items."""
+    _add_inputs(graph)
+    _add_carried(graph, starts)
+    _mark_starts(graph)
+
+
+def _entry_parts(graph: Graph) -> dict[Place, dict[str, list[str]]]:
+    """By cell: the items that take x, h and c in; first the one on the state's road."""
+    found: dict[Place, dict[str, list[str]]] = {}
+    for item in graph.items.values():
+        place = item.place
+        if place.step is None or item.kind in {"weight", "leaf", "carried", "input"}:
+            continue
+        parts = found.setdefault(place, {})
+        if graph.closes(place) or item.kind == "bar":
+            if item.roles & {"h"} or item.kind == "bar":
+                parts["h"] = parts["c"] = [item.id]
+            parts.setdefault("x", [item.id])
+        elif item.part == "a":
+            parts.setdefault("h", []).append(item.id)
+            parts["x"] = [item.id]
+        elif item.part in {"f*c", "c*f"}:
+            parts["c"] = [item.id]
+        elif item.part == "kept":
+            parts.setdefault("h", []).insert(0, item.id)
+    for item in graph.items.values():  # a GRU whose reset gate acts on h itself
+        if item.part == "inner" and graph.level == "cell":
+            found[item.place]["h"].append(f"{item.place}:reset")
+    for item in graph.items.values():  # where input and state are not added up into one z
+        port = _PORTS.get(item.part.partition(".")[0])
+        if port is not None and item.place in found and found[item.place].keys() & {"x", "h"}:
+            found[item.place][port] = [item.id]
+    return found
+
+
+def _add_inputs(graph: Graph) -> None:
+    if graph.level == "op":
+        return
+    fed = set()
+    for edge in graph.edges.values():
+        tail, head = graph.items[edge.tail], graph.items[edge.head]
+        if edge.kind == DEPTH and tail.place != head.place:
+            fed.add(head.place)
+    for place, parts in _entry_parts(graph).items():
+        if place in fed or place.step == BAR or "x" not in parts:
+            continue
+        item = Item(f"x:{place}", "input", place, "x")
+        graph.items[item.id] = item
+        (reader,) = parts["x"]
+        graph.edges[item.id, reader, "input", 0] = Edge(item.id, reader, "input", count=0)
+
+
+def _add_carried(
+    graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]
+) -> None:
+    """States that come in from before, as constants: detached ones, or zeros."""
+    if graph.level == "op":
+        return
+    kinds: dict[Row, dict[str, int]] = {}
+    arrived: set[tuple[Place, str]] = set()
+    for edge in graph.edges.values():
+        head = graph.items[edge.head].place
+        if edge.kind in {"h", "c"}:
+            arrived.add((head, edge.kind))
+            if edge.delay and graph.items[edge.tail].place.row == head.row:
+                kinds.setdefault(head.row, {}).setdefault(edge.kind, 1 if edge.delay > 0 else -1)
+    for item in list(graph.items.values()):
+        if item.roles & {"h", "c"} and item.place.row not in kinds:
+            kinds[item.place.row] = {}
+    with_c = {item.place.row for item in graph.items.values() if "c" in item.roles}
+    for path, layer, _, kind in starts:
+        if (path, layer) in kinds and (kind == "h" or (path, layer) in with_c):
+            kinds[path, layer].setdefault(kind, 1)
+    for place, parts in _entry_parts(graph).items():
+        for kind, sign in kinds.get(place.row, {}).items():
+            if kind not in parts or place.step == BAR:
+                continue
+            if place.step == FOLDED or (place, kind) not in arrived:
+                for entry in parts[kind]:
+                    _carry_in(graph, place, kind, sign, entry, starts)
+
+
+def _carry_in(
+    graph: Graph,
+    place: Place,
+    kind: str,
+    sign: int,
+    entry: str,
+    starts: dict[tuple[str, int | None, Step, str], bool | None],
+) -> None:
+    key = (place.path, place.layer, place.step, kind)
+    known = starts.get(key)
+    if place.step == FOLDED and key not in starts:
+        return
+    before = _cell_before(graph, place, kind, sign)
+    if before is not None:
+        if known:
+            return  # started anew: nothing of the step before goes on
+        edge = Edge(before, entry, kind, sign, cut=True, count=0)
+        graph.edges[before, entry, kind, sign] = edge
+        return
+    name = f"carried:{Place(place.path, place.layer)}:{kind}"
+    note = "unknown" if known is None else "zero" if known else "cut"
+    graph.items[name] = Item(name, "carried", place, kind, note=note)
+    graph.edges[name, entry, kind, sign] = Edge(name, entry, kind, sign, note == "cut", 0)
+
+
+def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None:
+    """The item that holds a state one column earlier."""
+    columns = graph.columns(place.row)
+    if place.step not in columns or not isinstance(place.step, int):
+        return None
+    position = columns.index(place.step) - sign
+    if not 0 <= position < len(columns):
+        return None
+    earlier = place._replace(step=columns[position])
+    name = str(earlier) if graph.closes(place) or earlier.step == BAR else f"{earlier}:{kind}"
+    return name if name in graph.items else None
+
+
+def _mark_starts(graph: Graph) -> None:
+    """Initial states that are trained stand before the first step, as zeros do.
+
+    What computes one (from a vector, from an encoder's last states) has a column there.
+    """
+    for item in graph.items.values():
+        edges = graph.out_of(item.id)
+        feeds_states = edges and all(e.kind in {"h", "c"} and e.delay == 0 for e in edges)
+        if item.place.step is not None or not feeds_states or graph.level == "op":
+            continue
+        tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
+        names = [name for tail in tails for name, *_ in tail.names]
+        trained = all(tail.kind in {"weight", "leaf"} for tail in tails)
+        if trained and item.ops.keys() <= _UNCHANGING:
+            item.kind = "start"
+            item.note = ", ".join(names) or "trained"
+        else:
+            item.kind = "begin"

@@ -1,0 +1,291 @@
+"""What a drawing is made of, apart from where it is put: items, typed edges, and their counts.
+
+A :class:`Graph` is a quotient of the recorded graph: every recorded node belongs to exactly one
+item (or is plumbing, counted apart), every recorded edge to one edge or to the inside of one item.
+Views and levels differ only in which nodes share an item.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+if TYPE_CHECKING:
+    from tinygrad_seq.viz.graph.time_axes import Axes
+
+__all__ = [
+    "BAR",
+    "BEGIN",
+    "DEPTH",
+    "FOLDED",
+    "WEIGHT",
+    "AttentionNote",
+    "Edge",
+    "Graph",
+    "Item",
+    "Place",
+    "Row",
+    "Span",
+    "Step",
+    "Weight",
+    "reaches",
+]
+
+BAR = "bar"
+"""The time step of everything that an elided view hides."""
+FOLDED = "t"
+"""The one time step of a rolled view."""
+BEGIN = "begin"
+"""The column of what computes the state that a time axis starts from."""
+DEPTH, WEIGHT = "depth", "weight"
+
+Step = Union[int, str, None]  # noqa: UP007  (evaluated at run time on 3.10)
+Row = tuple[str, Union[int, None]]  # noqa: UP007
+"""Module path and layer."""
+
+
+_SAFE = {character: f"%{ord(character):02x}" for character in "%[]@:"}
+
+
+class Place(NamedTuple):
+    """Where in the model, and when; ``step`` None is outside time."""
+
+    path: str = ""
+    layer: int | None = None
+    step: Step = None
+
+    @property
+    def row(self) -> Row:
+        """Module and layer, whatever the time."""
+        return self.path, self.layer
+
+    def __str__(self) -> str:
+        layer = "" if self.layer is None else f"[{self.layer}]"
+        step = "" if self.step is None else f"@{self.step}"
+        path = self.path
+        if not path.replace(".", "").replace("_", "").isalnum():
+            path = "".join(_SAFE.get(character, character) for character in path)
+        return f"{path}{layer}{step}"
+
+
+def reaches(path: str, depth: int | None) -> bool:
+    """Whether a module path is at least `depth` names deep; None is deeper than any."""
+    return depth is not None and (len(path.split(".")) if path else 0) >= depth
+
+
+@dataclass(slots=True)
+class Span:
+    """The range of a norm over the recorded nodes of an item, and how many there were."""
+
+    low: float
+    high: float
+    count: int = 1
+    squares: float = 0.0
+    """Sum of the squared norms."""
+
+    @classmethod
+    def of(cls, norm: float) -> Span:
+        """The span of one norm."""
+        return cls(norm, norm, 1, norm * norm)
+
+    def add(self, other: Span) -> None:
+        """Widen by another span."""
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.count += other.count
+        self.squares += other.squares
+
+
+@dataclass(slots=True)
+class Weight:
+    """Attention weights that one line stands for, of one query or of several."""
+
+    total: float
+    low: float
+    high: float
+    count: int = 1
+
+    @classmethod
+    def of(cls, weight: float) -> Weight:
+        """One weight."""
+        return cls(weight, weight, weight)
+
+    @property
+    def mean(self) -> float:
+        """Mean over the queries."""
+        return self.total / self.count
+
+    def add(self, other: Weight) -> None:
+        """Take in those of other queries."""
+        self.total, self.count = self.total + other.total, self.count + other.count
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+
+
+@dataclass(slots=True)
+class Item:
+    """One thing that is drawn: a cell, an operation, a weight, an input, a carried state.
+
+    Attributes
+    ----------
+    id : str
+        Stable: made from module path, layer, time step and role, never from memory or counters.
+    kind : str
+        ``"cell"``, ``"output"``, ``"loss"``, ``"module"``, ``"op"``, ``"weight"``, ``"leaf"``,
+        ``"input"``, ``"carried"``, ``"start"`` (a trained state), ``"begin"`` (what computes one)
+        or ``"bar"``.
+    count : int
+        Recorded nodes that it stands for.
+    first, last : int, optional
+        The time steps that a bar hides, from and to.
+    inner : set of str
+        Names of modules called within the cell, a normalisation for instance.
+    values, gradients : dict
+        Norms by role (``"h"``, ``"c"``, ...; ``""`` for the last node without one).
+    """
+
+    id: str
+    kind: str
+    place: Place
+    part: str = ""
+    count: int = 0
+    ops: dict[str, int] = field(default_factory=dict)
+    roles: set[str] = field(default_factory=set)
+    inner: set[str] = field(default_factory=set)
+    first: int | None = None
+    last: int | None = None
+    shape: Any = None
+    dtype: str = ""
+    values: dict[str, Span] = field(default_factory=dict)
+    gradients: dict[str, Span] = field(default_factory=dict)
+    source: str = ""
+    names: list[tuple[Any, ...]] = field(default_factory=list)
+    note: str = ""
+    heads: int = 0
+    """Of an attention in several."""
+    nested: bool = False
+    """Whether nodes of modules inside that of its place are among them."""
+
+    def hide(self, step: int) -> None:
+        """Note a time step that this item, a bar, hides."""
+        self.first = step if self.first is None else min(self.first, step)
+        self.last = step if self.last is None else max(self.last, step)
+
+
+@dataclass(slots=True)
+class Edge:
+    """A typed edge between two items.
+
+    Attributes
+    ----------
+    kind : str
+        ``"depth"``, ``"weight"``, ``"input"``, or the state that it carries through time:
+        ``"h"``, ``"c"``, ``"state"``.
+    delay : int
+        Time steps between tail and head; 0 within a step.
+    cut : bool
+        Whether values go forward here while no gradient comes back.
+    count : int
+        Recorded edges that it stands for.
+    alignment : dict
+        Attention weights along it, by step of the query and step of the memory.
+    """
+
+    tail: str
+    head: str
+    kind: str
+    delay: int = 0
+    cut: bool = False
+    count: int = 1
+    contribution: Span | None = None
+    alignment: dict[tuple[Step, Step], Weight] = field(default_factory=dict)
+
+
+class AttentionNote(NamedTuple):
+    """Whose attention weights a graph shows."""
+
+    sample: int
+    batch: int
+    heads: int
+    head: int | None
+
+
+EdgeKey = tuple[str, str, str, int]
+
+
+@dataclass(slots=True)
+class Graph:
+    """Items and edges of one view, with the totals of what was recorded."""
+
+    view: str
+    level: str
+    depth: int | None = None
+    length: int = 0
+    """T: time steps that were recorded."""
+    start: int = 0
+    """The first of them."""
+    recorded: int = 0
+    """Nodes that were recorded."""
+    items: dict[str, Item] = field(default_factory=dict)
+    edges: dict[EdgeKey, Edge] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    """Columns from left to right."""
+    recorded_edges: int = 0
+    plumbing: int = 0
+    """Recorded nodes that only pass entries on (a stack read step by step), not drawn."""
+    inside: int = 0
+    """Recorded edges inside items."""
+    roots: list[str] = field(default_factory=list)
+    stateless: set[tuple[str, int | None]] = field(default_factory=set)
+    """Rows that are closed at cell level."""
+    axes: Axes | None = None
+    """Where the steps of each row are drawn."""
+    attention: AttentionNote | None = None
+    series: dict[tuple[str, str], dict[int, tuple[float | None, float | None]]] = field(
+        default_factory=dict
+    )
+    """Traced norms of value and gradient by (row, role) and time step, hidden steps included."""
+    _ends: tuple[int, dict[str, list[Edge]], dict[str, list[Edge]]] = field(
+        default=(0, {}, {}), init=False, repr=False, compare=False
+    )
+
+    def closes(self, place: Place) -> bool:
+        """Whether everything at a place is one item.
+
+        At module level, from `depth` on, and at cell level in modules without a state.
+        """
+        if self.level == "cell" and place.row in self.stateless and place.step is not None:
+            return True
+        return self.level == "module" or reaches(place.path, self.depth)
+
+    def columns(self, row: Row) -> list[Step]:
+        """Columns of the time axis of a row, from left to right."""
+        axis = self.axes.of(row) if self.axes is not None else None
+        return self.steps if axis is None else axis.columns
+
+    def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:
+        """Add `count` recorded edges between two items."""
+        key = (tail, head, kind, delay)
+        found = self.edges.get(key)
+        if found is None:
+            found = self.edges[key] = Edge(tail, head, kind, delay, count=count)
+        else:
+            found.count += count
+        return found
+
+    def into(self, head: str) -> list[Edge]:
+        """Edges that end at an item."""
+        return self._by_ends()[1].get(head, [])
+
+    def out_of(self, tail: str) -> list[Edge]:
+        """Edges that start at an item."""
+        return self._by_ends()[2].get(tail, [])
+
+    def _by_ends(self) -> tuple[int, dict[str, list[Edge]], dict[str, list[Edge]]]:
+        """How many edges there were, and these by head and by tail: anew when some were added."""
+        if self._ends[0] != len(self.edges):
+            by_head: dict[str, list[Edge]] = {}
+            by_tail: dict[str, list[Edge]] = {}
+            for edge in self.edges.values():
+                by_head.setdefault(edge.head, []).append(edge)
+                by_tail.setdefault(edge.tail, []).append(edge)
+            self._ends = len(self.edges), by_head, by_tail
+        return self._ends

@@ -1,0 +1,123 @@
+"""Which rows share a time axis: an encoder's steps come before its decoder's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Graph, Step
+
+if TYPE_CHECKING:
+    from tinygrad_seq.viz.graph.time_axes import Axis
+
+__all__ = ["Column", "RowKey", "ordered", "segments", "spanned", "told_apart"]
+
+RowKey = tuple[str, "int | None", str]
+"""Module path, layer, and for what spans all time steps its item."""
+Column = tuple[int, Step]
+"""Time axis and time step."""
+Where = dict[str, tuple[RowKey, Step]]
+
+
+def segments(graph: Graph, where: Where) -> dict[RowKey, int]:
+    """Number of the time axis of every row.
+
+    A row whose early steps need late steps of another row (a decoder that starts from an
+    encoder's last state) lives on a later axis; everything else shares one.
+    """
+    found = {row: 0 for row, _ in where.values()}
+    links: dict[tuple[RowKey, RowKey], int] = {}
+    for edge in graph.edges.values():
+        if edge.kind == WEIGHT or edge.tail not in where or edge.head not in where:
+            continue
+        (tail, before), (head, after) = where[edge.tail], where[edge.head]
+        if tail != head:
+            back = before is not None and after is not None and edge.delay < 0
+            later = int(back or (after == BEGIN and before is not None))
+            links[tail, head] = max(links.get((tail, head), 0), later)
+    for _ in found:  # as many rounds as rows settle any chain; a cycle stops there
+        for (tail, head), step in links.items():
+            found[head] = max(found[head], min(found[tail] + step, len(found)))
+    fed = {head for _, head in links}
+    for row in found:
+        heads = [found[head] for tail, head in links if tail == row]
+        if row not in fed and row[2] and heads:
+            found[row] = min(heads)
+    return found
+
+
+def told_apart(found: dict[RowKey, int], graph: Graph, where: Where) -> dict[RowKey, int]:
+    """Axes once more, those that are shortened differently beside one another."""
+    if graph.axes is None or graph.view != "elided":
+        return found
+    kinds: dict[int, list[set[Axis]]] = {}
+    places: dict[RowKey, tuple[int, int]] = {}
+    for row, number in found.items():
+        axis = graph.axes.of(row[:2]) if not row[2] else None
+        if axis is not None:
+            several = kinds.setdefault(number, [])
+            fitting = (n for n, others in enumerate(several) if not any(map(axis.clashes, others)))
+            place = next(fitting, len(several))
+            if place == len(several):
+                several.append(set())
+            several[place].add(axis)
+            places[row] = number, place
+    for row, number in found.items():
+        if row not in places:
+            near = [
+                places[where[other][0]]
+                for edge in graph.edges.values()
+                for one, other in ((edge.tail, edge.head), (edge.head, edge.tail))
+                if where.get(one, (None,))[0] == row and where.get(other, (None,))[0] in places
+            ]
+            places[row] = min((place for place in near if place[0] == number), default=(number, 0))
+    numbers = {place: index for index, place in enumerate(sorted(set(places.values())))}
+    return {row: numbers[place] for row, place in places.items()}
+
+
+def spanned(
+    graph: Graph, where: Where, columns: list[Column], segment: dict[RowKey, int]
+) -> dict[RowKey, list[Column]]:
+    """Columns that a row outside time has to do with, directly or through others like it."""
+    near: dict[RowKey, set[RowKey | Column]] = {}
+    for edge in graph.edges.values():
+        if edge.kind == WEIGHT or edge.tail not in where or edge.head not in where:
+            continue
+        (tail, before), (head, after) = where[edge.tail], where[edge.head]
+        ends = [(tail, before, segment[tail]), (head, after, segment[head])]
+        for (row, step, number), (other, their_step, theirs) in (ends, ends[::-1]):
+            if step is None and number == theirs:
+                own: RowKey | Column = other if their_step is None else (theirs, their_step)
+                near.setdefault(row, set()).add(own)
+    found: dict[RowKey, list[Column]] = {}
+    for row in segment:
+        reached: set[Column] = set()
+        seen, stack = {row}, [row]
+        while stack:
+            for link in near.get(stack.pop(), ()):
+                if len(link) == 2:
+                    reached.add(link)
+                elif link not in seen:
+                    seen.add(link)
+                    stack.append(link)
+        own_columns = [column for column in columns if column[0] == segment[row]]
+        found[row] = [c for c in own_columns if c in reached] or own_columns or columns
+    return found
+
+
+def ordered(rows: list[RowKey], graph: Graph, where: Where) -> list[RowKey]:
+    """Rows from bottom to top: what feeds a row within a time step stands below it.
+
+    Otherwise in the order in which they were recorded; cycles are left in that order too.
+    """
+    below: dict[RowKey, set[RowKey]] = {row: set() for row in rows}
+    for edge in graph.edges.values():
+        if edge.kind != WEIGHT and not edge.delay and edge.tail in where and edge.head in where:
+            tail, head = where[edge.tail][0], where[edge.head][0]
+            if tail != head:
+                below[head].add(tail)
+    done: dict[RowKey, None] = {}
+    while len(done) < len(rows):
+        waiting = [row for row in rows if row not in done]
+        ready = (row for row in waiting if below[row] <= done.keys())
+        done[next(ready, waiting[0])] = None
+    return list(done)

@@ -1,0 +1,1 @@
+"""Pictures as text, files and pages."""

@@ -1,0 +1,180 @@
+"""Attention weights as a matrix: a row for every query, a column for every step of the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Sized
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from tinygrad_seq.checks import array_of, index_of
+from tinygrad_seq.engine.node import Array
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError, shown
+from tinygrad_seq.ops.registry import constant
+from tinygrad_seq.viz.output.dot import dot_text
+from tinygrad_seq.viz.output.drawing import Drawing
+from tinygrad_seq.viz.picture.shapes import Line, Picture, Shape
+from tinygrad_seq.viz.picture.style import HeatScale, Theme
+from tinygrad_seq.viz.picture.style import theme as named_theme
+
+__all__ = ["draw_alignment"]
+
+CELL = 34.0
+MAX_CELLS = 4096
+
+
+def draw_alignment(
+    weights: Any,
+    source: Sequence[Any] | None = None,
+    target: Sequence[Any] | None = None,
+    *,
+    sample: int = 0,
+    head: int | None = None,
+    theme: str = "light",
+) -> Drawing:
+    """Draw attention weights as a matrix, as Bahdanau et al. (2015) show alignments.
+
+    Parameters
+    ----------
+    weights : (T, S), (N, T, S) or (N, heads, T, S)
+        As the attention modules return them.
+    source, target : sequence, optional
+        S and T names (words, tokens), for columns and rows; the time steps by default.
+        Longer ones are padding: rows and columns beyond the names are left out.
+    sample : int
+        Which sequence of a batch.
+    head : int, optional
+        Which head of weights with heads; by default the mean of all.
+    theme : {"light", "dark"}
+        Colours.
+
+    Returns
+    -------
+    Drawing
+        Every cell says its weight in figures, or nothing for one below 0.005; its tooltip has four
+        decimals. The scale runs from 0 to 1.
+
+    Raises
+    ------
+    ShapeError
+        If the weights have another number of axes, or there are more names than steps.
+    RenderError
+        If there are more than 4,096 cells.
+    ConfigError
+        For an unknown theme, or a sample or a head that the weights do not have.
+    NonFiniteError
+        If a weight that is shown is NaN or infinite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_seq import viz
+    >>> weights = np.array([[0.9, 0.1], [0.2, 0.8]])
+    >>> drawing = viz.draw_alignment(weights, ["le", "chat"], ["the", "cat"])
+    >>> drawing.title
+    'attention weights, 2 × 2'
+    """
+    colors = named_theme(theme, "draw_alignment")
+    array = array_of(
+        "draw_alignment: weights", constant(weights) if isinstance(weights, Variable) else weights
+    )
+    sample = index_of("draw_alignment: sample", sample)
+    head = None if head is None else index_of("draw_alignment: head", head)
+    table = _table(array, sample, head)
+    rows = _names(target, len(table), "target")
+    columns = _names(source, table.shape[1], "source")
+    table = table[: len(rows), : len(columns)]
+    if table.size > MAX_CELLS:
+        raise RenderError(
+            "draw_alignment: more cells than a reader can take",
+            expected=f"at most {MAX_CELLS:,}",
+            got=f"{table.shape[0]:,} × {table.shape[1]:,}",
+            hint="pass a slice of the weights",
+        )
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise NonFiniteError(
+            "draw_alignment: weights",
+            expected="finite numbers",
+            got=f"{table[row, column]} of row {row}, column {column}",
+        )
+    picture = Picture(title=f"attention weights, {len(rows)} × {len(columns)}")
+    _paint(picture, table, rows, columns, colors)
+    return Drawing(dot_text(picture, colors), picture.title, theme=theme)
+
+
+def _table(weights: Array, sample: int, head: int | None) -> Array:
+    """(T, S) of the sequence and the head that were asked for."""
+    if weights.ndim not in {2, 3, 4}:
+        raise ShapeError(
+            "draw_alignment: weights",
+            expected="(T, S), (N, T, S) or (N, heads, T, S)",
+            got=weights.shape,
+        )
+    shape = weights.shape
+    if weights.ndim > 2:
+        if not 0 <= sample < len(weights):
+            raise ConfigError(
+                "draw_alignment: sample", expected=f"0 <= sample < {len(weights)}", got=sample
+            )
+        weights = weights[sample]
+    if weights.ndim > 2:
+        if head is not None and not 0 <= head < len(weights):
+            raise ConfigError(
+                "draw_alignment: head", expected=f"0 <= head < {len(weights)}", got=head
+            )
+        weights = weights.mean(axis=0) if head is None else weights[head]
+    elif head is not None:
+        raise ConfigError(
+            "draw_alignment: head, of weights without heads",
+            expected="weights (N, heads, T, S)",
+            got=f"head={head!r} of weights {shape}",
+            hint="leave head= out",
+        )
+    return np.asarray(weights, np.float64)
+
+
+def _names(given: Sequence[Any] | None, size: int, what: str) -> list[str]:
+    if given is not None and not _iterable(given):
+        raise ConfigError(
+            f"draw_alignment: {what}", expected="a sequence of names", got=type(given).__name__
+        )
+    names = [shown(name, str) for name in islice(range(size) if given is None else given, size + 1)]
+    if len(names) > size:
+        count = len(given) if isinstance(given, Sized) else "more"
+        raise ShapeError(f"draw_alignment: {what}", expected=f"at most {size} names", got=count)
+    return names
+
+
+def _iterable(given: Any) -> bool:
+    return isinstance(given, Iterable) and getattr(given, "shape", None) != ()
+
+
+def _paint(
+    picture: Picture, table: Array, rows: list[str], columns: list[str], colors: Theme
+) -> None:
+    scale = HeatScale(0.0, 1.0, colors.alignment, log=False)
+    labels = [Line(name, 11) for name in rows]
+    heads = [Line(name, 11) for name in columns]
+    width = max(CELL, *(line.width + 8 for line in heads)) if heads else CELL
+    for t, label in enumerate(labels):
+        y = -t * CELL
+        middle = -width / 2 - 8 - label.width / 2
+        name = Shape(f"row:{t}", middle, y, label.width, 16, [label], "text")
+        name.tooltip, name.classes = rows[t], "name"
+        picture.shapes.append(name)
+        for s, column in enumerate(columns):
+            weight = float(table[t, s])
+            text = f"{weight:.2f}" if abs(weight) >= 0.005 else ""
+            line = Line(text, 9, color=scale.text(weight))
+            cell = Shape(f"cell:{t}:{s}", s * width, y, width, CELL, [line] if text else [])
+            cell.form, cell.fill, cell.stroke = "square", scale.color(weight), colors.panel_line
+            cell.pen, cell.classes = 0.5, "cell"
+            cell.tooltip = f"{rows[t]} to {column}: {weight:.4f}"
+            picture.shapes.append(cell)
+    for s, head in enumerate(heads):
+        name = Shape(f"column:{s}", s * width, CELL / 2 + 14, width, 16, [head], "text")
+        name.tooltip, name.classes = columns[s], "name"
+        picture.shapes.append(name)

@@ -1,0 +1,151 @@
+"""A finished drawing: its DOT text, the pictures made of it, and where they are saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tinygrad_seq.checks import Rule, number
+from tinygrad_seq.errors import ConfigError, RenderError
+from tinygrad_seq.viz.output.files import target_of, write
+from tinygrad_seq.viz.output.html import page
+from tinygrad_seq.viz.output.render import LEAST_DPI, TIMEOUT, paint_png, render
+from tinygrad_seq.viz.output.svg import polished
+from tinygrad_seq.viz.picture.style import theme as named_theme
+
+__all__ = ["FORMATS", "Drawing", "format_of", "seconds"]
+
+FORMATS = ("svg", "png", "pdf", "html", "gv")
+
+_SUFFIXES = tuple(f".{kind}" for kind in FORMATS)
+
+dots_per_inch: Rule = number(LEAST_DPI, 2400.0)
+seconds: Rule = number(0.0, 86_400.0, open_low=True)
+
+
+class Drawing:
+    """A finished drawing: DOT text, and pictures of it on demand.
+
+    It holds text only: no tensor, node or array.
+
+    Attributes
+    ----------
+    dot : str
+        The drawing as DOT, complete with positions; needs no Graphviz to exist.
+
+    Examples
+    --------
+    >>> import tinygrad_seq as tgs
+    >>> w = tgs.tensor(2.0, requires_grad=True)
+    >>> drawing = (w * w).draw()
+    >>> drawing.dot.startswith("digraph")
+    True
+    """
+
+    def __init__(
+        self,
+        dot: str,
+        title: str = "",
+        timeout: float = TIMEOUT,
+        theme: str = "light",
+        data: dict[str, Any] | None = None,
+        smaller: str = "",
+    ) -> None:
+        for name, text in (("dot", dot), ("title", title), ("smaller", smaller)):
+            if not isinstance(text, str):
+                raise ConfigError(f"Drawing: {name}", expected="text", got=type(text).__name__)
+        if not isinstance(data, (dict, type(None))):
+            raise ConfigError("Drawing: data", expected="a dict", got=type(data).__name__)
+        self.dot = dot
+        self.title = title
+        self.timeout: float = seconds("Drawing: timeout", timeout)
+        self._theme = named_theme(theme, "Drawing")
+        self._data = data or {"length": 0, "series": [], "panels": {}, "colors": {}}
+        self._smaller = smaller  # how to get a smaller one, for messages
+
+    def _render(self, kind: str) -> bytes:
+        return render(self.dot, kind, self.timeout, self._smaller)
+
+    def svg(self) -> str:
+        """The drawing as a standalone SVG document.
+
+        Raises
+        ------
+        RenderError
+            If no renderer is present or it fails; ``.dot`` is still there.
+        """
+        return polished(self._render("svg").decode("utf-8"))
+
+    def png(self, dpi: float = 144.0) -> bytes:
+        """The drawing as PNG, `dpi` pixels per inch: 36 to 2,400, fewer where it is large.
+
+        Raises
+        ------
+        RenderError
+            If so few would be left that it could not be read.
+        """
+        dpi = dots_per_inch("Drawing.png: dpi", dpi)
+        return paint_png(self.dot, dpi, self.timeout, self._smaller)
+
+    def pdf(self) -> bytes:
+        """The drawing as PDF."""
+        return self._render("pdf")
+
+    def html(self) -> str:
+        """The drawing as one interactive page that loads nothing from elsewhere.
+
+        Zoom and move; point at a state or a weight to follow it through time; a slider goes
+        through the time steps and shows the traced norms, those of elided steps too.
+        """
+        return page(self.svg(), self.title, self._data, self._theme)
+
+    def save(self, path: str | Path, dpi: float = 144.0) -> Path:
+        """Write the drawing; the format follows from the suffix.
+
+        Parameters
+        ----------
+        path : str or Path
+            Ending in .svg, .png, .pdf, .html or .gv.
+        dpi : float
+            Pixels per inch of a PNG, see :meth:`png`.
+
+        Raises
+        ------
+        ConfigError
+            If the suffix is another one, or the file cannot be written. What was in it is left.
+        RenderError
+            If it cannot be rendered; the DOT text is then saved beside it, as .gv, unless such a
+            file is there.
+        """
+        target = target_of("Drawing.save", path, _SUFFIXES)
+        dpi = dots_per_inch("Drawing.save: dpi", dpi)
+        try:
+            write(target, self._content(format_of(target), dpi), "Drawing.save")
+        except RenderError as error:
+            kept = target.with_suffix(".gv")
+            if kept.exists():
+                raise
+            write(kept, self._content("gv", dpi), "Drawing.save")
+            raise RenderError(f"{error}\n  kept: the DOT text is in {kept}") from error
+        return target
+
+    def _content(self, kind: str, dpi: float) -> bytes:
+        if kind in {"png", "pdf"}:
+            return self.png(dpi) if kind == "png" else self.pdf()
+        text = self.dot if kind == "gv" else self.svg() if kind == "svg" else self.html()
+        return text.encode("utf-8", "replace")
+
+    def _repr_svg_(self) -> str | None:
+        """Inline picture in a notebook; None, and so the plain repr, where nothing can render."""
+        try:
+            return self.svg()
+        except RenderError:
+            return None
+
+    def __repr__(self) -> str:
+        return f"<Drawing {self.title!r}, {len(self.dot):,} characters of DOT>"
+
+
+def format_of(path: Path) -> str:
+    """The format that a file name asks for."""
+    return target_of("Drawing.save", path, _SUFFIXES).suffix.lower().removeprefix(".")

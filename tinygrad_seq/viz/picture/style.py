@@ -1,0 +1,203 @@
+"""Colours, fonts and words of the drawings: one place, two themes.
+
+State h is blue and state c orange. The colours of lines were searched for the largest least
+difference between any two, as people with and without the common kinds of colour blindness see
+them, at a contrast of 4.5 to the background (and the pictures name every line besides). Heat is a
+single hue whose lightness falls steadily, so it reads in grey too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tinygrad_seq.checks import choice
+from tinygrad_seq.viz.graph.items import Graph
+
+__all__ = ["FONT", "THEMES", "HeatScale", "Theme", "number", "shape_text", "subscript", "theme"]
+
+FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours by what they mean."""
+
+    name: str
+    background: str
+    ink: str
+    faint: str
+    panel: str
+    panel_line: str
+    box: str
+    line: str
+    h: str
+    h_fill: str
+    c: str
+    c_fill: str
+    weight: str
+    weight_fill: str
+    output_fill: str
+    loss_fill: str
+    gate_fill: str
+    squash_fill: str
+    gradient: str
+    attention: str
+    heat: tuple[str, ...]
+    alignment: tuple[str, ...]
+
+
+THEMES = {
+    "light": Theme(
+        name="light",
+        background="#ffffff",
+        ink="#1b1f24",
+        faint="#5d6670",
+        panel="#f6f7f9",
+        panel_line="#d4d9df",
+        box="#ffffff",
+        line="#474f59",
+        h="#0051ca",
+        h_fill="#dbe9f7",
+        c="#b45511",
+        c_fill="#fde3d3",
+        weight="#523600",
+        weight_fill="#fdf3d6",
+        output_fill="#e3eefb",
+        loss_fill="#eceff2",
+        gate_fill="#dff1e8",
+        squash_fill="#e6e9fa",
+        gradient="#741580",
+        attention="#03804e",
+        heat=("#fff7ec", "#fee2b6", "#fdc38a", "#f99a5b", "#e8663f", "#c5301f", "#8a0f12"),
+        alignment=("#ffffff", "#d5eddf", "#97d2b1", "#4caa7b", "#03804e", "#00482b"),
+    ),
+    "dark": Theme(
+        name="dark",
+        background="#14181d",
+        ink="#f0f3f6",
+        faint="#a3adb8",
+        panel="#1c2229",
+        panel_line="#3a434d",
+        box="#262d35",
+        line="#dcecf2",
+        h="#61a3ea",
+        h_fill="#1d3d5c",
+        c="#e96a2c",
+        c_fill="#5c2c16",
+        weight="#f4e322",
+        weight_fill="#40351a",
+        output_fill="#22364d",
+        loss_fill="#333b44",
+        gate_fill="#1f4034",
+        squash_fill="#2e3357",
+        gradient="#bf738a",
+        attention="#59f092",
+        heat=("#2a2320", "#46302a", "#6b3a2c", "#97472c", "#c65a2c", "#ef7d3a", "#ffb070"),
+        alignment=("#14181d", "#173a2b", "#1d6447", "#2b9367", "#45c483", "#59f092"),
+    ),
+}
+
+
+def theme(name: str, caller: str = "draw") -> Theme:
+    """The theme of a name; `caller` is who says so if there is none."""
+    return THEMES[choice(*THEMES)(f"{caller}: theme", name)]
+
+
+def see_through(color: str, opacity: float) -> str:
+    """A colour with an opacity from 0 to 1."""
+    return f"{color}{round(255 * min(max(opacity, 0.0), 1.0)):02x}"
+
+
+def opacity_top(graph: Graph) -> float:
+    """The attention weight that is drawn fully opaque: 1, or less where all weights are small."""
+    weights = [weight.mean for edge in graph.edges.values() for weight in edge.alignment.values()]
+    largest = max(weights, default=1.0)
+    return next((top for top in (0.1, 0.2, 0.5) if largest <= top), 1.0)
+
+
+_SUBSCRIPTS = str.maketrans("0123456789-+t", "₀₁₂₃₄₅₆₇₈₉₋₊ₜ")
+
+
+def subscript(step: object) -> str:
+    """A time step as subscript characters."""
+    return str(step).translate(_SUBSCRIPTS)
+
+
+def number(value: float) -> str:
+    """A norm in at most six characters or so: three significant digits, at most four decimals."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else str(value)
+    if 0.001 <= abs(value) < 1000:
+        decimals = 2 - math.floor(math.log10(abs(value)))
+        return f"{value:.{min(max(decimals, 0), 4)}f}"
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def shape_text(shape: object) -> str:
+    """A shape as ``2 × 4``; nothing for a scalar."""
+    if not isinstance(shape, tuple) or not shape:
+        return ""
+    if isinstance(shape[0], tuple):
+        shape = shape[0]
+    return " × ".join(str(size) for size in shape)
+
+
+@dataclass(frozen=True)
+class HeatScale:
+    """Colour of a value from `low` to `high`: of a norm on a logarithmic scale, unless told."""
+
+    low: float
+    high: float
+    colors: tuple[str, ...]
+    log: bool = True
+
+    def position(self, value: float) -> float:
+        """Where a value lies on the scale, 0 to 1."""
+        if not self.log:
+            return min(max((value - self.low) / (self.high - self.low), 0.0), 1.0)
+        if not value > 0 or not math.isfinite(value):
+            return 0.0 if value == 0 else 1.0
+        if self.high <= self.low:
+            return 0.5
+        if value <= self.low:  # their ratio may be 0
+            return 0.0
+        place = math.log(value / self.low) / math.log(self.high / self.low)
+        return min(max(place, 0.0), 1.0)
+
+    def color(self, value: float) -> str:
+        """Fill for a norm."""
+        place = self.position(value) * (len(self.colors) - 1)
+        index = min(int(place), len(self.colors) - 2)
+        return _mix(self.colors[index], self.colors[index + 1], place - index)
+
+    def text(self, value: float) -> str:
+        """Black or white, whichever is legible on :meth:`color`: one always is."""
+        return max("#000000", "#ffffff", key=lambda ink: _contrast(self.color(value), ink))
+
+
+def _channels(color: str) -> tuple[int, int, int]:
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
+
+
+def _mix(first: str, second: str, share: float) -> str:
+    mixed = [
+        round(a + (b - a) * share) for a, b in zip(_channels(first), _channels(second), strict=True)
+    ]
+    return "#{:02x}{:02x}{:02x}".format(*mixed)
+
+
+def _luminance(color: str) -> float:
+    """Relative luminance as WCAG 2 defines it."""
+    linear = [
+        c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (channel / 255 for channel in _channels(color))
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(first: str, second: str) -> float:
+    """Contrast ratio as WCAG 2 defines it: 1 to 21, 4.5 for small text."""
+    bright, dark = sorted((_luminance(first), _luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
