@@ -15,8 +15,8 @@ from tests.viz_models import Model, composed_loss
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import BAR, FOLDED
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 from tinygrad_seq.viz.graph.time_axes import Axis
-from tinygrad_seq.viz.graph.walk import recorded_nodes
 
 LEVELS = ("module", "cell", "op")
 

@@ -211,7 +211,9 @@ def test_what_the_size_error_advises_does_help(case, allowed):
             assert name == "view" and options.get("view", "unrolled") == "unrolled"
             continue
         viz.draw(loss, **{"max_items": allowed, **options, name: value})
-    if not any(node.scope.step is not None for node in viz.graph.walk.recorded_nodes([loss.node])):
+    if not any(
+        node.scope.step is not None for node in viz.graph.survey.recorded_nodes([loss.node])
+    ):
         assert "no time steps" in text and "view=" not in advice
     if options.get("view") == "rolled":
         assert "view=" not in advice

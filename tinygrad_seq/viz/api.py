@@ -15,7 +15,7 @@ from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.viz.graph.expand import expand_fused
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import BAR, BEGIN, WEIGHT, Edge, Graph, Item, Place
-from tinygrad_seq.viz.graph.walk import Survey
+from tinygrad_seq.viz.graph.survey import Survey
 from tinygrad_seq.viz.graph.weights import bundle_weights
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import closed_roads, module_block, plain_shape
@@ -149,11 +149,11 @@ def draw(
         )
     colors = named_theme(theme)
     roots = _roots(outputs)
-    survey = Survey(roots, view == "unrolled")
+    survey = Survey(roots)
     if survey.fused:
         roots = expand_fused(roots)
-        survey = Survey(roots, view == "unrolled")
-    if view == "unrolled":  # a column has an item at least: no need to count them all
+        survey = Survey(roots)
+    if view == "unrolled":  # a column has an item at least: no need to count items
         check_columns(len(survey.steps), level, both, max_items)
     options: dict[str, Any] = {"view": view, "level": level, "depth": depth, "trace": trace}
     options |= {"sample": sample, "head": head}

@@ -6,18 +6,18 @@ node itself: untagged nodes that only serve one thing become part of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches
-from tinygrad_seq.viz.graph.tally import Tally
 from tinygrad_seq.viz.graph.time_axes import Axes
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
-    from tinygrad_seq.viz.graph.walk import Survey
+    from tinygrad_seq.viz.graph.survey import Survey
 
 __all__ = ["STATES", "Key", "Keys", "User", "blended", "item_id", "pick", "picked"]
 
@@ -128,13 +128,9 @@ class Keys:
         self.stateless = stateless or set()
         self.cells = survey.cells
         self._homes: dict[Row, str] = {}
-        self._tallies: dict[tuple[Place, str], Tally] = {}
+        self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
         self._leaves = _leaf_names(survey.leaves)
-        self.axes = Axes(view, survey.rows, survey.joins, survey.steps, self.row)
-
-    def pick(self, node: Node) -> tuple[Node, int] | None:
-        """The stack that a node only picks an entry from; at op level every node stands."""
-        return pick(node) if self.level != "op" else None
+        self.axes = Axes(view, survey, self.row)
 
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.
@@ -218,10 +214,8 @@ class Keys:
 
     def _numbered(self, place: Place, step: int | None, label: str) -> str:
         """A label with its number, from the newest, among equal ones at one real step."""
-        tally = self._tallies.get((place, label))
-        if tally is None:
-            tally = self._tallies[place, label] = Tally()
-        return f"{label}.{tally.next(step)}"
+        self._numbers[place, step, label] += 1
+        return f"{label}.{self._numbers[place, step, label] - 1}"
 
     def closed(self, node: Node) -> Place | None:
         """The place of the closed module that a node belongs to, if it does."""

@@ -8,48 +8,17 @@ length.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tinygrad_seq.viz.graph.items import BAR, FOLDED, Row, Step
 
-__all__ = ["Axes", "Axis", "Ends", "in_order"]
+if TYPE_CHECKING:
+    from tinygrad_seq.viz.graph.survey import Survey
 
-KNOWN_STEPS = 5
-"""So many first steps tell whether an axis is short enough to be shown whole."""
+__all__ = ["Axes", "Axis", "in_order"]
+
 _SHORT = 4
-
-
-class Ends:
-    """The first few and the last of the time steps of a row.
-
-    Examples
-    --------
-    >>> from tinygrad_seq.viz.graph.time_axes import Ends
-    >>> ends = Ends()
-    >>> for step in range(9, -1, -1):
-    ...     ends.add(step)
-    >>> ends.first, ends.last
-    ([0, 1, 2, 3, 4], 9)
-    """
-
-    __slots__ = ("first", "last")
-
-    def __init__(self) -> None:
-        self.first: list[int] = []
-        self.last: int | None = None
-
-    @property
-    def steps(self) -> set[int]:
-        """All that are known."""
-        return {*self.first} if self.last is None else {*self.first, self.last}
-
-    def add(self, step: int) -> None:
-        """Take note of a step."""
-        self.last = step if self.last is None else max(self.last, step)
-        if step not in self.first and (
-            len(self.first) < KNOWN_STEPS or step < self.first[KNOWN_STEPS - 1]
-        ):
-            self.first = sorted([*self.first, step])[:KNOWN_STEPS]
+"""So few steps are shown whole."""
 
 
 class Axis(NamedTuple):
@@ -60,7 +29,7 @@ class Axis(NamedTuple):
 
     @classmethod
     def of(cls, steps: set[int]) -> Axis:
-        """Elide an axis, given its first steps and its last, if it is long enough."""
+        """Elide an axis, given its steps, if it is long enough."""
         ordered = sorted(steps)
         if len(ordered) <= _SHORT:
             return cls(tuple(ordered), False)
@@ -95,12 +64,8 @@ class Axes:
     Parameters
     ----------
     view : {"unrolled", "elided", "rolled"}
-    ends : mapping of row to Ends
-        What is known of each row's steps.
-    joins : iterable of (row, row)
-        Rows of which one feeds the other within a time step.
-    steps : list of int
-        The first few and the last of all steps: for what has no row of its own.
+    survey : Survey
+        Its rows and their steps, and which of them feed one another.
     row_of : callable
         The row that a row is drawn in: that of the closed module around it, for instance.
     """
@@ -108,16 +73,14 @@ class Axes:
     def __init__(
         self,
         view: str,
-        ends: dict[Row, Ends],
-        joins: Iterable[tuple[Row, Row]],
-        steps: list[int],
+        survey: Survey,
         row_of: Callable[[Row], Row],
     ) -> None:
         self.view = view
         self._rows: dict[Row, Axis] = {}
         if view != "elided":
             return
-        self._longest = Axis.of(set(steps))
+        self._longest = Axis.of(set(survey.steps))
         group: dict[Row, Row] = {}
 
         def leader(row: Row) -> Row:
@@ -125,13 +88,13 @@ class Axes:
                 row = group[row]
             return row
 
-        for one, two in joins:
+        for one, two in survey.joins:
             group[leader(row_of(one))] = leader(row_of(two))
         known: dict[Row, set[int]] = {}
-        for row, end in ends.items():
-            known.setdefault(leader(row_of(row)), set()).update(end.steps)
+        for row, steps in survey.rows.items():
+            known.setdefault(leader(row_of(row)), set()).update(steps)
         axes = {row: Axis.of(found) for row, found in known.items()}
-        self._rows = {row_of(row): axes[leader(row_of(row))] for row in ends}
+        self._rows = {row_of(row): axes[leader(row_of(row))] for row in survey.rows}
 
     def shown(self, step: int, row: Row) -> Step:
         """The step that a step of a row is drawn at."""
