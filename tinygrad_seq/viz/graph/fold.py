@@ -17,7 +17,7 @@ from tinygrad_seq.viz.graph.grouping import STATES, Key, Keys, User, blended, it
 from tinygrad_seq.viz.graph.implied import add_context
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
 from tinygrad_seq.viz.graph.survey import Survey
-from tinygrad_seq.viz.graph.time_axes import in_order
+from tinygrad_seq.viz.graph.views import LEVELS, VIEWS, in_order
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -60,14 +60,13 @@ def build(
     """
     survey = Survey(roots) if survey is None else survey
     steps = survey.steps
-    stateless = survey.stateless if level == "cell" else set()
-    keys = Keys(level, view, survey, depth, stateless)
-    length = steps[-1] - steps[0] + 1 if steps else 0
-    graph = Graph(view, level, depth, length, len(survey.nodes))
-    graph.start = steps[0] if steps else 0
-    graph.stateless, graph.axes = stateless, keys.axes
+    keys = Keys(LEVELS[level], VIEWS[view], survey, depth)
+    graph = Graph(VIEWS[view], LEVELS[level], keys.axes, depth, recorded=len(survey.nodes))
+    if steps:
+        graph.start, graph.length = steps[0], steps[-1] - steps[0] + 1
+    graph.stateless = keys.stateless
     folding = _Folding(graph, keys, trace)
-    if view != "rolled" and level != "op":  # lines from every step to every step need columns
+    if not (graph.view.folds or graph.level.plain):  # lines from step to step need columns
         folding.reader = Reader(trace, keys.shown, sample, head)
     folding.fold(roots, survey.nodes)
     graph.steps = in_order(item.place.step for item in graph.items.values())
@@ -276,17 +275,19 @@ def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) 
 
 
 def _kind(item: Item, graph: Graph) -> str:
-    level = "module" if graph.closes(item.place) else graph.level
     if item.part.startswith("weight:"):
         return "weight"
     if item.part.startswith("leaf:"):
         return "leaf"
     if item.place.step == BAR:
         return "bar"
-    if level == "op" or (level == "cell" and item.part not in {"logits", "loss"}):
-        return "op" if item.place.step is not None or level == "op" else "module"
+    open_ = not graph.closes(item.place)
+    if open_ and graph.level.plain:
+        return "op"
     if item.place.step is None:
         return "module"
+    if open_ and item.part not in {"logits", "loss"}:
+        return "op"
     if item.roles & set(STATES):
         return "cell"
     if "loss" in item.roles:

@@ -13,7 +13,8 @@ import numpy as np
 
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches
-from tinygrad_seq.viz.graph.time_axes import Axes
+from tinygrad_seq.viz.graph.time_axes import axes_of
+from tinygrad_seq.viz.graph.views import Level, View
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -106,38 +107,36 @@ class Keys:
 
     Parameters
     ----------
-    level : {"module", "cell", "op"}
-    view : {"unrolled", "elided", "rolled"}
+    level : Level
+    view : View
     survey : Survey
         Of the graph. Modules called within the steps of a row with a state h are part of it.
     depth : int, optional
         Names in a module path from which on everything inside is one item.
-    stateless : set of (path, layer)
-        Rows of which, at cell level, every step is one item.
     """
 
     def __init__(
         self,
-        level: str,
-        view: str,
+        level: Level,
+        view: View,
         survey: Survey,
         depth: int | None = None,
-        stateless: set[Row] | None = None,
     ) -> None:
         self.level, self.depth = level, depth
-        self.stateless = stateless or set()
+        opened = level.closed or level.plain
+        self.stateless: set[Row] = set() if opened else survey.stateless
         self.cells = survey.cells
         self._homes: dict[Row, str] = {}
         self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
         self._leaves = _leaf_names(survey.leaves)
-        self.axes = Axes(view, survey, self.row)
+        self.axes = axes_of(view, survey, self.row)
 
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.
 
         So is a piece of a weight that weight.
         """
-        return picked(parent) if self.level != "op" else parent
+        return parent if self.level.plain else picked(parent)
 
     @staticmethod
     def is_weight(operand: Node | None) -> bool:
@@ -163,11 +162,10 @@ class Keys:
         if real is None:
             return self._timeless(node, place, single, feeds_steps)
         place = place._replace(step=self.shown(timed))
-        if self.level == "module" or place.step == BAR or reaches(place.path, self.depth):
+        closed = self.level.closed or place.row in self.stateless
+        if closed or place.step == BAR or reaches(place.path, self.depth):
             return place, ""
-        if self.level == "cell" and place.row in self.stateless:
-            return place, ""
-        if self.level == "cell":
+        if not self.level.plain:
             return place, self._part(node, place, single)
         label = node.role or node.op.name
         number = self._numbered(place, real, label)
@@ -178,7 +176,7 @@ class Keys:
 
         At op level an entry that is picked from a stack over time belongs to that time.
         """
-        if node.scope.step is None and self.level == "op" and (found := pick(node)) is not None:
+        if node.scope.step is None and self.level.plain and (found := pick(node)) is not None:
             entry = found[0].parents[found[1]]
             return node if entry is None else entry
         return node
@@ -187,7 +185,7 @@ class Keys:
         """The step that a node with a time step is drawn at; or another step of its row."""
         step = node.scope.step if step is None else step
         assert step is not None
-        return self.axes.shown(step, self._place(node, True).row)
+        return self.axes[self._place(node, True).row].shown(step)
 
     def row(self, row: Row) -> Row:
         """The row that the time steps of a module and layer are drawn in."""
@@ -245,7 +243,7 @@ class Keys:
         scope = node.scope
         if reaches(place.path, self.depth):
             return place, "before" if feeds_steps else "" if place.path else "after"
-        if self.level == "op":
+        if self.level.plain:
             return place, self._numbered(place, None, node.op.name)
         if single is not None and single[1] is None:
             there, part = single[0]
