@@ -12,8 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tinygrad_seq.viz.graph.attention import WEIGHTS, Aligned, Reader
-from tinygrad_seq.viz.graph.grouping import STATES, Key, Keys, User, blended, item_id
+from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE, STATES, WEIGHTS
+from tinygrad_seq.viz.graph.attention import Aligned, Reader
+from tinygrad_seq.viz.graph.grouping import Key, Keys, User, blended, item_id
 from tinygrad_seq.viz.graph.implied import add_context
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
 from tinygrad_seq.viz.graph.survey import Survey
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-SERIES = {"h", "c", "logits", "loss"}
+SERIES = {STATE, CELL, LOGITS, LOSS}
 
 
 def build(
@@ -250,7 +251,7 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
     tells = node.role in STATES or (leads_out and not item.roles)
-    if item.shape is None or (tells and not item.roles & {"h"}):
+    if item.shape is None or (tells and STATE not in item.roles):
         item.shape, item.dtype = node.shape, str(node.dtype)
     if node.role == WEIGHTS and len(node.shape) == 4:  # (N, heads, T, S)
         item.heads = node.shape[1]
@@ -286,13 +287,13 @@ def _kind(item: Item, graph: Graph) -> str:
         return "op"
     if item.place.step is None:
         return "module"
-    if open_ and item.part not in {"logits", "loss"}:
+    if open_ and item.part not in {LOGITS, LOSS}:
         return "op"
     if item.roles & set(STATES):
         return "cell"
-    if "loss" in item.roles:
+    if LOSS in item.roles:
         return "loss"
-    return "output" if "logits" in item.roles else "module"
+    return "output" if LOGITS in item.roles else "module"
 
 
 def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:

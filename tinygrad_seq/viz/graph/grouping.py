@@ -9,9 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.timeline.entries import hands_on, pick, picked, piece
+from tinygrad_seq.timeline.roles import (
+    CELL,
+    FROM_INPUT,
+    FROM_STATE,
+    GATES,
+    LOGITS,
+    LOSS,
+    NEW,
+    SQUASHED_CELL,
+    STATES,
+    SUM,
+    UPDATE,
+)
 from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches
 from tinygrad_seq.viz.graph.time_axes import axes_of
 from tinygrad_seq.viz.graph.views import Level, View
@@ -20,7 +32,7 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
     from tinygrad_seq.viz.graph.survey import Survey
 
-__all__ = ["STATES", "Key", "Keys", "User", "blended", "item_id", "pick", "picked"]
+__all__ = ["Key", "Keys", "User", "blended", "item_id"]
 
 Key = tuple[Place, str]
 """Where an item is, and which part of what is there."""
@@ -28,11 +40,8 @@ User = tuple[Key, "int | None"]
 """What uses a node, and at which real time step."""
 
 # Roles that stand for the untagged nodes leading up to them.
-_ABSORBING = {"a", "n", "tanh_c", "logits", "loss"}
-STATES = ("h", "c")
-_SUMMED = {"a", "xW", "hW"}  # at cell level one part: all affine maps of a cell
-_PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
-_JOINING = {"transpose", "concatenate"}
+_ABSORBING = {SUM, NEW, SQUASHED_CELL, LOGITS, LOSS}
+_SUMMED = {SUM, FROM_INPUT, FROM_STATE}  # at cell level one part: all affine maps of a cell
 _LEAVES = ("weight:", "leaf:")
 
 
@@ -42,64 +51,6 @@ def item_id(key: Key) -> str:
     if part.startswith(_LEAVES):
         return part
     return f"{place}:{part}" if part else str(place)
-
-
-def pick(node: Node) -> tuple[Node, int] | None:
-    """The stack, and the place in it, that a node only picks one part of; None for another node.
-
-    ``stack(parts)[t]`` picks part t, and so does ``stack(parts).swapaxes(0, 1)[:, t]``; of
-    stacks put together, windows of a sequence, it is a part of one.
-    """
-    if node.op is None or node.op.name != "getitem":
-        return None
-    index = node.params["index"]
-    *before, last = index if isinstance(index, tuple) else (index,)
-    if isinstance(last, np.ndarray) and last.ndim == 0 and last.dtype.kind in "iu":
-        last = int(last)
-    whole = isinstance(last, int) and not isinstance(last, bool)
-    if not whole or not all(isinstance(part, slice) and part == slice(None) for part in before):
-        return None
-    (stack,), axis = node.parents, len(before)
-    while stack is not None and stack.op is not None and stack.op.name in _JOINING:
-        if stack.op.name == "concatenate":
-            if stack.params["axis"] % len(stack.shape) != axis:
-                return None
-            last %= stack.shape[axis]
-            window = sum(int(point) <= last for point in stack.params["points"])
-            last -= int(stack.params["points"][window - 1]) if window else 0
-            stack = stack.parents[window]
-            continue
-        axes = stack.params["axes"]
-        rest = [a for a in axes if a != axes[axis]]
-        if rest != sorted(rest):
-            return None  # not the part itself but its transpose
-        (stack,), axis = stack.parents, axes[axis]
-    if stack is None or stack.op is None or stack.op.name != "stack":
-        return None
-    there = stack.params["axis"] % len(stack.shape) == axis
-    return (stack, last % len(stack.parents)) if there else None
-
-
-def _piece(node: Node) -> Node | None:
-    """The weight that a node is a piece of, split off."""
-    if node.op is not ITEM or node.parents[0] is None or node.parents[0].op is None:
-        return None
-    whole = node.parents[0]
-    cut = whole.op is not None and whole.op.name == "split"
-    origin = whole.parents[0] if cut else None
-    return origin if origin is not None and origin.op is None else None
-
-
-def picked(parent: Node | None) -> Node | None:
-    """What was stacked, of an entry picked from a stack; of a piece of a weight, that weight."""
-    while parent is not None:
-        if (weight := _piece(parent)) is not None:
-            return weight
-        place = pick(parent)
-        if place is None:
-            break
-        parent = place[0].parents[place[1]]
-    return parent
 
 
 class Keys:
@@ -141,7 +92,7 @@ class Keys:
     @staticmethod
     def is_weight(operand: Node | None) -> bool:
         """Whether an operand is a weight, or a piece of one."""
-        return operand is not None and (operand.op is None or _piece(operand) is not None)
+        return operand is not None and (operand.op is None or piece(operand) is not None)
 
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
         """The key of a node.
@@ -248,7 +199,7 @@ class Keys:
         if single is not None and single[1] is None:
             there, part = single[0]
             unnamed = not scope.path and (not there.path or part == "before")
-            if there.step is None and (node.op.name in _PASSING or unnamed):
+            if there.step is None and (hands_on(node) or unnamed):
                 return there, part
         if feeds_steps:
             place = self._made_by(node, place)
@@ -260,23 +211,23 @@ class Keys:
     def _made_by(node: Node, place: Place) -> Place:
         """The place of what a node only passes on, if that is outside time and has a name."""
         while node.op is not None and len(node.parents) == 1:
-            if node.op.name not in _PASSING and node.scope.path:
+            if not hands_on(node) and node.scope.path:
                 return Place(node.scope.path, node.scope.layer)
             parent = node.parents[0]
             if parent is None or parent.op is None or parent.scope.step is not None:
                 return place
             node = parent
-        named = node.op is not None and node.op.name not in _PASSING and node.scope.path
+        named = node.op is not None and not hands_on(node) and node.scope.path
         return Place(node.scope.path, node.scope.layer) if named else place
 
     def _part(self, node: Node, place: Place, single: User | None) -> str:
         """The part of a cell that a node belongs to."""
         assert node.op is not None
         if node.role:
-            return "a" if node.role in _SUMMED else node.role
+            return SUM if node.role in _SUMMED else node.role
         parent = node.parents[0] if node.parents else None
         if node.op.name == "split" and parent is not None and parent.role in _SUMMED:
-            return "a"
+            return SUM
         if single is not None and single[1] == node.scope.step:
             there, part = single[0]
             if there == place and (part in _ABSORBING or node.op is ITEM):
@@ -289,11 +240,11 @@ class Keys:
         if node.op.name == "where" and (state := blended(node)) is not None:
             return state
         roles = [(operand.role or "") if operand else "" for operand in node.parents]
-        if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
+        if node.op.name == "multiply" and set(roles) & {*GATES}:
             # Named by what is multiplied; a constant beside the forget gate is the carried c.
-            return "*".join(role or "c" for role in roles)
-        if node.op.name == "subtract" and "z" in roles:
-            return "1-z"
+            return "*".join(role or CELL for role in roles)
+        if node.op.name == "subtract" and UPDATE in roles:
+            return f"1-{UPDATE}"
         return self._numbered(place, node.scope.step, node.op.name)
 
 
