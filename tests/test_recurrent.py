@@ -12,7 +12,7 @@ from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels import lstm as lstm_kernels
 from tinygrad_seq.kernels.gates import GATE_ORDER, gate
-from tinygrad_seq.ops.recurrent import LSTM as LSTM_OP
+from tinygrad_seq.nn.cells.lstm import LSTM_OP
 from tinygrad_seq.testing.recurrent import KINDS, make_layer
 
 
