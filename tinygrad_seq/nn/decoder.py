@@ -28,7 +28,7 @@ __all__ = ["Decoded", "Decoder", "FedState", "Join", "made_like", "one_step", "t
 def made_like(recurrent: Recurrent[Any], rng: Any) -> dict[str, Any]:
     """Where the weights around a recurrent layer come from, and their dtype."""
     rng = init.generator(rng, "rng of the weights around a recurrent layer")
-    return {"rng": rng, "dtype": recurrent.dtype()}
+    return {"rng": rng, "dtype": recurrent.dtype}
 
 
 def time_major(owner: str, recurrent: Recurrent[Any]) -> None:

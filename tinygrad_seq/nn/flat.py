@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from tinygrad_seq.checks import float_dtype
+from tinygrad_seq.checks import flag, float_dtype
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Cell
-from tinygrad_seq.nn.layers import positive_size
+from tinygrad_seq.nn.layers import positive_size, probability
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.recurrent import Recurrent, State
 
@@ -38,9 +37,6 @@ def cell_option(name: str) -> Any:
             setattr(cell, name, value)
 
     return property(get, change, doc=f"`{name}` of its cells.")
-
-
-_FLAT = re.compile(r"(\w+?)(_l\d+(?:_reverse)?)")
 
 
 class FlatRecurrent(Recurrent[State]):
@@ -76,6 +72,13 @@ class FlatRecurrent(Recurrent[State]):
         (hidden_size,) = positive_size(owner, hidden_size=hidden_size)
         dtype = float_dtype(owner, dtype)
         rng = init.generator(rng, owner)
+        checks: dict[str, Any] = {
+            "bias": flag,
+            "layer_norm": flag,
+            "recurrent_dropout": probability,
+        }
+        for name, check in checks.items():
+            options[name] = check(f"{owner}: {name}", options[name])
         object.__setattr__(self, "_held", _Held())
         super().__init__(
             partial(self.cell_type, hidden_size=hidden_size, rng=rng, dtype=dtype, **options),
@@ -98,28 +101,14 @@ class FlatRecurrent(Recurrent[State]):
             setattr(self, name + suffix, part)
 
     def _cell(self, suffix: str) -> Cell | None:
+        """The cell of a place, with what the layer has now in the places of its parts."""
         cell: Cell | None = self._held.cells.get(suffix)
         if cell is not None:
-            vars(cell).update(training=self.training, rng=self.dropout.rng)
+            own, parts = vars(self), vars(cell)
+            for name in (*cell._parameters, *cell._modules):
+                parts[name] = own.get(name + suffix)
+            parts.update(training=self.training, rng=self.dropout.rng)
         return cell
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        self._pass_on(name, value)
-
-    def __delattr__(self, name: str) -> None:
-        super().__delattr__(name)
-        self._pass_on(name, None)
-
-    def _pass_on(self, name: str, value: Any) -> None:
-        """Give the cell what has come into the place of one of its parts."""
-        place = _FLAT.fullmatch(name)
-        cell = None if place is None else self._held.cells.get(place[2])
-        if place is not None and cell is not None:
-            for registry in (cell._parameters, cell._modules):
-                if place[1] in registry:
-                    registry[place[1]] = value
-            object.__setattr__(cell, place[1], value)
 
     def layer_weights(self, layer: int, reverse: bool = False) -> tuple[Any, Any, Any]:
         """W_xh (I or H, gates * H), W_hh (H, gates * H) and b (gates * H,) of one layer."""

@@ -14,7 +14,7 @@ from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.cells.cell import Cell, checked_input, recomputing
+from tinygrad_seq.nn.cells.cell import Cell, cell_maker, checked_cell, checked_input, recomputing
 from tinygrad_seq.nn.layers import Dropout, positive_size, probability
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.norm import VariationalDropout
@@ -104,7 +104,7 @@ class Recurrent(Module, Generic[State]):
         if not isinstance(checkpoint, bool):
             (checkpoint,) = positive_size(owner, checkpoint=checkpoint)
         probability(f"{owner}: dropout", dropout)
-        make, size = self._maker(cell, input_size, num_layers * (1 + bidirectional))
+        make, size = cell_maker(owner, cell, input_size, num_layers * (1 + bidirectional))
         self.input_size, self.num_layers = size, num_layers
         self.batch_first, self.bidirectional = batch_first, bidirectional
         self.checkpoint, self.trainable_state = checkpoint, trainable_state
@@ -112,54 +112,12 @@ class Recurrent(Module, Generic[State]):
         self.dropout = (VariationalDropout if variational else Dropout)(dropout, rng=rng)
         self._warn_of_idle_dropout(dropout, variational)
         for k, suffix in self._places():
-            made = make(self.output_size if k else size)
-            self._check_cell(made, self.output_size if k else size)
-            self._adopt(made, suffix)
+            below = self.output_size if k else size
+            self._adopt(checked_cell(owner, make(below), below, next(self.cells(), None)), suffix)
         if trainable_state:
             for name, length in self.state_sizes.items():
-                start = np.zeros((num_layers * self.directions, length), self.dtype())
+                start = np.zeros((num_layers * self.directions, length), self.dtype)
                 setattr(self, f"initial_{name}", Parameter(start))
-
-    def _maker(self, cell: Any, size: Any, places: int) -> tuple[Callable[[int], Cell], int]:
-        """What makes the cells, and the size of the first one's inputs."""
-        owner = type(self).__name__
-        if isinstance(cell, Cell):
-            if places > 1 or (size is not None and size != cell.input_size):
-                raise ConfigError(
-                    f"{owner}: one cell makes one layer in one direction, of its own input_size",
-                    expected="a callable that makes a cell for inputs of a given size",
-                    got=f"a {type(cell).__name__}, {places} cells wanted",
-                    hint="nn.Recurrent(lambda size: YourCell(size, ...), input_size, num_layers=2)",
-                )
-            return lambda _: cell, cell.input_size
-        if not callable(cell) or isinstance(cell, Module):
-            raise ConfigError(
-                f"{owner}: cell",
-                expected="an nn.Cell, or a callable that makes one for inputs of a given size",
-                got=f"a {type(cell).__name__}",
-                hint="derive the class of your step from nn.Cell, and declare its states",
-            )
-        if size is None:
-            raise ConfigError(f"{owner}: input_size", expected="a size, where cells are to be made")
-        (size,) = positive_size(owner, input_size=size)
-        return cell, size
-
-    def _check_cell(self, cell: Any, size: int) -> None:
-        """Refuse what is no cell, or does not fit the others."""
-        if not isinstance(cell, Cell) or cell.input_size != size:
-            got = type(cell).__name__
-            raise ConfigError(
-                f"{type(self).__name__}: what makes the cells",
-                expected=f"an nn.Cell with input_size {size}",
-                got=f"{got} with {cell.input_size}" if isinstance(cell, Cell) else got,
-            )
-        first = next(iter(self.cells()), cell)
-        if (first.states, first.output_size) != (cell.states, cell.output_size):
-            raise ConfigError(
-                f"{type(self).__name__}: cells that differ in their states or outputs",
-                expected=f"{first.states}, output_size {first.output_size}, in all layers",
-                got=f"{cell.states}, output_size {cell.output_size}",
-            )
 
     def _adopt(self, cell: Cell, suffix: str) -> None:
         """Take in the cell of one place."""
@@ -186,33 +144,32 @@ class Recurrent(Module, Generic[State]):
     @property
     def state_sizes(self) -> dict[str, int]:
         """Names of the parts of the state, and their lengths."""
-        return self.cell_at(0).states
+        return self._first().states
 
     @property
     def hidden_size(self) -> int:
-        """H of its cells: the length of the first part of the state, if they do not say."""
-        cell = self.cell_at(0)
-        size: int = getattr(cell, "hidden_size", next(iter(cell.states.values())))
-        return size
+        """H of its cells."""
+        return self._first().hidden_size
 
     @property
     def state_type(self) -> Any:
         """The named tuple that its states come in."""
-        return self.cell_at(0).state_kind()
+        return self._first().state_kind()
 
     @property
     def output_size(self) -> int:
         """Length of the outputs at one step, of both directions if there are two."""
-        return self.directions * self.cell_at(0).output_size
+        return self.directions * self._first().output_size
 
     @property
     def gates(self) -> tuple[str, ...]:
         """Names of the gates of its cells."""
-        return self.cell_at(0).gates
+        return self._first().gates
 
+    @property
     def dtype(self) -> np.dtype[Any]:
         """That of its parameters."""
-        return self.cell_at(0).dtype()
+        return self._first().dtype
 
     def _places(self) -> Iterator[tuple[int, str]]:
         """(layer, suffix of its parameters) in the order of the states."""
@@ -234,6 +191,12 @@ class Recurrent(Module, Generic[State]):
         if reverse is not False and flag("reverse", reverse) and not self.bidirectional:
             raise ConfigError(f"{type(self).__name__}: reverse", expected="bidirectional=True")
         found = self._cell(suffix_of(layer, reverse))
+        assert found is not None
+        return found
+
+    def _first(self) -> Cell:
+        """A cell, to ask what they have in common."""
+        found = self._cell("_l0")
         assert found is not None
         return found
 
@@ -308,7 +271,7 @@ class Recurrent(Module, Generic[State]):
         rank = x.ndim + (1 if tokens else 0)
         if rank not in (2, 3) or 0 in x.shape:
             # The last axis is looked at first: a wrong size is the commoner mistake.
-            checked_input(type(self).__name__, x, self.input_size, self.dtype())
+            checked_input(type(self).__name__, x, self.input_size, self.dtype)
             raise ShapeError(
                 f"{type(self).__name__}: input",
                 expected="(T, N, I) or (T, I) floats, (T, N) or (T,) tokens, T and N >= 1",
@@ -324,9 +287,9 @@ class Recurrent(Module, Generic[State]):
         tokens = x.dtype.kind in "iu"
         if lengths is not None and tokens:
             x = np.where(np.arange(len(x))[:, None] < lengths, values_of(x), 0)
-        x = checked_input(type(self).__name__, x, self.input_size, self.dtype())
-        if tokens and not self.cell_at(0).reads_tokens:
-            x = ops.one_hot(x, self.input_size, self.dtype())
+        x = checked_input(type(self).__name__, x, self.input_size, self.dtype)
+        if tokens and not self._first().reads_tokens:
+            x = ops.one_hot(x, self.input_size, self.dtype)
         return x
 
     def _run_layers(
@@ -368,7 +331,7 @@ class Recurrent(Module, Generic[State]):
 
     def _initial(self, state: Any, batch: int, unbatched: bool) -> list[list[Any]]:
         """Per part of the state (h, c), its value for every layer and direction, checked."""
-        sizes, dtype = self.state_sizes, self.dtype()
+        sizes, dtype = self.state_sizes, self.dtype
         places = self.num_layers * self.directions
         if state is None and self.trainable_state:
             return [
@@ -393,13 +356,13 @@ class Recurrent(Module, Generic[State]):
         rows = count(1)(f"{type(self).__name__}.top: rows", rows)
         return self._initial(state, rows, False)[0][-1]
 
-    def last_output(self, y: Tensor, state: Any, lengths: Any = None) -> Tensor:
+    def _last_output(self, y: Tensor, state: Any, lengths: Any = None) -> Tensor:
         """Outputs (N, directions * H) where a time-major run ended that gave y and a state.
 
         Of a row after its last valid step, in reverse after the first.
         """
-        size = self.cell_at(0).output_size
-        if not self.cell_at(0).own_output:
+        size = self._first().output_size
+        if not self._first().own_output:
             ends = [state[0][k - self.directions] for k in range(self.directions)]
         else:
             rows = np.arange(y.shape[1])

@@ -80,7 +80,7 @@ class ManyToOne(_ReadOut):
     def forward(self, x: TensorLike, state: Any = None, *, lengths: Any = None) -> Tensor:
         """Logits (N, V) of sequences (T, N, ...)."""
         y, last = self.recurrent(x, state, lengths=lengths)
-        logits: Tensor = self.head(self.recurrent.last_output(y, last, lengths))
+        logits: Tensor = self.head(self.recurrent._last_output(y, last, lengths))
         return logits
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of
+from tinygrad_seq.checks import array_of, choice
 from tinygrad_seq.engine.cell import CellForm
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import scope
@@ -20,9 +20,10 @@ from tinygrad_seq.nn.state import array_in, checked_state, state_type
 from tinygrad_seq.ops.indexing import check_indices, one_hot
 from tinygrad_seq.ops.sequence import run_steps
 from tinygrad_seq.ops.shape import stack
+from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.checkpoint import checkpoint as recomputed
 
-__all__ = ["Cell", "Fused", "checked_input", "recomputing"]
+__all__ = ["Cell", "Fused", "cell_maker", "checked_cell", "checked_input", "recomputing"]
 
 
 class Fused(NamedTuple):
@@ -95,6 +96,7 @@ class Cell(Module):
     title: ClassVar[str] = ""
     picture: ClassVar[Any] = None
     state_type: ClassVar[Any] = None
+    _checks_itself: ClassVar[bool] = False
 
     states: dict[str, int]
     input_size: int
@@ -123,12 +125,18 @@ class Cell(Module):
         # Past registration: it holds no parts, and need not be looked into at every call.
         object.__setattr__(self, "states", dict(zip(states, sizes, strict=True)))
         self.own_output = output_size is not None
-        (self.output_size,) = positive_size(owner, output_size=output_size or sizes[0])
+        length = sizes[0] if output_size is None else output_size
+        (self.output_size,) = positive_size(owner, output_size=length)
 
     def form(self) -> CellForm:
         """The names that what it records goes by."""
         title = self.title or type(self).__name__.removesuffix("Cell") or type(self).__name__
         return CellForm(title, tuple(self.states), self.gates, self.picture)
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the length of the first part of the state and of a gate."""
+        return next(iter(self.states.values()))
 
     def state_kind(self) -> Any:
         """The named tuple that a layer's states of this cell come in."""
@@ -150,13 +158,28 @@ class Cell(Module):
 
         return step
 
+    def columns(self, gate: str) -> slice:
+        """Where a gate stands in an axis of all gates, each as long as the first state."""
+        k = self.gates.index(choice(*self.gates)(f"{type(self).__name__}: gate", gate))
+        return slice(k * self.hidden_size, (k + 1) * self.hidden_size)
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """That of its parameters; float32 without any."""
-        return next((p.dtype for p in self.parameters()), np.dtype(np.float32))
+        parts = (p for _, module in self._walk() for p in module._parameters.values())
+        return next((p.dtype for p in parts if p is not None), np.dtype(np.float32))
 
     def __call__(self, x: Any, state: Any = None) -> Any:
         """One step from x (N, I), or tokens (N,), and a state, zeros by default."""
-        owner, dtype = type(self).__name__, self.dtype()
+        if not self._checks_itself:
+            x, parts = self._checked(x, state)
+            state = parts[0] if len(parts) == 1 else parts
+        with scope(cell=self.form()):
+            return super().__call__(x, state)
+
+    def _checked(self, x: Any, state: Any) -> tuple[Any, tuple[Any, ...]]:
+        """The input of one step and the parts of its state, zeros by default."""
+        owner, dtype = type(self).__name__, self.dtype
         x = checked_input(owner, x, self.input_size, dtype)
         values = array_in(f"{owner}: input", x)
         tokens = values.dtype.kind in "iu"
@@ -166,19 +189,17 @@ class Cell(Module):
                 f"{owner}: input",
                 expected=f"one step, (N, {self.input_size}) floats or (N,) tokens",
                 got=values.shape,
-                hint="loop over the steps; nn.Recurrent(cell) runs whole sequences",
+                hint="loop over the steps; nn.Recurrent(cell), as nn.LSTM, runs whole sequences",
             )
         if tokens and not self.reads_tokens:
             x = one_hot(values, self.input_size, dtype)
         shapes = [(*rows, size) for size in self.states.values()]
         if state is None:
-            parts: Sequence[Any] = [np.zeros(shape, dtype) for shape in shapes]
-        else:
-            if len(shapes) == 1 and isinstance(state, list):  # numbers: they take its dtype
-                state = array_of(f"{owner}: {next(iter(self.states))}", state).astype(dtype)
-            parts = checked_state(owner, state, list(self.states), shapes, dtype, _state_hint)
-        with scope(cell=self.form()):
-            return super().__call__(x, parts[0] if len(parts) == 1 else tuple(parts))
+            return x, tuple([np.zeros(shape, dtype) for shape in shapes])
+        names = tuple(self.states)
+        if len(shapes) == 1 and isinstance(state, list):  # numbers, which take the cell's dtype
+            state = array_of(f"{owner}: {names[0]}", state).astype(dtype)
+        return x, checked_state(owner, state, names, shapes, dtype, partial(_state_hint, names))
 
     def _parted(self, found: Any, rows: int) -> tuple[Any, Sequence[Any]]:
         """What `forward` returned, as the output and the parts of the state; checked."""
@@ -186,8 +207,9 @@ class Cell(Module):
         output, state = found, found
         if isinstance(found, tuple) and len(found) == 2 and (count != 2 or _is_nest(found[1])):
             output, state = found
-        parts = tuple(state) if _is_nest(state) else (state,)
-        if not self.own_output and (output is found or output is parts[0]):
+        parts = tuple(map(_tensor, state)) if _is_nest(state) else (_tensor(state),)
+        first = state[0] if _is_nest(state) else state
+        if not self.own_output and (output is found or output is first):
             output = parts[0]
         elif not self.own_output or output is found:
             raise ConfigError(
@@ -210,15 +232,69 @@ class Cell(Module):
                 got=", ".join(str(s) if s is not None else "no tensor" for s in shapes[:-1]),
                 hint="the states and the output_size are those given to Cell.__init__",
             )
-        return output, parts
+        return _tensor(output), parts
 
     def extra_repr(self) -> str:
         """Sizes."""
         return ", ".join(map(str, (self.input_size, *dict.fromkeys(self.states.values()))))
 
 
+def _tensor(value: Any) -> Any:
+    """A constant among the states as a tensor, like the others."""
+    return Tensor(value) if isinstance(value, np.ndarray) else value
+
+
 def _is_nest(value: Any) -> bool:
     return isinstance(value, (tuple, list))
+
+
+def cell_maker(
+    owner: str, cell: Any, size: int | None, places: int
+) -> tuple[Callable[[int], Any], int]:
+    """What makes the cells of a layer, each for inputs of a size; the size of the first one's."""
+    if size is not None:
+        (size,) = positive_size(owner, input_size=size)
+    if isinstance(cell, Cell):
+        if places > 1 or size not in (None, cell.input_size):
+            raise ConfigError(
+                f"{owner}: one cell makes one layer in one direction, of its own input_size",
+                expected="a callable that makes a cell for inputs of a given size",
+                got=f"a {type(cell).__name__}, where {places} cells are wanted",
+                hint="nn.Recurrent(lambda size: YourCell(size, ...), input_size, num_layers=2)",
+            )
+        return lambda _: cell, cell.input_size
+    if not callable(cell) or isinstance(cell, Module):
+        raise ConfigError(
+            f"{owner}: cell",
+            expected="an nn.Cell, or a callable that makes one for inputs of a given size",
+            got=f"a {type(cell).__name__}",
+            hint="derive the class of your step from nn.Cell, and declare its states",
+        )
+    if size is None:
+        raise ConfigError(f"{owner}: input_size", expected="a size, where cells are to be made")
+    return cell, size
+
+
+def checked_cell(owner: str, cell: Any, size: int, first: Cell | None) -> Cell:
+    """Refuse what is no cell for inputs of this size, or does not fit the first of a layer."""
+    if not isinstance(cell, Cell) or cell.input_size != size:
+        got = type(cell).__name__
+        raise ConfigError(
+            f"{owner}: what makes the cells",
+            expected=f"an nn.Cell with input_size {size}",
+            got=f"{got} with {cell.input_size}" if isinstance(cell, Cell) else got,
+        )
+    if first is not None and _sizes(first) != _sizes(cell):
+        raise ConfigError(
+            f"{owner}: cells that differ in their states or outputs",
+            expected=f"{_sizes(first)}, in all layers",
+            got=_sizes(cell),
+        )
+    return cell
+
+
+def _sizes(cell: Cell) -> str:
+    return f"states {cell.states}, output_size {cell.output_size}"
 
 
 def checked_input(owner: str, x: Any, size: int, dtype: Any) -> Any:
@@ -245,9 +321,10 @@ def checked_input(owner: str, x: Any, size: int, dtype: Any) -> Any:
     return x
 
 
-def _state_hint(found: Sequence[Any], shapes: Sequence[Any]) -> str:
+def _state_hint(names: Sequence[str], found: Sequence[Any], shapes: Sequence[Any]) -> str:
     if len(found) != len(shapes):
-        return f"a tuple of {len(shapes)} tensors" if len(shapes) > 1 else "one tensor"
+        kind = {1: "", 2: "a pair "}.get(len(names), "a tuple ")
+        return f"{kind}({', '.join(names)})" if kind else f"{names[0]} alone"
     if any(len(size) > len(shape) for size, shape in zip(found, shapes, strict=True)):
         return "a cell is one layer: h[0] is the first of a layer's states"
     return "one row for each row of the input; None starts from zeros"

@@ -82,6 +82,7 @@ class GatedCell(Cell):
     """
 
     reads_tokens = True
+    _checks_itself = True
     norm_sizes: ClassVar[dict[str, int]] = {}
 
     bias: Parameter | None
@@ -103,9 +104,9 @@ class GatedCell(Cell):
         input_size, hidden_size = positive_size(
             owner, input_size=input_size, hidden_size=hidden_size
         )
-        super().__init__(input_size, self.sizes_of(hidden_size, proj_size))
+        super().__init__(input_size, self._sizes(hidden_size, proj_size))
         dtype = float_dtype(owner, dtype)
-        self.hidden_size, self.layer_norm = hidden_size, flag(f"{owner}: layer_norm", layer_norm)
+        self._hidden, self.layer_norm = hidden_size, flag(f"{owner}: layer_norm", layer_norm)
         dropped = probability(f"{owner}: recurrent_dropout", recurrent_dropout)
         biased = flag(f"{owner}: bias", bias)
         wide = self.blocks * hidden_size
@@ -120,33 +121,34 @@ class GatedCell(Cell):
         self.weight_xh = Parameter(glorot)
         self.weight_hh = Parameter(init.orthogonal(rng, hidden_size, self.blocks, dtype))
         self.bias = Parameter(start) if biased else None
-        self.more_weights(rng, dtype)
+        self._more_weights(rng, dtype)
         for name, times in self.norm_sizes.items() if layer_norm else ():
             setattr(self, name, LayerNorm(times * hidden_size, dtype=dtype))
 
     @classmethod
-    def sizes_of(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
+    def _sizes(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
         """Names and lengths of the parts of the state."""
         return {"h": hidden_size}
 
-    def more_weights(self, rng: np.random.Generator, dtype: Any) -> None:
+    def _more_weights(self, rng: np.random.Generator, dtype: Any) -> None:
         """Make what a cell has besides W_xh, W_hh and b."""
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the length of a gate."""
+        return self._hidden
 
     @property
     def blocks(self) -> int:
         """Blocks of H columns in the weights: one for each gate."""
         return max(len(self.gates), 1)
 
-    def columns(self, gate: str) -> slice:
-        """Where a gate stands in an axis of all gates."""
-        k = self.gates.index(gate)
-        return slice(k * self.hidden_size, (k + 1) * self.hidden_size)
-
+    @property
     def dtype(self) -> np.dtype[Any]:
         """That of its parameters."""
         return self.weight_hh.dtype
 
-    def step(self, x: Any, *parts: Any, **changes: Any) -> Sequence[Any]:
+    def _step(self, x: Any, *parts: Any, **changes: Any) -> Sequence[Any]:
         """The new parts of the state; `changes` are `norms` and `drop`, where there are any."""
         raise NotImplementedError
 
@@ -155,15 +157,15 @@ class GatedCell(Cell):
         changes = self._changes(rows)
 
         def step(x: Any, *parts: Any) -> tuple[Any, Sequence[Any]]:
-            new = self.step(x, *parts, **changes)
+            new = self._step(x, *parts, **changes)
             return new[0], new
 
         return step
 
-    def forward(self, x: Any, state: Any) -> Any:
-        """One step from x (N, I), or tokens (N,), and a state."""
-        parts = state if isinstance(state, tuple) else (state,)
-        new = self.step(x, *parts, **self._changes(*np.shape(parts[0])[:-1]))
+    def forward(self, x: TensorLike, state: Any = None) -> Any:
+        """One step from x (N, I), or tokens (N,), and a state, zeros by default."""
+        x, parts = self._checked(x, state)
+        new = self._step(x, *parts, **self._changes(*np.shape(parts[0])[:-1]))
         return new[0] if len(new) == 1 else tuple(new)
 
     def _changes(self, *rows: int) -> dict[str, Any]:
@@ -175,20 +177,20 @@ class GatedCell(Cell):
         if self.training and p:
             rng = init.generator(self.rng, type(self).__name__)
             kept = rng.random((*rows, self.states["h"]), np.float32) >= p
-            mask = kept.astype(self.dtype()) / (1 - p)
+            mask = kept.astype(self.dtype) / (1 - p)
             found["drop"] = lambda h: ops.multiply(h, mask)
         return found
 
-    def bias_or_zeros(self) -> Any:
+    def _bias_or_zeros(self) -> Any:
         """B, for kernels that take one."""
         wide = self.blocks * self.hidden_size
-        return np.zeros(wide, self.dtype()) if self.bias is None else self.bias
+        return np.zeros(wide, self.dtype) if self.bias is None else self.bias
 
-    def bound_to(self, op: Op, *more: Any) -> Fused | None:
+    def _bound_to(self, op: Op, *more: Any) -> Fused | None:
         """The operation with these weights, unless an option asks for what it cannot do."""
         if self.layer_norm or (self.training and self.recurrent_dropout):
             return None
-        return Fused(op, (self.weight_xh, self.weight_hh, self.bias_or_zeros(), *more))
+        return Fused(op, (self.weight_xh, self.weight_hh, self._bias_or_zeros(), *more))
 
     def extra_repr(self) -> str:
         """Sizes, and options that differ from the defaults."""

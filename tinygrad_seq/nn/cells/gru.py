@@ -31,9 +31,6 @@ def gru_step(
     weight_hh: TensorLike,
     bias: TensorLike | None,
     bias_hn: TensorLike | None = None,
-    *,
-    norms: Sequence[Change] = (),
-    drop: Change | None = None,
 ) -> Tensor:
     """One step of the GRU: ``h_t = (1 - z) * n + z * h_{t-1}``.
 
@@ -51,14 +48,27 @@ def gru_step(
     weight_hh : (H, 3H)
     bias : (3H,), or None
     bias_hn : (H,), optional
-    norms : sequence of callable, optional
-        What normalises the gates' and the candidate's columns, x W_xh, h W_hh, x W_xn, h W_hn.
-    drop : callable, optional
-        What h goes through on its way into W_hh; what z keeps is never dropped.
 
     Returns
     -------
     Tensor (N, H)
+    """
+    return _changed_step(x, h, weight_xh, weight_hh, bias, bias_hn)
+
+
+def _changed_step(
+    x: Any,
+    h: Any,
+    weight_xh: TensorLike,
+    weight_hh: TensorLike,
+    bias: TensorLike | None,
+    bias_hn: TensorLike | None = None,
+    norms: Sequence[Change] = (),
+    drop: Change | None = None,
+) -> Tensor:
+    """A step with what normalises x W_xh, h W_hh, x W_xn, h W_hn, and what drops h.
+
+    What z keeps is never dropped.
     """
     cut = (2 * (0, *shape_of(h))[-1],)
     plain = not norms and drop is None
@@ -88,7 +98,8 @@ def gru_step(
         inputs_n = norm_xn(inputs_n)
         inputs_n = (inputs_n if bias is None else inputs_n + bias_n).tag("xW")
     n = tanh(inputs_n + inner).tag("n")
-    return (((1 - z) * n).tag("fresh") + (z * h).tag("kept")).tag("h")
+    new: Tensor = (((1 - z) * n).tag("fresh") + (z * h).tag("kept")).tag("h")
+    return new
 
 
 def _same(part: Any) -> Any:
@@ -191,20 +202,20 @@ class GRUCell(GatedCell):
     def _inner_bias(self) -> Any:
         """B_hn, or zeros in its place; None where the reset gate acts before the product."""
         if self.bias_hn is None and self.reset_after:
-            return np.zeros(self.hidden_size, self.dtype())
+            return np.zeros(self.hidden_size, self.dtype)
         return self.bias_hn
 
-    def step(self, x: Any, *parts: Any, **changes: Any) -> tuple[Tensor]:
+    def _step(self, x: Any, *parts: Any, **changes: Any) -> tuple[Tensor]:
         """The new h."""
         (h,) = parts
         weights = self.weight_xh, self.weight_hh, self.bias, self._inner_bias()
-        return (gru_step(x, h, *weights, **changes),)
+        return (_changed_step(x, h, *weights, **changes),)
 
     def fused(self) -> Fused | None:
         """All steps in one kernel."""
         if self.reset_after:
-            return self.bound_to(AFTER, self._inner_bias())
-        return self.bound_to(BEFORE)
+            return self._bound_to(AFTER, self._inner_bias())
+        return self._bound_to(BEFORE)
 
     def extra_repr(self) -> str:
         """Sizes, and options that differ from the defaults."""

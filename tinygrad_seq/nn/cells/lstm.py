@@ -32,10 +32,6 @@ def lstm_step(
     weight_xh: TensorLike,
     weight_hh: TensorLike,
     bias: TensorLike | None,
-    *,
-    weight_hr: TensorLike | None = None,
-    norms: Sequence[Change] = (),
-    drop: Change | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step of the LSTM of the notes.
 
@@ -45,21 +41,30 @@ def lstm_step(
     Parameters
     ----------
     x : (N, I) floats or (N,) integer tokens
-    h, c : (N, H); h is (N, P) with `weight_hr`
+    h, c : (N, H)
     weight_xh : (I, 4H)
-    weight_hh : (H, 4H), or (P, 4H)
+    weight_hh : (H, 4H)
     bias : (4H,), or None
-    weight_hr : (H, P), optional
-        What projects h: ``h_t = (o * tanh(c_t)) W_hr``.
-    norms : sequence of callable, optional
-        What normalises x W_xh, h W_hh and c_t within the tanh.
-    drop : callable, optional
-        What h goes through on its way into W_hh.
 
     Returns
     -------
     h, c : Tensor (N, H)
     """
+    return _changed_step(x, h, c, weight_xh, weight_hh, bias)
+
+
+def _changed_step(
+    x: Any,
+    h: Any,
+    c: Any,
+    weight_xh: TensorLike,
+    weight_hh: TensorLike,
+    bias: TensorLike | None,
+    weight_hr: TensorLike | None = None,
+    norms: Sequence[Change] = (),
+    drop: Change | None = None,
+) -> tuple[Tensor, Tensor]:
+    """A step with what normalises x W_xh, h W_hh, c_t, what drops h and W_hr (H, P) projects."""
     z = preactivation(x, h, weight_xh, weight_hh, bias, norms, drop)
     i, f, o, g = split(z, len(GATE_ORDER), axis=-1)
     i, f, o = sigmoid(i).tag("i"), sigmoid(f).tag("f"), sigmoid(o).tag("o")
@@ -158,27 +163,27 @@ class LSTMCell(GatedCell):
         )
 
     @classmethod
-    def sizes_of(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
+    def _sizes(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
         """Lengths of h and c."""
         return {"h": proj_size or hidden_size, "c": hidden_size}
 
-    def more_weights(self, rng: np.random.Generator, dtype: Any) -> None:
+    def _more_weights(self, rng: np.random.Generator, dtype: Any) -> None:
         """W_hr, and a W_hh that fits it."""
         hidden, size = self.hidden_size, self.proj_size
         if size:
             self.weight_hh = Parameter(init.orthogonal(rng, hidden, self.blocks, dtype)[:size])
             self.weight_hr = Parameter(init.glorot_uniform(rng, hidden, size, dtype=dtype))
 
-    def step(self, x: Any, *parts: Any, **changes: Any) -> tuple[Tensor, Tensor]:
+    def _step(self, x: Any, *parts: Any, **changes: Any) -> tuple[Tensor, Tensor]:
         """The new h and c."""
         if self.proj_size:
             changes["weight_hr"] = self.weight_hr
         h, c = parts
-        return lstm_step(x, h, c, self.weight_xh, self.weight_hh, self.bias, **changes)
+        return _changed_step(x, h, c, self.weight_xh, self.weight_hh, self.bias, **changes)
 
     def fused(self) -> Fused | None:
         """All steps in one kernel, where h is not projected."""
-        return None if self.proj_size else self.bound_to(LSTM_OP)
+        return None if self.proj_size else self._bound_to(LSTM_OP)
 
     def extra_repr(self) -> str:
         """Sizes, and options that differ from the defaults."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from tinygrad_seq.checks import choice
 from tinygrad_seq.kernels.rnn import KERNELS
 from tinygrad_seq.nn.cells.cell import Fused
-from tinygrad_seq.nn.cells.gated import Change, GatedCell, preactivation
+from tinygrad_seq.nn.cells.gated import GatedCell, preactivation
 from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
 from tinygrad_seq.nn.state import RNNState
 from tinygrad_seq.ops.domains import NONZERO
@@ -20,7 +19,9 @@ from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["RNN", "RNNCell", "rnn_sequence", "rnn_step"]
 
-nonlinearity_of = choice("tanh", "relu")
+SQUASH = {"tanh": tanh, "relu": relu}
+
+nonlinearity_of = choice(*SQUASH)
 """Checks the option of a vanilla RNN."""
 
 
@@ -31,9 +32,6 @@ def rnn_step(
     weight_hh: TensorLike,
     bias: TensorLike | None,
     nonlinearity: str = "tanh",
-    *,
-    norms: Sequence[Change] = (),
-    drop: Change | None = None,
 ) -> Tensor:
     """One step of the vanilla RNN: ``h_t = tanh(x_t W_xh + h_{t-1} W_hh + b)``.
 
@@ -45,17 +43,13 @@ def rnn_step(
     weight_hh : (H, H)
     bias : (H,), or None
     nonlinearity : {"tanh", "relu"}
-    norms : sequence of callable, optional
-        What normalises x W_xh and h W_hh.
-    drop : callable, optional
-        What h goes through on its way into W_hh.
 
     Returns
     -------
     Tensor (N, H)
     """
-    squash = {"relu": relu, "tanh": tanh}[nonlinearity_of("rnn_step: nonlinearity", nonlinearity)]
-    return squash(preactivation(x, h, weight_xh, weight_hh, bias, norms, drop)).tag("h")
+    squash = SQUASH[nonlinearity_of("rnn_step: nonlinearity", nonlinearity)]
+    return squash(preactivation(x, h, weight_xh, weight_hh, bias)).tag("h")
 
 
 def _step(nonlinearity: str) -> Any:
@@ -148,15 +142,15 @@ class RNNCell(GatedCell):
         )
         self.nonlinearity = nonlinearity
 
-    def step(self, x: Any, *parts: Any, **changes: Any) -> tuple[Tensor]:
+    def _step(self, x: Any, *parts: Any, **changes: Any) -> tuple[Tensor]:
         """The new h."""
         (h,) = parts
-        weights = self.weight_xh, self.weight_hh, self.bias
-        return (rnn_step(x, h, *weights, self.nonlinearity, **changes),)
+        z = preactivation(x, h, self.weight_xh, self.weight_hh, self.bias, **changes)
+        return (SQUASH[self.nonlinearity](z).tag("h"),)
 
     def fused(self) -> Fused | None:
         """All steps in one kernel."""
-        return self.bound_to(RNN_OPS[self.nonlinearity])
+        return self._bound_to(RNN_OPS[self.nonlinearity])
 
 
 class RNN(FlatRecurrent[RNNState]):
