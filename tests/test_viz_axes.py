@@ -15,8 +15,8 @@ from tests.viz_models import Model, composed_loss
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import BAR, FOLDED
-from tinygrad_seq.viz.graph.time_axes import Axis
-from tinygrad_seq.viz.graph.walk import recorded_nodes
+from tinygrad_seq.viz.graph.survey import recorded_nodes
+from tinygrad_seq.viz.graph.views import VIEWS
 
 LEVELS = ("module", "cell", "op")
 
@@ -134,18 +134,20 @@ def test_the_page_says_which_steps_a_column_of_either_axis_stands_for():
 
 
 def test_a_short_axis_is_shown_whole_and_axes_clash_where_one_hides_what_another_shows():
-    assert Axis.of({0, 1, 2, 3}).columns == [0, 1, 2, 3]
-    long, short = Axis.of({0, 1, 2, 3, 4, 99}), Axis.of({0, 1, 2})
+    elided = VIEWS["elided"].axis
+    assert elided([0, 1, 2, 3]).columns == [0, 1, 2, 3]
+    long, short = elided([0, 1, 2, 3, 4, 99]), elided([0, 1, 2])
     assert long.columns == [0, 1, BAR, 99]
     assert [long.shown(t) for t in (1, 2, 98, 99)] == [1, BAR, BAR, 99]
     assert long.clashes(short) and short.clashes(long)
-    assert not long.clashes(Axis.of({0, 99})) and not long.clashes(long)
+    assert not long.clashes(elided([0, 99])) and not long.clashes(long)
 
 
 def test_axes_share_columns_only_where_their_bars_hide_the_same():
-    first, more = Axis.of(set(range(10))), Axis.of(set(range(10, 20)))
+    elided = VIEWS["elided"].axis
+    first, more = elided([*range(10)]), elided([*range(10, 20)])
     assert first.clashes(more) and more.clashes(first)
-    before, after = Axis.of({0, 1}), Axis.of({10, 11, 12})
+    before, after = elided([0, 1]), elided([10, 11, 12])
     assert more.clashes(before) and before.clashes(more)
     assert not first.clashes(after) and not after.clashes(first)
     assert not before.clashes(after)

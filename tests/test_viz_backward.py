@@ -13,7 +13,7 @@ from tests.viz_models import MODELS, Model, tokens
 from tinygrad_seq import nn, viz
 from tinygrad_seq.engine import node as nodes
 from tinygrad_seq.engine.node import Node
-from tinygrad_seq.viz.graph.walk import recorded_nodes
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 VIEWS = ("unrolled", "elided", "rolled")
 LEVELS = ("module", "cell", "op")

@@ -17,7 +17,7 @@ from tinygrad_seq import nn, viz
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import WEIGHT
-from tinygrad_seq.viz.graph.walk import recorded_nodes
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 
 class Tagger(nn.Module):

@@ -14,7 +14,7 @@ import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import viz
 from tinygrad_seq.engine.mode import current_mode
-from tinygrad_seq.viz.graph.walk import recorded_nodes
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 
 def run(draws: bool, fused: bool):

@@ -17,7 +17,7 @@ import pytest
 
 from tests.viz_models import MODELS, Model, composed_loss
 from tinygrad_seq import viz
-from tinygrad_seq.viz.graph.walk import recorded_nodes
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 from tinygrad_seq.viz.trace import Summary
 
 FOLDER = Path(__file__).parent / "golden"

@@ -12,7 +12,7 @@ from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
-from tinygrad_seq.viz.graph.walk import recorded_nodes
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 
 def ids(steps):

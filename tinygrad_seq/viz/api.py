@@ -15,7 +15,8 @@ from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.viz.graph.expand import expand_fused
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import BAR, BEGIN, WEIGHT, Edge, Graph, Item, Place
-from tinygrad_seq.viz.graph.walk import Survey
+from tinygrad_seq.viz.graph.survey import Survey
+from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.graph.weights import bundle_weights
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import closed_roads, module_block, plain_shape
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["draw"]
 
-VIEWS = ("unrolled", "elided", "rolled")
-LEVELS = ("module", "cell", "op")
 DIRECTIONS = ("forward", "both")
 WEIGHTS = ("once", "labels", "hidden")
 MAX_ITEMS = 1500
@@ -134,14 +133,14 @@ def draw(
     ):
         choice(*known)(f"draw: {name}", word)
     if weights is None:
-        weights = "labels" if level == "op" else "once"
+        weights = "labels" if LEVELS[level].plain else "once"
     choice(*WEIGHTS)("draw: weights", weights)
     depth = None if depth is None else count(0)("draw: depth", depth)
     sample, max_items = index_of("draw: sample", sample), count(1)("draw: max_items", max_items)
     head = None if head is None else index_of("draw: head", head)
     timeout, trace, clip = seconds("draw: timeout", timeout), checked_trace(trace), _clip_of(clip)
     both = direction == "both"
-    if both and (level != "module" or view == "rolled"):
+    if both and (VIEWS[view].folds or not LEVELS[level].closed):
         raise ConfigError(
             "draw: direction='both' needs a place beside every wire",
             expected="level='module' and view='unrolled' or 'elided'",
@@ -149,17 +148,16 @@ def draw(
         )
     colors = named_theme(theme)
     roots = _roots(outputs)
-    survey = Survey(roots, view == "unrolled")
+    survey = Survey(roots)
     if survey.fused:
         roots = expand_fused(roots)
-        survey = Survey(roots, view == "unrolled")
-    if view == "unrolled":  # a column has an item at least: no need to count them all
-        check_columns(len(survey.steps), level, both, max_items)
-    options: dict[str, Any] = {"view": view, "level": level, "depth": depth, "trace": trace}
-    options |= {"sample": sample, "head": head}
-    graph = build(roots, survey=survey, **options)
-    if not graph.steps and level == "module" and depth is None and _lumped(graph):
-        graph = build(roots, survey=survey, **{**options, "level": "op"})
+        survey = Survey(roots)
+    check_columns(VIEWS[view], LEVELS[level], survey.steps, both, max_items)
+    options: dict[str, Any] = {"view": view, "depth": depth, "trace": trace}
+    options |= {"survey": survey, "sample": sample, "head": head}
+    graph = build(roots, level=level, **options)
+    if not graph.steps and graph.level.closed and depth is None and _lumped(graph):
+        graph = build(roots, level="op", **options)
     check_size(graph, both, max_items)
     picture = _picture(graph, colors, weights, both, clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
@@ -174,7 +172,7 @@ def _picture(
 ) -> Picture:
     if not graph.steps:
         return _free_picture(graph, colors, weights)
-    if graph.level != "op" or weights == "once":
+    if not graph.level.plain or weights == "once":
         graph = bundle_weights(graph)
     heat = _heat(graph, colors)
     make = _block_maker(graph, colors, heat, weights)
@@ -207,10 +205,10 @@ def _block_maker(
         template = template_for(item.part for item in items)
         if template is not None:
             return template_block(template, items, inside.get(place, []), colors, heat)
-        if len(items) > 1 or (graph.level == "op" and place.step not in {None, BAR}):
+        if len(items) > 1 or (graph.level.plain and place.step not in {None, BAR}):
             return layered_block(items, inside.get(place, []), graph, colors, heat, weights)
         roads: dict[str, float] = {}
-        if graph.level == "cell" and place.step == BAR:
+        if not graph.level.plain and place.step == BAR:
             roads = bar_roads(items[0].roles)
         return module_block(items[0], graph, colors, heat, roads)
 

@@ -11,7 +11,7 @@ from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.api import draw
-from tinygrad_seq.viz.graph.walk import Survey
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 from tinygrad_seq.viz.output.drawing import Drawing
 from tinygrad_seq.viz.trace import Trace, checked_trace
 
@@ -105,7 +105,7 @@ def _modules(model: Any) -> list[Module]:
 def _leaves(loss: Tensor) -> list[Any]:
     """All leaves that a loss depends on: parameters, above all."""
     assert loss.node is not None
-    owners = (node.owner() for node in Survey([loss.node]).leaves if node.owner is not None)
+    owners = [node.owner() for node in recorded_nodes([loss.node]) if node.owner is not None]
     return [owner for owner in owners if owner is not None]
 
 

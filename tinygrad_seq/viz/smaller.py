@@ -7,20 +7,27 @@ from collections.abc import Callable, Hashable
 
 from tinygrad_seq.errors import RenderError
 from tinygrad_seq.viz.graph.items import Graph, Item, reaches
+from tinygrad_seq.viz.graph.views import VIEWS, Level, View
 
 __all__ = ["check_columns", "check_size", "ways_to_shrink"]
 
-_KEPT = 4  # of an item at every step, an elided view draws so many at most
 _OWN = {"weight", "leaf", "input", "carried", "start", "begin"}
 """Kinds of items that no level and no depth puts together with others."""
 _DRAWABLE = 10_000  # items that a renderer may still lay out
 
 
-def check_columns(steps: int, level: str, both: bool, max_items: int) -> None:
-    """Refuse an unrolled view that has more columns than items are allowed."""
-    if steps > max_items:
-        hint = "draw(view='elided')" + ("" if both else " or draw(view='rolled')")
-        _refuse(steps, True, steps, level, max_items, hint)
+def check_columns(view: View, level: Level, steps: list[int], both: bool, max_items: int) -> None:
+    """Refuse a view that has more columns than items are allowed: a column has one at least."""
+    columns = len(view.axis(steps).columns)
+    if columns > max_items:
+        hint = " or ".join(f"draw(view={other.name!r})" for other in _shorter(view, both))
+        _refuse(columns, True, len(steps), level, max_items, hint)
+
+
+def _shorter(view: View, both: bool) -> list[View]:
+    """Views with fewer columns than this one; the way of the gradients needs several."""
+    views = list(VIEWS.values())
+    return [other for other in views[views.index(view) + 1 :] if not (both and other.folds)]
 
 
 def check_size(graph: Graph, both: bool, max_items: int) -> None:
@@ -33,12 +40,12 @@ def check_size(graph: Graph, both: bool, max_items: int) -> None:
         _refuse(count, False, graph.length, graph.level, max_items, hint)
 
 
-def _refuse(count: int, more: bool, steps: int, level: str, max_items: int, hint: str) -> None:
+def _refuse(count: int, more: bool, steps: int, level: Level, max_items: int, hint: str) -> None:
     time = f"{steps:,} time steps" if steps else "no time steps"
     raise RenderError(
         f"draw: {count:,} items{' or more' if more else ''}, too many for a reader or a renderer",
         expected=f"at most max_items={max_items:,}",
-        got=f"{time}, at {level} level",
+        got=f"{time}, at {level.name} level",
         hint=hint,
     )
 
@@ -46,12 +53,9 @@ def _refuse(count: int, more: bool, steps: int, level: str, max_items: int, hint
 def ways_to_shrink(graph: Graph, both: bool, goal: float) -> str:
     """The options with which this graph comes to no more than `goal` items, in words."""
     items = list(graph.items.values())
-    ways = []
-    if graph.steps and graph.view == "unrolled" and _elided(items) <= goal:
-        ways.append("draw(view='elided')")
-    if graph.steps and graph.view != "rolled" and not both and _rolled(items) <= goal:
-        ways.append("draw(view='rolled')")
-    if graph.level != "module" and _at_module_level(graph, items) <= goal:
+    views = _shorter(graph.view, both) if graph.steps else []
+    ways = [f"draw(view={view.name!r})" for view in views if _count_in(view, items) <= goal]
+    if not graph.level.closed and _at_module_level(graph, items) <= goal:
         ways.append("draw(level='module')")
     deepest = max((item.place.path.count(".") + 1 for item in items if item.place.path), default=0)
     for depth in range(min(deepest, graph.depth or deepest + 1), 0, -1):
@@ -71,20 +75,16 @@ def _at_any_time(item: Item) -> Hashable:
     return item.place._replace(step=None), item.part, item.kind
 
 
-def _rolled(items: list[Item]) -> int:
-    return _distinct(items, lambda item: item.id if item.place.step is None else _at_any_time(item))
-
-
-def _elided(items: list[Item]) -> int:
+def _count_in(view: View, items: list[Item]) -> int:
     timed = Counter(_at_any_time(item) for item in items if item.place.step is not None)
     timeless = len(items) - sum(timed.values())
-    return timeless + sum(min(count, _KEPT) for count in timed.values())
+    return timeless + sum(len(view.axis([*range(count)]).columns) for count in timed.values())
 
 
 def _at_module_level(graph: Graph, items: list[Item]) -> int:
     """At most so many; op level has no inputs and no carried states, which module level adds."""
     places = {item.place for item in items if item.place.step is not None}
-    added = len(places) + 2 * len({place.row for place in places}) if graph.level == "op" else 0
+    added = len(places) + 2 * len({place.row for place in places}) if graph.level.plain else 0
     return _distinct(items, _of_module) + added
 
 

@@ -11,7 +11,8 @@ from tinygrad_seq.celltext.page import check_page
 from tinygrad_seq.charlm.commands.words import advising
 from tinygrad_seq.data import pydoc_topics, read_text, split_text
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.viz.api import DIRECTIONS, LEVELS, VIEWS, WEIGHTS
+from tinygrad_seq.viz.api import DIRECTIONS, WEIGHTS
+from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.output.drawing import FORMATS, format_of
 from tinygrad_seq.viz.picture.style import THEMES
 
@@ -89,8 +90,8 @@ def add_draw(commands: Any, name: str) -> None:
     )
     group = parser.add_argument_group("how it is drawn (docs/drawing.md shows each)")
     choices = {
-        "--view": (VIEWS, "what becomes of the time steps"),
-        "--level": (LEVELS, "layers as boxes, gates by name, or every recorded node"),
+        "--view": (tuple(VIEWS), "what becomes of the time steps"),
+        "--level": (tuple(LEVELS), "layers as boxes, gates by name, or every recorded node"),
         "--direction": (DIRECTIONS, "with the gradients' way back"),
         "--weights": (WEIGHTS, "shared weights"),
         "--theme": (tuple(THEMES), "colours"),

@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.tape import ITEM, lift
-from tinygrad_seq.viz.graph.walk import recorded_nodes
+from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 __all__ = ["expand_fused"]
 

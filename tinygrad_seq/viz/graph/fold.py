@@ -4,21 +4,21 @@ Everything here is one quotient: :class:`~tinygrad_seq.viz.graph.grouping.Keys` 
 recorded node its item, :func:`build` counts nodes and edges into items. Views map time steps
 (unrolled: themselves, elided: a bar, rolled: one ``t``), levels map nodes within a step (module,
 cell, op), depth maps modules to the one that they are inside of. Nodes are visited once, from the
-newest to the oldest. Beside the drawing itself, only the edges into nodes not yet visited are
-held.
+newest to the oldest: what uses a node is known when its turn comes.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tinygrad_seq.viz.graph.attention import WEIGHTS, Aligned, Reader
-from tinygrad_seq.viz.graph.grouping import STATES, Key, Keys, blended, item_id
+from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE, STATES, WEIGHTS
+from tinygrad_seq.viz.graph.attention import Aligned, Reader
+from tinygrad_seq.viz.graph.grouping import Key, Keys, User, blended, item_id
 from tinygrad_seq.viz.graph.implied import add_context
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
-from tinygrad_seq.viz.graph.pending import Pending, Picks, Use
-from tinygrad_seq.viz.graph.time_axes import in_order
-from tinygrad_seq.viz.graph.walk import Survey, walk
+from tinygrad_seq.viz.graph.survey import Survey
+from tinygrad_seq.viz.graph.views import LEVELS, VIEWS, in_order
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-SERIES = {"h", "c", "logits", "loss"}
+SERIES = {STATE, CELL, LOGITS, LOSS}
 
 
 def build(
@@ -59,21 +59,31 @@ def build(
     sample, head : int, optional
         Which sequence of the batch, and which head, attention weights are shown of.
     """
-    survey = Survey(roots, view == "unrolled") if survey is None else survey
+    survey = Survey(roots) if survey is None else survey
     steps = survey.steps
-    stateless = survey.stateless if level == "cell" else set()
-    keys = Keys(level, view, survey, depth, stateless)
-    length = steps[-1] - steps[0] + 1 if steps else 0
-    graph = Graph(view, level, depth, length, survey.nodes)
-    graph.start = steps[0] if steps else 0
-    graph.stateless, graph.axes = stateless, keys.axes
+    keys = Keys(LEVELS[level], VIEWS[view], survey, depth)
+    graph = Graph(VIEWS[view], LEVELS[level], keys.axes, depth, recorded=len(survey.nodes))
+    if steps:
+        graph.start, graph.length = steps[0], steps[-1] - steps[0] + 1
+    graph.stateless = keys.stateless
     folding = _Folding(graph, keys, trace)
-    if view != "rolled" and level != "op":  # lines from every step to every step need columns
+    if not (graph.view.folds or graph.level.plain):  # lines from step to step need columns
         folding.reader = Reader(trace, keys.shown, sample, head)
-    folding.fold(roots)
+    folding.fold(roots, survey.nodes)
     graph.steps = in_order(item.place.step for item in graph.items.values())
     add_context(graph, folding.starts)
     return graph
+
+
+@dataclass(slots=True)
+class _Uses:
+    """What is known of a node before its turn: who uses it."""
+
+    edges: dict[tuple[str, str, int], tuple[int, Span | None]] = field(default_factory=dict)
+    """Count and what it adds to a leaf's gradient, by the user's item, kind and delay."""
+    users: set[User] = field(default_factory=set)
+    feeds_steps: bool = False
+    """Whether a user, or something after it, has a time step."""
 
 
 class _Folding:
@@ -82,21 +92,19 @@ class _Folding:
     def __init__(self, graph: Graph, keys: Keys, trace: Trace | None) -> None:
         self.graph, self.keys, self.trace = graph, keys, trace
         self.reader: Reader | None = None
-        self.pending: dict[int, Pending] = {}
-        self.picks: dict[int, Picks] = {}
+        self.uses: dict[Node, _Uses] = {}
         self.starts: dict[tuple[str, int | None, Step, str], bool | None] = {}
         self._tops: dict[int, str] = {}
         self._oldest: dict[str, int] = {}
         self._look_ups: dict[int, list[tuple[str, Aligned]]] = {}
         self._names: dict[Key, str] = {}
-        self._uses: list[Use] = []
-        self._use_numbers: dict[Use, int] = {}
 
-    def fold(self, roots: list[Node]) -> None:
+    def fold(self, roots: list[Node], nodes: list[Node]) -> None:
         """Count everything, then put items in the order they were first recorded in."""
         drawn = [origin.seq for root in roots if (origin := self.keys.origin(root)) is not None]
         self._tops = dict.fromkeys(drawn, "")
-        walk(roots, self._visit, self._reach)
+        for node in reversed(nodes):
+            self._visit(node)
         graph = self.graph
         for item in graph.items.values():
             item.kind = _kind(item, graph)  # now that all its roles are known
@@ -108,16 +116,19 @@ class _Folding:
             sorted(graph.edges.items(), key=lambda e: (place[e[0][1]], place[e[0][0]], e[0][2:]))
         )
 
-    def _visit(self, node: Node) -> tuple[Key, str, bool] | None:
-        """Count a node; None for one that only passes on what was stacked."""
-        pending = self.pending.pop(node.seq, None)
-        is_root = node.seq in self._tops
-        if pending is None and not is_root:
-            self.graph.plumbing += 1
-            return None
-        pending = pending or Pending()
-        single = None if is_root else pending.single
-        key = self.keys.key(node, single, self._feeds_steps(node, pending))
+    def _visit(self, node: Node) -> None:
+        """Count a node into its item, unless it only passes on what was stacked, and its edges."""
+        graph, is_root = self.graph, node.seq in self._tops
+        uses = self.uses.pop(node, None)
+        if uses is None and not is_root:
+            graph.plumbing += 1
+            passing = sum(parent is not None for parent in node.parents)
+            graph.recorded_edges += passing
+            graph.inside += passing
+            return
+        uses = uses or _Uses()
+        single = next(iter(uses.users)) if len(uses.users) == 1 and not is_root else None
+        key = self.keys.key(node, single, self._feeds_steps(node, uses))
         name = self._names.get(key)
         if name is None:
             name = self._names[key] = item_id(key)
@@ -127,7 +138,7 @@ class _Folding:
             self._tops[node.seq] = name
         item = self.graph.items[name]
         self._oldest[name] = node.seq
-        leads_out = is_root or any(head != name for head, _, _ in pending.edges)
+        leads_out = is_root or any(head != name for head, _, _ in uses.edges)
         _count_node(item, node, leads_out, self.trace)
         item.nested = item.nested or self.keys.hides(node)
         if item.place.step == BAR and node.scope.step is not None:
@@ -140,23 +151,26 @@ class _Folding:
             self._note_series(node, self.trace)
         if None in node.parents and node.scope.step is not None:
             self._note_start(node, key)
-        self._flush(item, pending)
+        self._count_edges(item, uses)
         self._align(item, node)
-        return key, name, node.scope.step is not None or pending.feeds_steps
+        stepped = node.scope.step is not None or uses.feeds_steps
+        for parent in node.parents:
+            if parent is not None:
+                self._use(node, self.keys.origin(parent), key, name, stepped)
 
-    def _feeds_steps(self, node: Node, pending: Pending) -> bool:
+    def _feeds_steps(self, node: Node, uses: _Uses) -> bool:
         """Whether a node comes before steps: any, or those of the closed module it is part of."""
         closed = self.keys.closed(node) if self.keys.depth is not None else None
         if closed is None:
-            return pending.feeds_steps
-        heads = [self.graph.items[head] for head, _, _ in pending.edges]
+            return uses.feeds_steps
+        heads = [self.graph.items[head] for head, _, _ in uses.edges]
         own = [head for head in heads if head.place.path == closed.path]
         return any(head.place.step is not None or head.part == "before" for head in own)
 
-    def _flush(self, item: Item, pending: Pending) -> None:
+    def _count_edges(self, item: Item, uses: _Uses) -> None:
         """Count the edges out of a node, now that its own item is known."""
         graph = self.graph
-        for (head, kind, delay), (count, share) in pending.edges.items():
+        for (head, kind, delay), (count, share) in uses.edges.items():
             graph.recorded_edges += count
             if item.id == head and (delay == 0 or item.kind == "bar"):
                 graph.inside += count
@@ -188,46 +202,21 @@ class _Folding:
         if found is not None:
             self._look_ups.setdefault(found.memory.seq, []).append((item.id, found))
 
-    def _reach(
-        self, visited: tuple[Key, str, bool] | None, node: Node, indices: list[int], parent: Node
-    ) -> None:
-        """Tell an operand of a visited node who uses it."""
-        picks = self.picks.get(node.seq)
-        if visited is None and picks is None:
-            self.graph.recorded_edges += len(indices)
-            self.graph.inside += len(indices)
+    def _use(self, node: Node, origin: Node | None, key: Key, name: str, stepped: bool) -> None:
+        """Note with an operand of a node, which belongs to the item `name`, that it is used."""
+        if origin is None:  # an entry that was stacked as a constant
+            self.graph.recorded_edges += 1
+            self.graph.inside += 1
             return
-        origin = self.keys.origin(parent)
-        for index in indices:
-            for use in picks.take(index) if picks is not None else ():
-                self._use(parent, origin, use, None)
-            if visited is None or origin is None:
-                self.graph.recorded_edges += 1
-                self.graph.inside += 1
-                continue
-            key, name, stepped = visited
-            here, there = node.scope.step, origin.scope.step
-            relative = here is not None and there is not None
-            step = here - there if here is not None and there is not None else here
-            use = Use(key, step, relative, stepped, (name, *_edge_type(node, origin, self.keys)))
-            self._use(parent, origin, use, self._share(node, origin))
-
-    def _use(self, parent: Node, origin: Node | None, use: Use, share: Span | None) -> None:
-        """Note a use with the operand itself, or with the stack that it is picked from."""
-        assert origin is not None  # of a constant no use is noted
-        place = self.keys.pick(parent)
-        if place is None:  # the operand itself, or the weight that it is a piece of
-            known = self.pending.get(origin.seq)
-            if known is None:
-                known = self.pending[origin.seq] = Pending()
-            known.add(use, origin.scope.step, share)
-            return
-        stack, index = place
-        picks = self.picks.get(stack.seq)
-        if picks is None:
-            made = Picks(len(stack.parents), self._uses, self._use_numbers)
-            picks = self.picks[stack.seq] = made
-        picks.add(index, use)
+        uses = self.uses.setdefault(origin, _Uses())
+        edge = (name, *_edge_type(node, origin, self.keys))
+        count, span = uses.edges.get(edge, (0, None))
+        share = self._share(node, origin)
+        if span is not None and share is not None:
+            span.add(share)
+        uses.edges[edge] = count + 1, span or share
+        uses.users.add((key, node.scope.step))
+        uses.feeds_steps = uses.feeds_steps or stepped
 
     def _note_series(self, node: Node, trace: Trace) -> None:
         """Keep the norms of a state, of logits or of a loss over time."""
@@ -262,7 +251,7 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
     tells = node.role in STATES or (leads_out and not item.roles)
-    if item.shape is None or (tells and not item.roles & {"h"}):
+    if item.shape is None or (tells and STATE not in item.roles):
         item.shape, item.dtype = node.shape, str(node.dtype)
     if node.role == WEIGHTS and len(node.shape) == 4:  # (N, heads, T, S)
         item.heads = node.shape[1]
@@ -287,22 +276,24 @@ def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) 
 
 
 def _kind(item: Item, graph: Graph) -> str:
-    level = "module" if graph.closes(item.place) else graph.level
     if item.part.startswith("weight:"):
         return "weight"
     if item.part.startswith("leaf:"):
         return "leaf"
     if item.place.step == BAR:
         return "bar"
-    if level == "op" or (level == "cell" and item.part not in {"logits", "loss"}):
-        return "op" if item.place.step is not None or level == "op" else "module"
+    open_ = not graph.closes(item.place)
+    if open_ and graph.level.plain:
+        return "op"
     if item.place.step is None:
         return "module"
+    if open_ and item.part not in {LOGITS, LOSS}:
+        return "op"
     if item.roles & set(STATES):
         return "cell"
-    if "loss" in item.roles:
+    if LOSS in item.roles:
         return "loss"
-    return "output" if "logits" in item.roles else "module"
+    return "output" if LOGITS in item.roles else "module"
 
 
 def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:

@@ -6,20 +6,33 @@ node itself: untagged nodes that only serve one thing become part of it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.timeline.entries import hands_on, pick, picked, piece
+from tinygrad_seq.timeline.roles import (
+    CELL,
+    FROM_INPUT,
+    FROM_STATE,
+    GATES,
+    LOGITS,
+    LOSS,
+    NEW,
+    SQUASHED_CELL,
+    STATES,
+    SUM,
+    UPDATE,
+)
 from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches
-from tinygrad_seq.viz.graph.tally import Tally
-from tinygrad_seq.viz.graph.time_axes import Axes
+from tinygrad_seq.viz.graph.time_axes import axes_of
+from tinygrad_seq.viz.graph.views import Level, View
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
-    from tinygrad_seq.viz.graph.walk import Survey
+    from tinygrad_seq.viz.graph.survey import Survey
 
-__all__ = ["STATES", "Key", "Keys", "User", "blended", "item_id", "pick", "picked"]
+__all__ = ["Key", "Keys", "User", "blended", "item_id"]
 
 Key = tuple[Place, str]
 """Where an item is, and which part of what is there."""
@@ -27,11 +40,8 @@ User = tuple[Key, "int | None"]
 """What uses a node, and at which real time step."""
 
 # Roles that stand for the untagged nodes leading up to them.
-_ABSORBING = {"a", "n", "tanh_c", "logits", "loss"}
-STATES = ("h", "c")
-_SUMMED = {"a", "xW", "hW"}  # at cell level one part: all affine maps of a cell
-_PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
-_JOINING = {"transpose", "concatenate"}
+_ABSORBING = {SUM, NEW, SQUASHED_CELL, LOGITS, LOSS}
+_SUMMED = {SUM, FROM_INPUT, FROM_STATE}  # at cell level one part: all affine maps of a cell
 _LEAVES = ("weight:", "leaf:")
 
 
@@ -43,110 +53,46 @@ def item_id(key: Key) -> str:
     return f"{place}:{part}" if part else str(place)
 
 
-def pick(node: Node) -> tuple[Node, int] | None:
-    """The stack, and the place in it, that a node only picks one part of; None for another node.
-
-    ``stack(parts)[t]`` picks part t, and so does ``stack(parts).swapaxes(0, 1)[:, t]``; of
-    stacks put together, windows of a sequence, it is a part of one.
-    """
-    if node.op is None or node.op.name != "getitem":
-        return None
-    index = node.params["index"]
-    *before, last = index if isinstance(index, tuple) else (index,)
-    if isinstance(last, np.ndarray) and last.ndim == 0 and last.dtype.kind in "iu":
-        last = int(last)
-    whole = isinstance(last, int) and not isinstance(last, bool)
-    if not whole or not all(isinstance(part, slice) and part == slice(None) for part in before):
-        return None
-    (stack,), axis = node.parents, len(before)
-    while stack is not None and stack.op is not None and stack.op.name in _JOINING:
-        if stack.op.name == "concatenate":
-            if stack.params["axis"] % len(stack.shape) != axis:
-                return None
-            last %= stack.shape[axis]
-            window = sum(int(point) <= last for point in stack.params["points"])
-            last -= int(stack.params["points"][window - 1]) if window else 0
-            stack = stack.parents[window]
-            continue
-        axes = stack.params["axes"]
-        rest = [a for a in axes if a != axes[axis]]
-        if rest != sorted(rest):
-            return None  # not the part itself but its transpose
-        (stack,), axis = stack.parents, axes[axis]
-    if stack is None or stack.op is None or stack.op.name != "stack":
-        return None
-    there = stack.params["axis"] % len(stack.shape) == axis
-    return (stack, last % len(stack.parents)) if there else None
-
-
-def _piece(node: Node) -> Node | None:
-    """The weight that a node is a piece of, split off."""
-    if node.op is not ITEM or node.parents[0] is None or node.parents[0].op is None:
-        return None
-    whole = node.parents[0]
-    cut = whole.op is not None and whole.op.name == "split"
-    origin = whole.parents[0] if cut else None
-    return origin if origin is not None and origin.op is None else None
-
-
-def picked(parent: Node | None) -> Node | None:
-    """What was stacked, of an entry picked from a stack; of a piece of a weight, that weight."""
-    while parent is not None:
-        if (weight := _piece(parent)) is not None:
-            return weight
-        place = pick(parent)
-        if place is None:
-            break
-        parent = place[0].parents[place[1]]
-    return parent
-
-
 class Keys:
     """Answers for the nodes of one graph.
 
     Parameters
     ----------
-    level : {"module", "cell", "op"}
-    view : {"unrolled", "elided", "rolled"}
+    level : Level
+    view : View
     survey : Survey
         Of the graph. Modules called within the steps of a row with a state h are part of it.
     depth : int, optional
         Names in a module path from which on everything inside is one item.
-    stateless : set of (path, layer)
-        Rows of which, at cell level, every step is one item.
     """
 
     def __init__(
         self,
-        level: str,
-        view: str,
+        level: Level,
+        view: View,
         survey: Survey,
         depth: int | None = None,
-        stateless: set[Row] | None = None,
     ) -> None:
         self.level, self.depth = level, depth
-        self.stateless = stateless or set()
+        opened = level.closed or level.plain
+        self.stateless: set[Row] = set() if opened else survey.stateless
         self.cells = survey.cells
         self._homes: dict[Row, str] = {}
-        self._tallies: dict[tuple[Place, str], Tally] = {}
+        self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
         self._leaves = _leaf_names(survey.leaves)
-        self.axes = Axes(view, survey.rows, survey.joins, survey.steps, self.row)
-
-    def pick(self, node: Node) -> tuple[Node, int] | None:
-        """The stack that a node only picks an entry from; at op level every node stands."""
-        return pick(node) if self.level != "op" else None
+        self.axes = axes_of(view, survey, self.row)
 
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.
 
         So is a piece of a weight that weight.
         """
-        return picked(parent) if self.level != "op" else parent
+        return parent if self.level.plain else picked(parent)
 
     @staticmethod
     def is_weight(operand: Node | None) -> bool:
         """Whether an operand is a weight, or a piece of one."""
-        return operand is not None and (operand.op is None or _piece(operand) is not None)
+        return operand is not None and (operand.op is None or piece(operand) is not None)
 
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
         """The key of a node.
@@ -167,11 +113,10 @@ class Keys:
         if real is None:
             return self._timeless(node, place, single, feeds_steps)
         place = place._replace(step=self.shown(timed))
-        if self.level == "module" or place.step == BAR or reaches(place.path, self.depth):
+        closed = self.level.closed or place.row in self.stateless
+        if closed or place.step == BAR or reaches(place.path, self.depth):
             return place, ""
-        if self.level == "cell" and place.row in self.stateless:
-            return place, ""
-        if self.level == "cell":
+        if not self.level.plain:
             return place, self._part(node, place, single)
         label = node.role or node.op.name
         number = self._numbered(place, real, label)
@@ -182,7 +127,7 @@ class Keys:
 
         At op level an entry that is picked from a stack over time belongs to that time.
         """
-        if node.scope.step is None and self.level == "op" and (found := pick(node)) is not None:
+        if node.scope.step is None and self.level.plain and (found := pick(node)) is not None:
             entry = found[0].parents[found[1]]
             return node if entry is None else entry
         return node
@@ -191,7 +136,7 @@ class Keys:
         """The step that a node with a time step is drawn at; or another step of its row."""
         step = node.scope.step if step is None else step
         assert step is not None
-        return self.axes.shown(step, self._place(node, True).row)
+        return self.axes[self._place(node, True).row].shown(step)
 
     def row(self, row: Row) -> Row:
         """The row that the time steps of a module and layer are drawn in."""
@@ -218,10 +163,8 @@ class Keys:
 
     def _numbered(self, place: Place, step: int | None, label: str) -> str:
         """A label with its number, from the newest, among equal ones at one real step."""
-        tally = self._tallies.get((place, label))
-        if tally is None:
-            tally = self._tallies[place, label] = Tally()
-        return f"{label}.{tally.next(step)}"
+        self._numbers[place, step, label] += 1
+        return f"{label}.{self._numbers[place, step, label] - 1}"
 
     def closed(self, node: Node) -> Place | None:
         """The place of the closed module that a node belongs to, if it does."""
@@ -251,12 +194,12 @@ class Keys:
         scope = node.scope
         if reaches(place.path, self.depth):
             return place, "before" if feeds_steps else "" if place.path else "after"
-        if self.level == "op":
+        if self.level.plain:
             return place, self._numbered(place, None, node.op.name)
         if single is not None and single[1] is None:
             there, part = single[0]
             unnamed = not scope.path and (not there.path or part == "before")
-            if there.step is None and (node.op.name in _PASSING or unnamed):
+            if there.step is None and (hands_on(node) or unnamed):
                 return there, part
         if feeds_steps:
             place = self._made_by(node, place)
@@ -268,23 +211,23 @@ class Keys:
     def _made_by(node: Node, place: Place) -> Place:
         """The place of what a node only passes on, if that is outside time and has a name."""
         while node.op is not None and len(node.parents) == 1:
-            if node.op.name not in _PASSING and node.scope.path:
+            if not hands_on(node) and node.scope.path:
                 return Place(node.scope.path, node.scope.layer)
             parent = node.parents[0]
             if parent is None or parent.op is None or parent.scope.step is not None:
                 return place
             node = parent
-        named = node.op is not None and node.op.name not in _PASSING and node.scope.path
+        named = node.op is not None and not hands_on(node) and node.scope.path
         return Place(node.scope.path, node.scope.layer) if named else place
 
     def _part(self, node: Node, place: Place, single: User | None) -> str:
         """The part of a cell that a node belongs to."""
         assert node.op is not None
         if node.role:
-            return "a" if node.role in _SUMMED else node.role
+            return SUM if node.role in _SUMMED else node.role
         parent = node.parents[0] if node.parents else None
         if node.op.name == "split" and parent is not None and parent.role in _SUMMED:
-            return "a"
+            return SUM
         if single is not None and single[1] == node.scope.step:
             there, part = single[0]
             if there == place and (part in _ABSORBING or node.op is ITEM):
@@ -297,11 +240,11 @@ class Keys:
         if node.op.name == "where" and (state := blended(node)) is not None:
             return state
         roles = [(operand.role or "") if operand else "" for operand in node.parents]
-        if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
+        if node.op.name == "multiply" and set(roles) & {*GATES}:
             # Named by what is multiplied; a constant beside the forget gate is the carried c.
-            return "*".join(role or "c" for role in roles)
-        if node.op.name == "subtract" and "z" in roles:
-            return "1-z"
+            return "*".join(role or CELL for role in roles)
+        if node.op.name == "subtract" and UPDATE in roles:
+            return f"1-{UPDATE}"
         return self._numbered(place, node.scope.step, node.op.name)
 
 

@@ -19,6 +19,8 @@ Row = tuple[str, "int | None"]
 
 def add_context(graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]) -> None:
     """Add inputs, carried-in states and cuts to a graph of recorded items."""
+    if graph.level.plain:
+        return
     _add_inputs(graph)
     _add_carried(graph, starts)
     _mark_starts(graph)
@@ -44,7 +46,7 @@ def _entry_parts(graph: Graph) -> dict[Place, dict[str, list[str]]]:
         elif item.part == "kept":
             parts.setdefault("h", []).insert(0, item.id)
     for item in graph.items.values():  # a GRU whose reset gate acts on h itself
-        if item.part == "inner" and graph.level == "cell":
+        if item.part == "inner":
             found[item.place]["h"].append(f"{item.place}:reset")
     for item in graph.items.values():  # where input and state are not added up into one z
         port = _PORTS.get(item.part.partition(".")[0])
@@ -54,8 +56,6 @@ def _entry_parts(graph: Graph) -> dict[Place, dict[str, list[str]]]:
 
 
 def _add_inputs(graph: Graph) -> None:
-    if graph.level == "op":
-        return
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
@@ -74,8 +74,6 @@ def _add_carried(
     graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]
 ) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
-    if graph.level == "op":
-        return
     kinds: dict[Row, dict[str, int]] = {}
     arrived: set[tuple[Place, str]] = set()
     for edge in graph.edges.values():
@@ -127,7 +125,7 @@ def _carry_in(
 
 def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None:
     """The item that holds a state one column earlier."""
-    columns = graph.columns(place.row)
+    columns = graph.axes[place.row].columns
     if place.step not in columns or not isinstance(place.step, int):
         return None
     position = columns.index(place.step) - sign
@@ -146,7 +144,7 @@ def _mark_starts(graph: Graph) -> None:
     for item in graph.items.values():
         edges = graph.out_of(item.id)
         feeds_states = edges and all(e.kind in {"h", "c"} and e.delay == 0 for e in edges)
-        if item.place.step is not None or not feeds_states or graph.level == "op":
+        if item.place.step is not None or not feeds_states:
             continue
         tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
         names = [name for tail in tails for name, *_ in tail.names]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 if TYPE_CHECKING:
-    from tinygrad_seq.viz.graph.time_axes import Axes
+    from tinygrad_seq.viz.graph.views import Axis, Level, View
 
 __all__ = [
     "BAR",
@@ -215,8 +215,10 @@ EdgeKey = tuple[str, str, str, int]
 class Graph:
     """Items and edges of one view, with the totals of what was recorded."""
 
-    view: str
-    level: str
+    view: View
+    level: Level
+    axes: dict[Row, Axis]
+    """Where the steps of each row are drawn."""
     depth: int | None = None
     length: int = 0
     """T: time steps that were recorded."""
@@ -236,8 +238,6 @@ class Graph:
     roots: list[str] = field(default_factory=list)
     stateless: set[tuple[str, int | None]] = field(default_factory=set)
     """Rows that are closed at cell level."""
-    axes: Axes | None = None
-    """Where the steps of each row are drawn."""
     attention: AttentionNote | None = None
     series: dict[tuple[str, str], dict[int, tuple[float | None, float | None]]] = field(
         default_factory=dict
@@ -252,14 +252,9 @@ class Graph:
 
         At module level, from `depth` on, and at cell level in modules without a state.
         """
-        if self.level == "cell" and place.row in self.stateless and place.step is not None:
+        if place.row in self.stateless and place.step is not None:
             return True
-        return self.level == "module" or reaches(place.path, self.depth)
-
-    def columns(self, row: Row) -> list[Step]:
-        """Columns of the time axis of a row, from left to right."""
-        axis = self.axes.of(row) if self.axes is not None else None
-        return self.steps if axis is None else axis.columns
+        return self.level.closed or reaches(place.path, self.depth)
 
     def edge(self, tail: str, head: str, kind: str, delay: int = 0, count: int = 1) -> Edge:
         """Add `count` recorded edges between two items."""

@@ -91,7 +91,7 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     chain = [name for name in item.ops if name not in {"stack", "item"}]
     ops = ", ".join(chain[:3]) + (", …" if len(chain) > 3 else "") or "stack"
     named = item.place.path or item.heads > 1
-    label = cell_name(item) if named and graph.level != "op" else ops
+    label = cell_name(item) if named and not graph.level.plain else ops
     if item.part == "before" and _looked_at(item, graph):
         label += ": memory"
     if item.id in graph.roots and not item.shape:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Graph, Step
 
 if TYPE_CHECKING:
-    from tinygrad_seq.viz.graph.time_axes import Axis
+    from tinygrad_seq.viz.graph.views import Axis
 
 __all__ = ["Column", "RowKey", "ordered", "segments", "spanned", "told_apart"]
 
@@ -47,12 +47,10 @@ def segments(graph: Graph, where: Where) -> dict[RowKey, int]:
 
 def told_apart(found: dict[RowKey, int], graph: Graph, where: Where) -> dict[RowKey, int]:
     """Axes once more, those that are shortened differently beside one another."""
-    if graph.axes is None or graph.view != "elided":
-        return found
     kinds: dict[int, list[set[Axis]]] = {}
     places: dict[RowKey, tuple[int, int]] = {}
     for row, number in found.items():
-        axis = graph.axes.of(row[:2]) if not row[2] else None
+        axis = None if row[2] else graph.axes[row[:2]]
         if axis is not None:
             several = kinds.setdefault(number, [])
             fitting = (n for n, others in enumerate(several) if not any(map(axis.clashes, others)))

@@ -20,7 +20,7 @@ from tinygrad_seq.viz.graph.items import (
     Place,
     Step,
 )
-from tinygrad_seq.viz.graph.time_axes import in_order
+from tinygrad_seq.viz.graph.views import in_order
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.columns import Column, RowKey, ordered, segments, spanned, told_apart
 from tinygrad_seq.viz.picture.shapes import Line, Panel, Picture, Point, Shape
@@ -235,7 +235,7 @@ class Grid:
                 x += AXIS_GAP + self.margin if self.margin else GAP
                 x += TRACK * max(0, len(self.climbing(number)) - TRACKS)
                 x += self._wider(self.columns[index - 1], widths)
-                x += GAP if self.graph.view == "rolled" else 0.0
+                x += GAP if self.graph.view.folds else 0.0
                 x += CARRIED if self.backwards else 0.0
             self.x[column] = (x + widths[column] / 2, widths[column])
             x += widths[column] + GAP
@@ -282,7 +282,7 @@ class Grid:
     @property
     def _drop(self) -> float:
         """How far below a row its weights run: lower where other wires pass beside the box."""
-        return 40.0 if self.graph.view == "rolled" or len(set(self.segment.values())) > 1 else 27.0
+        return 40.0 if self.graph.view.folds or len(set(self.segment.values())) > 1 else 27.0
 
     def _gap_below(self, row: RowKey) -> float:
         """Room under a row: more where its weights come in, and where states loop."""
@@ -293,7 +293,7 @@ class Grid:
         lowest = next((r for r in self.rows if self.segment[r] == axis and not r[2]), None)
         if row == lowest:  # what spans all steps stands below the frames
             return self._under() + 20.0
-        if self.graph.view == "rolled" and not row[2]:  # two delays fit between two rows
+        if self.graph.view.folds and not row[2]:  # two delays fit between two rows
             return max(gap + 13.0, 62.0)
         return gap
 
@@ -336,11 +336,11 @@ class Grid:
 
     def _crossed(self) -> bool:
         """Whether wires come up through the frames from what spans all steps below them."""
-        return bool(self.rows[0][2]) and self.graph.level != "op"
+        return bool(self.rows[0][2]) and not self.graph.level.plain
 
     def _under(self) -> float:
         """Room within the frames under the lowest row: weights, inputs and the time."""
-        if self.graph.level == "op":
+        if self.graph.level.plain:
             return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
         return (84.0 if inputs else self._drop + 35.0) + (10.0 if self.double else 0.0)

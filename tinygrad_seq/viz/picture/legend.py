@@ -68,7 +68,7 @@ def _signs(graph: Graph, theme: Theme, both: bool, picture: Picture) -> list[tup
         item.kind == "carried" and item.note == "unknown" for item in graph.items.values()
     ):
         notes.append(("✂ value carried on, gradient stops", theme.ink))
-    if graph.view == "rolled":
+    if graph.view.folds:
         ahead = any(edge.delay == -1 for edge in graph.edges.values())
         text = "z⁻¹ from the step before" + (", z⁺¹ from the step after" if ahead else "")
         notes.append((text, theme.ink))

@@ -32,7 +32,7 @@ class Wiring(Roads):
         if self.weights == "once":
             for item, row, box in self._boxes:
                 self._weights(item, row, box)
-        elif self.weights == "labels" and self.graph.level != "op":
+        elif self.weights == "labels" and not self.graph.level.plain:
             self._weight_labels()
         self._name_roads()
 
@@ -84,7 +84,7 @@ class Wiring(Roads):
             self._state(edge)
         elif edge.delay and head.place.step == FOLDED and head.place.row == tail.place.row:
             self._loop(edge)
-        elif edge.delay and self.graph.level == "op":
+        elif edge.delay and self.graph.level.plain:
             if self.grid.column(edge.tail)[0] != self.grid.column(edge.head)[0]:
                 self._bridge(edge)
             else:
@@ -131,7 +131,7 @@ class Wiring(Roads):
                     corners += [(back, level), (back, lane)]
                 corners += self._entry(edge, lane, "w", -1)
         elif abs(start[0] - end[0]) >= 1 or self._deep(edge):
-            lane = y + height / 2 + (27 if self.graph.view == "rolled" else 12)
+            lane = y + height / 2 + (27 if self.graph.view.folds else 12)
             corners = [start, (start[0], lane), *self._entry(edge, lane, "x", 1)]
         if head_step is not None or tail_step is not None:
             here = edge.head if head_step is not None else edge.tail
@@ -150,7 +150,7 @@ class Wiring(Roads):
         """From a node up to what spans its column: past the side of what stands above it."""
         (x, y), block = self.grid.anchor(edge.tail, "up"), self.grid.blocks[self._at(edge.tail)]
         above = [s for s in block.shapes if s.y > y and abs(s.x - x) < s.width / 2 + 3]
-        if not above or self.graph.level != "op":
+        if not above or not self.graph.level.plain:
             return [(x, y), (x, top)]
         right = self._frame(self.grid.column(edge.tail))[1] - PAD
         out = self.grid.anchor(edge.tail, "h+")

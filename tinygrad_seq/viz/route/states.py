@@ -38,7 +38,7 @@ class Roads(Wires):
         """Whether a state is kept past the gates of a cell: that of a sequence that has ended."""
         tail, head = self.graph.items[edge.tail], self.graph.items[edge.head]
         return (
-            self.graph.level == "cell"
+            not self.graph.level.plain
             and abs(edge.delay) == 1
             and tail.part in {"", edge.kind}
             and head.part == edge.kind
@@ -54,7 +54,7 @@ class Roads(Wires):
         side = 1 if state.y > y else -1
         aside = state.width / 3  # what goes up from the state leaves in its middle
         end = (state.x - aside, state.y + side * math.sqrt(state.height**2 / 4 - aside**2))
-        if self.graph.view == "rolled":
+        if self.graph.view.folds:
             corners = [(end[0], y + side * (height / 2 + 15)), end]
         else:
             way = -1 if where[0] in self.grid.backwards else 1
@@ -256,7 +256,7 @@ class Roads(Wires):
         more = len(several) - 1
         lane = y + above * (height / 2 + 15 + 26 * more)
         left, right = self._frame(self.grid.column(edge.head))
-        wide = 45 if self.graph.level == "op" and edge.kind == "h" else 19  # outside c's loop
+        wide = 45 if self.graph.level.plain and edge.kind == "h" else 19  # outside c's loop
         back, out = wide + 9 * more, wide + 20 * more  # out past the other loops' delays
         way = -1 if row in self.grid.backwards else 1
         left, right = (left - back, right + out) if way > 0 else (right + back, left - out)

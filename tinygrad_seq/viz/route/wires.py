@@ -77,7 +77,7 @@ class Wires:
         """Where an edge climbs from the end of its time axis to the height of a later one."""
         grid, (number, _) = self.grid, self.grid.column(edge.tail)
         last = [column for column in grid.columns if column[0] == number][-1]
-        rights = [self._frame(last)[1] + (34.0 if self.graph.view == "rolled" else 0.0)]
+        rights = [self._frame(last)[1] + (34.0 if self.graph.view.folds else 0.0)]
         for (row, step), block in grid.blocks.items():
             if step is None and grid.segment[row] == number:
                 rights.append(block.shapes[0].x + block.shapes[0].width / 2)

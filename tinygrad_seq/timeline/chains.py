@@ -11,34 +11,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
+from tinygrad_seq.engine.node import Node
+from tinygrad_seq.timeline.entries import leaf_behind
+from tinygrad_seq.timeline.roles import CELL, STATE, STATES
 
-from tinygrad_seq.engine.node import Array, Node
-
-__all__ = ["Chain", "Recorder", "Step", "find_chains", "rows_of"]
-
-STATE_ROLES = ("h", "c")
-
-
-class Recorder:
-    """Listens to a run: keeps every node's value while it is not yet known which are states."""
-
-    def __init__(self) -> None:
-        self.values: dict[Node, Array] = {}
-        self.cotangents: dict[Node, Array] = {}
-        self.wanted: set[Node] = set()
-
-    def recorded(self, node: Node, value: Array) -> None:
-        """Keep a node and its value (the tag of a node is put on after it is recorded)."""
-        if node.op is not None and node.op.outputs == 1:
-            self.values[node] = value
-
-    def received(self, node: Node, cotangent: Array) -> None:
-        """Keep the complete cotangent of a node that was asked for."""
-        if node in self.wanted:
-            self.cotangents[node] = np.array(cotangent)
+__all__ = ["Chain", "Step", "find_chains"]
 
 
 @dataclass(slots=True)
@@ -61,12 +39,12 @@ class Chain:
 
 def find_chains(recorded: Iterable[Node]) -> list[Chain]:
     """Follow every tagged state back to the one before it; chains come in recording order."""
-    states = sorted((n for n in recorded if n.role in STATE_ROLES), key=lambda node: node.seq)
+    states = sorted((n for n in recorded if n.role in STATES), key=lambda node: node.seq)
     known = set(states)
     chains: list[Chain] = []
     ends: dict[Node, Chain] = {}  # last h of each chain so far
     for node in states:
-        if node.role != "h":
+        if node.role != STATE:
             continue
         step = _step(node, known)
         before = [n for n in step.border if n in ends and _place(n) == _place(node)]
@@ -112,7 +90,7 @@ def _step(h: Node, known: set[Node]) -> Step:
 
 def _is_own_cell(c: Node, h: Node, cells: list[Node]) -> bool:
     """Whether c is the cell of h's own step: steps that are tagged tell, else it is the latest."""
-    if c.role != "c" or cells or _place(c) != _place(h):
+    if c.role != CELL or cells or _place(c) != _place(h):
         return False
     return h.scope.step is None or c.scope.step == h.scope.step
 
@@ -127,24 +105,9 @@ def _find_weights(chain: Chain) -> None:
             if not any(from_state):
                 continue
             reached.add(node)
-            if node.op is not None and node.op.name in ("matmul", "linear", "multiply"):
+            if node.op is not None and node.op.product:
                 for parent in node.parents[:2]:  # a third one is a bias
-                    leaf = None if parent in reached else _leaf_behind(parent)
+                    leaf = None if parent in reached else leaf_behind(parent)
                     if leaf is not None:
                         found[leaf] = None
     chain.weights = list(found)
-
-
-def _leaf_behind(node: Node | None) -> Node | None:
-    """The leaf that a node is, or is a part or a view of."""
-    while node is not None and node.op is not None:
-        if node.op.name not in ("item", "split", "getitem", "transpose", "swapaxes", "reshape"):
-            return None
-        node = node.parents[0]
-    return node
-
-
-def rows_of(array: Any, *, owner: Node) -> Array:
-    """A state-shaped array as (N, H) in float64: no batch is one row, a scalar one unit."""
-    values = np.asarray(array, np.float64)
-    return values.reshape(-1, owner.shape[-1]) if owner.shape else values.reshape(1, 1)

@@ -1,11 +1,12 @@
-"""Time steps read off the recorded graph."""
+"""Along which axis of a result time runs, and which steps stand along it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.op import Axes
+from tinygrad_seq.timeline.entries import index_parts
 
 __all__ = ["time_steps"]
 
@@ -28,21 +29,20 @@ def _traced(node: Node | None, axes: list[int], hops: int) -> tuple[int, list[in
     for left in range(hops, 0, -1):
         if node is None or node.op is None or len(node.shape) < 2:
             return None
-        name, params = node.op.name, node.params
-        if name == "stack":
+        how, params = node.op.axes, node.params
+        if how is Axes.STACKED:
             found = _stacked(node, axes)
             break
-        if name == "concatenate" and params["axis"] % len(node.shape) in axes:
+        if how is Axes.JOINED and params["axis"] % len(node.shape) in axes:
             found = _joined(node, axes, left - 1)
             break
-        if name == "transpose":
+        if how is Axes.MOVED:
             axes = [params["axes"][axis] for axis in axes]
             node = node.parents[0]
-        elif name == "einsum":
+        elif how is Axes.LETTERED:
             node, *axes = _through_einsum(node, *axes)
-        elif name == "getitem":
-            index = params["index"]
-            parts = index if isinstance(index, tuple) else (index,)
+        elif how is Axes.PICKED:
+            parts = index_parts(node)
             if not all(isinstance(part, slice) for part in parts):
                 return None
             cuts += [(axes.index(a), part) for a, part in enumerate(parts) if a in axes]

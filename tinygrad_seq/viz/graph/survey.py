@@ -1,0 +1,77 @@
+"""What must be known of a recorded graph before its items can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tinygrad_seq.timeline.entries import picked
+from tinygrad_seq.timeline.roles import LOGITS, LOSS, STATE
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Node
+    from tinygrad_seq.viz.graph.items import Row
+
+__all__ = ["Survey", "recorded_nodes"]
+
+
+def recorded_nodes(roots: Iterable[Node]) -> list[Node]:
+    """Every node reachable from `roots`, oldest first: a node is newer than its parents."""
+    waiting = list(roots)
+    found = set(waiting)
+    while waiting:
+        for parent in waiting.pop().parents:
+            if parent is not None and parent not in found:
+                found.add(parent)
+                waiting.append(parent)
+    return sorted(found, key=lambda node: node.seq)
+
+
+class Survey:
+    """All recorded nodes, and what only all of them together tell.
+
+    Attributes
+    ----------
+    nodes, leaves : list of Node
+        Oldest first.
+    steps : list of int
+        The time steps that were recorded, in order.
+    rows : dict of (path, layer) to set of int
+        The time steps of every row.
+    joins : set of ((path, layer), (path, layer))
+        Rows of which the first reads the second within a time step.
+    cells : set of (path, layer)
+        Rows that have a state h.
+    stateless : set of (path, layer)
+        Modules that ran step by step and gave neither a state nor logits nor a loss: attention,
+        for instance. Empty where nothing has a state h, since then nobody knows.
+    fused : bool
+        Whether any node has a composed twin.
+    """
+
+    def __init__(self, roots: Iterable[Node]) -> None:
+        self.nodes = recorded_nodes(roots)
+        self.leaves = [node for node in self.nodes if node.op is None]
+        self.fused = any(node.op is not None and node.op.twin is not None for node in self.nodes)
+        self.rows: dict[Row, set[int]] = {}
+        self.joins: set[tuple[Row, Row]] = set()
+        self.cells: set[Row] = set()
+        telling: set[Row] = set()
+        for node in self.nodes:
+            step = node.scope.step
+            if node.op is None or step is None:
+                continue
+            row = node.scope.path, node.scope.layer
+            self.rows.setdefault(row, set()).add(step)
+            if node.role == STATE:
+                self.cells.add(row)
+            elif node.role in {LOGITS, LOSS}:
+                telling.add(row)
+            for origin in map(picked, node.parents):
+                if origin is not None and origin.op is not None and origin.scope.step == step:
+                    other = origin.scope.path, origin.scope.layer
+                    if row != other:
+                        self.joins.add((row, other))
+        told = self.rows.keys() - self.cells - telling
+        self.stateless = {row for row in told if row[0]} if self.cells else set()
+        self.steps = sorted(set().union(*self.rows.values()))
