@@ -75,7 +75,7 @@ class ThreeStateCell(nn.Cell):
     def forward(self, x: Any, state: Any) -> Any:
         fast, slow, count = state
         fast = tgs.tanh(self.quick(tgs.concatenate([x, fast], axis=-1)))
-        count = 0.5 * count + 0.1
+        count = 0.5 * count + 0.1 * fast[:, :1]
         slow = 0.9 * slow + 0.1 * tgs.tanh(self.lazy(tgs.concatenate([fast, count], axis=-1)))
         return self.read(tgs.concatenate([fast, slow, count], axis=-1)), (fast, slow, count)
 
@@ -97,3 +97,24 @@ CELLS = {
     )
 }
 """By name: four that come without a kernel, and ours, which have one."""
+
+SIZE, H, T, N = 2, 2, 4, 3
+
+
+def layer_of(
+    cell: Any, seed: int = 0, dtype: Any = np.float64, size: int = SIZE, **options: Any
+) -> Any:
+    rng = np.random.default_rng(seed)
+    layer = nn.Recurrent(lambda size: cell(size, H, rng=rng, dtype=dtype), SIZE, rng=rng, **options)
+    for parameter in layer.parameters():  # biases too
+        noise = 0.1 * rng.standard_normal(parameter.shape)
+        parameter.data = parameter.numpy() + noise.astype(dtype)
+    return layer
+
+
+def inputs(seed: int, steps: int = T) -> Any:
+    return np.random.default_rng(seed).uniform(-1, 1, (steps, N, SIZE))
+
+
+def value_of(part: Any) -> Any:
+    return part.numpy() if isinstance(part, tgs.Tensor) else part

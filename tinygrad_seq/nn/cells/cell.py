@@ -154,7 +154,7 @@ class Cell(Module):
 
         def step(x: Any, *parts: Any) -> tuple[Any, Sequence[Any]]:
             found = super(Cell, self).__call__(x, parts[0] if len(parts) == 1 else parts)
-            return self._parted(found, rows)
+            return self._parted(self._tagged(found), rows)
 
         return step
 
@@ -175,7 +175,16 @@ class Cell(Module):
             x, parts = self._checked(x, state)
             state = parts[0] if len(parts) == 1 else parts
         with scope(cell=self.form()):
-            return super().__call__(x, state)
+            return self._tagged(super().__call__(x, state))
+
+    def _tagged(self, found: Any) -> Any:
+        """What `forward` returned, its states known by their names to whoever reads the graph."""
+        state = found[1] if self.own_output and isinstance(found, tuple) else found
+        parts = state if _is_nest(state) else (state,)
+        for name, part in zip(self.states, parts, strict=False):
+            if isinstance(part, Tensor) and part.node is not None and part.node.op is not None:
+                part.tag(name)
+        return found
 
     def _checked(self, x: Any, state: Any) -> tuple[Any, tuple[Any, ...]]:
         """The input of one step and the parts of its state, zeros by default."""
