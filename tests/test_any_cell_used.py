@@ -1,4 +1,4 @@
-"""What is made of cells: wirings, flow of gradients, initial values; and what is refused of them."""
+"""What is made of cells: wirings, flow of gradients, initial values; what is refused of them."""
 
 from __future__ import annotations
 
