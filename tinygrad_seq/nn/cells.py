@@ -16,7 +16,7 @@ from tinygrad_seq.nn import init
 from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.state import array_in, checked_state
-from tinygrad_seq.ops.indexing import check_indices
+from tinygrad_seq.ops.registry import check_indices
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "check_nonlinearity", "checked_input", "gate_weights"]

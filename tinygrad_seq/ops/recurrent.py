@@ -19,16 +19,16 @@ from tinygrad_seq.kernels.gru import gru_backward, gru_forward
 from tinygrad_seq.kernels.lstm import lstm_backward, lstm_forward
 from tinygrad_seq.kernels.plan import Plan, make_plan
 from tinygrad_seq.kernels.rnn import rnn_backward, rnn_forward
-from tinygrad_seq.ops.domains import NONZERO, REAL, Draw
-from tinygrad_seq.ops.indexing import check_indices
 from tinygrad_seq.ops.registry import (
     array_at,
+    check_indices,
     constant,
     record_several,
     register,
     shape_of,
     values_of,
 )
+from tinygrad_seq.ops.samples import NONZERO, REAL, Draw
 from tinygrad_seq.ops.steps import GATES, gru_step, lstm_step, nonlinearity_of, rnn_step, unroll
 
 if TYPE_CHECKING:

@@ -14,12 +14,12 @@ import numpy as np
 from tinygrad_seq.checks import choice
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.ops.elementwise import where
+from tinygrad_seq.ops.choose import where
 from tinygrad_seq.ops.indexing import take
+from tinygrad_seq.ops.join import split, stack
 from tinygrad_seq.ops.linalg import linear, matmul
-from tinygrad_seq.ops.nonlinear import relu, sigmoid, tanh
+from tinygrad_seq.ops.math import relu, sigmoid, tanh
 from tinygrad_seq.ops.registry import array_at, shape_of
-from tinygrad_seq.ops.shape import split, stack
 from tinygrad_seq.timeline.steps import time_steps
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_seq.ops.join import split
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.nonlinear import relu, sigmoid, tanh
-from tinygrad_seq.ops.shape import split
+from tinygrad_seq.ops.math import relu, sigmoid, tanh
 from tinygrad_seq.ops.steps import GATES, inputs_of, preactivation
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The table of operations in the documentation, generated from the records."""
+"""Writes the page of operations from their records, to standard output: see `make operations`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from tinygrad_seq import ops
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, NEWER, REFUSED, name_of
-from tinygrad_seq.ops.registry import OPS
+from tinygrad_seq.ops.numpy_rest import CONSTANT_ONLY, REFUSED, name_of
+from tinygrad_seq.ops.registry import DIFFERENTIABLE, NEWER, OPS
 
 __all__ = ["operation_table"]
 
@@ -19,7 +19,7 @@ _INTRODUCTION = """\
 # Operations
 
 What is differentiable, what is evaluated on the values only, what is refused, and why. This page
-is generated from the records: `python -m tinygrad_seq.ops.table > docs/operations.md`.
+is generated from the records: `make operations`.
 
 ## Recorded operations
 
@@ -69,13 +69,7 @@ _WORDS = {
 
 
 def operation_table() -> str:
-    """Markdown: every recorded operation, and what becomes of each NumPy function.
-
-    Examples
-    --------
-    >>> print(operation_table().splitlines()[0])
-    # Operations
-    """
+    """Markdown: every recorded operation, and what becomes of each NumPy function."""
     rows = [_operation(OPS[name]) for name in sorted(OPS)]
     named = [(name_of(f), "differentiable", _how(ours)) for f, ours in DIFFERENTIABLE.items()]
     named += [(f"np.{name}", "differentiable", _how(ours)) for name, ours in NEWER.items()]
