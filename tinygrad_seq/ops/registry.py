@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -226,13 +226,19 @@ def axis_of(axis: int, ndim: int, what: str) -> int:
     return place % ndim
 
 
+def listed(given: Any) -> Sequence[Any]:
+    """One value or several, as several."""
+    given = values_of(given)
+    if isinstance(given, (tuple, list, range)):
+        return given
+    return given.reshape(-1).tolist() if isinstance(given, np.ndarray) else [given]
+
+
 def axes_of(axis: Any, ndim: int, what: str) -> tuple[int, ...]:
     """One axis, several or (for None) all, counted from the front, each once."""
     if axis is None:
         return tuple(range(ndim))
-    given = values_of(axis)
-    axes = given if isinstance(given, (tuple, list)) else np.atleast_1d(given).tolist()
-    places = tuple(axis_of(each, ndim, what) for each in axes)
+    places = tuple(axis_of(each, ndim, what) for each in listed(axis))
     if len(set(places)) != len(places):
         raise ShapeError(f"{what}: axis", expected="each axis once", got=axis)
     return places

@@ -17,6 +17,7 @@ from tinygrad_seq.ops.registry import (
     axes_of,
     axis_of,
     for_numpy,
+    listed,
     moving,
     publish,
     record,
@@ -147,9 +148,7 @@ TRANSPOSE = moving(
 def transpose(x: TensorLike, axes: int | Sequence[int] | None = None) -> Tensor:
     """Permute the axes; without `axes`, reverse them."""
     ndim = len(shape_of(x))
-    several: Any = range(ndim)[::-1] if axes is None else axes
-    if not isinstance(several, (tuple, list, range)):
-        several = integers_of("transpose: axes", values_of(axes)).reshape(-1)
+    several = range(ndim)[::-1] if axes is None else listed(axes)
     order = tuple(axis_of(a, ndim, "transpose") for a in several)
     if sorted(order) != list(range(ndim)):
         raise ShapeError("transpose: axes", expected=f"each of 0..{ndim - 1} once", got=axes)
@@ -179,8 +178,7 @@ def moveaxis(
     """Move one axis or several to other places."""
     ndim = len(shape_of(x))
     origins, places = (
-        [axis_of(axis, ndim, "moveaxis") for axis in np.atleast_1d(each)]
-        for each in (source, destination)
+        [axis_of(axis, ndim, "moveaxis") for axis in listed(each)] for each in (source, destination)
     )
     if not len(origins) == len(places) == len(set(origins)) == len(set(places)):
         raise ShapeError(
