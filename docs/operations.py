@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_seq import ops
+import tinygrad_seq as tgs
+from tinygrad_seq import nn as nn  # whose cells have operations of their own
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.ops.numpy_rest import CONSTANT_ONLY, REFUSED, name_of
 from tinygrad_seq.ops.registry import DIFFERENTIABLE, NEWER, OPS
@@ -86,14 +87,14 @@ def _operation(op: Op) -> str:
     gradient += f"; {op.kink}" if op.kink else ""
     check = "complex step" if op.analytic else "differences"
     fused = "with a composed twin" if op.twin is not None else ""
-    what = _WORDS.get(op.name) or _first_line(getattr(ops, op.name))
+    what = _WORDS.get(op.name) or _first_line(getattr(tgs, op.name))
     return f"| `{op.name}` | {what} | {operands} | {gradient} | {check} | {fused} |"
 
 
 def _how(ours: Callable[..., Any]) -> str:
     """The public function of the same meaning, or in words what is composed."""
     name = getattr(ours, "__name__", "")
-    if inspect.unwrap(getattr(ops, name, ours)) is ours and hasattr(ops, name):
+    if inspect.unwrap(getattr(tgs, name, None)) is ours:
         return f"`tgs.{name}{_parameters(ours)}`"
     return _first_line(ours)
 

@@ -150,7 +150,7 @@ class Track:
             Which one, where a cell has several.
         """
         name = self._weight(weight)
-        return recurrent_spectra(self.weights[name])
+        return recurrent_spectra(self.weights[name], self._chain.gates)
 
     def contribution(self, t: int, weight: str | None = None) -> Array:
         """What step t adds to dL/dW of a recurrent weight: ``h_{t-1}^T dL/dz_t``.
@@ -185,21 +185,21 @@ class Track:
 
     @cached_property
     def _jacobians(self) -> Array:
-        batch, units = self.h.shape[1:]
-        parts = len(self._chain.steps[0].states)
-        found = np.zeros((self.steps - 1, batch, parts * units, parts * units))
+        batch = self.h.shape[1]
+        sizes = [node.shape[-1] for node in self._chain.steps[0].states]
+        ends = np.cumsum([0, *sizes])
+        found = np.zeros((self.steps - 1, batch, ends[-1], ends[-1]))
         for t in range(1, self.steps):
             before = self._chain.steps[t - 1].states
-            for p, node in enumerate(self._chain.steps[t].states):
-                for i in range(units):
-                    seed = np.zeros((batch, units), node.dtype)
+            for node, end, size in zip(self._chain.steps[t].states, ends, sizes, strict=False):
+                for i in range(size):
+                    seed = np.zeros((batch, size), node.dtype)
                     seed[:, i] = 1.0
                     rows = _back([(node, seed.reshape(node.shape))], before)
-                    for q, source in enumerate(before):
+                    for source, start, width in zip(before, ends, sizes, strict=False):
                         if source in rows:
-                            columns = slice(q * units, (q + 1) * units)
                             row = _rows_of(rows[source], owner=source)
-                            found[t - 1, :, p * units + i, columns] = row
+                            found[t - 1, :, end + i, start : start + width] = row
         return found
 
     def step_singular_values(self) -> Array:

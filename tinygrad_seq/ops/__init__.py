@@ -14,16 +14,10 @@ from tinygrad_seq.ops.math import *
 from tinygrad_seq.ops.norms import *
 from tinygrad_seq.ops.products import *
 from tinygrad_seq.ops.rearrange import *
-from tinygrad_seq.ops.recurrent import gru_sequence as gru_sequence
-from tinygrad_seq.ops.recurrent import lstm_sequence as lstm_sequence
-from tinygrad_seq.ops.recurrent import rnn_sequence as rnn_sequence
 from tinygrad_seq.ops.reduce import *
 from tinygrad_seq.ops.registry import OPS as OPS
 from tinygrad_seq.ops.registry import publish as _publish
 from tinygrad_seq.ops.shape import *
-from tinygrad_seq.ops.steps import gru_step as gru_step
-from tinygrad_seq.ops.steps import lstm_step as lstm_step
-from tinygrad_seq.ops.steps import rnn_step as rnn_step
 from tinygrad_seq.ops.torch_names import answering_all as _answering_all
 
 PUBLIC = _publish(globals())

@@ -7,12 +7,14 @@ Tags are free text: another word names a part of a cell in drawings, and means n
 from __future__ import annotations
 
 from tinygrad_seq.engine.node import WEIGHTS as WEIGHTS
+from tinygrad_seq.engine.node import Node
 
 STATE = "h"
 """The state that a step gives out. Makes a module a cell in drawings; read by flow, celltext."""
 CELL = "c"
 """The LSTM's cell state, which goes on beside h. Read as h is."""
 STATES = (STATE, CELL)
+"""Of what says nothing of its states itself; a cell's are in its form, see :func:`states_of`."""
 LOGITS = "logits"
 """A readout's result at one step. Drawn as an output; its norms over time are shown."""
 LOSS = "loss"
@@ -38,3 +40,14 @@ INNER = "inner"
 """``(r * h) W_hn``, of a GRU that resets before the product. A part of a drawn cell."""
 FRESH, KEPT = "fresh", "kept"
 """``(1 - z) * n`` and ``z * h``, which add up to h. Drawings find h's way in by the second."""
+
+
+def states_of(node: Node) -> tuple[str, ...]:
+    """The roles of states where a node was recorded, the main one first."""
+    cell = node.scope.cell
+    return STATES if cell is None else cell.states
+
+
+def is_state(node: Node) -> bool:
+    """Whether a node is a state that goes on to the next step."""
+    return node.role is not None and node.role in states_of(node)
