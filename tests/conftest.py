@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+import tinygrad_seq.nn  # noqa: F401  (registers the operations of the cells: all are tested)
+
 # No deadline anywhere: the first call of an op may pay for BLAS threads waking up, and a
 # test that fails by the clock says nothing about a gradient. For the same reason slow
 # data generation is no failure.

@@ -125,6 +125,8 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "nn.OneToMany": lambda: g(I, decoder(False), rng=rng()),
     "nn.Parameter": lambda: g([1.0]),
     "nn.RNNCell": lambda: g(I, H, rng=rng()),
+    "nn.Cell": lambda: g(I, H),
+    "nn.Recurrent": lambda: g(nn.GRUCell(I, H, rng=rng())),
     "nn.RNNState": lambda: g(h()),
     "nn.Seq2Seq": lambda: g(gru(), decoder(), rng=rng()),
     "nn.Sequential": lambda: g(linear(), nn.Linear(H, 2, rng=rng())),

@@ -55,6 +55,8 @@ NO_METHODS = {
     ("viz.Trace", "collected"),
     # what only classes derived from these have
     ("nn.Module", "forward"),
+    ("nn.Cell", "forward"),
+    ("nn.Cell", "columns"),
     ("nn.ModuleList", "forward"),
     ("optim.ReduceLROnPlateau", "lr_at"),
     ("optim.SequentialLR", "lr_at"),
@@ -84,6 +86,9 @@ METHODS: dict[str, Callable[[], Given]] = {
     "RNN.forward": lambda: g(f4(T, N, I), nn.RNNState(h()), lengths=[3, 1], reset=[True, False]),
     "Recurrent.layer_weights": lambda: g(0),
     "Recurrent.stacked_weight": lambda: g(0),
+    "Recurrent.cell_at": lambda: g(0),
+    "Cell.columns": lambda: g("z"),
+    "Cell.stepper": lambda: g(N),
     "Recurrent.top": lambda: g(nn.GRUState(h()), N),
     "Recurrent.zero_state": lambda: g(N),
     "AdditiveAttention.forward": lambda: g(f4(N, H), f4(T, N, I), lengths=[3, 1]),

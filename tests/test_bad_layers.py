@@ -213,7 +213,7 @@ def test_wirings_are_made_of_recurrent_layers_and_decoders(wrong) -> None:
         lambda: nn.Seq2Seq(wrong, decoder),
     ):
         text = message(ConfigError, make)
-        assert "recurrent layer\n  expected: an nn.RNN, nn.LSTM or nn.GRU\n" in text
+        assert "recurrent layer\n  expected: an nn.Recurrent, such as nn.LSTM\n" in text
         assert f"got: {getattr(wrong, '__name__', type(wrong).__name__)}\n" in text
     for made in (lambda: nn.Seq2Seq(nn.GRU(2, 3), wrong), lambda: nn.OneToMany(2, wrong)):
         assert "decoder\n  expected: an nn.Decoder\n" in message(ConfigError, made)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tinygrad_seq import rnn_sequence
 from tinygrad_seq.engine.mode import Mode, Scope, current_mode
 from tinygrad_seq.errors import ConfigError, GraphError
-from tinygrad_seq.ops import rnn_sequence
 
 
 class Log:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 
 import tinygrad_seq as tgs
+from tests.cells import MGUCell
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.testing import GradientError, check_layer
@@ -94,6 +95,10 @@ LAYERS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
         lambda **o: nn.MultiheadAttention(4, 2, kdim=I, vdim=I, dropout=0.2, **o),
         (RNG.uniform(-1, 1, (2, N, 4)), X, X[::-1]), options(causal=True),
     ),
+    "Recurrent": (
+        lambda **o: nn.Recurrent(lambda size: MGUCell(size, 2, **o), I, 2, bidirectional=True),
+        (X,), options(**LENGTHS),
+    ),
     "ManyToOne": (
         lambda **o: nn.ManyToOne(nn.GRU(I, 2, bidirectional=True, **o), 2, rng=o["rng"]), (X,),
         options(**LENGTHS),
@@ -140,7 +145,7 @@ def test_recurrent_problems_of_every_kind(problem: RecurrentProblem) -> None:
 
 
 def test_every_layer_is_checked() -> None:
-    bases = {nn.Module, nn.ModuleList, nn.Attention}
+    bases = {nn.Module, nn.ModuleList, nn.Attention, nn.Cell}
     layers = {
         name
         for name in nn.__all__

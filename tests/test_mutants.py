@@ -7,6 +7,7 @@ mutated as they stand. A fragment that no longer occurs exactly once fails loudl
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Callable
@@ -78,10 +79,24 @@ def source(what: str, name: str, place: str, old: str, new: str, user: str = "")
         target = importlib.import_module(f"tinygrad_seq.{user}") if user else module
         real = getattr(module, function)
         patch.setattr(target, function, space[function])
+        rule = OPS[name].joint
+        if rule is not None and hasattr(rule.fn, "kernel"):  # of a fused sequence
+            patch.setattr(rule.fn, "kernel", _with(rule.fn.kernel, real, space[function]))
         fields = {"forward": OPS[name].forward, **_rules_of(OPS[name])}
         return altered(name, **{k: space[function] for k, fn in fields.items() if fn is real})
 
     return Mutant(what, name, plant)
+
+
+def _with(kernel: Any, real: Any, planted: Any) -> Any:
+    """A kernel with one of its functions replaced, bare or with its options bound."""
+    changed = {}
+    for field, function in kernel._asdict().items():
+        if function is real:
+            changed[field] = planted
+        elif isinstance(function, functools.partial) and function.func is real:
+            changed[field] = functools.partial(planted, **function.keywords)
+    return kernel._replace(**changed)
 
 
 def _rules_of(op: Op) -> dict[str, Any]:
@@ -217,13 +232,13 @@ KERNELS = [
     source("step 0 skipped", "rnn_tanh_sequence", RNN,
            "range(len(y) - 1, -1, -1)", "range(len(y) - 1, 0, -1)"),
     source("last state's cotangent lost", "rnn_tanh_sequence", "kernels.sequence:run_backward",
-           "np.array(c) if order is None", "c * 0 if order is None", "kernels.rnn"),
+           "np.array(c) if order is None", "c * 0 if order is None", "ops.sequence"),
     source("weight not transposed", "rnn_tanh_sequence", "kernels.sequence:run_backward",
-           "back = weights[1].T", "back = weights[1]", "kernels.rnn"),
+           "back = weights[1].T", "back = weights[1]", "ops.sequence"),
     source("slope of relu everywhere", "rnn_relu_sequence", RNN,
            "np.multiply(dh, y[t] > 0, out=dz[t])", "dz[t] = dh"),
     source("writes to the last cotangent", "rnn_tanh_sequence", "kernels.sequence:run_backward",
-           "np.array(c) if order is None", "c if order is None", "kernels.rnn"),
+           "np.array(c) if order is None", "c if order is None", "ops.sequence"),
     source("h and c swapped", "lstm_sequence", LSTM,
            "dh, dc = dstates", "dc, dh = dstates"),
     source("wrong previous cell", "lstm_sequence", LSTM,
@@ -268,7 +283,7 @@ KERNELS = [
     source("reverse resets a step late", "rnn_tanh_sequence", "kernels.plan:_fresh",
            "after = when + 1", "after = when"),
     source("padding run in reverse", "rnn_tanh_sequence", "kernels.plan:make_plan",
-           "longest - 1 - clock if reverse", "steps - 1 - clock if reverse", "ops.recurrent"),
+           "longest - 1 - clock if reverse", "steps - 1 - clock if reverse", "ops.sequence"),
     source("input weight transposed away", "lstm_sequence", PROJECTION,
            "flat @ weight.T", "flat @ weight.T * 2", USER),
     source("bias gradient averaged", "lstm_sequence", PROJECTION,

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tinygrad_seq import lstm_sequence, rnn_sequence
 from tinygrad_seq.errors import GraphError, ShapeError
-from tinygrad_seq.ops import lstm_sequence, rnn_sequence
 from tinygrad_seq.testing import gradcheck
 
 

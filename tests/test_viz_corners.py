@@ -96,7 +96,7 @@ def test_a_freed_layer_with_constant_weights_is_drawn_step_by_step():
     _, weight_hh, bias = layer.layer_weights(0)
     frozen = np.ones((3, 4), np.float32)
     x, h0 = np.ones((5, 2, 3), np.float32), np.zeros((2, 4), np.float32)
-    y, _ = tgs.ops.rnn_sequence(x, h0, frozen, weight_hh, bias)
+    y, _ = tgs.rnn_sequence(x, h0, frozen, weight_hh, bias)
     loss = y.sum()
     assert build_steps(loss) == 5
     loss.backward()

@@ -7,9 +7,9 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, viz
-from tinygrad_seq.ops.steps import time_steps
+from tinygrad_seq.timeline.entries import leaf_behind, pick, picked, piece, stacked_steps
+from tinygrad_seq.timeline.steps import time_steps
 from tinygrad_seq.viz.graph.fold import build
-from tinygrad_seq.viz.graph.grouping import pick
 
 T, N, V = 4, 3, 5
 
@@ -157,3 +157,21 @@ def test_a_batch_first_drawing_names_its_states_and_losses():
     assert model and text.count('subgraph "cluster_t') == T
     for name in ("first[0]@3", "second[1]@0", "head@2"):
         assert f'"{name}"' in text
+
+
+def test_the_parts_of_a_memory_are_found_through_any_function_of_their_entries():
+    memory = tgs.exp(stacked()).swapaxes(0, 1)
+    steps = [part.scope.step for part in stacked_steps(memory.node, T)]
+    assert steps == list(range(T))
+    assert stacked_steps(tgs.softmax(stacked(), axis=0).node, T) == []  # mixes the steps
+    assert stacked_steps(memory[:, ::-1].node, T) == []
+    assert stacked_steps(memory.node, T - 1) == []
+
+
+def test_a_weight_is_found_behind_its_parts_and_views():
+    w = tgs.tensor(np.ones((2, 4), np.float32), requires_grad=True)
+    left, right = tgs.split(w, 2, axis=1)
+    assert leaf_behind(right.T[0].reshape(2, 1).node) is w.node
+    assert piece(left.node) is picked(right.node) is w.node
+    assert leaf_behind((w * 2.0).node) is None
+    assert piece(tgs.split(w * 2.0, 2, axis=1)[0].node) is None

@@ -10,7 +10,7 @@ import pytest
 import tinygrad_seq as tgs
 from tests.viz_models import Model, tokens
 from tinygrad_seq import nn, viz
-from tinygrad_seq.ops.steps import time_steps
+from tinygrad_seq.timeline.steps import time_steps
 from tinygrad_seq.viz.graph.fold import build
 
 WINDOW = 3

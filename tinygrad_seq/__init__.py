@@ -1,6 +1,7 @@
 """A from-scratch autograd micro-framework for sequence models, on NumPy."""
 
 from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 from tinygrad_seq import elsewhere as _elsewhere
@@ -21,6 +22,11 @@ from tinygrad_seq.transforms import (
     vjp,
 )
 
+if _TYPE_CHECKING:
+    from tinygrad_seq.nn.cells.gru import gru_sequence, gru_step
+    from tinygrad_seq.nn.cells.lstm import lstm_sequence, lstm_step
+    from tinygrad_seq.nn.cells.rnn import rnn_sequence, rnn_step
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -31,12 +37,18 @@ __all__ = [
     "enable_grad",
     "errors",
     "grad",
+    "gru_sequence",
+    "gru_step",
     "hessian",
     "hvp",
     "jacobian",
     "jvp",
+    "lstm_sequence",
+    "lstm_step",
     "no_grad",
     "observe",
+    "rnn_sequence",
+    "rnn_step",
     "scope",
     "tensor",
     "value_and_grad",
@@ -48,7 +60,10 @@ _ROOMS = ("celltext", "charlm", "data", "flow", "nn", "optim", "testing", "train
 
 
 def __getattr__(name: str) -> _Any:
-    """Import ``tgs.nn``, ``tgs.viz``, ... when they are first asked for (PEP 562)."""
+    """Import ``tgs.nn``, ``tgs.lstm_step``, ... when they are first asked for (PEP 562)."""
     if name in _ROOMS:
         return _import_module(f"{__name__}.{name}")
+    cell, _, what = name.partition("_")
+    if what in ("sequence", "step") and name in __all__:
+        return getattr(_import_module(f"{__name__}.nn.cells.{cell}"), name)
     raise _elsewhere.missing(f"module {__name__!r}", name, _elsewhere.FUNCTIONS)

@@ -133,7 +133,6 @@ _MASKS = "mask=, True for what may be attended to, or lengths="
 _NEW_RATE = "leave it out: load_state_dict() of a schedule goes on from where it was"
 KEYWORDS: Mapping[str, str] = {
     "attn_mask": _MASKS,
-    "bias": "leave it out: there always is one",
     "capturable": _ONE_WAY,
     "closure": "call loss.backward() before step()",
     "device": _NO_DEVICE,

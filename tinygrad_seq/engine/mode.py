@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from tinygrad_seq.arguments import taking
+from tinygrad_seq.engine.cell import CellForm
 from tinygrad_seq.engine.decorate import Decorator
 from tinygrad_seq.errors import ArgumentError, ConfigError, shown
 
@@ -44,6 +45,8 @@ class Scope(NamedTuple):
     """Time step t of an unrolled sequence."""
     start: int = 0
     """Time step at which sequences begin that run step by step here."""
+    cell: CellForm | None = None
+    """What the recurrent cell says of itself that the operation is part of."""
 
     @property
     def place(self) -> str:
@@ -235,9 +238,11 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
 
     Parameters
     ----------
-    path, layer, step, start : optional
+    path, layer, step, start, cell : optional
         Fields of :class:`Scope`. `step` says when the nodes themselves are; `start` at which step
-        a layer called in the block begins, for windows of one sequence.
+        a layer called in the block begins, for windows of one sequence; `cell` is an
+        :class:`~tinygrad_seq.engine.cell.CellForm`, which every :class:`~tinygrad_seq.nn.Cell`
+        gives for itself.
 
     Examples
     --------
@@ -260,7 +265,7 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
 
     __slots__ = ("_changes",)
 
-    def __init__(self, *values: object, **changes: str | int | None) -> None:
+    def __init__(self, *values: object, **changes: str | int | CellForm | None) -> None:
         if values or not changes.keys() <= _TYPES.keys():
             raise ArgumentError(
                 "scope: fields are given by name",
@@ -272,7 +277,7 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
             if not isinstance(value, _TYPES[name]) or value is True or value is False:
                 raise ConfigError(
                     f"scope: {name}",
-                    expected="text" if name == "path" else "an integer",
+                    expected={"path": "text", "cell": "a CellForm"}.get(name, "an integer"),
                     got=shown(value),
                 )
         self._changes = changes
@@ -288,4 +293,5 @@ _TYPES: Mapping[str, Any] = {
     "layer": (*_NUMBER, type(None)),
     "step": (*_NUMBER, type(None)),
     "start": _NUMBER,
+    "cell": (CellForm, type(None)),
 }

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from types import FunctionType
 from typing import Any
 
-__all__ = ["Op", "Rule", "Want"]
+__all__ = ["Axes", "Op", "Rule", "Want"]
 
 
 class Want(IntEnum):
@@ -30,6 +30,27 @@ class Want(IntEnum):
     RESIDUALS = 4
     NEEDS = 5
     INPUTS = 6
+
+
+class Axes(Enum):
+    """What an operation does to the axes of its operands; its parameters say with which."""
+
+    OTHER = auto()
+    KEPT = auto()
+    """Each entry along an axis comes from those at its place, the last axis perhaps excepted."""
+    RESHAPED = auto()
+    MOVED = auto()
+    """Permuted, by ``axes``."""
+    STACKED = auto()
+    """All operands side by side along a new ``axis``."""
+    JOINED = auto()
+    """All operands along an ``axis``, cut at ``points``."""
+    CUT = auto()
+    """Into several parts along an ``axis``."""
+    PICKED = auto()
+    """By an ``index``."""
+    LETTERED = auto()
+    """By the letters of a ``spec``."""
 
 
 _SPECIAL = {
@@ -115,6 +136,10 @@ class Op:
         Whether every entry of the result comes from the entries of the operands at its place.
     moves : bool
         Whether its rules only move, repeat and add entries of the cotangent.
+    axes : Axes
+        What it does to axes: how time is read off the graph. Pointwise operations keep them.
+    product : bool
+        Whether it multiplies its first two operands.
     kink : str
         What stands for the gradient where there is no derivative: shown in the op table.
     unread : callable, optional
@@ -130,6 +155,7 @@ class Op:
 
     __slots__ = (
         "analytic",
+        "axes",
         "defer",
         "floats",
         "forward",
@@ -145,6 +171,7 @@ class Op:
         "plain",
         "plans",
         "pointwise",
+        "product",
         "rules",
         "sample",
         "twin",
@@ -174,6 +201,8 @@ class Op:
         floats: bool = False,
         pointwise: bool = False,
         moves: bool = False,
+        axes: Axes = Axes.OTHER,
+        product: bool = False,
         kink: str = "",
         unread: Callable[..., Any] | None = None,
     ) -> None:
@@ -195,6 +224,8 @@ class Op:
         self.floats = floats
         self.pointwise = pointwise
         self.moves = moves
+        self.axes = Axes.KEPT if pointwise else axes
+        self.product = product
         self.kink = kink
         self.unread = unread
         self.makes = False

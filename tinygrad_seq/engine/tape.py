@@ -13,7 +13,7 @@ from tinygrad_seq.checks import FLOATS, array_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.mode import Mode, current_mode
 from tinygrad_seq.engine.node import Array, Node, next_seq, noted
-from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.engine.variable import Variable, guarded
 from tinygrad_seq.errors import DtypeError
 
@@ -30,7 +30,7 @@ def bind_result_type(kind: type[Variable]) -> None:
     _result = kind
 
 
-ITEM = Op("item", lambda outputs, index: outputs[index], "outputs", [None])
+ITEM = Op("item", lambda outputs, index: outputs[index], "outputs", [None], axes=Axes.KEPT)
 """Picks one of several outputs; the backward walk handles it itself."""
 
 

@@ -13,9 +13,9 @@ from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import GraphError, ShapeError
-from tinygrad_seq.flow.chains import Recorder, find_chains
-from tinygrad_seq.flow.track import FADED, Track, make_track
+from tinygrad_seq.flow.track import FADED, Recorder, Track, make_track
 from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.timeline.chains import find_chains
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

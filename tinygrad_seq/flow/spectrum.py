@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,6 @@ import numpy.typing as npt
 from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import NonFiniteError, ShapeError
-from tinygrad_seq.kernels.gates import GATE_ORDER
 
 __all__ = [
     "Spectrum",
@@ -18,8 +18,6 @@ __all__ = [
     "product_singular_values",
     "recurrent_spectra",
 ]
-
-_GRU_ORDER = ("r", "z", "n")
 
 
 @dataclass(frozen=True)
@@ -64,22 +62,25 @@ class Spectrum:
         return float(self.singular_values[0])
 
 
-def recurrent_spectra(weight: Array) -> dict[str, Spectrum]:
-    """Spectrum of every (H, H) block of a recurrent weight (H, gates * H), by gate.
+def recurrent_spectra(weight: Array, gates: Sequence[str] = ()) -> dict[str, Spectrum]:
+    """Spectrum of every (H, H) block of a recurrent weight, by gate.
 
-    Four blocks are the LSTM's i, f, o, g, three the GRU's r, z, n; other counts are numbered; a
-    lone block is ``""``. What is not finite, or not made of such blocks, has none.
+    The blocks stand side by side, (H, gates * H), as for states that are rows, or one below the
+    other, (gates * H, H), as for columns. `gates` are their names, in order (a cell declares
+    them); other numbers of blocks are counted, and a lone one is ``""``. What is not finite, or
+    not made of such blocks, has none.
     """
     matrix = np.atleast_2d(np.asarray(weight, np.float64))
-    size = matrix.shape[0]
-    if matrix.shape[1] % size or not np.isfinite(matrix).all():
+    small, large = sorted(matrix.shape)
+    if matrix.ndim != 2 or not small or large % small or not np.isfinite(matrix).all():
         return {}
-    blocks = np.split(matrix, matrix.shape[1] // size, axis=1)
-    if len(blocks) == 1:
-        return {"": Spectrum.of(blocks[0])}
-    known = {len(order): order for order in (GATE_ORDER, _GRU_ORDER)}
-    names = known.get(len(blocks), tuple(map(str, range(len(blocks)))))
-    return {name: Spectrum.of(block) for name, block in zip(names, blocks, strict=True)}
+    count = large // small
+    blocks = np.split(matrix, count, axis=int(matrix.shape[1] > small))
+    names = gates if len(gates) == count else [str(k) for k in range(count)]
+    return {
+        name if count > 1 else "": Spectrum.of(block)
+        for name, block in zip(names, blocks, strict=True)
+    }
 
 
 def product_singular_values(jacobians: npt.ArrayLike) -> Array:

@@ -12,13 +12,32 @@ from tinygrad_seq.checks import choice, index_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, GraphError, IndexRangeError
-from tinygrad_seq.flow.chains import Chain, Recorder, rows_of
 from tinygrad_seq.flow.spectrum import Spectrum, lyapunov_exponents, recurrent_spectra
+from tinygrad_seq.timeline.chains import Chain
 
 __all__ = ["FADED", "Track", "make_track"]
 
 FADED = 0.01
 """What is left when a gradient counts as vanished; its inverse, when it counts as exploded."""
+
+
+class Recorder:
+    """Listens to a run: keeps every node's value while it is not yet known which are states."""
+
+    def __init__(self) -> None:
+        self.values: dict[Node, Array] = {}
+        self.cotangents: dict[Node, Array] = {}
+        self.wanted: set[Node] = set()
+
+    def recorded(self, node: Node, value: Array) -> None:
+        """Keep a node and its value (the tag of a node is put on after it is recorded)."""
+        if node.op is not None and node.op.outputs == 1:
+            self.values[node] = value
+
+    def received(self, node: Node, cotangent: Array) -> None:
+        """Keep the complete cotangent of a node that was asked for."""
+        if node in self.wanted:
+            self.cotangents[node] = np.array(cotangent)
 
 
 @dataclass(frozen=True)
@@ -131,7 +150,7 @@ class Track:
             Which one, where a cell has several.
         """
         name = self._weight(weight)
-        return recurrent_spectra(self.weights[name])
+        return recurrent_spectra(self.weights[name], self._chain.gates)
 
     def contribution(self, t: int, weight: str | None = None) -> Array:
         """What step t adds to dL/dW of a recurrent weight: ``h_{t-1}^T dL/dz_t``.
@@ -166,21 +185,21 @@ class Track:
 
     @cached_property
     def _jacobians(self) -> Array:
-        batch, units = self.h.shape[1:]
-        parts = len(self._chain.steps[0].states)
-        found = np.zeros((self.steps - 1, batch, parts * units, parts * units))
+        batch = self.h.shape[1]
+        sizes = [node.shape[-1] for node in self._chain.steps[0].states]
+        ends = np.cumsum([0, *sizes])
+        found = np.zeros((self.steps - 1, batch, ends[-1], ends[-1]))
         for t in range(1, self.steps):
             before = self._chain.steps[t - 1].states
-            for p, node in enumerate(self._chain.steps[t].states):
-                for i in range(units):
-                    seed = np.zeros((batch, units), node.dtype)
+            for node, end, size in zip(self._chain.steps[t].states, ends, sizes, strict=False):
+                for i in range(size):
+                    seed = np.zeros((batch, size), node.dtype)
                     seed[:, i] = 1.0
                     rows = _back([(node, seed.reshape(node.shape))], before)
-                    for q, source in enumerate(before):
+                    for source, start, width in zip(before, ends, sizes, strict=False):
                         if source in rows:
-                            columns = slice(q * units, (q + 1) * units)
-                            row = rows_of(rows[source], owner=source)
-                            found[t - 1, :, p * units + i, columns] = row
+                            row = _rows_of(rows[source], owner=source)
+                            found[t - 1, :, end + i, start : start + width] = row
         return found
 
     def step_singular_values(self) -> Array:
@@ -216,7 +235,7 @@ def make_track(
 
     def gathered(part: int, source: dict[Node, Array]) -> Array:
         zero = np.zeros(states[0][part].shape)
-        return np.stack([rows_of(source.get(s[part], zero), owner=s[part]) for s in states])
+        return np.stack([_rows_of(source.get(s[part], zero), owner=s[part]) for s in states])
 
     cell = all(len(step) > 1 for step in states)
     weights = {names[leaf]: leaf for leaf in chain.weights if leaf in gradients}
@@ -330,3 +349,9 @@ def _ratios(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
 
 def _norms(array: Array) -> Array:
     return np.array([_size([step]) for step in array])
+
+
+def _rows_of(array: Array, *, owner: Node) -> Array:
+    """A state-shaped array as (N, H) in float64: no batch is one row, a scalar one unit."""
+    values = np.asarray(array, np.float64)
+    return values.reshape(-1, owner.shape[-1]) if owner.shape else values.reshape(1, 1)

@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.kernels.plan import Plan
-from tinygrad_seq.kernels.sequence import Kernel, Residuals, run_backward, run_forward
+from tinygrad_seq.kernels.sequence import Kernel
 
-__all__ = ["gru_after_back", "gru_backward", "gru_before_back", "gru_forward"]
+__all__ = ["RESET_AFTER", "RESET_BEFORE"]
 
 Array = NDArray[Any]
 Product = Callable[[Array], Array]
@@ -212,35 +211,7 @@ def _before_gradients(
     return (np.concatenate([product(dz[..., : 2 * hidden]), right], axis=1),)
 
 
-def _kernel(reset_after: bool) -> Kernel:
-    if reset_after:
-        return Kernel(1, gru_after_steps, gru_after_back, _after_gradients)
-    return Kernel(1, gru_before_steps, gru_before_back, _before_gradients)
-
-
-def gru_forward(
-    x: Array, h0: Array, weights: Sequence[Array], plan: Plan, keep: bool = True
-) -> tuple[tuple[Array, ...], Residuals | None]:
-    """Hidden states (T, N, H) and the last one (N, H); with `keep`, what backward needs.
-
-    Parameters
-    ----------
-    x : (T, N, I) floats or (T, N) integer tokens
-    h0 : (N, H)
-    weights : sequence of arrays
-        W_xh (I, 3H), W_hh (H, 3H), b (3H,) and, to reset after the product, b_hn (H,).
-    plan : Plan
-        In what pieces to run.
-    """
-    return run_forward(_kernel(len(weights) == 4), x, (h0,), weights, plan, keep)
-
-
-def gru_backward(
-    cotangents: list[Array],
-    x: Array,
-    weights: Sequence[Array],
-    residuals: Residuals,
-    need_x: bool,
-) -> tuple[Array | None, ...]:
-    """Gradients with respect to x, h0 and the weights."""
-    return run_backward(_kernel(len(weights) == 4), cotangents, x, weights, residuals, need_x)
+RESET_AFTER = Kernel(1, gru_after_steps, gru_after_back, _after_gradients)
+"""Keeps h W_hn + b_hn."""
+RESET_BEFORE = Kernel(1, gru_before_steps, gru_before_back, _before_gradients)
+"""Keeps r * h."""

@@ -19,10 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.kernels.gates import gate
-from tinygrad_seq.kernels.plan import Plan
-from tinygrad_seq.kernels.sequence import Kernel, Residuals, run_backward, run_forward
+from tinygrad_seq.kernels.sequence import Kernel
 
-__all__ = ["lstm_back", "lstm_backward", "lstm_forward", "lstm_steps"]
+__all__ = ["KERNEL"]
 
 Array = NDArray[Any]
 
@@ -104,44 +103,5 @@ def lstm_back(
         np.dot(dz[t], back, out=dh)
 
 
-def lstm_forward(
-    x: Array,
-    h0: Array,
-    c0: Array,
-    weight_xh: Array,
-    weight_hh: Array,
-    bias: Array,
-    plan: Plan,
-    keep: bool = True,
-) -> tuple[tuple[Array, ...], Residuals | None]:
-    """Hidden states (T, N, H) and the last h and c; with `keep`, what backward needs.
-
-    Parameters
-    ----------
-    x : (T, N, I) floats or (T, N) integer tokens
-    h0, c0 : (N, H)
-    weight_xh : (I, 4H)
-    weight_hh : (H, 4H)
-    bias : (4H,)
-    plan : Plan
-        In what pieces to run.
-    """
-    kernel = Kernel(2, lstm_steps, lstm_back)
-    return run_forward(kernel, x, (h0, c0), (weight_xh, weight_hh, bias), plan, keep)
-
-
-def lstm_backward(
-    cotangents: list[Array],
-    x: Array,
-    weight_xh: Array,
-    weight_hh: Array,
-    bias: Array,
-    residuals: Residuals,
-    need_x: bool,
-) -> tuple[Array | None, ...]:
-    """Gradients with respect to x, h0, c0, weight_xh, weight_hh and bias.
-
-    `cotangents` are those of y (T, N, H), of the last h and of the last c (N, H).
-    """
-    kernel = Kernel(2, lstm_steps, lstm_back)
-    return run_backward(kernel, cotangents, x, (weight_xh, weight_hh, bias), residuals, need_x)
+KERNEL = Kernel(2, lstm_steps, lstm_back)
+"""Keeps c and tanh c."""

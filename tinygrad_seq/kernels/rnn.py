@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.kernels.plan import Plan
-from tinygrad_seq.kernels.sequence import Kernel, Residuals, run_backward, run_forward
+from tinygrad_seq.kernels.sequence import Kernel
 
-__all__ = ["rnn_back", "rnn_backward", "rnn_forward", "rnn_steps"]
+__all__ = ["KERNELS"]
 
 Array = NDArray[Any]
 
@@ -77,41 +76,4 @@ def _kernel(relu: bool) -> Kernel:
     return Kernel(0, steps, back, in_place=True)
 
 
-def rnn_forward(
-    x: Array,
-    h0: Array,
-    weight_xh: Array,
-    weight_hh: Array,
-    bias: Array,
-    plan: Plan,
-    relu: bool,
-    keep: bool = True,
-) -> tuple[tuple[Array, ...], Residuals | None]:
-    """Hidden states (T, N, H) and the last one (N, H); with `keep`, what backward needs.
-
-    Parameters
-    ----------
-    x : (T, N, I) floats or (T, N) integer tokens
-    h0 : (N, H)
-    weight_xh : (I, H)
-    weight_hh : (H, H)
-    bias : (H,)
-    plan : Plan
-        In what pieces to run.
-    """
-    return run_forward(_kernel(relu), x, (h0,), (weight_xh, weight_hh, bias), plan, keep)
-
-
-def rnn_backward(
-    cotangents: list[Array],
-    x: Array,
-    weight_xh: Array,
-    weight_hh: Array,
-    bias: Array,
-    residuals: Residuals,
-    relu: bool,
-    need_x: bool,
-) -> tuple[Array | None, ...]:
-    """Gradients with respect to x, h0, weight_xh, weight_hh and bias."""
-    weights = (weight_xh, weight_hh, bias)
-    return run_backward(_kernel(relu), cotangents, x, weights, residuals, need_x)
+KERNELS = {"tanh": _kernel(relu=False), "relu": _kernel(relu=True)}

@@ -12,7 +12,10 @@ from tinygrad_seq.nn.attention import (
     causal_mask,
     length_mask,
 )
-from tinygrad_seq.nn.cells import GRUCell, LSTMCell, RNNCell
+from tinygrad_seq.nn.cells.cell import Cell
+from tinygrad_seq.nn.cells.gru import GRU, GRUCell
+from tinygrad_seq.nn.cells.lstm import LSTM, LSTMCell
+from tinygrad_seq.nn.cells.rnn import RNN, RNNCell
 from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.decoder import Decoded, Decoder, FedState
 from tinygrad_seq.nn.evaluation import evaluating
@@ -21,7 +24,7 @@ from tinygrad_seq.nn.lists import ModuleList, Sequential
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.multihead import MultiheadAttention
 from tinygrad_seq.nn.norm import LayerNorm, VariationalDropout
-from tinygrad_seq.nn.recurrent import GRU, LSTM, RNN
+from tinygrad_seq.nn.recurrent import Recurrent
 from tinygrad_seq.nn.seq2seq import Seq2Seq
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, detach, reset_rows, select_rows
 from tinygrad_seq.nn.wirings import ManyToMany, ManyToOne, OneToMany
@@ -32,6 +35,7 @@ __all__ = [
     "RNN",
     "AdditiveAttention",
     "Attention",
+    "Cell",
     "Decoded",
     "Decoder",
     "DotAttention",
@@ -55,6 +59,7 @@ __all__ = [
     "Parameter",
     "RNNCell",
     "RNNState",
+    "Recurrent",
     "Seq2Seq",
     "Sequential",
     "VariationalDropout",

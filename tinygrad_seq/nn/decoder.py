@@ -14,11 +14,10 @@ from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import Attention
-from tinygrad_seq.nn.cells import checked_input
+from tinygrad_seq.nn.cells.cell import checked_input
 from tinygrad_seq.nn.layers import Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module
-from tinygrad_seq.nn.norm import VariationalDropout
-from tinygrad_seq.nn.stack import Recurrent
+from tinygrad_seq.nn.recurrent import Recurrent
 from tinygrad_seq.nn.state import detach
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -29,7 +28,7 @@ __all__ = ["Decoded", "Decoder", "FedState", "Join", "made_like", "one_step", "t
 def made_like(recurrent: Recurrent[Any], rng: Any) -> dict[str, Any]:
     """Where the weights around a recurrent layer come from, and their dtype."""
     rng = init.generator(rng, "rng of the weights around a recurrent layer")
-    return {"rng": rng, "dtype": recurrent.layer_weights(0)[0].dtype}
+    return {"rng": rng, "dtype": recurrent.dtype}
 
 
 def time_major(owner: str, recurrent: Recurrent[Any]) -> None:
@@ -37,7 +36,7 @@ def time_major(owner: str, recurrent: Recurrent[Any]) -> None:
     if not isinstance(recurrent, Recurrent):
         raise ConfigError(
             f"{owner}: recurrent layer",
-            expected="an nn.RNN, nn.LSTM or nn.GRU",
+            expected="an nn.Recurrent, such as nn.LSTM",
             got=getattr(recurrent, "__name__", type(recurrent).__name__),
             hint="layers around it go into a Module of your own, whose forward calls them",
         )
@@ -108,7 +107,7 @@ class Decoder(Module):
 
     Parameters
     ----------
-    recurrent : RNN, LSTM or GRU
+    recurrent : Recurrent
         In one direction; its input_size is the number of tokens, and :meth:`fed_size_of` on top:
         for ``"feeding"`` its output_size, for ``"before"`` memory_size.
     output_size : int, optional
@@ -226,9 +225,7 @@ class Decoder(Module):
 
     def _check_dropout(self, layer: Recurrent[Any]) -> None:
         """Refuse dropout that single steps cannot have: drawn once for all steps."""
-        if layer.recurrent_dropout or (
-            layer.dropout.p and isinstance(layer.dropout, VariationalDropout)
-        ):
+        if layer.draws_per_sequence():
             raise ConfigError(
                 f"Decoder: attend={self.attend!r} with dropout that is the same at all steps",
                 expected="a layer without recurrent_dropout and variational=True",
@@ -331,7 +328,7 @@ def a_decoder(owner: str, decoder: Decoder) -> None:
             f"{owner}: decoder",
             expected="an nn.Decoder",
             got=getattr(decoder, "__name__", type(decoder).__name__),
-            hint="nn.Decoder(layer) makes one of an nn.RNN, nn.LSTM or nn.GRU",
+            hint="nn.Decoder(layer) makes one of a recurrent layer, such as nn.LSTM",
         )
 
 

@@ -25,10 +25,9 @@ from tinygrad_seq.checks import (
 from tinygrad_seq.checks import size as size_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.kernels.gates import gate
 
 if TYPE_CHECKING:
-    from tinygrad_seq.nn.stack import Recurrent
+    from tinygrad_seq.nn.recurrent import Recurrent
 
 __all__ = ["chrono_", "generator", "glorot_uniform", "normal", "orthogonal", "uniform"]
 
@@ -116,15 +115,16 @@ def orthogonal(
 
 
 def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> None:
-    """Start the units of an LSTM or GRU with time constants from 2 to `longest` steps.
+    """Start the units of a gated layer with time constants from 2 to `longest` steps.
 
     A gate that keeps the share ``sigma(b)`` of a state forgets at the rate ``1 / (1 + e^b)`` per
     step. Its bias b is set to ``log u``, u uniform in [1, longest - 1]: f of an LSTM, with -b for
-    i, so that what is kept long also fills slowly; z of a GRU. Source: Tallec and Ollivier, 2018.
+    i, so that what is kept long also fills slowly; z of a GRU; what the cell declares in
+    :attr:`~tinygrad_seq.nn.Cell.keeps`. Source: Tallec and Ollivier, 2018.
 
     Parameters
     ----------
-    layer : LSTM or GRU
+    layer : Recurrent
         Any number of layers, in one direction or both; its biases are written to.
     longest : float
         About the longest lag of the task, in steps; more than 2.
@@ -148,19 +148,20 @@ def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> 
     """
     longest = number(2.0, open_low=True)("chrono_: longest", longest)
     generator_of("chrono_: rng", rng)
-    if getattr(layer, "gates", 1) == 1 or not hasattr(layer, "layer_weights"):
-        raise ConfigError("chrono_: layer", expected="an LSTM or a GRU", got=type(layer).__name__)
-    hidden = layer.hidden_size
-    for k in range(layer.num_layers):
-        for reverse in range(layer.directions):
-            *_, parameter = layer.layer_weights(k, bool(reverse))
-            bias = np.log(rng.uniform(1.0, longest - 1.0, hidden))
-            values = parameter.numpy()
-            if layer.gates == 3:
-                values[hidden : 2 * hidden] = bias  # r, z, n
-            else:
-                values[gate("f", hidden)], values[gate("i", hidden)] = bias, -bias
-            parameter.data = values
+    cells: list[Any] = list(layer.cells()) if hasattr(layer, "cells") else [layer]
+    if not all(getattr(each, "keeps", None) and each.bias is not None for each in cells):
+        raise ConfigError(
+            "chrono_: layer",
+            expected="a layer with biases, of cells that say which gates keep their states",
+            got=type(layer).__name__,
+            hint="nn.LSTM and nn.GRU do; of a cell of your own, Cell.keeps says so",
+        )
+    for cell in cells:
+        bias = np.log(rng.uniform(1.0, longest - 1.0, cell.hidden_size))
+        values = cell.bias.numpy()
+        for gate, sign in cell.keeps.items():
+            values[cell.columns(gate)] = sign * bias
+        cell.bias.data = values
 
 
 if not TYPE_CHECKING:  # type checkers know of a missing name themselves

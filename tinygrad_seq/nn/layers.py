@@ -14,8 +14,8 @@ from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import shape_of
-from tinygrad_seq.ops.steps import time_steps
 from tinygrad_seq.tensor import Tensor, TensorLike
+from tinygrad_seq.timeline.steps import time_steps
 
 __all__ = [
     "Dropout",

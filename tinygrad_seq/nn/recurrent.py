@@ -1,394 +1,401 @@
-"""Recurrent layers over whole sequences: RNN, LSTM and GRU.
-
-They run through fused kernels, each bound to the step of the cell as its composed twin.
-"""
+"""Any cell over whole sequences: stacked layers, directions, shapes, states, lengths, resets."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import count, flag
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.arguments import warn_caller
+from tinygrad_seq.checks import array_of, count, flag, integers_of, truths_of
+from tinygrad_seq.engine.faults import refuse_several
+from tinygrad_seq.engine.mode import current_mode, scope
+from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.cells import check_nonlinearity
-from tinygrad_seq.nn.module import Parameter
-from tinygrad_seq.nn.stack import Recurrent
-from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
-from tinygrad_seq.ops.steps import unroll
-from tinygrad_seq.ops.variants import gru_variant_step, lstm_variant_step, rnn_variant_step
-from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.nn.cells.cell import Cell, cell_maker, checked_cell, checked_input, recomputing
+from tinygrad_seq.nn.layers import Dropout, positive_size, probability
+from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.nn.norm import VariationalDropout
+from tinygrad_seq.nn.state import checked_state
+from tinygrad_seq.ops.registry import values_of
+from tinygrad_seq.ops.sequence import run_sequence, sequence_options, unroll
+from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["GRU", "LSTM", "RNN"]
+__all__ = ["Recurrent", "State", "suffix_of"]
 
+State = TypeVar("State")
 
-class RNN(Recurrent[RNNState]):
-    """The vanilla RNN over sequences: ``h_t = tanh(x_t W_xh + h_{t-1} W_hh + b)`` per layer.
-
-    Parameters
-    ----------
-    input_size, hidden_size, num_layers : int
-        I, H and the number of stacked layers, each reading the one below.
-    nonlinearity : {"tanh", "relu"}
-        What squashes the sum.
-    dropout : float
-        Probability of dropping inputs of layers above the first, while training; of one layer it
-        never acts, which is a UserWarning.
-    batch_first : bool
-        Whether inputs and outputs are (N, T, ...).
-    bidirectional : bool
-        Whether every layer also runs from the last valid step to the first.
-    variational : bool
-        Whether dropout drops the same features of a sequence at all its steps.
-    trainable_state : bool
-        Whether the state that runs start from by default is trained, rather than zeros.
-    layer_norm : bool
-        Whether to normalise x W_xh and h W_hh (Ba et al., 2016), with weights of their own,
-        ``norm_x_l{k}`` and ``norm_h_l{k}``.
-    recurrent_dropout : float
-        Probability of dropping features of h_{t-1} on their way into W_hh, the same ones of a
-        sequence at all steps, while training (Gal and Ghahramani, 2016).
-    rng : numpy.random.Generator, optional
-        Source of initial weights and dropout masks.
-    dtype : optional
-        Of the parameters.
-
-    Notes
-    -----
-    W_hh starts orthogonal, W_xh Glorot uniform, b at 0. Its only activations are its outputs, so
-    there is no `checkpoint` option: nothing could be recomputed. With `layer_norm` or, in
-    training, `recurrent_dropout` the layer runs step by step from single operations, which takes
-    about one and a half times as long, and with `layer_norm` up to five times.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_seq import nn
-    >>> rnn = nn.RNN(65, 32, num_layers=2, rng=np.random.default_rng(0))
-    >>> y, state = rnn(np.zeros((7, 3), int))  # tokens (T, N)
-    >>> y.shape, state.h.shape
-    ((7, 3, 32), (2, 3, 32))
-    """
-
-    gates = 1
-    state_type = RNNState
-    norm_sizes: ClassVar = {"norm_x": 1, "norm_h": 1}
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        *,
-        dropout: float = 0.0,
-        batch_first: bool = False,
-        bidirectional: bool = False,
-        variational: bool = False,
-        trainable_state: bool = False,
-        layer_norm: bool = False,
-        recurrent_dropout: float = 0.0,
-        rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
-    ) -> None:
-        check_nonlinearity("RNN", nonlinearity)
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            variational=variational,
-            trainable_state=trainable_state,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-            rng=rng,
-            dtype=dtype,
-        )
-        self.nonlinearity = nonlinearity
-
-    def _sequence(
-        self, x: Any, initial: list[Any], layer: int, reverse: bool, options: dict[str, Any]
-    ) -> Any:
-        w_xh, w_hh, b = self.layer_weights(layer, reverse)
-        (h,) = initial
-        extras = self._extras(layer, reverse, len(h))
-        if not extras:
-            kind = self.nonlinearity
-            return ops.rnn_sequence(x, h, w_xh, w_hh, b, kind, reverse=reverse, **options)
-
-        def step(x_t: Any, h: Any) -> tuple[Tensor]:
-            return (rnn_variant_step(x_t, h, w_xh, w_hh, b, self.nonlinearity, **extras),)
-
-        return unroll(step, x, initial, reverse=reverse, **options)
+MOST_LAYERS = 10_000
 
 
-class LSTM(Recurrent[LSTMState]):
-    """The LSTM of the notes over sequences.
-
-    ``[i f o g] = [sigma sigma sigma tanh](x_t W_xh + h_{t-1} W_hh + b)``,
-    ``c_t = f * c_{t-1} + i * g``, ``h_t = o * tanh(c_t)``, per layer.
+class Recurrent(Module, Generic[State]):
+    """A cell over sequences: any number of layers, in one direction or both.
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers : int
-        I, H and the number of stacked layers, each reading the one below.
+    cell : Cell, or callable
+        The cell of one layer; or ``make(size) -> Cell``, which makes those of all layers and
+        directions, each for inputs of the size that it is given.
+    input_size : int, optional
+        Length of the inputs of the first layer, where `cell` is a callable.
+    num_layers : int
+        Stacked layers, each reading the outputs of the one below.
     dropout : float
-        Probability of dropping inputs of layers above the first, while training; of one layer it
-        never acts, which is a UserWarning.
+        Probability of dropping inputs of layers above the first, while training. One layer has
+        none, and warns.
+    variational : bool
+        Whether that dropout drops the same features of a sequence at all its steps.
     batch_first : bool
         Whether inputs and outputs are (N, T, ...).
     bidirectional : bool
-        Whether every layer also runs from the last valid step to the first.
-    forget_bias : float
-        Initial bias of every forget gate, stored in the parameter.
-    variational : bool
-        Whether dropout drops the same features of a sequence at all its steps.
-    trainable_state : bool
-        Whether the state that runs start from by default is trained, rather than zeros.
-    checkpoint : int or bool
-        Keep states every so many steps only (True: about the square root of T), and run the
-        steps between again in backward: less memory for about a third more time.
-    proj_size : int
-        If positive, ``h_t = (o * tanh(c_t)) W_hr`` has this length instead of H (Sak et al.,
-        2014); weights ``weight_hr_l{k}`` (H, P), and W_hh is (P, 4H).
-    layer_norm : bool
-        Whether to normalise x W_xh, h W_hh and c_t within the tanh (Ba et al., 2016), each with
-        weights of its own, ``norm_x_l{k}``, ``norm_h_l{k}``, ``norm_c_l{k}``.
-    recurrent_dropout : float
-        Probability of dropping features of h_{t-1} on their way into W_hh, the same ones of a
-        sequence at all steps, while training (Gal and Ghahramani, 2016).
-    rng : numpy.random.Generator, optional
-        Source of initial weights and dropout masks.
-    dtype : optional
-        Of the parameters.
-
-    Notes
-    -----
-    W_hh starts orthogonal per gate, W_xh Glorot uniform per gate, b at 0 but for the forget
-    gates. PyTorch stacks the gates in another order (i, f, g, o) and uses two biases. With
-    `proj_size`, `layer_norm` or, in training, `recurrent_dropout` the layer runs step by step
-    from single operations, which takes about one and a half times as long, and with `layer_norm`
-    three times; `checkpoint` is refused.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_seq import nn
-    >>> lstm = nn.LSTM(65, 32, num_layers=2, rng=np.random.default_rng(0))
-    >>> y, state = lstm(np.zeros((7, 3), int))  # tokens (T, N)
-    >>> y.shape, state.c.shape
-    ((7, 3, 32), (2, 3, 32))
-    >>> y, state = lstm(np.zeros((7, 3), int), lengths=[7, 0, 4])
-    >>> y.numpy()[4:, 2].any()
-    np.False_
-    """
-
-    gates = 4
-    state_type = LSTMState
-    norm_sizes: ClassVar = {"norm_x": 4, "norm_h": 4, "norm_c": 1}
-    proj_size: int
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        *,
-        dropout: float = 0.0,
-        batch_first: bool = False,
-        bidirectional: bool = False,
-        forget_bias: float = 1.0,
-        variational: bool = False,
-        trainable_state: bool = False,
-        checkpoint: int | bool = False,
-        proj_size: int = 0,
-        layer_norm: bool = False,
-        recurrent_dropout: float = 0.0,
-        rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
-    ) -> None:
-        proj_size = count(0, 2**31 - 1)("LSTM: proj_size", proj_size)
-        if proj_size and checkpoint is not False:
-            raise ConfigError(
-                "LSTM: checkpoint with proj_size",
-                expected="one or the other",
-                hint="tinygrad_seq.train.bptt.bptt recomputes any model",
-            )
-        self.__dict__["proj_size"] = proj_size  # read while the weights are made
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            variational=variational,
-            trainable_state=trainable_state,
-            checkpoint=checkpoint,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-            forget_bias=forget_bias,
-            rng=rng,
-            dtype=dtype,
-        )
-
-    def _sequence(
-        self, x: Any, initial: list[Any], layer: int, reverse: bool, options: dict[str, Any]
-    ) -> Any:
-        w_xh, w_hh, b = self.layer_weights(layer, reverse)
-        h, c = initial
-        extras = self._extras(layer, reverse, len(h))
-        if not self.proj_size and not extras:
-            return ops.lstm_sequence(x, h, c, w_xh, w_hh, b, reverse=reverse, **options)
-        suffix = f"_l{layer}" + ("_reverse" if reverse else "")
-        project = getattr(self, f"weight_hr{suffix}") if self.proj_size else None
-
-        def step(x_t: Any, h: Any, c: Any) -> tuple[Tensor, Tensor]:
-            return lstm_variant_step(x_t, h, c, w_xh, w_hh, b, project, **extras)
-
-        return unroll(step, x, initial, reverse=reverse, **options)
-
-    def _more_weights(self, suffix: str, rng: np.random.Generator, dtype: Any) -> None:
-        hidden = self.hidden_size
-        if self.proj_size:
-            made = init.orthogonal(rng, hidden, 4, dtype)[: self.proj_size]
-            setattr(self, f"weight_hh{suffix}", Parameter(made))
-            weight = init.glorot_uniform(rng, hidden, self.proj_size, dtype=dtype)
-            setattr(self, f"weight_hr{suffix}", Parameter(weight))
-
-    def _state_size(self, field: str) -> int:
-        return self.proj_size if field == "h" and self.proj_size else self.hidden_size
-
-    def extra_repr(self) -> str:
-        """Sizes and options that differ from the defaults."""
-        return super().extra_repr() + (f", proj_size={self.proj_size}" if self.proj_size else "")
-
-
-class GRU(Recurrent[GRUState]):
-    """The gated recurrent unit over sequences: ``h_t = (1 - z) * n + z * h_{t-1}`` per layer.
-
-    ``[r z] = sigma(x_t W_xh + h_{t-1} W_hh + b)`` on their columns; the candidate n is
-    ``tanh(x_t W_xn + b_n + r * (h_{t-1} W_hn + b_hn))``, or with ``reset_after=False``
-    ``tanh(x_t W_xn + b_n + (r * h_{t-1}) W_hn)``.
-
-    Parameters
-    ----------
-    input_size, hidden_size, num_layers : int
-        I, H and the number of stacked layers, each reading the one below.
-    dropout : float
-        Probability of dropping inputs of layers above the first, while training; of one layer it
-        never acts, which is a UserWarning.
-    batch_first : bool
-        Whether inputs and outputs are (N, T, ...).
-    bidirectional : bool
-        Whether every layer also runs from the last valid step to the first.
-    reset_after : bool
-        Whether the reset gate acts after the recurrent product (PyTorch, cuDNN, ONNX's
-        ``linear_before_reset=1``), with a bias ``bias_hn`` inside, or before it (Cho et al.,
-        2014). Weights of one variant do not give the same outputs in the other.
-    variational : bool
-        Whether dropout drops the same features of a sequence at all its steps.
+        Whether every layer also runs from the last valid step to the first; outputs of both
+        directions are joined, (T, N, 2H).
     trainable_state : bool
         Whether the state that runs start from by default is trained, rather than zeros.
     checkpoint : int or bool
         Keep states every so many steps only (True: about the square root of T), and run the
         steps between again in backward.
-    layer_norm : bool
-        Whether to normalise the input's and the state's part of both gates and of n (Ba et al.,
-        2016), with weights of their own, ``norm_x_l{k}`` and ``norm_h_l{k}`` (2H),
-        ``norm_xn_l{k}`` and ``norm_hn_l{k}`` (H).
-    recurrent_dropout : float
-        Probability of dropping features of h_{t-1} on their way into W_hh, the same ones of a
-        sequence at all steps, while training (Gal and Ghahramani, 2016).
     rng : numpy.random.Generator, optional
-        Source of initial weights and dropout masks.
-    dtype : optional
-        Of the parameters.
+        Source of dropout masks.
 
     Notes
     -----
-    Columns of the weights are in PyTorch's order r, z, n. W_hh starts orthogonal per gate, W_xh
-    Glorot uniform per gate, biases at 0. PyTorch's second bias of r and z is redundant.
-    With `layer_norm` or, in training, `recurrent_dropout` the layer runs step by step from single
-    operations, which takes about one and a half times as long, and with `layer_norm` three times;
-    `checkpoint` is refused.
+    The cells are its modules ``cell_l0``, ``cell_l0_reverse``, ``cell_l1`` ... A cell that comes
+    with a kernel runs in it, with the same results as step by step.
 
     Examples
     --------
     >>> import numpy as np
     >>> from tinygrad_seq import nn
-    >>> gru = nn.GRU(65, 32, bidirectional=True, rng=np.random.default_rng(0))
-    >>> y, state = gru(np.zeros((7, 3), int))  # tokens (T, N)
-    >>> y.shape, state.h.shape
-    ((7, 3, 64), (2, 3, 32))
+    >>> rng = np.random.default_rng(0)
+    >>> layer = nn.Recurrent(lambda size: nn.LSTMCell(size, 4, rng=rng), 3, bidirectional=True)
+    >>> y, (h, c) = layer(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, h.shape
+    ((5, 2, 8), (2, 2, 4))
     """
-
-    gates = 3
-    state_type = GRUState
-    norm_sizes: ClassVar = {"norm_x": 2, "norm_h": 2, "norm_xn": 1, "norm_hn": 1}
-    reset_after: bool
 
     def __init__(
         self,
-        input_size: int,
-        hidden_size: int,
+        cell: Cell | Callable[[int], Cell],
+        input_size: int | None = None,
         num_layers: int = 1,
         *,
         dropout: float = 0.0,
+        variational: bool = False,
         batch_first: bool = False,
         bidirectional: bool = False,
-        reset_after: bool = True,
-        variational: bool = False,
         trainable_state: bool = False,
         checkpoint: int | bool = False,
-        layer_norm: bool = False,
-        recurrent_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
     ) -> None:
-        self.__dict__["reset_after"] = flag(
-            "GRU: reset_after", reset_after
-        )  # read while the weights are made
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            variational=variational,
-            trainable_state=trainable_state,
-            checkpoint=checkpoint,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-            rng=rng,
-            dtype=dtype,
-        )
+        super().__init__()
+        owner = type(self).__name__
+        num_layers = count(1, MOST_LAYERS)(f"{owner}: num_layers", num_layers)
+        switches = {
+            "variational": variational,
+            "batch_first": batch_first,
+            "bidirectional": bidirectional,
+            "trainable_state": trainable_state,
+        }
+        for name, value in switches.items():
+            flag(f"{owner}: {name}", value)
+        if not isinstance(checkpoint, bool):
+            (checkpoint,) = positive_size(owner, checkpoint=checkpoint)
+        probability(f"{owner}: dropout", dropout)
+        make, size = cell_maker(owner, cell, input_size, num_layers * (1 + bidirectional))
+        self.input_size, self.num_layers = size, num_layers
+        self.batch_first, self.bidirectional = batch_first, bidirectional
+        self.checkpoint, self.trainable_state = checkpoint, trainable_state
+        rng = init.generator(rng, owner)
+        self.dropout = (VariationalDropout if variational else Dropout)(dropout, rng=rng)
+        self._warn_of_idle_dropout(dropout, variational)
+        for k, suffix in self._places():
+            below = self.output_size if k else size
+            self._adopt(checked_cell(owner, make(below), below, next(self.cells(), None)), suffix)
+        if trainable_state:
+            for name, length in self.state_sizes.items():
+                start = np.zeros((num_layers * self.directions, length), self.dtype)
+                setattr(self, f"initial_{name}", Parameter(start))
 
-    def _more_weights(self, suffix: str, rng: np.random.Generator, dtype: Any) -> None:
-        if self.reset_after:
-            setattr(self, f"bias_hn{suffix}", Parameter(np.zeros(self.hidden_size, dtype)))
+    def _adopt(self, cell: Cell, suffix: str) -> None:
+        """Take in the cell of one place."""
+        setattr(self, f"cell{suffix}", cell)
+        cell._named("")  # what it records is the layer's
+
+    def _warn_of_idle_dropout(self, dropout: float, variational: bool) -> None:
+        owner = type(self).__name__
+        if (dropout or variational) and self.num_layers == 1:
+            given = f"dropout={dropout}" if dropout else "variational=True"
+            warn_caller(
+                f"{owner}: {given} never acts: it is for what goes from layer to layer, and there "
+                "is one. Leave it out, take more layers, or apply nn.Dropout to the outputs; "
+                "recurrent_dropout drops within a layer"
+            )
+        elif variational and not dropout:
+            warn_caller(f"{owner}: variational=True never acts without dropout=")
+
+    @property
+    def directions(self) -> int:
+        """1, or 2 if bidirectional."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def state_sizes(self) -> dict[str, int]:
+        """Names of the parts of the state, and their lengths."""
+        return self._first().states
+
+    @property
+    def hidden_size(self) -> int:
+        """H of its cells."""
+        return self._first().hidden_size
+
+    @property
+    def state_type(self) -> Any:
+        """The named tuple that its states come in."""
+        return self._first().state_kind()
+
+    @property
+    def output_size(self) -> int:
+        """Length of the outputs at one step, of both directions if there are two."""
+        return self.directions * self._first().output_size
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of the gates of its cells."""
+        return self._first().gates
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of its parameters."""
+        return self._first().dtype
+
+    def _places(self) -> Iterator[tuple[int, str]]:
+        """(layer, suffix of its parameters) in the order of the states."""
+        for k in range(self.num_layers):
+            for reverse in range(self.directions):
+                yield k, suffix_of(k, bool(reverse))
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells in the order of the states: by layer, then by direction."""
+        for _, suffix in self._places():
+            cell = self._cell(suffix)
+            if cell is not None:
+                yield cell
+
+    def cell_at(self, layer: int, reverse: bool = False) -> Cell:
+        """The cell of one layer and direction."""
+        if type(layer) is not int or not 0 <= layer < self.num_layers:
+            count(0, self.num_layers - 1)(f"{type(self).__name__}: layer", layer)
+        if reverse is not False and flag("reverse", reverse) and not self.bidirectional:
+            raise ConfigError(f"{type(self).__name__}: reverse", expected="bidirectional=True")
+        found = self._cell(suffix_of(layer, reverse))
+        assert found is not None
+        return found
+
+    def _first(self) -> Cell:
+        """A cell, to ask what they have in common."""
+        found = self._cell("_l0")
+        assert found is not None
+        return found
+
+    def _cell(self, suffix: str) -> Cell | None:
+        found: Cell | None = getattr(self, f"cell{suffix}", None)
+        return found
+
+    def forward(
+        self, x: TensorLike, state: State | None = None, *, lengths: Any = None, reset: Any = None
+    ) -> tuple[Tensor, State]:
+        """Run a batch of sequences.
+
+        Parameters
+        ----------
+        x : (T, N, I) floats or (T, N) integer tokens
+            Tokens stand for one-hot rows. (N, T, ...) with ``batch_first=True``; unbatched
+            (T, I) and (T,) are allowed.
+        state : optional
+            Where to start, (layers * directions, N, H) each; zeros by default. Where h is all of
+            it (RNN, GRU), h itself will do.
+        lengths : (N,) integers, optional
+            Valid steps of every row, 0 .. T in any order. The padding after them is never
+            read: no garbage in it reaches an output or a gradient.
+        reset : (N,) or (T, N) booleans, optional
+            Rows that start anew, before the first step or before each step: their state,
+            and its gradient, are 0 there. (N, T) with ``batch_first=True``. The reverse direction
+            loses its state at the same places, between a new start and the step before it.
+            A reset in the padding means nothing.
+
+        Returns
+        -------
+        y : Tensor (T, N, directions * H)
+            Outputs of the last layer, 0 in the padding.
+        state
+            State of every layer after its last valid step (in reverse, the first); of a row
+            of length 0, its initial state. Detach it before the next window.
+        """
+        owner = type(self).__name__
+        if lengths is not None:
+            lengths = integers_of(f"{owner}: lengths", values_of(lengths))
+        if reset is not None:
+            reset = truths_of(f"{owner}: reset", values_of(reset))
+        x, lengths, unbatched = self._time_major(x, lengths)
+        steps, batch = np.shape(x)[:2]
+        if reset is not None and np.ndim(reset) == 2 and self.batch_first and not unbatched:
+            reset = np.swapaxes(reset, 0, 1)
+        if reset is not None and unbatched:
+            reset = np.reshape(reset, (-1, 1) if np.ndim(reset) else (1,))
+        checkpoint: Any = self.checkpoint
+        if isinstance(checkpoint, bool):
+            checkpoint = int(np.ceil(np.sqrt(steps))) if checkpoint else None
+        options: dict[str, Any] = {}
+        if lengths is not None or reset is not None or checkpoint is not None:
+            options = sequence_options(owner, steps, batch, lengths, reset, False, checkpoint)
+            if "every" in options:
+                options["checkpoint"] = options.pop("every")
+        x = self._checked(x, options.get("lengths"))
+        y, lasts = self._run_layers(x, self._initial(state, batch, unbatched), options)
+        stacked = [ops.stack(part) for part in zip(*lasts, strict=True)]
+        if unbatched:
+            y, stacked = ops.squeeze(y, 1), [ops.squeeze(part, 1) for part in stacked]
+        elif self.batch_first:
+            y = ops.swapaxes(y, 0, 1)
+        return y, self.state_type(*stacked)
+
+    def _time_major(self, x: Any, lengths: Any) -> tuple[Any, Any, bool]:
+        """The input as (T, N, ...), its lengths as (N,), and whether it had no batch axis."""
+        if not isinstance(x, Tensor):
+            refuse_several(type(self).__name__, x)
+            x = array_of(f"{type(self).__name__}: input", x)
+        tokens = x.dtype.kind in "iu"
+        rank = x.ndim + (1 if tokens else 0)
+        if rank not in (2, 3) or 0 in x.shape:
+            # The last axis is looked at first: a wrong size is the commoner mistake.
+            checked_input(type(self).__name__, x, self.input_size, self.dtype)
+            raise ShapeError(
+                f"{type(self).__name__}: input",
+                expected="(T, N, I) or (T, I) floats, (T, N) or (T,) tokens, T and N >= 1",
+                got=x.shape,
+            )
+        if rank == 2:
+            lengths = None if lengths is None else np.reshape(lengths, (-1,))
+            return np.expand_dims(x, 1), lengths, True
+        return (np.swapaxes(x, 0, 1) if self.batch_first else x), lengths, False
+
+    def _checked(self, x: Any, lengths: Any) -> Any:
+        """The input checked; tokens in the padding may be anything, and become 0."""
+        tokens = x.dtype.kind in "iu"
+        if lengths is not None and tokens:
+            x = np.where(np.arange(len(x))[:, None] < lengths, values_of(x), 0)
+        x = checked_input(type(self).__name__, x, self.input_size, self.dtype)
+        if tokens and not self._first().reads_tokens:
+            x = ops.one_hot(x, self.input_size, self.dtype)
+        return x
+
+    def _run_layers(
+        self, x: Any, parts: list[list[Any]], options: dict[str, Any]
+    ) -> tuple[Tensor, list[Any]]:
+        lasts = []
+        for k in range(self.num_layers):
+            cell = self.cell_at(k)
+            with scope(layer=k, cell=cell.form()):
+                if k:
+                    x = self.dropout(x)
+                place = k * self.directions
+                below = x
+                x, *last = self._sequence(cell, below, [p[place] for p in parts], False, options)
+                lasts.append(last)
+                if self.bidirectional:
+                    path = current_mode.get().scope.path
+                    with scope(path=f"{path}.reverse" if path else "reverse"):
+                        initial = [p[place + 1] for p in parts]
+                        back = self.cell_at(k, True)
+                        y, *last = self._sequence(back, below, initial, True, options)
+                    lasts.append(last)
+                    x = ops.concatenate([x, y], axis=-1)
+        return x, lasts
 
     def _sequence(
-        self, x: Any, initial: list[Any], layer: int, reverse: bool, options: dict[str, Any]
+        self, cell: Cell, x: Any, initial: list[Any], reverse: bool, options: dict[str, Any]
     ) -> Any:
-        w_xh, w_hh, b = self.layer_weights(layer, reverse)
-        (h,) = initial
-        name = f"bias_hn_l{layer}" + ("_reverse" if reverse else "")
-        inner = getattr(self, name) if self.reset_after else None
-        extras = self._extras(layer, reverse, len(h))
-        if not extras:
-            return ops.gru_sequence(x, h, w_xh, w_hh, b, inner, reverse=reverse, **options)
+        """One layer in one direction: (y, *last state of the layer)."""
+        fused = cell.fused()
+        if fused is not None:
+            return run_sequence(fused.op, (x, *initial, *fused.weights), reverse=reverse, **options)
+        options = dict(options)
+        every = options.pop("checkpoint", None)
+        step = cell.stepper(x.shape[1])
+        if every is None or current_mode.get().composed:
+            return unroll(step, x, initial, reverse=reverse, **options)
+        return recomputing(step, x, initial, every, reverse=reverse, **options)
 
-        def step(x_t: Any, h: Any) -> tuple[Tensor]:
-            return (gru_variant_step(x_t, h, w_xh, w_hh, b, inner, **extras),)
+    def _initial(self, state: Any, batch: int, unbatched: bool) -> list[list[Any]]:
+        """Per part of the state (h, c), its value for every layer and direction, checked."""
+        sizes, dtype = self.state_sizes, self.dtype
+        places = self.num_layers * self.directions
+        if state is None and self.trainable_state:
+            return [
+                [ops.broadcast_to(row, (batch, row.shape[0])) for row in getattr(self, name)]
+                for name in (f"initial_{field}" for field in sizes)
+            ]
+        if state is None:
+            return [[np.zeros((batch, size), dtype)] * places for size in sizes.values()]
+        rows: tuple[int, ...] = () if unbatched else (batch,)
+        shapes = [(places, *rows, size) for size in sizes.values()]
+        owner = type(self).__name__
+        given = checked_state(owner, state, list(sizes), shapes, dtype, self._state_hint)
+        if unbatched:
+            given = tuple(np.expand_dims(part, 1) for part in given)
+        return [[part[k] for k in range(places)] for part in given]
 
-        return unroll(step, x, initial, reverse=reverse, **options)
+    def top(self, state: Any, rows: int) -> Any:
+        """What the last layer of one direction says of N rows in a state: h, (N, H).
+
+        The state is checked as a run would; None is where runs start.
+        """
+        rows = count(1)(f"{type(self).__name__}.top: rows", rows)
+        return self._initial(state, rows, False)[0][-1]
+
+    def _last_output(self, y: Tensor, state: Any, lengths: Any = None) -> Tensor:
+        """Outputs (N, directions * H) where a time-major run ended that gave y and a state.
+
+        Of a row after its last valid step, in reverse after the first.
+        """
+        size = self._first().output_size
+        if not self._first().own_output:
+            ends = [state[0][k - self.directions] for k in range(self.directions)]
+        else:
+            rows = np.arange(y.shape[1])
+            at = (
+                len(y) - 1
+                if lengths is None
+                else np.maximum(integers_of("lengths", lengths), 1) - 1
+            )
+            ends = [y[at, rows, :size], y[0, :, size:]][: self.directions]
+        return ends[0] if len(ends) == 1 else ops.concatenate(ends, axis=-1)
+
+    def _state_hint(self, found: Sequence[Any], shapes: Sequence[Any]) -> str:
+        if len(found) != len(shapes):
+            kind = self.state_type
+            return f"nn.{kind.__name__}({', '.join(kind._fields)}), or None to start from zeros"
+        if any(len(size) != len(shape) for size, shape in zip(found, shapes, strict=True)):
+            return "layers come first: h[None] is the state of one layer"
+        return "a state belongs to one batch size: start from None when it changes"
+
+    def draws_per_sequence(self) -> bool:
+        """Whether something is dropped that is the same at all steps, and so needs them at once."""
+        drops = any(getattr(cell, "recurrent_dropout", 0) for cell in self.cells())
+        return drops or (isinstance(self.dropout, VariationalDropout) and self.dropout.p > 0)
 
     def extra_repr(self) -> str:
         """Sizes and options that differ from the defaults."""
-        return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")
+        text = f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+        text += f", dropout={self.dropout.p}" if self.dropout.p else ""
+        for name in ("batch_first", "bidirectional", "trainable_state"):
+            text += f", {name}=True" if getattr(self, name) else ""
+        return text + (f", checkpoint={self.checkpoint}" if self.checkpoint else "")
+
+
+def suffix_of(layer: int, reverse: bool) -> str:
+    """What PyTorch ends the names of the parts of one layer and direction with."""
+    return f"_l{layer}" + ("_reverse" if reverse else "")

@@ -22,7 +22,7 @@ from tinygrad_seq.nn.decoder import (
 )
 from tinygrad_seq.nn.evaluation import evaluating
 from tinygrad_seq.nn.module import Module
-from tinygrad_seq.nn.stack import Recurrent
+from tinygrad_seq.nn.recurrent import Recurrent
 from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.ops.registry import values_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -30,15 +30,21 @@ from tinygrad_seq.tensor import Tensor, TensorLike
 __all__ = ["Seq2Seq"]
 
 
+def _states(layer: Recurrent[Any]) -> str:
+    sizes = ", ".join(f"{name} of {size}" for name, size in layer.state_sizes.items())
+    return f"{layer.num_layers} layers with {sizes}"
+
+
 class Seq2Seq(Module):
     """An encoder's last state, and with attention its outputs, start a decoder.
 
     Parameters
     ----------
-    encoder : RNN, LSTM or GRU
-        One or both directions; with both, an affine map and tanh join their last states.
+    encoder : Recurrent
+        One or both directions; with both, an affine map and tanh join their last states, unless
+        the decoder has twice as many layers, one for each.
     decoder : Decoder
-        Of the same kind, layers and hidden_size.
+        Whose state has the same parts, of as many layers.
     rng : numpy.random.Generator, optional
         Source of the weights between.
 
@@ -73,13 +79,12 @@ class Seq2Seq(Module):
         time_major("Seq2Seq: encoder", encoder)
         a_decoder("Seq2Seq", decoder)
         inner = decoder.recurrent
-        ours = (encoder.state_type.__name__, encoder.num_layers, encoder.hidden_size)
-        theirs = (inner.state_type.__name__, inner.num_layers, inner.hidden_size)
-        if ours != theirs:
+        layers = {encoder.num_layers, encoder.num_layers * encoder.directions}
+        if encoder.state_sizes != inner.state_sizes or inner.num_layers not in layers:
             raise ConfigError(
                 "Seq2Seq: encoder and decoder carry different states",
-                expected=f"{theirs[0]}, {theirs[1]} layers of {theirs[2]}, like the decoder",
-                got=f"{ours[0]}, {ours[1]} layers of {ours[2]}",
+                expected=f"{_states(inner)}, like the decoder",
+                got=_states(encoder),
             )
         join = decoder.combine
         if join is not None and join.in_features != encoder.output_size + inner.output_size:
@@ -92,9 +97,11 @@ class Seq2Seq(Module):
         made = made_like(encoder, rng)
         self.encoder, self.decoder = encoder, decoder
         self.bridge: Join | None = None
-        if encoder.bidirectional:
-            hidden = encoder.hidden_size
-            self.bridge = Join(2 * hidden, hidden, **made)
+        if encoder.num_layers * encoder.directions != inner.num_layers:
+            first, *others = dict.fromkeys(encoder.state_sizes.values())
+            self.bridge = Join(2 * first, first, **made)
+            for size in others:  # parts of another length have a bridge of their own
+                setattr(self, f"bridge_{size}", Join(2 * size, size, **made))
 
     def encode(self, source: TensorLike, lengths: Any = None) -> tuple[Tensor, Any]:
         """The memory (S, N, M), and the state for the decoder to start from."""
@@ -102,10 +109,11 @@ class Seq2Seq(Module):
         if self.bridge is not None:
             parts = []
             for part in state:  # (layers * 2, N, H), the directions of a layer side by side
+                join = getattr(self, f"bridge_{part.shape[-1]}", self.bridge)
                 pairs = range(0, part.shape[0], 2)
-                parts.append(ops.stack([self.bridge(part[k], part[k + 1]) for k in pairs]))
-            state = type(state)(*parts)
-        return memory, state
+                parts.append(ops.stack([join(part[k], part[k + 1]) for k in pairs]))
+            state = parts
+        return memory, self.decoder.recurrent.state_type(*state)
 
     def forward(self, source: TensorLike, tokens: Any, *, lengths: Any = None) -> Decoded:
         """Logits after each of the given target tokens (T, N): teacher forcing.

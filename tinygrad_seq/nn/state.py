@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeVar, cast
 
 from tinygrad_seq import ops
@@ -23,6 +25,7 @@ __all__ = [
     "detach",
     "reset_rows",
     "select_rows",
+    "state_type",
 ]
 
 S = TypeVar("S")
@@ -58,6 +61,40 @@ class LSTMState(NamedTuple):
     def detach(self) -> LSTMState:
         """The same values without their history: the truncation."""
         return detach(self)
+
+
+class _Made:
+    """What named tuples of states that are made here have, and how they copy and pickle."""
+
+    __slots__ = ()
+
+    def detach(self) -> Any:
+        """The same values without their history: the truncation."""
+        return detach(self)
+
+    def __reduce__(self) -> Any:
+        parts: Any = self
+        return _restored, (type(self).__name__, parts._fields, tuple(parts))
+
+
+@cache
+def state_type(name: str, fields: tuple[str, ...]) -> Any:
+    """The named tuple of a state of the given parts, each (layers * directions, N, H).
+
+    The same one for the same names, so that what was saved in one program loads in another.
+
+    Examples
+    --------
+    >>> state_type("MGUState", ("h",))(1).h
+    1
+    """
+    plain = namedtuple(name, fields)  # type: ignore[misc]
+    space = {"__slots__": (), "__doc__": f"State of a recurrent layer: {', '.join(fields)}."}
+    return type(name, (_Made, plain), space)
+
+
+def _restored(name: str, fields: tuple[str, ...], parts: tuple[Any, ...]) -> Any:
+    return state_type(name, fields)(*parts)
 
 
 def array_in(what: str, x: Any) -> Array:

@@ -1,6 +1,6 @@
 """The wirings of the notes around one recurrent layer: many to one, many to many, one to many.
 
-Any of RNN, LSTM and GRU, with what goes before and after it.
+Any layer, of our cells or yours, with what goes before and after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tinygrad_seq.nn.decoder import (
 from tinygrad_seq.nn.evaluation import evaluating
 from tinygrad_seq.nn.layers import Linear, positive_size
 from tinygrad_seq.nn.module import Module
-from tinygrad_seq.nn.stack import Recurrent
+from tinygrad_seq.nn.recurrent import Recurrent
 from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -58,7 +58,7 @@ class ManyToOne(_ReadOut):
 
     Parameters
     ----------
-    recurrent : RNN, LSTM or GRU
+    recurrent : Recurrent
         If bidirectional, the last states of both directions are joined.
     output_size : int
         Number of classes.
@@ -79,10 +79,8 @@ class ManyToOne(_ReadOut):
 
     def forward(self, x: TensorLike, state: Any = None, *, lengths: Any = None) -> Tensor:
         """Logits (N, V) of sequences (T, N, ...)."""
-        _, last = self.recurrent(x, state, lengths=lengths)
-        directions = self.recurrent.directions
-        tops = [last.h[k - directions] for k in range(directions)]
-        logits: Tensor = self.head(tops[0] if directions == 1 else ops.concatenate(tops, axis=-1))
+        y, last = self.recurrent(x, state, lengths=lengths)
+        logits: Tensor = self.head(self.recurrent._last_output(y, last, lengths))
         return logits
 
 
@@ -91,7 +89,7 @@ class ManyToMany(_ReadOut):
 
     Parameters
     ----------
-    recurrent : RNN, LSTM or GRU
+    recurrent : Recurrent
     output_size : int
         Number of labels.
     bias : bool
@@ -154,8 +152,7 @@ class OneToMany(Module):
         layer = decoder.recurrent
         made = made_like(layer, rng)
         self.decoder = decoder
-        parts = len(layer.state_type._fields)
-        width = parts * layer.num_layers * layer.hidden_size
+        width = layer.num_layers * sum(layer.state_sizes.values())
         self.start = Linear(vector_size, width, **made)
 
     def initial_state(self, vector: TensorLike) -> Any:
@@ -164,8 +161,14 @@ class OneToMany(Module):
         if len(shape_of(vector)) != 2:
             raise ShapeError("OneToMany: vectors", expected="(N, D)", got=shape_of(vector))
         made = ops.tanh(self.start(vector))
-        shape = (made.shape[0], -1, layer.num_layers, layer.hidden_size)
-        return layer.state_type(*ops.transpose(ops.reshape(made, shape), (1, 2, 0, 3)))
+        sizes = list(layer.state_sizes.values())
+        if len(set(sizes)) == 1:
+            shape = (made.shape[0], -1, layer.num_layers, sizes[0])
+            return layer.state_type(*ops.transpose(ops.reshape(made, shape), (1, 2, 0, 3)))
+        ends = np.cumsum([layer.num_layers * size for size in sizes])
+        parts = ops.split(made, tuple(ends[:-1].tolist()), axis=-1)
+        rows = made.shape[0], layer.num_layers, -1
+        return layer.state_type(*(np.swapaxes(ops.reshape(p, rows), 0, 1) for p in parts))
 
     def forward(self, vector: TensorLike, tokens: Any) -> Decoded:
         """Logits after each of the given tokens (T, N): teacher forcing."""

@@ -45,7 +45,6 @@ from tinygrad_seq.ops.indexing import gather, getitem, one_hot, take, take_along
 from tinygrad_seq.ops.linalg import einsum, linear, matmul
 from tinygrad_seq.ops.loss import cross_entropy, mse_loss
 from tinygrad_seq.ops.nonlinear import log_softmax, logsumexp, relu, sigmoid, softmax, tanh
-from tinygrad_seq.ops.recurrent import gru_sequence, lstm_sequence, rnn_sequence
 from tinygrad_seq.ops.reduce import cumprod, cumsum, max, mean, min, norm, prod, std, sum, var
 from tinygrad_seq.ops.registry import OPS
 from tinygrad_seq.ops.shape import (
@@ -62,7 +61,6 @@ from tinygrad_seq.ops.shape import (
     transpose,
 )
 from tinygrad_seq.ops.spelling import answering_all as _answering_all
-from tinygrad_seq.ops.steps import gru_step, lstm_step, rnn_step
 from tinygrad_seq.ops.transcendental import (
     arccos,
     arccosh,
@@ -115,8 +113,6 @@ __all__ = [
     "flip",
     "gather",
     "getitem",
-    "gru_sequence",
-    "gru_step",
     "hypot",
     "linear",
     "log",
@@ -127,8 +123,6 @@ __all__ = [
     "logaddexp",
     "logaddexp2",
     "logsumexp",
-    "lstm_sequence",
-    "lstm_step",
     "masked_softmax",
     "matmul",
     "max",
@@ -152,8 +146,6 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
-    "rnn_sequence",
-    "rnn_step",
     "roll",
     "scaled_dot_product_attention",
     "sigmoid",

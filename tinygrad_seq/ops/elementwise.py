@@ -110,7 +110,12 @@ SUBTRACT = register(
 )
 MULTIPLY = register(
     Pointwise(
-        "multiply", np.multiply, "a b", [lambda g, b: g * b, lambda g, a: g * a], sample=binary()
+        "multiply",
+        np.multiply,
+        "a b",
+        [lambda g, b: g * b, lambda g, a: g * a],
+        sample=binary(),
+        product=True,
     )
 )
 DIVIDE = register(

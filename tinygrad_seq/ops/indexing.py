@@ -8,7 +8,7 @@ import numpy as np
 
 from tinygrad_seq.checks import array_of, count, dtype_of, integers_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
-from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.rows import add_rows
 from tinygrad_seq.ops.domains import Draw
@@ -129,6 +129,7 @@ GETITEM: Op = register(
         [lambda g, shape, index: run(PUT_ADD, g, index=index, into=shape)],
         sample=_getitem_sample,
         view=True,
+        axes=Axes.PICKED,
     )
 )
 PUT_ADD: Op = register(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.checks import count, sequence_of
-from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.indexing import getitem
@@ -108,6 +108,8 @@ MATMUL = register(
         [lambda g, b: _matmul(g, b.mT), _right_rule],
         sample=_matmul_sample,
         defer=(1, lambda gs, a: _queued_products(gs, a)),
+        axes=Axes.KEPT,
+        product=True,
     )
 )
 LINEAR = register(
@@ -122,6 +124,8 @@ LINEAR = register(
         ],
         sample=_linear_sample,
         defer=(1, lambda gs, x: _queued_products(gs, x)),
+        axes=Axes.KEPT,
+        product=True,
     )
 )
 
@@ -138,6 +142,7 @@ EINSUM = register(
         "*xs",
         joint=_einsum_rule,
         sample=_einsum_sample,
+        axes=Axes.LETTERED,
     )
 )
 

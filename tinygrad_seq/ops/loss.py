@@ -16,7 +16,7 @@ from tinygrad_seq.ops.indexing import check_indices, take_along_axis
 from tinygrad_seq.ops.nonlinear import log_softmax
 from tinygrad_seq.ops.registry import FloatOp, floats_of, record, register, shape_of, values_of
 from tinygrad_seq.ops.shape import reshape, squeeze, stack
-from tinygrad_seq.ops.steps import time_steps
+from tinygrad_seq.timeline.steps import time_steps
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array

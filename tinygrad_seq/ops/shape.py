@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from tinygrad_seq.checks import choice, count, integers_of, sequence_of
+from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.registry import (
@@ -120,6 +121,7 @@ RESHAPE = register(
         [lambda g, shape: np.reshape(g, shape)],
         sample=_reshape_sample,
         view=True,
+        axes=Axes.RESHAPED,
     )
 )
 TRANSPOSE = register(
@@ -130,6 +132,7 @@ TRANSPOSE = register(
         [lambda g, axes: np.transpose(g, tuple(int(i) for i in np.argsort(axes)))],
         sample=_transpose_sample,
         view=True,
+        axes=Axes.MOVED,
     )
 )
 BROADCAST_TO = register(
@@ -152,6 +155,7 @@ CONCATENATE = register(
         "*xs",
         joint=lambda g, axis, points: np.split(g, points, axis),
         sample=_concatenate_sample,
+        axes=Axes.JOINED,
     )
 )
 STACK = register(
@@ -161,6 +165,7 @@ STACK = register(
         "*xs",
         joint=_unstack,
         sample=_stack_sample,
+        axes=Axes.STACKED,
     )
 )
 SPLIT = register(
@@ -172,6 +177,7 @@ SPLIT = register(
         sample=_split_sample,
         outputs=-1,
         view=True,
+        axes=Axes.CUT,
     )
 )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
-from tinygrad_seq import ops
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, NEWER, REFUSED, name_of
 from tinygrad_seq.ops.registry import OPS
@@ -76,6 +76,7 @@ def operation_table() -> str:
     >>> print(operation_table().splitlines()[0])
     # Operations
     """
+    importlib.import_module("tinygrad_seq.nn")  # whose cells have operations of their own
     rows = [_operation(OPS[name]) for name in sorted(OPS)]
     named = [(name_of(f), "differentiable", _how(ours)) for f, ours in DIFFERENTIABLE.items()]
     named += [(f"np.{name}", "differentiable", _how(ours)) for name, ours in NEWER.items()]
@@ -92,14 +93,19 @@ def _operation(op: Op) -> str:
     gradient += f"; {op.kink}" if op.kink else ""
     check = "complex step" if op.analytic else "differences"
     fused = "with a composed twin" if op.twin is not None else ""
-    what = _WORDS.get(op.name) or _first_line(getattr(ops, op.name))
+    what = _WORDS.get(op.name) or _first_line(_public(op.name))
     return f"| `{op.name}` | {what} | {operands} | {gradient} | {check} | {fused} |"
+
+
+def _public(name: str) -> Any:
+    """A function that users find under this name."""
+    return getattr(importlib.import_module("tinygrad_seq"), name, None)
 
 
 def _how(ours: Callable[..., Any]) -> str:
     """The public function of the same meaning, or in words what is composed."""
     name = getattr(ours, "__name__", "")
-    if inspect.unwrap(getattr(ops, name, ours)) is ours and hasattr(ops, name):
+    if inspect.unwrap(_public(name)) is ours:
         return f"`tgs.{name}{_parameters(ours)}`"
     return _first_line(ours)
 

@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_seq.checks import instance_of, path_of, shown
 from tinygrad_seq.errors import CheckpointError, ConfigError
 from tinygrad_seq.nn.decoder import FedState
-from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState
+from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, state_type
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -185,8 +185,10 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
         items = [_encode(item, f"{where}/{i}", arrays, level + 1) for i, item in enumerate(value)]
         if isinstance(value, list):
             return items
-        kind = type(value).__name__
-        return {_TAG: kind if kind in _STATES else "tuple", "items": items}
+        fields = getattr(value, "_fields", None)
+        if fields is None:
+            return {_TAG: "tuple", "items": items}
+        return {_TAG: type(value).__name__, "items": items, "fields": list(fields)}
     raise ConfigError(
         f"save_checkpoint: {where or 'the top'} cannot be saved",
         expected="dicts, lists, tuples, arrays, tensors, states, generators, str, numbers, None",
@@ -230,10 +232,12 @@ def _decode(value: Any, arrays: Arrays, file: str) -> Any:
     if kind == "generator":
         return _generator(_decode(value["state"], arrays, file), file)
     items = tuple(_decode(item, arrays, file) for item in value.get("items", ()))
-    if kind in _STATES:
-        return _STATES[kind](*items)
     if kind == "tuple":
         return items
+    if kind in _STATES:
+        return _STATES[kind](*items)
+    if "fields" in value:  # the state of a cell that is not ours
+        return state_type(kind, tuple(value["fields"]))(*items)
     raise _unfit(file, f"a value of the unknown kind {kind!r}: a newer program wrote it")
 
 

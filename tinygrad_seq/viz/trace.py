@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_seq.checks import array_of
-from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.node import WEIGHTS, Array, Node
 from tinygrad_seq.engine.rules import arguments, unbroadcast
 from tinygrad_seq.errors import ConfigError
 
@@ -105,7 +105,7 @@ class Trace:
         if node.seq not in self.sources:
             self.sources[node.seq] = _caller()
             for parent in node.parents:
-                if parent is not None and parent.role == "weights":
+                if parent is not None and parent.role == WEIGHTS:
                     self._keep_weights(parent)
 
     def _keep_weights(self, node: Node) -> None:

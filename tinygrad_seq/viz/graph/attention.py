@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_seq.engine.node import WEIGHTS
 from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.timeline.entries import keeps_steps, kept_from, only_parent, stacked_steps
+from tinygrad_seq.timeline.roles import WEIGHTS
 from tinygrad_seq.viz.graph.items import Step, Weight
 
 if TYPE_CHECKING:
@@ -21,29 +22,8 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
     from tinygrad_seq.viz.trace import Trace
 
-__all__ = ["WEIGHTS", "Aligned", "Reader"]
+__all__ = ["Aligned", "Reader"]
 
-# Operations that leave every step of a memory, or every weight, where it is along its axis.
-_KEEPING = {
-    "add",
-    "concatenate",
-    "divide",
-    "expand_dims",
-    "item",
-    "linear",
-    "matmul",
-    "multiply",
-    "relu",
-    "reshape",
-    "sigmoid",
-    "split",
-    "squeeze",
-    "subtract",
-    "swapaxes",
-    "tanh",
-    "transpose",
-    "where",
-}
 _HOPS = 12
 
 
@@ -89,7 +69,7 @@ class Reader:
 
     def read(self, node: Node) -> Aligned | None:
         """The look-up that a node is, if it averages a memory by weights that are known."""
-        if node.op is None or node.op.name not in {"matmul", "multiply"}:
+        if node.op is None or not node.op.product:
             return None
         found = [_behind(parent) for parent in node.parents]
         if len(found) != 2 or (found[0] is None) == (found[1] is None):
@@ -100,7 +80,7 @@ class Reader:
         values = self._values(weights)
         if memory is None or values is None:
             return None
-        found_parts = _memory_parts(memory, values.shape[-1])
+        found_parts = stacked_steps(memory, values.shape[-1])
         if not found_parts:
             return None
         parts = [(part, self.shown(part)) for part in found_parts]
@@ -160,45 +140,15 @@ def _behind(node: Node | None) -> Node | None:
     for _ in range(_HOPS):
         if node is None or node.role == WEIGHTS:
             return node
-        parents = [parent for parent in node.parents if parent is not None]
-        if node.op is None or node.op.name not in _KEEPING - {"linear"} or len(parents) != 1:
-            return None
-        node = parents[0]
+        node = kept_from(node)
     return None
 
 
 def _outside(memory: Node, look_up: Node) -> Node:
     """The memory before the look-up turned it for itself."""
-    while memory.scope == look_up.scope and memory.op is not None:
-        parents = [parent for parent in memory.parents if parent is not None]
-        if memory.op.name not in _KEEPING or len(parents) != 1:
+    while memory.scope == look_up.scope and keeps_steps(memory):
+        before = only_parent(memory)
+        if before is None:
             break
-        memory = parents[0]
+        memory = before
     return memory
-
-
-def _memory_parts(memory: Node, size: int) -> list[Node]:
-    """The steps that a memory was stacked from, in its order; none where that is not certain."""
-    found: list[Node] = []
-    orders: set[tuple[int, ...]] = set()
-    stack, seen = [memory], {memory}
-    while stack and len(seen) < _HOPS**2:
-        node = stack.pop()
-        if node.op is None:
-            continue
-        if node.op.name == "stack" and node.params["axis"] == 0:
-            parts = [
-                part for part in node.parents if part is not None and part.scope.step is not None
-            ]
-            steps = tuple(part.scope.step or 0 for part in parts)
-            if len(node.parents) == len(parts) == len(set(steps)) == size:
-                orders.add(steps)
-                found += parts
-            continue
-        if node.op.name not in _KEEPING:
-            return []
-        for parent in node.parents:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return found if len(orders) == 1 else []

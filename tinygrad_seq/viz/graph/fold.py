@@ -12,10 +12,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tinygrad_seq.viz.graph.attention import WEIGHTS, Aligned, Reader
-from tinygrad_seq.viz.graph.grouping import STATES, Key, Keys, User, blended, item_id
+from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE, STATES, WEIGHTS
+from tinygrad_seq.viz.graph.attention import Aligned, Reader
+from tinygrad_seq.viz.graph.cells import carries_in, slot_of, starts_from, state_of
+from tinygrad_seq.viz.graph.grouping import Key, Keys, User, item_id
 from tinygrad_seq.viz.graph.implied import add_context
-from tinygrad_seq.viz.graph.items import BAR, DEPTH, WEIGHT, AttentionNote, Graph, Item, Span, Step
+from tinygrad_seq.viz.graph.items import (
+    BAR,
+    DEPTH,
+    WEIGHT,
+    AttentionNote,
+    Graph,
+    Item,
+    Place,
+    Span,
+    Step,
+    reaches,
+)
 from tinygrad_seq.viz.graph.survey import Survey
 from tinygrad_seq.viz.graph.views import LEVELS, VIEWS, in_order
 
@@ -25,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build"]
 
-SERIES = {"h", "c", "logits", "loss"}
+SERIES = {STATE, CELL, LOGITS, LOSS}
 
 
 def build(
@@ -149,7 +162,7 @@ class _Folding:
         if self.trace is not None and node.role in SERIES and node.scope.step is not None:
             self._note_series(node, self.trace)
         if None in node.parents and node.scope.step is not None:
-            self._note_start(node, key)
+            self._note_start(node, key[0])
         self._count_edges(item, uses)
         self._align(item, node)
         stepped = node.scope.step is not None or uses.feeds_steps
@@ -159,11 +172,11 @@ class _Folding:
 
     def _feeds_steps(self, node: Node, uses: _Uses) -> bool:
         """Whether a node comes before steps: any, or those of the closed module it is part of."""
-        closed = self.keys.closed(node) if self.keys.depth is not None else None
-        if closed is None:
+        path = self.keys.place(node, node.scope.step is not None).path
+        if not reaches(path, self.keys.depth) or node.op is None:
             return uses.feeds_steps
         heads = [self.graph.items[head] for head, _, _ in uses.edges]
-        own = [head for head in heads if head.place.path == closed.path]
+        own = [head for head in heads if head.place.path == path]
         return any(head.place.step is not None or head.part == "before" for head in own)
 
     def _count_edges(self, item: Item, uses: _Uses) -> None:
@@ -233,15 +246,11 @@ class _Folding:
         share = self.trace.contributions.get((node.seq, origin.seq))
         return None if share is None else Span.of(share)
 
-    def _note_start(self, node: Node, key: Key) -> None:
+    def _note_start(self, node: Node, place: Place) -> None:
         """Whether the constant that a cell carries in is zero, as was noted when it was used."""
-        op, place = node.op, key[0]
-        assert op is not None
-        known_role = node.role in {None, "hW"}
-        if not known_role or op.name not in {"matmul", "multiply"} or place.step == BAR:
-            return
-        known = [note for note in getattr(node, "constants", ()) if note is not None]
-        self.starts[(*place, _slot(node))] = known[0].zero if known else None
+        if carries_in(node) and place.step != BAR:
+            known = [note for note in getattr(node, "constants", ()) if note is not None]
+            self.starts[(*place, slot_of(node))] = known[0].zero if known else None
 
 
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
@@ -250,7 +259,7 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
     tells = node.role in STATES or (leads_out and not item.roles)
-    if item.shape is None or (tells and not item.roles & {"h"}):
+    if item.shape is None or (tells and STATE not in item.roles):
         item.shape, item.dtype = node.shape, str(node.dtype)
     if node.role == WEIGHTS and len(node.shape) == 4:  # (N, heads, T, S)
         item.heads = node.shape[1]
@@ -286,47 +295,28 @@ def _kind(item: Item, graph: Graph) -> str:
         return "op"
     if item.place.step is None:
         return "module"
-    if open_ and item.part not in {"logits", "loss"}:
+    if open_ and item.part not in {LOGITS, LOSS}:
         return "op"
     if item.roles & set(STATES):
         return "cell"
-    if "loss" in item.roles:
+    if LOSS in item.roles:
         return "loss"
-    return "output" if "logits" in item.roles else "module"
+    return "output" if LOGITS in item.roles else "module"
 
 
 def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     """Kind and delay of the edge from `origin` to `node`."""
     here, there = node.scope.step, origin.scope.step
-    if here is None or origin.op is None:
+    if here is None or origin.op is None or here == there:
         return DEPTH, 0
-    if there is None:
-        picked_at = keys.timed(origin).scope.step
-        delay = 0 if picked_at is None else here - picked_at
-        return (_slot(node) if _takes_state(node, origin, keys) else DEPTH), delay
-    if here == there:
-        return DEPTH, 0
-    role = origin.role if origin.role in STATES else None
-    if role is None and origin.op.name == "where":
-        role = blended(origin)
-    return role or "state", here - there
-
-
-def _takes_state(node: Node, origin: Node, keys: Keys) -> bool:
-    """Whether what comes from outside time is the state that a cell starts from."""
+    if there is not None:
+        return state_of(origin) or "state", here - there
+    picked_at = keys.timed(origin).scope.step
+    delay = 0 if picked_at is None else here - picked_at
     scope = node.scope
-    if (keys.home(scope.path, scope.layer), scope.layer) not in keys.cells:
-        # A start that was computed or is trained comes from the layer itself.
-        own = node.role is None and origin.scope.path == scope.path
-        return own and origin.scope.layer is None and scope.layer is not None
-    if node.op is not None and node.op.name == "matmul":  # inputs come in by linear or take
-        return node.role in {None, "hW"} and keys.is_weight(node.parents[1])
-    return node.role in {"kept", "reset"} or any(
-        parent is not None and parent.role == "f" for parent in node.parents
-    )
-
-
-def _slot(node: Node) -> str:
-    """Which state an operand of a cell's first operation is: c is multiplied, h is projected."""
-    multiplied = node.op is not None and node.op.name == "multiply" and node.role is None
-    return "c" if multiplied else "h"  # a GRU multiplies h too, in products that have a role
+    if (keys.home(scope.path, scope.layer), scope.layer) in keys.cells:
+        starts = starts_from(node)
+    else:  # a start that was computed or is trained comes from the layer itself
+        own = origin.scope.path == scope.path and node.role is None
+        starts = own and origin.scope.layer is None and scope.layer is not None
+    return slot_of(node) if starts else DEPTH, delay

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from tinygrad_seq.engine.tape import ITEM
-from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches
+from tinygrad_seq.timeline.entries import hands_on, pick, picked
+from tinygrad_seq.viz.graph.cells import part_of
+from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches, shortened
 from tinygrad_seq.viz.graph.time_axes import axes_of
 from tinygrad_seq.viz.graph.views import Level, View
 
@@ -20,86 +19,20 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
     from tinygrad_seq.viz.graph.survey import Survey
 
-__all__ = ["STATES", "Key", "Keys", "User", "blended", "item_id", "pick", "picked"]
+__all__ = ["Key", "Keys", "User", "item_id"]
 
 Key = tuple[Place, str]
 """Where an item is, and which part of what is there."""
 User = tuple[Key, "int | None"]
 """What uses a node, and at which real time step."""
 
-# Roles that stand for the untagged nodes leading up to them.
-_ABSORBING = {"a", "n", "tanh_c", "logits", "loss"}
-STATES = ("h", "c")
-_SUMMED = {"a", "xW", "hW"}  # at cell level one part: all affine maps of a cell
-_PASSING = {"stack", "reshape", "transpose", "getitem", "item", "split", "concatenate"}
-_JOINING = {"transpose", "concatenate"}
-_LEAVES = ("weight:", "leaf:")
-
 
 def item_id(key: Key) -> str:
     """The stable name of an item."""
     place, part = key
-    if part.startswith(_LEAVES):
+    if part.startswith(("weight:", "leaf:")):
         return part
     return f"{place}:{part}" if part else str(place)
-
-
-def pick(node: Node) -> tuple[Node, int] | None:
-    """The stack, and the place in it, that a node only picks one part of; None for another node.
-
-    ``stack(parts)[t]`` picks part t, and so does ``stack(parts).swapaxes(0, 1)[:, t]``; of
-    stacks put together, windows of a sequence, it is a part of one.
-    """
-    if node.op is None or node.op.name != "getitem":
-        return None
-    index = node.params["index"]
-    *before, last = index if isinstance(index, tuple) else (index,)
-    if isinstance(last, np.ndarray) and last.ndim == 0 and last.dtype.kind in "iu":
-        last = int(last)
-    whole = isinstance(last, int) and not isinstance(last, bool)
-    if not whole or not all(isinstance(part, slice) and part == slice(None) for part in before):
-        return None
-    (stack,), axis = node.parents, len(before)
-    while stack is not None and stack.op is not None and stack.op.name in _JOINING:
-        if stack.op.name == "concatenate":
-            if stack.params["axis"] % len(stack.shape) != axis:
-                return None
-            last %= stack.shape[axis]
-            window = sum(int(point) <= last for point in stack.params["points"])
-            last -= int(stack.params["points"][window - 1]) if window else 0
-            stack = stack.parents[window]
-            continue
-        axes = stack.params["axes"]
-        rest = [a for a in axes if a != axes[axis]]
-        if rest != sorted(rest):
-            return None  # not the part itself but its transpose
-        (stack,), axis = stack.parents, axes[axis]
-    if stack is None or stack.op is None or stack.op.name != "stack":
-        return None
-    there = stack.params["axis"] % len(stack.shape) == axis
-    return (stack, last % len(stack.parents)) if there else None
-
-
-def _piece(node: Node) -> Node | None:
-    """The weight that a node is a piece of, split off."""
-    if node.op is not ITEM or node.parents[0] is None or node.parents[0].op is None:
-        return None
-    whole = node.parents[0]
-    cut = whole.op is not None and whole.op.name == "split"
-    origin = whole.parents[0] if cut else None
-    return origin if origin is not None and origin.op is None else None
-
-
-def picked(parent: Node | None) -> Node | None:
-    """What was stacked, of an entry picked from a stack; of a piece of a weight, that weight."""
-    while parent is not None:
-        if (weight := _piece(parent)) is not None:
-            return weight
-        place = pick(parent)
-        if place is None:
-            break
-        parent = place[0].parents[place[1]]
-    return parent
 
 
 class Keys:
@@ -115,18 +48,11 @@ class Keys:
         Names in a module path from which on everything inside is one item.
     """
 
-    def __init__(
-        self,
-        level: Level,
-        view: View,
-        survey: Survey,
-        depth: int | None = None,
-    ) -> None:
+    def __init__(self, level: Level, view: View, survey: Survey, depth: int | None = None) -> None:
         self.level, self.depth = level, depth
-        opened = level.closed or level.plain
-        self.stateless: set[Row] = set() if opened else survey.stateless
         self.cells = survey.cells
-        self._homes: dict[Row, str] = {}
+        one_item = not (level.closed or level.plain)
+        self.stateless: set[Row] = survey.stateless if one_item else set()
         self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
         self._leaves = _leaf_names(survey.leaves)
         self.axes = axes_of(view, survey, self.row)
@@ -137,11 +63,6 @@ class Keys:
         So is a piece of a weight that weight.
         """
         return parent if self.level.plain else picked(parent)
-
-    @staticmethod
-    def is_weight(operand: Node | None) -> bool:
-        """Whether an operand is a weight, or a piece of one."""
-        return operand is not None and (operand.op is None or _piece(operand) is not None)
 
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
         """The key of a node.
@@ -158,18 +79,20 @@ class Keys:
             return Place(), self._leaves[node.seq]
         timed = self.timed(node)
         real = timed.scope.step
-        place = self._place(node, real is not None)
+        place = self.place(node, real is not None)
         if real is None:
             return self._timeless(node, place, single, feeds_steps)
         place = place._replace(step=self.shown(timed))
         closed = self.level.closed or place.row in self.stateless
         if closed or place.step == BAR or reaches(place.path, self.depth):
             return place, ""
-        if not self.level.plain:
-            return place, self._part(node, place, single)
-        label = node.role or node.op.name
-        number = self._numbered(place, real, label)
-        return place, label if node.role and number.endswith(".0") else number
+        if self.level.plain:
+            number = self._numbered(place, real, node.role or node.op.name)
+            return place, number.removesuffix(".0") if node.role else number
+        serves = None
+        if single is not None and single[0][0] == place and single[1] == real:
+            serves = single[0][1]
+        return place, part_of(node, serves) or self._numbered(place, real, node.op.name)
 
     def timed(self, node: Node) -> Node:
         """The node that tells the time of a node, if it has one.
@@ -177,135 +100,72 @@ class Keys:
         At op level an entry that is picked from a stack over time belongs to that time.
         """
         if node.scope.step is None and self.level.plain and (found := pick(node)) is not None:
-            entry = found[0].parents[found[1]]
-            return node if entry is None else entry
+            return found[0].parents[found[1]] or node
         return node
 
     def shown(self, node: Node, step: int | None = None) -> Step:
         """The step that a node with a time step is drawn at; or another step of its row."""
         step = node.scope.step if step is None else step
         assert step is not None
-        return self.axes[self._place(node, True).row].shown(step)
+        return self.axes[self.place(node, True).row].shown(step)
 
     def row(self, row: Row) -> Row:
         """The row that the time steps of a module and layer are drawn in."""
-        path, layer = row
-        path = self.home(path, layer)
-        if self.depth is not None and reaches(path, self.depth + 1):
-            return ".".join(path.split(".")[: self.depth]), None
-        return path, layer
+        return self._drawn(self.home(*row), row[1]).row
 
     def home(self, path: str, layer: int | None) -> str:
         """The path of the cell that a module belongs to, if it is called within one's steps."""
-        if layer is None or (path, layer) in self.cells:
-            return path
-        known = self._homes.get((path, layer))
-        if known is None:
-            outer, known = path, path
-            while outer:
-                outer = outer.rpartition(".")[0]
-                if (outer, layer) in self.cells:
-                    known = outer
-                    break
-            self._homes[path, layer] = known
-        return known
+        outer = path
+        while outer and (outer, layer) not in self.cells:
+            outer = outer.rpartition(".")[0]
+        return path if layer is None or (outer, layer) not in self.cells else outer
+
+    def place(self, node: Node, stepped: bool) -> Place:
+        """Module and layer of a node, or the closed module that it is inside of."""
+        path, layer = node.scope.path, node.scope.layer
+        return self._drawn(self.home(path, layer) if stepped else path, layer)
+
+    def _drawn(self, path: str, layer: int | None) -> Place:
+        outer = shortened(path, self.depth)
+        return Place(outer, layer if outer == path else None)
+
+    def hides(self, node: Node) -> bool:
+        """Whether a node is of a module inside the one that it is drawn in."""
+        path, layer = node.scope.path, node.scope.layer
+        path = self.home(path, layer) if node.scope.step is not None else path
+        return shortened(path, self.depth) != path
 
     def _numbered(self, place: Place, step: int | None, label: str) -> str:
         """A label with its number, from the newest, among equal ones at one real step."""
         self._numbers[place, step, label] += 1
         return f"{label}.{self._numbers[place, step, label] - 1}"
 
-    def closed(self, node: Node) -> Place | None:
-        """The place of the closed module that a node belongs to, if it does."""
-        place = self._place(node, node.scope.step is not None)
-        return place if node.op is not None and reaches(place.path, self.depth) else None
-
-    def hides(self, node: Node) -> bool:
-        """Whether a node is of a module inside the one that it is drawn in."""
-        if self.depth is None:
-            return False
-        scope = node.scope
-        path = self.home(scope.path, scope.layer) if scope.step is not None else scope.path
-        return reaches(path, self.depth + 1)
-
-    def _place(self, node: Node, stepped: bool) -> Place:
-        """Module and layer of a node, or the closed module that it is inside of."""
-        scope = node.scope
-        if stepped:
-            return Place(*self.row((scope.path, scope.layer)))
-        path = scope.path
-        if self.depth is not None and reaches(path, self.depth + 1):
-            return Place(".".join(path.split(".")[: self.depth]))
-        return Place(path, scope.layer)
-
     def _timeless(self, node: Node, place: Place, single: User | None, feeds_steps: bool) -> Key:
         assert node.op is not None
-        scope = node.scope
         if reaches(place.path, self.depth):
             return place, "before" if feeds_steps else "" if place.path else "after"
         if self.level.plain:
             return place, self._numbered(place, None, node.op.name)
         if single is not None and single[1] is None:
             there, part = single[0]
-            unnamed = not scope.path and (not there.path or part == "before")
-            if there.step is None and (node.op.name in _PASSING or unnamed):
+            unnamed = not node.scope.path and (not there.path or part == "before")
+            if there.step is None and (hands_on(node) or unnamed):
                 return there, part
         if feeds_steps:
-            place = self._made_by(node, place)
+            place = _made_by(node) or place
         if place.path or place.layer is not None:
             return place, "before" if feeds_steps else ""
         return place, self._numbered(place, None, node.op.name)
 
-    @staticmethod
-    def _made_by(node: Node, place: Place) -> Place:
-        """The place of what a node only passes on, if that is outside time and has a name."""
-        while node.op is not None and len(node.parents) == 1:
-            if node.op.name not in _PASSING and node.scope.path:
-                return Place(node.scope.path, node.scope.layer)
-            parent = node.parents[0]
-            if parent is None or parent.op is None or parent.scope.step is not None:
-                return place
-            node = parent
-        named = node.op is not None and node.op.name not in _PASSING and node.scope.path
-        return Place(node.scope.path, node.scope.layer) if named else place
 
-    def _part(self, node: Node, place: Place, single: User | None) -> str:
-        """The part of a cell that a node belongs to."""
-        assert node.op is not None
-        if node.role:
-            return "a" if node.role in _SUMMED else node.role
-        parent = node.parents[0] if node.parents else None
-        if node.op.name == "split" and parent is not None and parent.role in _SUMMED:
-            return "a"
-        if single is not None and single[1] == node.scope.step:
-            there, part = single[0]
-            if there == place and (part in _ABSORBING or node.op is ITEM):
-                return part
-            starts_anew = node.op.name == "where" and any(
-                operand is not None and operand.role in STATES for operand in node.parents
-            )
-            if there == place and starts_anew and part in {"f*c", "c*f"}:
-                return part
-        if node.op.name == "where" and (state := blended(node)) is not None:
-            return state
-        roles = [(operand.role or "") if operand else "" for operand in node.parents]
-        if node.op.name == "multiply" and set(roles) & {"i", "f", "o", "g"}:
-            # Named by what is multiplied; a constant beside the forget gate is the carried c.
-            return "*".join(role or "c" for role in roles)
-        if node.op.name == "subtract" and "z" in roles:
-            return "1-z"
-        return self._numbered(place, node.scope.step, node.op.name)
-
-
-def blended(node: Node) -> str | None:
-    """The state that a step gives to the rows whose sequence goes on: others keep theirs."""
-    for operand in node.parents:
-        if operand is not None and operand.scope == node.scope:
-            if operand.role in STATES:
-                return operand.role
-            if operand.op is not None and operand.op.name == "where":
-                return blended(operand)
-    return None
+def _made_by(node: Node) -> Place | None:
+    """The place of what a node only passes on, if that is outside time and has a name."""
+    while hands_on(node) or not node.scope.path:
+        parent = node.parents[0] if len(node.parents) == 1 else None
+        if parent is None or parent.op is None or parent.scope.step is not None:
+            return None
+        node = parent
+    return Place(node.scope.path, node.scope.layer)
 
 
 def _leaf_names(leaves: list[Node]) -> dict[int, str]:

@@ -6,12 +6,11 @@ state, or that a state was detached on the way, follows from what the other step
 
 from __future__ import annotations
 
+from tinygrad_seq.viz.graph.cells import entries
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, Step
 
 __all__ = ["add_context"]
 
-_PORTS = {"linear": "x", "take": "x", "matmul": "h"}
-"""Which port of a cell an operation is that keeps an item of its own."""
 _UNCHANGING = {"broadcast_to", "expand_dims", "getitem", "item", "reshape", "squeeze", "tile"}
 """Operations that leave a trained state what it is."""
 Row = tuple[str, "int | None"]
@@ -26,42 +25,13 @@ def add_context(graph: Graph, starts: dict[tuple[str, int | None, Step, str], bo
     _mark_starts(graph)
 
 
-def _entry_parts(graph: Graph) -> dict[Place, dict[str, list[str]]]:
-    """By cell: the items that take x, h and c in; first the one on the state's road."""
-    found: dict[Place, dict[str, list[str]]] = {}
-    for item in graph.items.values():
-        place = item.place
-        if place.step is None or item.kind in {"weight", "leaf", "carried", "input"}:
-            continue
-        parts = found.setdefault(place, {})
-        if graph.closes(place) or item.kind == "bar":
-            if item.roles & {"h"} or item.kind == "bar":
-                parts["h"] = parts["c"] = [item.id]
-            parts.setdefault("x", [item.id])
-        elif item.part == "a":
-            parts.setdefault("h", []).append(item.id)
-            parts["x"] = [item.id]
-        elif item.part in {"f*c", "c*f"}:
-            parts["c"] = [item.id]
-        elif item.part == "kept":
-            parts.setdefault("h", []).insert(0, item.id)
-    for item in graph.items.values():  # a GRU whose reset gate acts on h itself
-        if item.part == "inner":
-            found[item.place]["h"].append(f"{item.place}:reset")
-    for item in graph.items.values():  # where input and state are not added up into one z
-        port = _PORTS.get(item.part.partition(".")[0])
-        if port is not None and item.place in found and found[item.place].keys() & {"x", "h"}:
-            found[item.place][port] = [item.id]
-    return found
-
-
 def _add_inputs(graph: Graph) -> None:
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
         if edge.kind == DEPTH and tail.place != head.place:
             fed.add(head.place)
-    for place, parts in _entry_parts(graph).items():
+    for place, parts in entries(graph).items():
         if place in fed or place.step == BAR or "x" not in parts:
             continue
         item = Item(f"x:{place}", "input", place, "x")
@@ -89,7 +59,7 @@ def _add_carried(
     for path, layer, _, kind in starts:
         if (path, layer) in kinds and (kind == "h" or (path, layer) in with_c):
             kinds[path, layer].setdefault(kind, 1)
-    for place, parts in _entry_parts(graph).items():
+    for place, parts in entries(graph).items():
         for kind, sign in kinds.get(place.row, {}).items():
             if kind not in parts or place.step == BAR:
                 continue

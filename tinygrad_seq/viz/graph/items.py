@@ -29,6 +29,7 @@ __all__ = [
     "Step",
     "Weight",
     "reaches",
+    "shortened",
 ]
 
 BAR = "bar"
@@ -71,6 +72,11 @@ class Place(NamedTuple):
 def reaches(path: str, depth: int | None) -> bool:
     """Whether a module path is at least `depth` names deep; None is deeper than any."""
     return depth is not None and (len(path.split(".")) if path else 0) >= depth
+
+
+def shortened(path: str, depth: int | None) -> str:
+    """The first `depth` names of a module path."""
+    return path if depth is None else ".".join(path.split(".")[:depth])
 
 
 @dataclass(slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from tinygrad_seq.viz.graph.grouping import picked
+from tinygrad_seq.timeline.entries import picked
+from tinygrad_seq.timeline.roles import LOGITS, LOSS, STATE
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -62,9 +63,9 @@ class Survey:
                 continue
             row = node.scope.path, node.scope.layer
             self.rows.setdefault(row, set()).add(step)
-            if node.role == "h":
+            if node.role == STATE:
                 self.cells.add(row)
-            elif node.role in {"logits", "loss"}:
+            elif node.role in {LOGITS, LOSS}:
                 telling.add(row)
             for origin in map(picked, node.parents):
                 if origin is not None and origin.op is not None and origin.scope.step == step:

@@ -1,0 +1,1 @@
+"""Recurrent cells: what one is, and ours, a file each."""

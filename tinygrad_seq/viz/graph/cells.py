@@ -1,0 +1,134 @@
+"""What is told of a cell by the roles of its nodes: its parts, and where it takes its states in.
+
+All that the drawing knows of kinds of cells stands here and, for their shapes, in
+`layout/templates.py`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.timeline.entries import piece
+from tinygrad_seq.timeline.roles import (
+    CELL,
+    FORGET,
+    FROM_INPUT,
+    FROM_STATE,
+    GATES,
+    INNER,
+    KEPT,
+    LOGITS,
+    LOSS,
+    NEW,
+    RESTART,
+    SQUASHED_CELL,
+    STATE,
+    STATES,
+    SUM,
+    UPDATE,
+)
+
+if TYPE_CHECKING:
+    from tinygrad_seq.engine.node import Node
+    from tinygrad_seq.viz.graph.items import Graph, Place
+
+__all__ = ["carries_in", "entries", "part_of", "slot_of", "starts_from", "state_of"]
+
+# Roles that stand for the untagged nodes leading up to them.
+_ABSORBING = {SUM, NEW, SQUASHED_CELL, LOGITS, LOSS}
+_SUMMED = {SUM, FROM_INPUT, FROM_STATE}  # one part: all affine maps of a cell
+_REMEMBERED = {f"{FORGET}*{CELL}", f"{CELL}*{FORGET}"}
+_PORTS = {"linear": "x", "take": "x", "matmul": STATE}
+"""Which port of a cell an operation is that keeps an item of its own."""
+
+
+def _does(node: Node, name: str) -> bool:
+    return node.op is not None and node.op.name == name
+
+
+def part_of(node: Node, serves: str | None) -> str | None:
+    """The part of a cell that a node belongs to; None if it is one by itself.
+
+    `serves` is the part that the node's only user belongs to, if that is of the same step.
+    """
+    if node.role:
+        return SUM if node.role in _SUMMED else node.role
+    operands = [parent for parent in node.parents if parent is not None]
+    if _does(node, "split") and operands and operands[0].role in _SUMMED:
+        return SUM
+    if serves is not None:
+        starts_anew = _does(node, "where") and any(part.role in STATES for part in operands)
+        if serves in _ABSORBING or node.op is ITEM or (starts_anew and serves in _REMEMBERED):
+            return serves
+    state = state_of(node)
+    if state is not None:
+        return state
+    roles = [(parent.role or "") if parent else "" for parent in node.parents]
+    if _does(node, "multiply") and {*roles} & {*GATES}:
+        # Named by what is multiplied; a constant beside the forget gate is the carried c.
+        return "*".join(role or CELL for role in roles)
+    return f"1-{UPDATE}" if _does(node, "subtract") and UPDATE in roles else None
+
+
+def state_of(node: Node) -> str | None:
+    """The state that a node is, also where only rows whose sequence goes on get a new one."""
+    if node.role in STATES:
+        return node.role
+    for operand in node.parents if _does(node, "where") else ():
+        known = operand is not None and (operand.role in STATES or _does(operand, "where"))
+        if operand is not None and known and operand.scope == node.scope:
+            return state_of(operand)
+    return None
+
+
+def starts_from(node: Node) -> bool:
+    """Whether the operand of a cell's node that comes from outside time is its first state."""
+    if _does(node, "matmul"):  # inputs come in by linear or take
+        weight = node.parents[1]
+        known = weight is not None and (weight.op is None or piece(weight) is not None)
+        return known and node.role in {None, FROM_STATE}
+    roles = {parent.role for parent in node.parents if parent is not None}
+    return node.role in {KEPT, RESTART} or FORGET in roles
+
+
+def carries_in(node: Node) -> bool:
+    """Whether a constant operand of a cell's node is a state that it starts from."""
+    takes = _does(node, "matmul") or _does(node, "multiply")
+    return takes and node.role in {None, FROM_STATE}
+
+
+def slot_of(node: Node) -> str:
+    """Which state an operand of a cell's first operation is: c is multiplied, h is projected."""
+    multiplied = _does(node, "multiply") and node.role is None
+    return CELL if multiplied else STATE  # a GRU multiplies h too, in products that have a role
+
+
+def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
+    """By cell: the items that take x, h and c in; first the one on the state's road."""
+    found: dict[Place, dict[str, list[str]]] = {}
+    for item in graph.items.values():
+        place = item.place
+        if place.step is None or item.kind in {"weight", "leaf", "carried", "input"}:
+            continue
+        parts = found.setdefault(place, {})
+        if graph.closes(place) or item.kind == "bar":
+            if STATE in item.roles or item.kind == "bar":
+                parts[STATE] = parts[CELL] = [item.id]
+            parts.setdefault("x", [item.id])
+        elif item.part == SUM:
+            parts.setdefault(STATE, []).append(item.id)
+            parts["x"] = [item.id]
+        elif item.part in _REMEMBERED:
+            parts[CELL] = [item.id]
+        elif item.part == KEPT:
+            parts.setdefault(STATE, []).insert(0, item.id)
+    for item in graph.items.values():  # a GRU whose reset gate acts on h itself
+        reset = f"{item.place}:{RESTART}"
+        if item.part == INNER and reset in graph.items:
+            found[item.place].setdefault(STATE, []).append(reset)
+    for item in graph.items.values():  # where input and state are not added up into one z
+        parts, port = found.get(item.place, {}), _PORTS.get(item.part.partition(".")[0])
+        if port is not None and parts.keys() & {"x", STATE}:
+            parts[port] = [item.id]
+    return found
