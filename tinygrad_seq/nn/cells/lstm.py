@@ -14,7 +14,7 @@ from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import Change, GatedCell, preactivation
 from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
-from tinygrad_seq.nn.module import Parameter
+from tinygrad_seq.nn.module import Parameter, passed_on
 from tinygrad_seq.nn.state import LSTMState
 from tinygrad_seq.ops.linalg import matmul
 from tinygrad_seq.ops.nonlinear import sigmoid, tanh
@@ -150,17 +150,9 @@ class LSTMCell(GatedCell):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            bias=bias,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-            forget_bias=number()("LSTMCell: forget_bias", forget_bias),
-            proj_size=count(0, 2**31 - 1)("LSTMCell: proj_size", proj_size),
-            rng=rng,
-            dtype=dtype,
-        )
+        forget_bias = number()("LSTMCell: forget_bias", forget_bias)
+        proj_size = count(0, 2**31 - 1)("LSTMCell: proj_size", proj_size)
+        super().__init__(**passed_on(locals()))
 
     @classmethod
     def _sizes(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
@@ -276,21 +268,4 @@ class LSTM(FlatRecurrent[LSTMState]):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            variational=variational,
-            trainable_state=trainable_state,
-            checkpoint=checkpoint,
-            rng=rng,
-            dtype=dtype,
-            bias=bias,
-            forget_bias=forget_bias,
-            proj_size=proj_size,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-        )
+        super().__init__(**passed_on(locals()))
