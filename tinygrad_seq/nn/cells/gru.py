@@ -187,9 +187,13 @@ class GRUCell(GatedCell):
         dtype: Any = np.float32,
     ) -> None:
         reset_after = flag("GRUCell: reset_after", reset_after)
-        super().__init__(**passed_on(locals(), "reset_after"))
-        self.reset_after, biased = reset_after, reset_after and bias
-        self.bias_hn = Parameter(np.zeros(hidden_size, dtype)) if biased else None
+        super().__init__(**passed_on(locals()))
+
+    def _more_weights(self, rng: np.random.Generator, dtype: Any, **more: Any) -> None:
+        """B_hn, where the reset gate acts after the product."""
+        self.reset_after = more["reset_after"]
+        biased = self.reset_after and self.bias is not None
+        self.bias_hn = Parameter(np.zeros(self.hidden_size, dtype)) if biased else None
 
     def _inner_bias(self) -> Any:
         """B_hn, or zeros in its place; None where the reset gate acts before the product."""

@@ -155,12 +155,13 @@ class LSTMCell(GatedCell):
         super().__init__(**passed_on(locals()))
 
     @classmethod
-    def _sizes(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
+    def _sizes(cls, hidden_size: int, **more: Any) -> dict[str, int]:
         """Lengths of h and c."""
-        return {"h": proj_size or hidden_size, "c": hidden_size}
+        return {"h": more["proj_size"] or hidden_size, "c": hidden_size}
 
-    def _more_weights(self, rng: np.random.Generator, dtype: Any) -> None:
+    def _more_weights(self, rng: np.random.Generator, dtype: Any, **more: Any) -> None:
         """W_hr, and a W_hh that fits it."""
+        self.proj_size = more["proj_size"]
         hidden, size = self.hidden_size, self.proj_size
         if size:
             self.weight_hh = Parameter(init.orthogonal(rng, hidden, self.blocks, dtype)[:size])
