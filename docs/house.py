@@ -41,7 +41,10 @@ def reads() -> dict[str, set[str]]:
     for file, source in sources.items():
         here = room(module_name(file))
         for each in imports(file, source, modules):
-            if each.module.startswith(f"{PACKAGE}.") and (file, room(each.module)) not in EXCEPTIONS:
+            if (
+                each.module.startswith(f"{PACKAGE}.")
+                and (file, room(each.module)) not in EXCEPTIONS
+            ):
                 found.get(here, set()).add(room(each.module))
     return {name: (read & SAYS.keys()) - {name} for name, read in found.items()}
 
@@ -61,14 +64,16 @@ def dot() -> str:
     """The rooms as DOT text; an arrow that follows from others is left out."""
     found = reads()
     lines = [
-        'digraph house { layout=dot; rankdir=BT; bgcolor="transparent"; nodesep=0.25; ranksep=0.35;',
+        'digraph house { layout=dot; rankdir=BT; bgcolor="transparent"; ranksep=0.35;',
         'node [shape=box, style="rounded,filled", fillcolor="#f6f8fa", color="#8c959f",'
         ' fontname="Helvetica", fontsize=12]; edge [color="#8c959f", arrowsize=0.6];',
     ]
     for name, words in SAYS.items():
         label = f'<<b>{name}</b><br/><font point-size="10" color="#57606a">{words}</font>>'
         lines.append(f'"{name}" [label={label}];')
-        direct = {o for o in found[name] if not any(o in below(found, p) for p in found[name] - {o})}
+        direct = {
+            o for o in found[name] if not any(o in below(found, p) for p in found[name] - {o})
+        }
         lines += [f'"{other}" -> "{name}" [dir=back];' for other in sorted(direct)]
     return "\n".join([*lines, "}"])
 

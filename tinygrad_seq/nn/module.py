@@ -17,7 +17,7 @@ from tinygrad_seq.errors import ConfigError, StateDictError, shown
 from tinygrad_seq.nn.hidden import hidden_part, is_container, is_iterator, lost_part, size_of
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["Module", "Parameter", "passed_on"]
+__all__ = ["Module", "Parameter"]
 
 
 class Parameter(Tensor):
@@ -409,12 +409,6 @@ class Module:
 
 
 elsewhere.answer(Module, elsewhere.MODULES)
-
-
-def passed_on(given: dict[str, Any], *but: str) -> dict[str, Any]:
-    """The arguments of an ``__init__``, from its ``locals()``, to give to that of its base."""
-    own = {"self", "__class__", *but}
-    return {name: value for name, value in given.items() if name not in own}
 
 
 _OWN = frozenset(["_parameters", "_modules", "_containers", "_name"])

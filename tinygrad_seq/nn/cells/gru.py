@@ -11,8 +11,8 @@ from tinygrad_seq.checks import flag
 from tinygrad_seq.kernels.gru import RESET_AFTER, RESET_BEFORE
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import Change, GatedCell, inputs_of
-from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
-from tinygrad_seq.nn.module import Parameter, passed_on
+from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
+from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.state import GRUState
 from tinygrad_seq.ops.linalg import matmul
 from tinygrad_seq.ops.nonlinear import sigmoid, tanh

@@ -13,8 +13,8 @@ from tinygrad_seq.kernels.lstm import KERNEL
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import Change, GatedCell, preactivation
-from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
-from tinygrad_seq.nn.module import Parameter, passed_on
+from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
+from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.state import LSTMState
 from tinygrad_seq.ops.linalg import matmul
 from tinygrad_seq.ops.nonlinear import sigmoid, tanh

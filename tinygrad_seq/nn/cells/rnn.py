@@ -10,8 +10,7 @@ from tinygrad_seq.checks import choice
 from tinygrad_seq.kernels.rnn import KERNELS
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import GatedCell, preactivation
-from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
-from tinygrad_seq.nn.module import passed_on
+from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.state import RNNState
 from tinygrad_seq.ops.domains import NONZERO
 from tinygrad_seq.ops.nonlinear import relu, tanh
