@@ -13,7 +13,6 @@ from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.survey import recorded_nodes
-from tinygrad_seq.viz.trace import Summary
 
 KINDS = {
     "rnn-relu": lambda rng: nn.RNN(5, 4, nonlinearity="relu", rng=rng),
@@ -197,5 +196,5 @@ def traced_norms(y) -> viz.Trace:
     """Made-up norms of every node."""
     trace = viz.Trace()
     for node in recorded_nodes([y.node]):
-        trace.gradients[node.seq] = Summary(1.0, 0.0, 1.0, 1)
+        trace.gradients[node.seq] = 1.0
     return trace

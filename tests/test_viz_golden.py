@@ -18,7 +18,6 @@ import pytest
 from tests.viz_models import MODELS, Model, composed_loss
 from tinygrad_seq import viz
 from tinygrad_seq.viz.graph.survey import recorded_nodes
-from tinygrad_seq.viz.trace import Summary
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS = {"unrolled": 3, "elided": 8, "rolled": 3}
@@ -70,7 +69,7 @@ def made_up_trace(loss) -> viz.Trace:
     """Norms by position: the same on every machine, as measured ones would not be."""
     trace = viz.Trace()
     for index, node in enumerate(recorded_nodes([loss.node])):
-        trace.gradients[node.seq] = Summary(1.05**index / 100, 0.0, 1.0, 1)
+        trace.gradients[node.seq] = 1.05**index / 100
         for parent in node.parents:
             if parent is not None and parent.is_leaf:
                 trace.contributions[node.seq, parent.seq] = index / 1000

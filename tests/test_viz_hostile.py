@@ -16,7 +16,6 @@ import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss
 from tinygrad_seq import celltext, charlm, data, flow, nn, viz
 from tinygrad_seq.errors import ConfigError, RenderError, TinygradSeqError
-from tinygrad_seq.viz.trace import Summary
 
 TEXT = 'say "hello" we'
 
@@ -306,7 +305,7 @@ def test_any_norm_can_be_drawn(norm, other):
     loss, _ = composed_loss(Model("LSTM", 1), 3, trace=trace)
     for index, seq in enumerate(trace.gradients):
         size = norm if index % 2 else other
-        trace.gradients[seq] = trace.values[seq] = Summary(size, -size, size, 1)
+        trace.gradients[seq] = trace.values[seq] = size
     trace.contributions = dict.fromkeys(trace.contributions, norm)
     for level in ("module", "cell", "op"):
         drawing = viz.draw(loss, trace=trace, level=level)

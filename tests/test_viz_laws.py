@@ -296,7 +296,7 @@ def test_a_trace_keeps_no_array():
     [("elided", "module"), ("elided", "op"), ("rolled", "cell"), ("rolled", "op")],
 )
 def test_memory_to_draw_a_short_view_is_a_small_part_of_the_graph(view, level):
-    """Less than 250 bytes for a recorded node, which itself takes some 580."""
+    """Less than 300 bytes for a recorded node, which itself takes some 580."""
     model = Model("LSTM", 2)
     extra = []
     for steps in (50, 200):
@@ -307,7 +307,7 @@ def test_memory_to_draw_a_short_view_is_a_small_part_of_the_graph(view, level):
         viz.draw(loss, view=view, level=level)
         extra.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert extra[1] - extra[0] < 150 * 45 * 250
+    assert extra[1] - extra[0] < 150 * 45 * 300
 
 
 def test_two_parameters_of_one_name_stay_two():

@@ -106,8 +106,8 @@ def test_slider_shows_the_traced_norms_of_every_step(view, level, tmp_path):
         stack += node.parents
         if node.role in {"h", "c"}:
             row = f"rnn {node.scope.layer}"
-            expected[node.scope.step, row, f"|{node.role}|"] = trace.values[node.seq].norm
-            expected[node.scope.step, row, f"|∂L/∂{node.role}|"] = trace.gradients[node.seq].norm
+            expected[node.scope.step, row, f"|{node.role}|"] = trace.values[node.seq]
+            expected[node.scope.step, row, f"|∂L/∂{node.role}|"] = trace.gradients[node.seq]
     shown = {
         (t, row, label): float(value)
         for t, rows in enumerate(report["norms"])

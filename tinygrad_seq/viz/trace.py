@@ -6,10 +6,11 @@ array but attention weights, which are few beside what they look at, up to a bou
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -18,20 +19,10 @@ from tinygrad_seq.engine.node import WEIGHTS, Array, Node
 from tinygrad_seq.engine.rules import arguments, unbroadcast
 from tinygrad_seq.errors import ConfigError
 
-__all__ = ["Summary", "Trace", "checked_trace", "leaf_contribution", "norm"]
+__all__ = ["Trace", "checked_trace", "leaf_contribution", "norm"]
 
 MOST_WEIGHTS = 4_000_000
 _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
-
-
-class Summary(NamedTuple):
-    """What is kept of an array."""
-
-    norm: float
-    """Euclidean norm over all entries."""
-    low: float
-    high: float
-    size: int
 
 
 def norm(array: Array) -> float:
@@ -42,31 +33,13 @@ def norm(array: Array) -> float:
     return top * float(np.sqrt(np.sum(np.square(np.asarray(array, np.float64) / top))))
 
 
-def _summary(array: Array) -> Summary:
-    if not array.size:
-        return Summary(0.0, 0.0, 0.0, 0)
-    return Summary(norm(array), float(array.min()), float(array.max()), int(array.size))
-
-
-def _joined(first: Summary | None, second: Summary) -> Summary:
-    """The summary of two arrays side by side."""
-    if first is None:
-        return second
-    return Summary(
-        float(np.hypot(first.norm, second.norm)),
-        min(first.low, second.low),
-        max(first.high, second.high),
-        first.size + second.size,
-    )
-
-
 class Trace:
     """Listens to recording and to backward; give it to ``tgs.observe`` and then to ``draw``.
 
     Attributes
     ----------
     values, gradients : dict
-        Summary of the output, and of the complete cotangent, of every node by its ``seq``.
+        Norm of the output, and of the complete cotangent, of every node by its ``seq``.
     contributions : dict
         Norm of what each use of a leaf adds to the leaf's gradient, by ``(use, leaf)``.
     weights : dict
@@ -83,15 +56,15 @@ class Trace:
     >>> with tgs.observe(trace):
     ...     doubled = w * 2
     ...     doubled.sum().backward()
-    >>> trace.values[doubled.node.seq].norm
+    >>> trace.values[doubled.node.seq]
     10.0
     >>> trace.contributions[doubled.node.seq, w.node.seq]
     2.8284271247461903
     """
 
     def __init__(self) -> None:
-        self.values: dict[int, Summary] = {}
-        self.gradients: dict[int, Summary] = {}
+        self.values: dict[int, float] = {}
+        self.gradients: dict[int, float] = {}
         self.contributions: dict[tuple[int, int], float] = {}
         self.weights: dict[int, Array] = {}
         self._room = MOST_WEIGHTS
@@ -101,7 +74,7 @@ class Trace:
         """Note a node's value (for several outputs, joined) and where it was written."""
         value = array_of("Trace.recorded: value", value)
         seq = _seq(node)
-        self.values[seq] = _joined(self.values.get(seq), _summary(value))
+        self.values[seq] = math.hypot(self.values.get(seq, 0.0), norm(value))
         if node.seq not in self.sources:
             self.sources[node.seq] = _caller()
             for parent in node.parents:
@@ -124,7 +97,7 @@ class Trace:
         if node.is_leaf:
             return
         cotangent = array_of("Trace.received: cotangent", cotangent)
-        self.gradients[node.seq] = _joined(self.gradients.get(node.seq), _summary(cotangent))
+        self.gradients[node.seq] = math.hypot(self.gradients.get(node.seq, 0.0), norm(cotangent))
         for index, parent in enumerate(node.parents):
             if parent is not None and parent.is_leaf:
                 part = leaf_contribution(node, index, cotangent)
@@ -133,7 +106,7 @@ class Trace:
 
     def collected(self, leaf: Node, gradient: Array) -> None:
         """Note the complete gradient of a leaf."""
-        self.gradients[_seq(leaf)] = _summary(array_of("Trace.collected: gradient", gradient))
+        self.gradients[_seq(leaf)] = norm(array_of("Trace.collected: gradient", gradient))
 
 
 def _seq(node: Node) -> int:

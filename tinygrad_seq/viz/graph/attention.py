@@ -14,7 +14,7 @@ import numpy as np
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.timeline.entries import keeps_steps, kept_from, only_parent, stacked_steps
 from tinygrad_seq.timeline.roles import WEIGHTS
-from tinygrad_seq.viz.graph.items import Step, Weight
+from tinygrad_seq.viz.graph.items import Span, Step, widen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ class Aligned(NamedTuple):
 
     memory: Node
     """What the weights average, where it comes into the look-up's own scope."""
-    weights: dict[tuple[Step, Step], Weight]
+    weights: dict[tuple[Step, Step], Span]
     """By query step (None where the look-up's own time step says it) and step of the memory."""
     parts: list[tuple[Node, Step]]
     """The steps of the memory one by one, and where they are drawn."""
@@ -40,10 +40,9 @@ class Aligned(NamedTuple):
     """1 without heads."""
     batch: int
 
-    def at(self, step: Step) -> Aligned:
+    def at(self, step: Step) -> dict[tuple[Step, Step], Span]:
         """The weights of one drawn step of the memory."""
-        here = {place: weight for place, weight in self.weights.items() if place[1] == step}
-        return self._replace(weights=here)
+        return {steps: weight for steps, weight in self.weights.items() if steps[1] == step}
 
 
 class Reader:
@@ -93,13 +92,10 @@ class Reader:
             if len(rows) != 1:
                 return None
             queries = [None]
-        table: dict[tuple[Step, Step], Weight] = {}
+        table: dict[tuple[Step, Step], Span] = {}
         for query, row in zip(queries, rows, strict=True):
             for step, weight in self._summed(row, steps).items():
-                if (query, step) in table:
-                    table[query, step].add(Weight.of(weight))
-                else:
-                    table[query, step] = Weight.of(weight)
+                widen(table, (query, step), Span.of(weight))
         return Aligned(_outside(memory, node), table, parts, heads, len(values))
 
     def _values(self, weights: Node | None) -> Array | None:

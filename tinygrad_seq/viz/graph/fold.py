@@ -9,11 +9,11 @@ newest to the oldest: what uses a node is known when its turn comes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE, STATES, WEIGHTS
-from tinygrad_seq.viz.graph.attention import Aligned, Reader
+from tinygrad_seq.viz.graph.attention import Reader
 from tinygrad_seq.viz.graph.cells import carries_in, slot_of, starts_from, state_of
 from tinygrad_seq.viz.graph.grouping import Key, Keys, User, item_id
 from tinygrad_seq.viz.graph.implied import add_context
@@ -24,17 +24,17 @@ from tinygrad_seq.viz.graph.items import (
     AttentionNote,
     Graph,
     Item,
-    Place,
     Span,
     Step,
     reaches,
+    widen,
 )
 from tinygrad_seq.viz.graph.survey import Survey
 from tinygrad_seq.viz.graph.views import LEVELS, VIEWS, in_order
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
-    from tinygrad_seq.viz.trace import Summary, Trace
+    from tinygrad_seq.viz.trace import Trace
 
 __all__ = ["build"]
 
@@ -79,178 +79,131 @@ def build(
         graph.start, graph.length = steps[0], steps[-1] - steps[0] + 1
     graph.stateless = keys.stateless
     folding = _Folding(graph, keys, trace)
+    folding.group(roots, survey.nodes)
+    folding.count_edges(survey.nodes)
     if not (graph.view.folds or graph.level.plain):  # lines from step to step need columns
-        folding.reader = Reader(trace, keys.shown, sample, head)
-    folding.fold(roots, survey.nodes)
+        folding.align(survey.nodes, Reader(trace, keys.shown, sample, head))
     graph.steps = in_order(item.place.step for item in graph.items.values())
     add_context(graph, folding.starts)
     return graph
 
 
-@dataclass(slots=True)
-class _Uses:
-    """What is known of a node before its turn: who uses it."""
-
-    edges: dict[tuple[str, str, int], tuple[int, Span | None]] = field(default_factory=dict)
-    """Count and what it adds to a leaf's gradient, by the user's item, kind and delay."""
-    users: set[User] = field(default_factory=set)
-    feeds_steps: bool = False
-    """Whether a user, or something after it, has a time step."""
-
-
 class _Folding:
-    """Visits nodes from the newest to the oldest and fills a graph."""
+    """Gives nodes to items, then counts edges; both from the newest node to the oldest."""
 
     def __init__(self, graph: Graph, keys: Keys, trace: Trace | None) -> None:
         self.graph, self.keys, self.trace = graph, keys, trace
-        self.reader: Reader | None = None
-        self.uses: dict[Node, _Uses] = {}
+        self.item_of: dict[Node, Item] = {}
+        """Of every node that is drawn: others only pass on what was stacked."""
         self.starts: dict[tuple[str, int | None, Step, str], bool | None] = {}
-        self._tops: dict[int, str] = {}
-        self._oldest: dict[str, int] = {}
-        self._look_ups: dict[int, list[tuple[str, Aligned]]] = {}
-        self._names: dict[Key, str] = {}
 
-    def fold(self, roots: list[Node], nodes: list[Node]) -> None:
-        """Count everything, then put items in the order they were first recorded in."""
-        drawn = [origin.seq for root in roots if (origin := self.keys.origin(root)) is not None]
-        self._tops = dict.fromkeys(drawn, "")
+    def group(self, roots: list[Node], nodes: list[Node]) -> None:
+        """Give each node to its item, and put items in the order they were first recorded in."""
+        users: defaultdict[Node, set[User]] = defaultdict(set)
+        feeding: set[Node] = set()  # nodes that something with a time step comes after
+        items: dict[Key, Item] = {}
+        tops = dict.fromkeys(top for root in roots if (top := self.keys.origin(root)) is not None)
         for node in reversed(nodes):
-            self._visit(node)
-        graph = self.graph
-        for item in graph.items.values():
-            item.kind = _kind(item, graph)  # now that all its roles are known
-        graph.roots = list(dict.fromkeys(self._tops.values()))
-        order = sorted(graph.items, key=self._oldest.__getitem__)
-        graph.items = {name: graph.items[name] for name in order}
-        place = {name: index for index, name in enumerate(order)}
+            used, feeds = users.pop(node, set()), node in feeding
+            feeding.discard(node)
+            if not used and node not in tops:
+                self.graph.plumbing += 1
+                continue
+            single = next(iter(used)) if len(used) == 1 and node not in tops else None
+            heads = {key for key, _ in used}
+            key = self.keys.key(node, single, self._feeds_steps(node, heads, feeds))
+            if key not in items:
+                items[key] = Item(item_id(key), "", *key)
+            self.item_of[node] = items[key]
+            self._count(node, items[key], node in tops or bool(heads - {key}))
+            for origin in map(self.keys.origin, node.parents):
+                if origin is not None:
+                    users[origin].add((key, node.scope.step))
+                    if feeds or node.scope.step is not None:
+                        feeding.add(origin)
+        for node in nodes:
+            if node in self.item_of:
+                item = self.item_of[node]
+                self.graph.items.setdefault(item.id, item)
+        for item in items.values():
+            item.kind = _kind(item, self.graph)
+        self.graph.roots = list(dict.fromkeys(self.item_of[top].id for top in tops))
+
+    def _feeds_steps(self, node: Node, heads: set[Key], feeds_any: bool) -> bool:
+        """Whether a node comes before steps: any, or those of the closed module it is part of."""
+        path = self.keys.place(node, node.scope.step is not None).path
+        if not reaches(path, self.keys.depth) or node.op is None:
+            return feeds_any
+        own = [(place, part) for place, part in heads if place.path == path]
+        return any(place.step is not None or part == "before" for place, part in own)
+
+    def _count(self, node: Node, item: Item, leads_out: bool) -> None:
+        """Count a node into its item, with what else is noted of it."""
+        _count_node(item, node, leads_out, self.trace)
+        item.nested = item.nested or self.keys.hides(node)
+        step, place = node.scope.step, item.place
+        if step is None:
+            return
+        if place.step == BAR:
+            item.hide(step)
+        inner = node.scope.path[len(place.path) :]
+        if inner and place.step is not None:
+            item.inner.add(inner.removeprefix("."))
+        if self.trace is not None and node.role in SERIES:
+            norms = [found.get(node.seq) for found in (self.trace.values, self.trace.gradients)]
+            layer = "" if node.scope.layer is None else f" {node.scope.layer}"
+            series = self.graph.series.setdefault((node.scope.path + layer, node.role), {})
+            series[step] = norms[0], norms[1]
+        if None in node.parents and carries_in(node) and place.step != BAR:
+            known = [note for note in getattr(node, "constants", ()) if note is not None]
+            self.starts[(*place, slot_of(node))] = known[0].zero if known else None
+
+    def count_edges(self, nodes: list[Node]) -> None:
+        """Count every recorded edge: between items, or inside one of them."""
+        graph, shares = self.graph, self.trace.contributions if self.trace is not None else {}
+        for node in reversed(nodes):
+            head = self.item_of.get(node)
+            for parent in node.parents:
+                if parent is None:
+                    continue
+                graph.recorded_edges += 1
+                origin = self.keys.origin(parent)
+                if head is None or origin is None:  # the latter was stacked as a constant
+                    graph.inside += 1
+                    continue
+                tail, (kind, delay) = self.item_of[origin], _edge_type(node, origin, self.keys)
+                if tail is head and (delay == 0 or tail.kind == "bar"):
+                    graph.inside += 1
+                    continue
+                kind = WEIGHT if tail.kind == "weight" else kind
+                edge = graph.edge(tail.id, head.id, kind, delay)
+                share = shares.get((node.seq, origin.seq)) if origin.op is None else None
+                if share is not None:
+                    edge.contribute(Span.of(share))
+        place = {name: index for index, name in enumerate(graph.items)}
         graph.edges = dict(
             sorted(graph.edges.items(), key=lambda e: (place[e[0][1]], place[e[0][0]], e[0][2:]))
         )
 
-    def _visit(self, node: Node) -> None:
-        """Count a node into its item, unless it only passes on what was stacked, and its edges."""
-        graph, is_root = self.graph, node.seq in self._tops
-        uses = self.uses.pop(node, None)
-        if uses is None and not is_root:
-            graph.plumbing += 1
-            passing = sum(parent is not None for parent in node.parents)
-            graph.recorded_edges += passing
-            graph.inside += passing
-            return
-        uses = uses or _Uses()
-        single = next(iter(uses.users)) if len(uses.users) == 1 and not is_root else None
-        key = self.keys.key(node, single, self._feeds_steps(node, uses))
-        name = self._names.get(key)
-        if name is None:
-            name = self._names[key] = item_id(key)
-            self.graph.items[name] = Item(name, "", key[0], key[1])
-            self.graph.items[name].kind = _kind(self.graph.items[name], self.graph)
-        if is_root:
-            self._tops[node.seq] = name
-        item = self.graph.items[name]
-        self._oldest[name] = node.seq
-        leads_out = is_root or any(head != name for head, _, _ in uses.edges)
-        _count_node(item, node, leads_out, self.trace)
-        item.nested = item.nested or self.keys.hides(node)
-        if item.place.step == BAR and node.scope.step is not None:
-            item.hide(node.scope.step)
-        if node.op is not None and item.place.step is not None:
-            inner = node.scope.path[len(key[0].path) :]
-            if inner:
-                item.inner.add(inner.removeprefix("."))
-        if self.trace is not None and node.role in SERIES and node.scope.step is not None:
-            self._note_series(node, self.trace)
-        if None in node.parents and node.scope.step is not None:
-            self._note_start(node, key[0])
-        self._count_edges(item, uses)
-        self._align(item, node)
-        stepped = node.scope.step is not None or uses.feeds_steps
-        for parent in node.parents:
-            if parent is not None:
-                self._use(node, self.keys.origin(parent), key, name, stepped)
-
-    def _feeds_steps(self, node: Node, uses: _Uses) -> bool:
-        """Whether a node comes before steps: any, or those of the closed module it is part of."""
-        path = self.keys.place(node, node.scope.step is not None).path
-        if not reaches(path, self.keys.depth) or node.op is None:
-            return uses.feeds_steps
-        heads = [self.graph.items[head] for head, _, _ in uses.edges]
-        own = [head for head in heads if head.place.path == path]
-        return any(head.place.step is not None or head.part == "before" for head in own)
-
-    def _count_edges(self, item: Item, uses: _Uses) -> None:
-        """Count the edges out of a node, now that its own item is known."""
-        graph = self.graph
-        for (head, kind, delay), (count, share) in uses.edges.items():
-            graph.recorded_edges += count
-            if item.id == head and (delay == 0 or item.kind == "bar"):
-                graph.inside += count
+    def align(self, nodes: list[Node], reader: Reader) -> None:
+        """Note along the edges from a memory what was looked up in it."""
+        for node in reversed(nodes):
+            found = reader.read(node) if node in self.item_of else None
+            if found is None or found.memory not in self.item_of:
                 continue
-            edge = graph.edge(
-                item.id, head, WEIGHT if item.kind == "weight" else kind, delay, count
-            )
-            edge.contribution = share or edge.contribution
-
-    def _align(self, item: Item, node: Node) -> None:
-        """Note what a look-up attended to, and with the memory the look-ups that read it."""
-        for head, look_up in self._look_ups.pop(node.seq, ()):
-            if item.id == head:  # the memory is part of the look-up: its steps go there
-                for part, step in look_up.parts:
-                    here = look_up.at(step)
-                    self._look_ups.setdefault(part.seq, []).append((head, here))
-            edge = self.graph.edges.get((item.id, head, DEPTH, 0))
-            if edge is None:
-                continue
-            for place, weight in look_up.weights.items():
-                if place in edge.alignment:
-                    edge.alignment[place].add(weight)
-                else:
-                    edge.alignment[place] = weight
-            assert self.reader is not None
-            note = AttentionNote(self.reader.sample, look_up.batch, look_up.heads, self.reader.head)
-            self.graph.attention = note
-        found = self.reader.read(node) if self.reader is not None else None
-        if found is not None:
-            self._look_ups.setdefault(found.memory.seq, []).append((item.id, found))
-
-    def _use(self, node: Node, origin: Node | None, key: Key, name: str, stepped: bool) -> None:
-        """Note with an operand of a node, which belongs to the item `name`, that it is used."""
-        if origin is None:  # an entry that was stacked as a constant
-            self.graph.recorded_edges += 1
-            self.graph.inside += 1
-            return
-        uses = self.uses.setdefault(origin, _Uses())
-        edge = (name, *_edge_type(node, origin, self.keys))
-        count, span = uses.edges.get(edge, (0, None))
-        share = self._share(node, origin)
-        if span is not None and share is not None:
-            span.add(share)
-        uses.edges[edge] = count + 1, span or share
-        uses.users.add((key, node.scope.step))
-        uses.feeds_steps = uses.feeds_steps or stepped
-
-    def _note_series(self, node: Node, trace: Trace) -> None:
-        """Keep the norms of a state, of logits or of a loss over time."""
-        scope = node.scope
-        assert node.role is not None and scope.step is not None
-        row = scope.path + ("" if scope.layer is None else f" {scope.layer}")
-        value, gradient = trace.values.get(node.seq), trace.gradients.get(node.seq)
-        steps = self.graph.series.setdefault((row, node.role), {})
-        steps[scope.step] = (value and value.norm, gradient and gradient.norm)
-
-    def _share(self, node: Node, origin: Node) -> Span | None:
-        """What this use of a leaf adds to its gradient."""
-        if self.trace is None or origin.op is not None:
-            return None
-        share = self.trace.contributions.get((node.seq, origin.seq))
-        return None if share is None else Span.of(share)
-
-    def _note_start(self, node: Node, place: Place) -> None:
-        """Whether the constant that a cell carries in is zero, as was noted when it was used."""
-        if carries_in(node) and place.step != BAR:
-            known = [note for note in getattr(node, "constants", ()) if note is not None]
-            self.starts[(*place, slot_of(node))] = known[0].zero if known else None
+            head = self.item_of[node]
+            looked = [(found.memory, found.weights)]
+            if self.item_of[found.memory] is head:  # part of the look-up: its steps go there
+                looked = [(part, found.at(step)) for part, step in found.parts]
+            for memory, weights in looked:
+                tail = self.item_of.get(memory)
+                edge = self.graph.edges.get((tail.id, head.id, DEPTH, 0)) if tail else None
+                if edge is not None:
+                    for steps, weight in weights.items():
+                        widen(edge.alignment, steps, weight)
+                    self.graph.attention = AttentionNote(
+                        reader.sample, found.batch, found.heads, reader.head
+                    )
 
 
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
@@ -266,21 +219,12 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     if node.op is None:
         item.names = [(node.name, node.shape)]
     if trace is not None and (node.role or (leads_out and not item.roles)):
-        _add_summary(item.values, node, trace.values)
-        _add_summary(item.gradients, node, trace.gradients)
+        for spans, norms in ((item.values, trace.values), (item.gradients, trace.gradients)):
+            if node.seq in norms:
+                widen(spans, node.role or "", Span.of(norms[node.seq]))
         item.source = item.source or trace.sources.get(node.seq, "")
     if node.role:
         item.roles.add(node.role)
-
-
-def _add_summary(spans: dict[str, Span], node: Node, found: dict[int, Summary]) -> None:
-    summary = found.get(node.seq)
-    if summary is not None:
-        span, role = Span.of(summary.norm), node.role or ""
-        if role in spans:
-            spans[role].add(span)
-        else:
-            spans[role] = span
 
 
 def _kind(item: Item, graph: Graph) -> str:

@@ -7,7 +7,7 @@ Views and levels differ only in which nodes share an item.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ __all__ = [
     "Row",
     "Span",
     "Step",
-    "Weight",
     "reaches",
     "shortened",
+    "widen",
 ]
 
 BAR = "bar"
@@ -81,49 +81,39 @@ def shortened(path: str, depth: int | None) -> str:
 
 @dataclass(slots=True)
 class Span:
-    """The range of a norm over the recorded nodes of an item, and how many there were."""
+    """The range of a number that several nodes have: a norm, an attention weight."""
 
     low: float
     high: float
     count: int = 1
+    total: float = 0.0
     squares: float = 0.0
-    """Sum of the squared norms."""
+    """Sum of the squares."""
 
     @classmethod
-    def of(cls, norm: float) -> Span:
-        """The span of one norm."""
-        return cls(norm, norm, 1, norm * norm)
+    def of(cls, value: float) -> Span:
+        """The span of one number."""
+        return cls(value, value, 1, value, value * value)
+
+    @property
+    def mean(self) -> float:
+        """Mean over all."""
+        return self.total / self.count
 
     def add(self, other: Span) -> None:
         """Widen by another span."""
         self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         self.count += other.count
+        self.total += other.total
         self.squares += other.squares
 
 
-@dataclass(slots=True)
-class Weight:
-    """Attention weights that one line stands for, of one query or of several."""
-
-    total: float
-    low: float
-    high: float
-    count: int = 1
-
-    @classmethod
-    def of(cls, weight: float) -> Weight:
-        """One weight."""
-        return cls(weight, weight, weight)
-
-    @property
-    def mean(self) -> float:
-        """Mean over the queries."""
-        return self.total / self.count
-
-    def add(self, other: Weight) -> None:
-        """Take in those of other queries."""
-        self.total, self.count = self.total + other.total, self.count + other.count
-        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+def widen(spans: dict[Any, Span], key: Any, span: Span) -> None:
+    """Add a span to those by key."""
+    if key in spans:
+        spans[key].add(span)
+    else:
+        spans[key] = replace(span)
 
 
 @dataclass(slots=True)
@@ -202,7 +192,14 @@ class Edge:
     cut: bool = False
     count: int = 1
     contribution: Span | None = None
-    alignment: dict[tuple[Step, Step], Weight] = field(default_factory=dict)
+    alignment: dict[tuple[Step, Step], Span] = field(default_factory=dict)
+
+    def contribute(self, share: Span) -> None:
+        """Add what another use of a leaf adds to its gradient."""
+        if self.contribution is None:
+            self.contribution = replace(share)
+        else:
+            self.contribution.add(share)
 
 
 class AttentionNote(NamedTuple):

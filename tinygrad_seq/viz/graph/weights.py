@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item, Place, Span
+from tinygrad_seq.viz.graph.items import WEIGHT, Graph, Item, Place, Span, widen
 
 __all__ = ["bundle_weights"]
 
@@ -36,35 +36,23 @@ def bundle_weights(graph: Graph) -> Graph:
             bundle = items[name] = bundles[name] = Item(name, "weight", home, dtype=item.dtype)
         bundle.count += item.count
         if "" in item.gradients:
-            _join(bundle, item.gradients[""])
+            widen(bundle.gradients, "W", item.gradients[""])
         bundle.names += [(text, shape, uses[item.id]) for text, shape, *_ in item.names]
         into[item.id] = name
     for bundle in bundles.values():
-        if "W" in bundle.gradients and bundle.gradients["W"].count < bundle.count:
-            del bundle.gradients["W"]  # a sum that misses some would be no sum
+        whole = bundle.gradients.pop("W", None)
+        if whole is not None and whole.count == bundle.count:  # else it would be no sum
+            bundle.gradients["W"] = Span.of(whole.squares**0.5)
     merged = replace(graph, items=items, edges={})
     for edge in graph.edges.values():
         tail = into.get(edge.tail, edge.tail)
         key = (tail, edge.head, edge.kind, edge.delay)
         known = merged.edges.get(key)
         if known is None:
-            share = edge.contribution
-            copy = (
-                None if share is None else Span(share.low, share.high, share.count, share.squares)
-            )
-            merged.edges[key] = Edge(
-                tail, edge.head, edge.kind, edge.delay, edge.cut, edge.count, copy, edge.alignment
-            )
-        else:
-            known.count += edge.count
-            if edge.contribution is not None and known.contribution is not None:
-                known.contribution.add(edge.contribution)
+            share = edge.contribution and replace(edge.contribution)
+            merged.edges[key] = replace(edge, tail=tail, contribution=share)
+            continue
+        known.count += edge.count
+        if edge.contribution is not None and known.contribution is not None:
+            known.contribution.add(edge.contribution)
     return merged
-
-
-def _join(bundle: Item, span: Span) -> None:
-    """Add one parameter's gradient to the norm of all of them."""
-    known = bundle.gradients.get("W")
-    squares = span.squares + (known.squares if known is not None else 0.0)
-    count = span.count + (known.count if known is not None else 0)
-    bundle.gradients["W"] = Span(squares**0.5, squares**0.5, count, squares)

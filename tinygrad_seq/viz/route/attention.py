@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.graph.items import BAR, Edge, Step, Weight
+from tinygrad_seq.viz.graph.items import BAR, Edge, Span, Step
 from tinygrad_seq.viz.layout.grid import Grid
 from tinygrad_seq.viz.picture.shapes import Point, Wire
 from tinygrad_seq.viz.picture.style import Theme, opacity_top, see_through
@@ -56,7 +56,7 @@ def _target(grid: Grid, edge: Edge, query: Step) -> Point:
     return x - 0.14 * block.width, y
 
 
-def _words(grid: Grid, edge: Edge, query: Step, step: Step, weight: Weight) -> str:
+def _words(grid: Grid, edge: Edge, query: Step, step: Step, weight: Span) -> str:
     """The weight in figures, and whose it is."""
     seen = grid.graph.items[edge.head].place.step if query is None else query
     span = f"{weight.low:.3f}"
