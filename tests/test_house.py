@@ -63,6 +63,10 @@ EXCEPTIONS = {
     ("tensor.py", "viz"): "Tensor.draw is a convenience; the drawing is loaded when asked for",
 }
 
+# How a drawing is made, stage by stage: each file of viz reads files of its own stage and of those
+# before, what is read for its types alone included, and no files read one another in a circle.
+STAGES = ("trace", "graph", "picture", "layout", "route", "output", "smaller", "api", "model", FACE)
+
 # Costly or optional: imported by the function that uses them, not at the top of a file.
 HEAVY = {
     "graphviz",
@@ -89,12 +93,14 @@ class Import:
     late: bool  # inside a function
 
 
-def imports(file: str, source: str, modules: set[str]) -> Iterator[Import]:
-    """All imports of a file that happen when the program runs."""
-    yield from _walk(ast.parse(source), file, modules, late=False)
+def imports(file: str, source: str, modules: set[str], *, types: bool = False) -> Iterator[Import]:
+    """All imports of a file that happen when the program runs; for `types`, those for types too."""
+    yield from _walk(ast.parse(source), file, modules, late=False, types=types)
 
 
-def _walk(node: ast.AST, file: str, modules: set[str], *, late: bool) -> Iterator[Import]:
+def _walk(
+    node: ast.AST, file: str, modules: set[str], *, late: bool, types: bool
+) -> Iterator[Import]:
     if isinstance(node, ast.Import):
         for alias in node.names:
             yield Import(file, node.lineno, alias.name, late)
@@ -104,12 +110,12 @@ def _walk(node: ast.AST, file: str, modules: set[str], *, late: bool) -> Iterato
             full = f"{base}.{alias.name}"
             yield Import(file, node.lineno, full if full in modules else base, late)
     elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-        for child in node.orelse:
-            yield from _walk(child, file, modules, late=late)
+        for child in [*node.body, *node.orelse] if types else node.orelse:
+            yield from _walk(child, file, modules, late=late, types=types)
     else:
         late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for child in ast.iter_child_nodes(node):
-            yield from _walk(child, file, modules, late=late)
+            yield from _walk(child, file, modules, late=late, types=types)
 
 
 def _absolute(node: ast.ImportFrom, file: str) -> str:
@@ -180,6 +186,43 @@ def test_the_plan_itself_has_no_circle():
     assert set().union(*MAY_READ.values()) <= set(MAY_READ)
     order = list(graphlib.TopologicalSorter(MAY_READ).static_order())
     assert order.index("engine") < order.index("ops") < order.index("tensor") < order.index("nn")
+
+
+def circles_and_steps_back(sources: dict[str, str]) -> list[str]:
+    """What is against the order of the stages of a drawing."""
+    modules = {module_name(file) for file in sources}
+    reads: dict[str, set[str]] = {}
+    found = []
+    for file, source in sources.items():
+        here = module_name(file).split(".")[1:]
+        if here[:1] != ["viz"]:
+            continue
+        for each in imports(file, source, modules, types=True):
+            there = each.module.split(".")[1:]
+            if there[:1] == ["viz"]:
+                reads.setdefault(".".join(here), set()).add(".".join(there))
+                one, other = ((parts[1:] or [FACE])[0] for parts in (here, there))
+                if STAGES.index(other) > STAGES.index(one):
+                    found.append(f"{file}:{each.line}: {one} stands before {other}")
+    try:
+        graphlib.TopologicalSorter(reads).prepare()
+    except graphlib.CycleError as error:
+        found.append(f"a circle of imports: {' > '.join(error.args[1])}")
+    return found
+
+
+def test_a_drawing_is_made_stage_by_stage():
+    sources = package_sources()
+    assert circles_and_steps_back(sources) == []
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from "
+    back = {**sources, "viz/picture/words.py": f"{typed}tinygrad_seq.viz.layout.grid import Grid"}
+    assert "picture stands before layout" in circles_and_steps_back(back)[0]
+    round_ = {
+        **sources,
+        "viz/layout/columns.py": f"{typed}tinygrad_seq.viz.layout.grid import Grid",
+    }
+    (found,) = circles_and_steps_back(round_)
+    assert found.startswith("a circle of imports: ") and "viz.layout.columns" in found
 
 
 CLEAN = {

@@ -1,6 +1,7 @@
 """NumPy's own functions on Tensors (NEP 13 and NEP 18).
 
-The tables of :mod:`tinygrad_seq.ops.numpy_names` say what happens; here it is done. Whatever has
+What is an operation is registered beside it, and :mod:`tinygrad_seq.ops.numpy_rest` says what
+happens to the rest; here it is done. Whatever has
 no gradient is refused on a tensor that requires one, never evaluated silently.
 """
 
@@ -14,13 +15,8 @@ import numpy as np
 from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, NotDifferentiableError
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, REFUSED, SHAPE, name_of
-
-__all__ = ["CONSTANT_ONLY", "DIFFERENTIABLE", "call_function", "call_ufunc"]
-
-
-_WRITES = frozenset({np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal})
-"""NumPy functions that write into their first argument, as ``ufunc.at`` does."""
+from tinygrad_seq.ops.numpy_rest import CONSTANT_ONLY, REFUSED, SHAPE, WRITES, name_of
+from tinygrad_seq.ops.registry import DIFFERENTIABLE
 
 
 def call_ufunc(ufunc: Any, method: str, inputs: Any, kwargs: dict[str, Any]) -> Any:
@@ -68,7 +64,7 @@ def _holds_tensor(value: Any) -> bool:
 
 def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """Evaluate on the values, if no gradient can be lost by that."""
-    writes = table_key in _WRITES or name.endswith(".at")
+    writes = table_key in WRITES or name.endswith(".at")
     first = args[0] if args else kwargs.get("dst", kwargs.get("a"))
     target = kwargs.get("out", first if writes else None)
     if any(isinstance(t, Variable) for t in (target if isinstance(target, tuple) else (target,))):

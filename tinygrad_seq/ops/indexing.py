@@ -6,23 +6,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of, count, dtype_of, integers_of
+from tinygrad_seq.checks import array_of, count, dtype_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.op import Axes, Op
-from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.errors import DtypeError, ShapeError
 from tinygrad_seq.kernels.rows import add_rows
-from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.registry import Moving, axis_of, record, register, run, shape_of, values_of
+from tinygrad_seq.ops.registry import (
+    axis_of,
+    check_indices,
+    constant,
+    for_numpy,
+    moving,
+    publish,
+    record,
+    run,
+    shape_of,
+    values_of,
+)
+from tinygrad_seq.ops.samples import Draw, Sampled
+from tinygrad_seq.ops.shape import moveaxis, reshape
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
     from tinygrad_seq.tensor import Tensor, TensorLike
-
-__all__ = ["check_indices", "gather", "getitem", "one_hot", "take", "take_along_axis"]
-
-Sampled = tuple[tuple[Any, ...], dict[str, Any]]
-
-_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 
 def _is_basic(index: Any) -> bool:
@@ -121,77 +127,45 @@ def _put_along_sample(draw: Draw) -> Sampled:
     return (draw.array(params["indices"].shape),), {**params, "into": x.shape}
 
 
-GETITEM: Op = register(
-    Moving(
-        "getitem",
-        lambda x, index: x[index],
-        "x",
-        [lambda g, shape, index: run(PUT_ADD, g, index=index, into=shape)],
-        sample=_getitem_sample,
-        view=True,
-        axes=Axes.PICKED,
-    )
+GETITEM: Op = moving(
+    "getitem",
+    lambda x, index: x[index],
+    "x",
+    [lambda g, shape, index: run(PUT_ADD, g, index=index, into=shape)],
+    sample=_getitem_sample,
+    view=True,
+    axes=Axes.PICKED,
 )
-PUT_ADD: Op = register(
-    Moving("put_add", _put_add, "g", [lambda g, index: g[index]], sample=_put_add_sample)
+PUT_ADD: Op = moving("put_add", _put_add, "g", [lambda g, index: g[index]], sample=_put_add_sample)
+TAKE: Op = moving(
+    "take",
+    lambda x, ids: np.asarray(x).take(ids, 0),
+    "x",
+    [lambda g, shape, ids: run(ADD_ROWS, g, ids=ids, rows=shape[0])],
+    sample=_take_sample,
+    defer=(0, _queued_rows),
 )
-TAKE: Op = register(
-    Moving(
-        "take",
-        lambda x, ids: np.asarray(x).take(ids, 0),
-        "x",
-        [lambda g, shape, ids: run(ADD_ROWS, g, ids=ids, rows=shape[0])],
-        sample=_take_sample,
-        defer=(0, _queued_rows),
-    )
+ADD_ROWS: Op = moving(
+    "add_rows",
+    _rows_back,
+    "g",
+    [lambda g, ids: run(TAKE, g, ids=ids)],
+    sample=_add_rows_sample,
 )
-ADD_ROWS: Op = register(
-    Moving(
-        "add_rows",
-        _rows_back,
-        "g",
-        [lambda g, ids: run(TAKE, g, ids=ids)],
-        sample=_add_rows_sample,
-    )
+TAKE_ALONG: Op = moving(
+    "take_along_axis",
+    np.take_along_axis,
+    "x",
+    [lambda g, shape, indices, axis: run(PUT_ALONG, g, indices=indices, axis=axis, into=shape)],
+    sample=_along_sample,
 )
-TAKE_ALONG: Op = register(
-    Moving(
-        "take_along_axis",
-        np.take_along_axis,
-        "x",
-        [lambda g, shape, indices, axis: run(PUT_ALONG, g, indices=indices, axis=axis, into=shape)],
-        sample=_along_sample,
-    )
+PUT_ALONG: Op = moving(
+    "put_along_axis",
+    _put_along,
+    "g",
+    [lambda g, indices, axis: run(TAKE_ALONG, g, indices=indices, axis=axis)],
+    sample=_put_along_sample,
 )
-PUT_ALONG: Op = register(
-    Moving(
-        "put_along_axis",
-        _put_along,
-        "g",
-        [lambda g, indices, axis: run(TAKE_ALONG, g, indices=indices, axis=axis)],
-        sample=_put_along_sample,
-    )
-)
-
-
-def check_indices(ids: Any, size: int, what: str) -> Array:
-    """Integer ids within [0, size), or a typed error naming the first bad one.
-
-    A copy: the caller may fill its buffer anew before backward reads the ids.
-    """
-    refuse_several(what, ids)
-    array = integers_of(f"{what}: ids", values_of(ids)).copy()
-    # Seen as unsigned, a negative id is a huge one: one pass finds both ends.
-    unsigned = array.view(_UNSIGNED[array.itemsize])
-    if array.size and np.maximum.reduce(unsigned, axis=None) >= size:
-        bad = np.argwhere((array < 0) | (array >= size))[0]
-        raise IndexRangeError(
-            f"{what}: id out of range at position {tuple(int(i) for i in bad)}",
-            expected=f"0 <= id < {size}",
-            got=int(array[tuple(bad)]),
-            hint="check the vocabulary that made the ids against the size of the layer",
-        )
-    return array
 
 
 def getitem(x: TensorLike, index: Any) -> Tensor:
@@ -230,6 +204,20 @@ def take(x: TensorLike, ids: Any) -> Tensor:
     return record(TAKE, (x,), {"ids": check_indices(ids, shape[0], "take")})
 
 
+@for_numpy(np.take)
+def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
+    """Entries at integer positions along an axis; positions count from the front only."""
+    if axis is None:
+        return take(reshape(a, (-1,)), indices)
+    place = axis_of(axis, len(shape_of(a)), "take")
+    if place == 0:
+        return take(a, indices)
+    picked = take(moveaxis(a, place, 0), indices)
+    ids = np.ndim(constant(indices))
+    return moveaxis(picked, tuple(range(ids)), tuple(range(place, place + ids)))
+
+
+@for_numpy(np.take_along_axis)
 def take_along_axis(x: TensorLike, indices: Any, axis: int = -1) -> Tensor:
     """Entries picked along an axis by an index array that has the shape of x but for that axis."""
     shape = shape_of(x)
@@ -284,3 +272,6 @@ def one_hot(ids: Any, n: int, dtype: Any = np.float32) -> Tensor:
         raise refusal("one_hot", [places], error) from error
     rows[np.arange(places.size), places.reshape(-1)] = 1
     return record(GETITEM, (rows.reshape(*places.shape, width),), {"index": ...})
+
+
+publish(globals())

@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.checks import count, sequence_of
-from tinygrad_seq.engine.op import Axes, Op
+from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.indexing import getitem
-from tinygrad_seq.ops.registry import record, register, shape_of
+from tinygrad_seq.ops.registry import for_numpy, operation, publish, record, shape_of
+from tinygrad_seq.ops.samples import Draw, Sampled
 from tinygrad_seq.ops.shape import expand_dims, reshape, squeeze
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
-
-__all__ = ["einsum", "linear", "matmul"]
-
-Sampled = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def _rows(x: Any) -> Any:
@@ -100,33 +96,29 @@ def _einsum_rule(g: Any, xs: Any, needs: Any, spec: str) -> list[Any]:
     return found
 
 
-MATMUL = register(
-    Op(
-        "matmul",
-        _matmul,
-        "a b",
-        [lambda g, b: _matmul(g, b.mT), _right_rule],
-        sample=_matmul_sample,
-        defer=(1, lambda gs, a: _queued_products(gs, a)),
-        axes=Axes.KEPT,
-        product=True,
-    )
+MATMUL = operation(
+    "matmul",
+    _matmul,
+    "a b",
+    [lambda g, b: _matmul(g, b.mT), _right_rule],
+    sample=_matmul_sample,
+    defer=(1, lambda gs, a: _queued_products(gs, a)),
+    axes=Axes.KEPT,
+    product=True,
 )
-LINEAR = register(
-    Op(
-        "linear",
-        _linear,
-        "x weight bias",
-        [
-            lambda g, weight: _matmul(g, weight.mT),
-            lambda g, x: np.matmul(_rows(x).mT, _rows(g)),
-            lambda g: np.sum(_rows(g), axis=0),
-        ],
-        sample=_linear_sample,
-        defer=(1, lambda gs, x: _queued_products(gs, x)),
-        axes=Axes.KEPT,
-        product=True,
-    )
+LINEAR = operation(
+    "linear",
+    _linear,
+    "x weight bias",
+    [
+        lambda g, weight: _matmul(g, weight.mT),
+        lambda g, x: np.matmul(_rows(x).mT, _rows(g)),
+        lambda g: np.sum(_rows(g), axis=0),
+    ],
+    sample=_linear_sample,
+    defer=(1, lambda gs, x: _queued_products(gs, x)),
+    axes=Axes.KEPT,
+    product=True,
 )
 
 
@@ -135,18 +127,17 @@ def _einsum(*xs: Any, spec: str) -> Any:
     return out.copy() if len(xs) == 1 else out  # of one operand NumPy may return a view
 
 
-EINSUM = register(
-    Op(
-        "einsum",
-        _einsum,
-        "*xs",
-        joint=_einsum_rule,
-        sample=_einsum_sample,
-        axes=Axes.LETTERED,
-    )
+EINSUM = operation(
+    "einsum",
+    _einsum,
+    "*xs",
+    joint=_einsum_rule,
+    sample=_einsum_sample,
+    axes=Axes.LETTERED,
 )
 
 
+@for_numpy(np.matmul, np.linalg.matmul)
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """``a @ b`` with NumPy's rules for vectors and stacks of matrices.
 
@@ -279,6 +270,7 @@ def _in_letters(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
     return ",".join(terms) + out, tuple(given[: len(given) // 2 * 2 : 2])
 
 
+@for_numpy(np.einsum)
 def einsum(spec: str, *operands: Any, optimize: Any = False) -> Tensor:
     """Einstein summation, as ``numpy.einsum`` writes it: letters, ellipses, repeated letters.
 
@@ -337,3 +329,6 @@ def einsum(spec: str, *operands: Any, optimize: Any = False) -> Tensor:
                 got=" and ".join(str(shape_of(each)) for each in operands),
             )
     return record(EINSUM, operands, {"spec": spec})
+
+
+publish(globals())

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -14,26 +12,23 @@ from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.viz.graph.expand import expand_fused
 from tinygrad_seq.viz.graph.fold import build
-from tinygrad_seq.viz.graph.items import BAR, BEGIN, WEIGHT, Edge, Graph, Item, Place
+from tinygrad_seq.viz.graph.items import Graph
 from tinygrad_seq.viz.graph.survey import Survey
 from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.graph.weights import bundle_weights
-from tinygrad_seq.viz.layout.block import Block
-from tinygrad_seq.viz.layout.boxes import closed_roads, module_block, plain_shape
+from tinygrad_seq.viz.layout.boxes import free_picture
 from tinygrad_seq.viz.layout.grid import Grid
-from tinygrad_seq.viz.layout.layered import layered_block
-from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
-from tinygrad_seq.viz.layout.weight_boxes import box_width
+from tinygrad_seq.viz.layout.places import block_maker
+from tinygrad_seq.viz.layout.weight_boxes import weight_box
 from tinygrad_seq.viz.output.dot import dot_text
 from tinygrad_seq.viz.output.drawing import Drawing, seconds
 from tinygrad_seq.viz.output.html import page_data
 from tinygrad_seq.viz.output.render import TIMEOUT
 from tinygrad_seq.viz.picture.legend import ClipLike, add_legend
-from tinygrad_seq.viz.picture.shapes import Picture, Wire
-from tinygrad_seq.viz.picture.style import HeatScale, Theme
+from tinygrad_seq.viz.picture.shapes import Picture
+from tinygrad_seq.viz.picture.style import Theme, heat_scale
 from tinygrad_seq.viz.picture.style import theme as named_theme
-from tinygrad_seq.viz.picture.words import edge_tooltip
-from tinygrad_seq.viz.route.depth import Wiring
+from tinygrad_seq.viz.route.connect import connected
 from tinygrad_seq.viz.smaller import check_columns, check_size, ways_to_shrink
 from tinygrad_seq.viz.trace import Trace, checked_trace
 
@@ -171,98 +166,24 @@ def _picture(
     graph: Graph, colors: Theme, weights: str, both: bool, clip: ClipLike | None
 ) -> Picture:
     if not graph.steps:
-        return _free_picture(graph, colors, weights)
+        return free_picture(graph, colors, weights)
     if not graph.level.plain or weights == "once":
         graph = bundle_weights(graph)
-    heat = _heat(graph, colors)
-    make = _block_maker(graph, colors, heat, weights)
+    heat = heat_scale(graph, colors)
+    make = block_maker(graph, colors, heat, weights)
     margin = 0.0
     if weights == "once":  # there may be none: their lines then have room for nothing
         bundles = [item for item in graph.items.values() if item.kind == "weight"]
-        margin = max((box_width(item, colors, both) for item in bundles), default=1.0)
+        margin = max((weight_box(item, colors, both).width for item in bundles), default=1.0)
     grid = Grid(graph, make, margin=margin, double=both)
-    wiring = Wiring(grid, colors, weights, both)
-    wiring.connect()
-    add_legend(grid.picture, graph, colors, heat, both, clip, wiring.weight_names)
-    return grid.picture
-
-
-def _block_maker(
-    graph: Graph, colors: Theme, heat: HeatScale | None, weights: str
-) -> Callable[[list[Item], Place], Block]:
-    """How the items of one place are laid out at this level."""
-    inside: dict[Place, list[Edge]] = {}
-    for edge in graph.edges.values():
-        tail, head = graph.items[edge.tail].place, graph.items[edge.head].place
-        if tail == head and not edge.delay and graph.items[edge.tail].kind == "op":
-            inside.setdefault(head, []).append(edge)
-
-    def make(items: list[Item], place: Place) -> Block:
-        if place.step == BEGIN:
-            return module_block(items[0], graph, colors, heat, _begin_roads(graph, place))
-        if graph.closes(place) and len(items) == 1:
-            return module_block(items[0], graph, colors, heat)
-        template = template_for(item.part for item in items)
-        if template is not None:
-            return template_block(template, items, inside.get(place, []), colors, heat)
-        if len(items) > 1 or (graph.level.plain and place.step not in {None, BAR}):
-            return layered_block(items, inside.get(place, []), graph, colors, heat, weights)
-        roads: dict[str, float] = {}
-        if not graph.level.plain and place.step == BAR:
-            roads = bar_roads(items[0].roles)
-        return module_block(items[0], graph, colors, heat, roads)
-
-    return make
-
-
-def _begin_roads(graph: Graph, place: Place) -> dict[str, float]:
-    """Heights at which the cells of a row take their states."""
-    roles: set[str] = set()
-    for item in graph.items.values():
-        if item.place.row == place.row and item.place.step is not None:
-            roles |= item.roles
-    closed = graph.closes(place._replace(step=0))
-    return closed_roads(roles) if closed else bar_roads(roles)
-
-
-def _free_picture(graph: Graph, colors: Theme, weights: str) -> Picture:
-    """A graph without time steps, for Graphviz to lay out."""
-    picture = Picture(free=True)
-    for item in graph.items.values():
-        if weights == "once" or item.kind != "weight":
-            picture.shapes.append(plain_shape(item, colors, graph.roots[0]))
-    drawn = {shape.id for shape in picture.shapes}
-    for edge in graph.edges.values():
-        if edge.tail in drawn:
-            color = colors.weight if edge.kind == WEIGHT else colors.line
-            wire = Wire(edge.tail, edge.head, [], None, color, tooltip=edge_tooltip(edge))
-            wire.classes = f"edge-{edge.kind}"
-            picture.wires.append(wire)
+    picture, weight_names = connected(grid, colors, weights, both)
+    add_legend(picture, graph, colors, heat, both, clip, weight_names)
     return picture
 
 
 def _lumped(graph: Graph) -> bool:
     """Whether no module and no time step tells nodes apart, so that all fell into one item."""
     return sum(item.kind not in {"weight", "leaf"} for item in graph.items.values()) <= 1
-
-
-def _heat(graph: Graph, colors: Theme) -> HeatScale | None:
-    """The colour scale of all gradient norms that are shown as colour."""
-    spans = [
-        item.gradients[role]
-        for item in graph.items.values()
-        for role in ("h", "c")
-        if role in item.gradients
-    ]
-    positive = [norm for span in spans for norm in (span.low, span.high) if 0 < norm < math.inf]
-    if not positive or all(span.count > 1 for span in spans):
-        return None
-    low, high = min(positive), max(positive)
-    if high < 10 * low:  # at least one decade: what hardly differs shall not look different
-        middle = math.sqrt(low) * math.sqrt(high)
-        low, high = middle / math.sqrt(10), min(middle * math.sqrt(10), sys.float_info.max)
-    low = max(low, high * 1e-300)  # no ratio overflows
-    return HeatScale(low, high, colors.heat)
 
 
 def _roots(outputs: Any) -> list[Node]:

@@ -14,11 +14,11 @@ from tinygrad_seq.nn.cells.gated import Change, GatedCell, inputs_of
 from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.state import GRUState
+from tinygrad_seq.ops.join import split
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.nonlinear import sigmoid, tanh
+from tinygrad_seq.ops.math import sigmoid, tanh
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
-from tinygrad_seq.ops.shape import split
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["GRU", "GRUCell", "gru_sequence", "gru_step"]

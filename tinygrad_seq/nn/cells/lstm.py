@@ -16,10 +16,10 @@ from tinygrad_seq.nn.cells.gated import Change, GatedCell, preactivation
 from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.state import LSTMState
+from tinygrad_seq.ops.join import split
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.nonlinear import sigmoid, tanh
+from tinygrad_seq.ops.math import sigmoid, tanh
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
-from tinygrad_seq.ops.shape import split
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["LSTM", "LSTMCell", "lstm_sequence", "lstm_step"]

@@ -12,8 +12,8 @@ from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import GatedCell, preactivation
 from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.state import RNNState
-from tinygrad_seq.ops.domains import NONZERO
-from tinygrad_seq.ops.nonlinear import relu, tanh
+from tinygrad_seq.ops.math import relu, tanh
+from tinygrad_seq.ops.samples import NONZERO
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
 from tinygrad_seq.tensor import Tensor, TensorLike
 

@@ -8,10 +8,9 @@ Views and levels differ only in which nodes share an item.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
-if TYPE_CHECKING:
-    from tinygrad_seq.viz.graph.views import Axis, Level, View
+from tinygrad_seq.viz.graph.views import BAR, BEGIN, FOLDED, Axis, Level, Step, View
 
 __all__ = [
     "BAR",
@@ -32,15 +31,8 @@ __all__ = [
     "widen",
 ]
 
-BAR = "bar"
-"""The time step of everything that an elided view hides."""
-FOLDED = "t"
-"""The one time step of a rolled view."""
-BEGIN = "begin"
-"""The column of what computes the state that a time axis starts from."""
 DEPTH, WEIGHT = "depth", "weight"
 
-Step = Union[int, str, None]  # noqa: UP007  (evaluated at run time on 3.10)
 Row = tuple[str, Union[int, None]]  # noqa: UP007
 """Module path and layer."""
 

@@ -8,11 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
-from tinygrad_seq.viz.graph.items import BAR, FOLDED, Step
+__all__ = [
+    "BAR",
+    "BEGIN",
+    "FOLDED",
+    "LEVELS",
+    "VIEWS",
+    "Axis",
+    "Level",
+    "Step",
+    "View",
+    "in_order",
+]
 
-__all__ = ["LEVELS", "VIEWS", "Axis", "Level", "View", "in_order"]
+BAR = "bar"
+"""The time step of everything that an elided view hides."""
+FOLDED = "t"
+"""The one time step of a rolled view."""
+BEGIN = "begin"
+"""The column of what computes the state that a time axis starts from."""
+Step = Union[int, str, None]  # noqa: UP007  (evaluated at run time on 3.10)
 
 _FIRST = 2
 """So many steps stand before a bar, and one after it."""

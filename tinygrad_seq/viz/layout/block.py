@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tinygrad_seq.viz.picture.shapes import Point, Shape, Wire
 
-__all__ = ["Block"]
+__all__ = ["Block", "ports"]
 
 
 @dataclass(slots=True)
@@ -34,29 +35,21 @@ class Block:
 
     def place(self, x: float, y: float) -> None:
         """Move everything from the origin to a centre."""
-        for shape in self.shapes:
-            shape.x, shape.y = shape.x + x, shape.y + y
-        for wire in self.wires:
-            wire.points = [(u + x, v + y) for u, v in wire.points]
-            wire.tip = None if wire.tip is None else (wire.tip[0] + x, wire.tip[1] + y)
-            if wire.label_at is not None:
-                wire.label_at = (wire.label_at[0] + x, wire.label_at[1] + y)
-        self.anchors = {port: (u + x, v + y) for port, (u, v) in self.anchors.items()}
-        self.ways = {
-            port: [(u + x, v + y) for u, v in corners] for port, corners in self.ways.items()
-        }
+        self._map(lambda point: (point[0] + x, point[1] + y))
 
     def mirror(self) -> None:
         """Swap left and right: for states that run from late to early."""
+        self._map(lambda point: (-point[0], point[1]))
+
+    def _map(self, to: Callable[[Point], Point]) -> None:
         for shape in self.shapes:
-            shape.x = -shape.x
+            shape.x, shape.y = to((shape.x, shape.y))
         for wire in self.wires:
-            wire.points = [(-x, y) for x, y in wire.points]
-            wire.tip = None if wire.tip is None else (-wire.tip[0], wire.tip[1])
-            if wire.label_at is not None:
-                wire.label_at = (-wire.label_at[0], wire.label_at[1])
-        self.anchors = {port: (-x, y) for port, (x, y) in self.anchors.items()}
-        self.ways = {port: [(-x, y) for x, y in corners] for port, corners in self.ways.items()}
+            wire.points = [to(point) for point in wire.points]
+            wire.tip = wire.tip and to(wire.tip)
+            wire.label_at = wire.label_at and to(wire.label_at)
+        self.anchors = {port: to(point) for port, point in self.anchors.items()}
+        self.ways = {port: [to(point) for point in way] for port, way in self.ways.items()}
 
     def anchor(self, item: str, port: str) -> Point:
         """The point where a wire meets an item."""
@@ -64,3 +57,10 @@ class Block:
             if key in self.anchors:
                 return self.anchors[key]
         return self.shapes[0].x, self.shapes[0].y
+
+
+def ports(shape: Shape) -> dict[str, Point]:
+    """Where wires meet a shape that takes everything: states pass from left to right."""
+    left, right = shape.outline(-1, 0), shape.outline(1, 0)
+    found = {"x": shape.outline(0, -1), "up": shape.outline(0, 1)}
+    return found | {"h": left, "c": left, "h+": right, "c+": right}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.graph.items import BAR, Graph, Item
-from tinygrad_seq.viz.layout.block import Block
-from tinygrad_seq.viz.picture.shapes import LEADING, Line, Shape
-from tinygrad_seq.viz.picture.style import HeatScale, Theme, shape_text, subscript
-from tinygrad_seq.viz.picture.words import item_tooltip, span_text
+from typing import Any
+
+from tinygrad_seq.viz.graph.items import BAR, WEIGHT, Graph, Item
+from tinygrad_seq.viz.layout.block import Block, ports
+from tinygrad_seq.viz.picture.shapes import LEADING, Line, Picture, Shape, Wire
+from tinygrad_seq.viz.picture.style import HeatScale, Theme, paint_norm, shape_text, subscript
+from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text
 
 STRIPE = 19.0  # height of the stripe of one state within a box
 
-__all__ = ["cell_name", "closed_roads", "module_block", "plain_shape"]
+__all__ = ["cell_name", "closed_roads", "free_picture", "module_block"]
 
 
 def cell_name(item: Item) -> str:
@@ -35,33 +37,23 @@ def module_block(
     roads: dict[str, float] | None = None,
 ) -> Block:
     """One shape for everything at a place; `roads` are the heights that states pass at."""
-    roads = roads or {}
-    place = item.place
-    if place.step is None:
+    if item.place.step is None:
         shapes = [_spanning(item, graph, theme)]
     elif item.kind in {"output", "loss"}:
         shapes = [_circle(item, theme)]
     else:
-        shapes = _cell(item, graph, theme, heat)
+        shapes = _cell(item, theme, heat)
     shape = shapes[0]
     if roads:
         shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 22)
+    anchors = ports(shape)
+    for state, y in {**closed_roads(item.roles), **(roads or {})}.items():
+        anchors[state] = anchors[state][0], y
+        anchors[f"{state}+"] = anchors[f"{state}+"][0], y
     half_w, half_h = shape.width / 2, shape.height / 2
-    own = closed_roads(item.roles)
-    c, h = (roads.get(state, own.get(state, 0.0)) for state in ("c", "h"))
-    anchors = {
-        "x": (0.0, -half_h),
-        "w": (-half_w * 0.55, -half_h * (1.0 if shape.form == "box" else 0.84)),
-        "w-": (-half_w * 0.55 - 8, -half_h)
-        if shape.form == "box"
-        else (-half_w * 0.9, -half_h * 0.44),
-        "up": (0.0, half_h),
-        "h": (-half_w, h),
-        "c": (-half_w, c),
-        "h+": (half_w, h),
-        "c+": (half_w, c),
-    }
     narrow = shape.form == "circle"
+    anchors["w"] = -half_w * 0.55, -half_h * (0.84 if narrow else 1.0)
+    anchors["w-"] = (-half_w * 0.9, -half_h * 0.44) if narrow else (-half_w * 0.55 - 8, -half_h)
     return Block(shape.width, shape.height, shapes, anchors=anchors, narrow=narrow)
 
 
@@ -70,20 +62,14 @@ def closed_roads(roles: set[str]) -> dict[str, float]:
     return {"c": STRIPE / 2, "h": -STRIPE / 2} if "c" in roles else {"h": 0.0}
 
 
+def _look(item: Item, classes: str) -> dict[str, Any]:
+    return {"tooltip": item_tooltip(item), "classes": classes}
+
+
 def _circle(item: Item, theme: Theme) -> Shape:
     letter, fill = ("y", theme.output_fill) if item.kind == "output" else ("L", theme.loss_fill)
-    return Shape(
-        item.id,
-        0,
-        0,
-        32,
-        32,
-        [Line(letter + subscript(item.place.step), 13)],
-        form="circle",
-        fill=fill,
-        tooltip=item_tooltip(item),
-        classes=item.kind,
-    )
+    lines = [Line(letter + subscript(item.place.step), 13)]
+    return Shape(item.id, 0, 0, 32, 32, lines, "circle", fill, **_look(item, item.kind))
 
 
 def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
@@ -99,17 +85,8 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
         label = f"L = {ops} over t" if over else "L" if len(chain) > 2 else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"
-    return Shape(
-        item.id,
-        0,
-        0,
-        7.0 * len(label) + 16,
-        26,
-        [Line(label, 11)],
-        fill=theme.loss_fill,
-        tooltip=item_tooltip(item),
-        classes="spanning",
-    )
+    width, look = 7.0 * len(label) + 16, _look(item, "spanning")
+    return Shape(item.id, 0, 0, width, 26, [Line(label, 11)], fill=theme.loss_fill, **look)
 
 
 def _looked_at(item: Item, graph: Graph) -> bool:
@@ -120,24 +97,21 @@ def _looked_at(item: Item, graph: Graph) -> bool:
     )
 
 
-def _cell(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None) -> list[Shape]:
+def _cell(item: Item, theme: Theme, heat: HeatScale | None) -> list[Shape]:
     """A box for a whole cell; where it carries two states, a stripe for each on its road."""
     bar = item.place.step == BAR
     title = Line("⋯" if bar else cell_name(item), 12, bold=True)
-    if bar and not item.roles & {"h"}:
-        dots = Shape(item.id, 0, 0, 32, 32, [title], "circle", dashed=True, classes="bar")
-        dots.tooltip = item_tooltip(item)
-        return [dots]
-    below = []
+    look = _look(item, "bar" if bar else "cell")
+    if bar and "h" not in item.roles:
+        return [Shape(item.id, 0, 0, 32, 32, [title], "circle", dashed=True, **look)]
+    said = shape_text(item.shape)
     if bar:
         assert item.first is not None and item.last is not None
         hidden = item.last - item.first + 1
-        steps = "1 step" if hidden == 1 else f"{hidden:,} steps"
-        below.append(Line(f"{steps}, {item.count:,} nodes", 10))
-    elif shape_text(item.shape):
-        below.append(Line(shape_text(item.shape), 10))
+        said = f"{hidden:,} step{'' if hidden == 1 else 's'}, {item.count:,} nodes"
+    below = [Line(said, 10)] if said else []
     norms = {
-        role: Line(f"|∂L/∂{role}| {span_text(item.gradients[role])}", 10)
+        role: Line(norm_text(role, item.gradients[role]), 10)
         for role in ("c", "h")
         if role in item.gradients
     }
@@ -146,56 +120,50 @@ def _cell(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None) -> lis
     lines = [title, *middle, *below] if two else [title, *below, *middle]
     width = max(80.0, *(line.width + 14 for line in [title, *below, *norms.values()]))
     height = sum(line.height for line in lines) + 10
-    box = Shape(item.id, 0, 0, width, height, lines, fill=theme.box, dashed=bar)
-    box.tooltip, box.classes = item_tooltip(item), "bar" if bar else "cell"
-    if not two:
-        for role in norms:
-            _heated(box, item, role, heat)
-        return [box]
+    box = Shape(item.id, 0, 0, width, height, lines, fill=theme.box, dashed=bar, **look)
     stripes = []
     for role, line in norms.items():
-        y = STRIPE / 2 if role == "c" else -STRIPE / 2
-        stripe = Shape(f"{item.id}#{role}", 0, y, width - 2, STRIPE - 1, [line], "square")
-        stripe.fill, stripe.pen, stripe.tooltip = theme.box, 0.4, box.tooltip
-        stripe.classes = "norm"
-        _heated(stripe, item, role, heat)
-        stripe.stroke = stripe.fill
-        stripes.append(stripe)
+        stripe = box
+        if two:
+            name, y = f"{item.id}#{role}", closed_roads({*norms})[role]
+            stripe = Shape(name, 0, y, width - 2, STRIPE - 1, [line], "square", theme.box, pen=0.4)
+            stripe.tooltip, stripe.classes = box.tooltip, "norm"
+            stripes.append(stripe)
+        paint_norm(stripe, item.gradients[role], heat)
+        if two:
+            stripe.stroke = stripe.fill
     return [box, *stripes]
 
 
-def _heated(shape: Shape, item: Item, role: str, heat: HeatScale | None) -> None:
-    """Colour a shape by the gradient norm of a state, if it is one and not a range."""
-    span = item.gradients[role]
-    if heat is not None and span.count == 1:
-        shape.fill = heat.color(span.high)
-        for line in shape.lines:
-            line.color = heat.text(span.high)
+def free_picture(graph: Graph, theme: Theme, weights: str) -> Picture:
+    """A graph without time steps, for Graphviz to lay out."""
+    picture = Picture(free=True)
+    for item in graph.items.values():
+        if weights == "once" or item.kind != "weight":
+            picture.shapes.append(_free_shape(item, theme, graph.roots[0]))
+    drawn = {shape.id for shape in picture.shapes}
+    for edge in graph.edges.values():
+        if edge.tail in drawn:
+            color = theme.weight if edge.kind == WEIGHT else theme.line
+            wire = Wire(edge.tail, edge.head, [], None, color, **edge_look(edge))
+            picture.wires.append(wire)
+    return picture
 
 
-def plain_shape(item: Item, theme: Theme, root: str) -> Shape:
+def _free_shape(item: Item, theme: Theme, root: str) -> Shape:
     """An item of a graph without time steps."""
-    if item.kind in {"weight", "leaf"}:
+    weight, size = item.kind in {"weight", "leaf"}, shape_text(item.shape)
+    if weight:
         ((name, shape, *_),) = item.names
-        lines = [Line(name, 10), *([Line(shape_text(shape), 9)] if shape_text(shape) else [])]
-        fill, stroke = theme.weight_fill, theme.weight
+        lines, size = [Line(name, 10)], shape_text(shape)
     else:
-        text = ", ".join(sorted(item.roles) or item.ops)
-        lines = [Line(text, 11, bold=True)]
+        lines = [Line(", ".join(sorted(item.roles) or item.ops), 11, bold=True)]
         if item.place.path:
             lines.append(Line(cell_name(item), 9, color=theme.faint))
-        if shape_text(item.shape):
-            lines.append(Line(shape_text(item.shape), 9))
-        fill, stroke = (theme.output_fill if item.id == root else theme.box), theme.line
-    return Shape(
-        item.id,
-        0,
-        0,
-        max(line.width for line in lines) + 12,
-        sum(line.height for line in lines) + 8,
-        lines,
-        fill=fill,
-        stroke=stroke,
-        tooltip=item_tooltip(item),
-        classes=item.kind,
-    )
+    if size:
+        lines.append(Line(size, 9))
+    box = Shape.around(item.id, lines, 12, 8, stroke=theme.line, **_look(item, item.kind))
+    box.fill = theme.output_fill if item.id == root else theme.box
+    if weight:
+        box.fill, box.stroke = theme.weight_fill, theme.weight
+    return box

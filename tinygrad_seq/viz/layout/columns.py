@@ -2,50 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Graph, Step
+from tinygrad_seq.viz.graph.items import BEGIN, Edge, Graph, Step
+from tinygrad_seq.viz.graph.views import Axis
 
-if TYPE_CHECKING:
-    from tinygrad_seq.viz.graph.views import Axis
-
-__all__ = ["Column", "RowKey", "ordered", "segments", "spanned", "told_apart"]
+__all__ = ["Column", "Link", "RowKey", "Spot", "ordered", "segments", "spanned", "told_apart"]
 
 RowKey = tuple[str, "int | None", str]
 """Module path, layer, and for what spans all time steps its item."""
+Spot = tuple[RowKey, Step]
+"""Where an item stands: row and time step."""
 Column = tuple[int, Step]
 """Time axis and time step."""
-Where = dict[str, tuple[RowKey, Step]]
+Link = tuple[Edge, Spot, Spot]
+"""An edge between two items that have a spot, and these."""
 
 
-def segments(graph: Graph, where: Where) -> dict[RowKey, int]:
+def segments(rows: Iterable[RowKey], links: list[Link]) -> dict[RowKey, int]:
     """Number of the time axis of every row.
 
     A row whose early steps need late steps of another row (a decoder that starts from an
     encoder's last state) lives on a later axis; everything else shares one.
     """
-    found = {row: 0 for row, _ in where.values()}
-    links: dict[tuple[RowKey, RowKey], int] = {}
-    for edge in graph.edges.values():
-        if edge.kind == WEIGHT or edge.tail not in where or edge.head not in where:
-            continue
-        (tail, before), (head, after) = where[edge.tail], where[edge.head]
+    found = dict.fromkeys(rows, 0)
+    apart: dict[tuple[RowKey, RowKey], int] = {}
+    for edge, (tail, before), (head, after) in links:
         if tail != head:
             back = before is not None and after is not None and edge.delay < 0
             later = int(back or (after == BEGIN and before is not None))
-            links[tail, head] = max(links.get((tail, head), 0), later)
+            apart[tail, head] = max(apart.get((tail, head), 0), later)
     for _ in found:  # as many rounds as rows settle any chain; a cycle stops there
-        for (tail, head), step in links.items():
+        for (tail, head), step in apart.items():
             found[head] = max(found[head], min(found[tail] + step, len(found)))
-    fed = {head for _, head in links}
+    fed = {head for _, head in apart}
     for row in found:
-        heads = [found[head] for tail, head in links if tail == row]
+        heads = [found[head] for tail, head in apart if tail == row]
         if row not in fed and row[2] and heads:
             found[row] = min(heads)
     return found
 
 
-def told_apart(found: dict[RowKey, int], graph: Graph, where: Where) -> dict[RowKey, int]:
+def told_apart(found: dict[RowKey, int], graph: Graph, links: list[Link]) -> dict[RowKey, int]:
     """Axes once more, those that are shortened differently beside one another."""
     kinds: dict[int, list[set[Axis]]] = {}
     places: dict[RowKey, tuple[int, int]] = {}
@@ -61,30 +59,23 @@ def told_apart(found: dict[RowKey, int], graph: Graph, where: Where) -> dict[Row
             places[row] = number, place
     for row, number in found.items():
         if row not in places:
-            near = [
-                places[where[other][0]]
-                for edge in graph.edges.values()
-                for one, other in ((edge.tail, edge.head), (edge.head, edge.tail))
-                if where.get(one, (None,))[0] == row and where.get(other, (None,))[0] in places
-            ]
-            places[row] = min((place for place in near if place[0] == number), default=(number, 0))
+            ends = [(tail[0], head[0]) for _, tail, head in links]
+            near = [b if a == row else a for a, b in ends if row in {a, b}]
+            known = [places[other] for other in near if other in places]
+            places[row] = min((p for p in known if p[0] == number), default=(number, 0))
     numbers = {place: index for index, place in enumerate(sorted(set(places.values())))}
     return {row: numbers[place] for row, place in places.items()}
 
 
 def spanned(
-    graph: Graph, where: Where, columns: list[Column], segment: dict[RowKey, int]
+    links: list[Link], columns: list[Column], segment: dict[RowKey, int]
 ) -> dict[RowKey, list[Column]]:
     """Columns that a row outside time has to do with, directly or through others like it."""
     near: dict[RowKey, set[RowKey | Column]] = {}
-    for edge in graph.edges.values():
-        if edge.kind == WEIGHT or edge.tail not in where or edge.head not in where:
-            continue
-        (tail, before), (head, after) = where[edge.tail], where[edge.head]
-        ends = [(tail, before, segment[tail]), (head, after, segment[head])]
-        for (row, step, number), (other, their_step, theirs) in (ends, ends[::-1]):
-            if step is None and number == theirs:
-                own: RowKey | Column = other if their_step is None else (theirs, their_step)
+    for _, *ends in links:
+        for (row, step), (other, there) in (ends, ends[::-1]):
+            if step is None and segment[row] == segment[other]:
+                own: RowKey | Column = other if there is None else (segment[other], there)
                 near.setdefault(row, set()).add(own)
     found: dict[RowKey, list[Column]] = {}
     for row in segment:
@@ -102,17 +93,15 @@ def spanned(
     return found
 
 
-def ordered(rows: list[RowKey], graph: Graph, where: Where) -> list[RowKey]:
+def ordered(rows: list[RowKey], links: list[Link]) -> list[RowKey]:
     """Rows from bottom to top: what feeds a row within a time step stands below it.
 
     Otherwise in the order in which they were recorded; cycles are left in that order too.
     """
     below: dict[RowKey, set[RowKey]] = {row: set() for row in rows}
-    for edge in graph.edges.values():
-        if edge.kind != WEIGHT and not edge.delay and edge.tail in where and edge.head in where:
-            tail, head = where[edge.tail][0], where[edge.head][0]
-            if tail != head:
-                below[head].add(tail)
+    for edge, (tail, _), (head, _) in links:
+        if not edge.delay and tail != head:
+            below[head].add(tail)
     done: dict[RowKey, None] = {}
     while len(done) < len(rows):
         waiting = [row for row in rows if row not in done]

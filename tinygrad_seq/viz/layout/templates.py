@@ -1,4 +1,4 @@
-"""Templates of known cells: every gate in its place, so that the states are straight roads.
+"""Cells laid out by templates: every gate in its place, so that the states are straight roads.
 
 The cell state c is one road on top (its residual path is then visible), the hidden state h a road
 at the bottom, the gates stand between. A node finds its slot by the part it plays; the wires are
@@ -7,88 +7,47 @@ the recorded edges, led along the template's ways.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
 
+from tinygrad_seq.timeline.picture import Port, Slot, Template, gate, sign, state
 from tinygrad_seq.viz.graph.items import Edge, Item
 from tinygrad_seq.viz.layout.block import Block
-from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire, outline, route
-from tinygrad_seq.viz.picture.style import HeatScale, Theme, subscript
-from tinygrad_seq.viz.picture.words import edge_tooltip, item_tooltip, span_text
+from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
+from tinygrad_seq.viz.picture.style import HeatScale, Theme, paint_norm, subscript
+from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text, span_text
 
-__all__ = ["Template", "bar_roads", "template_block", "template_for"]
-
-
-class Slot(NamedTuple):
-    """Where a part stands, and how it looks."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    text: str
-    fill: str
-    form: str = "box"
-    size: float = 12.0
-
-
-class Template(NamedTuple):
-    """Slots of a cell; the glyph of a state's last operation; size, and where states pass."""
-
-    slots: dict[str, Slot]
-    glyphs: dict[str, Slot]
-    width: float
-    height: float
-    center: Point
-    roads: dict[str, tuple[str, str]]
-    """By state: the part that it enters first on its road, and the part that it leaves from."""
-
+__all__ = ["TEMPLATES", "bar_roads", "template_block", "template_for"]
 
 _C, _H = 72.0, -70.0  # heights of the upper and the lower road
-_TIMES, _PLUS = "×", "+"
-
-
-def _round(x: float, y: float, text: str) -> Slot:
-    return Slot(x, y, 20, 20, text, "box", "circle")
-
-
-def _gate(x: float, y: float, name: str, width: float = 34) -> Slot:
-    return Slot(x, y, width, 24, f"{name}  σ", "gate_fill")
-
-
-def _state(x: float, y: float, name: str) -> Slot:
-    return Slot(x, y, 34, 34, name, f"{name}_fill", "circle")
-
-
+_LEFT, _BELOW = (-1, 0), (0, -1)
+_NORMED_SUM = (2, "norm W x + norm W h + b", 0, 11)
 _LSTM = Template(
     {
-        "a": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill"),
-        "f": _gate(-100, -14, "f"),
-        "i": _gate(-60, -14, "i"),
+        "a": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill", normed=_NORMED_SUM),
+        "f": gate(-100, -14, "f"),
+        "i": gate(-60, -14, "i"),
         "g": Slot(-13, -14, 50, 24, "g  tanh", "squash_fill"),
-        "o": _gate(32, -14, "o"),
-        "f*c": _round(-100, _C, _TIMES),
-        "i*g": _round(-37, 30, _TIMES),
-        "c": _state(78, _C, "c"),
-        "tanh_c": Slot(78, 28, 40, 22, "tanh", "squash_fill"),
-        "h": _state(120, _H, "h"),
+        "o": gate(32, -14, "o"),
+        "f*c": sign(-100, _C, "×"),
+        "i*g": sign(-37, 30, "×"),
+        "c": state(78, _C, "c"),
+        "tanh_c": Slot(78, 28, 40, 22, "tanh", "squash_fill", normed=(1, "norm, tanh", 72, 12)),
+        "h": state(120, _H, "h"),
     },
-    {"c": _round(-37, _C, _PLUS), "h": _round(78, -14, _TIMES)},
+    {"c": sign(-37, _C, "+"), "h": sign(78, -14, "×")},
     274,
     208,
     (8, 0),
     {"c": ("f*c", "c"), "h": ("a", "h")},
 )
 _PROJECTED_LSTM = _LSTM._replace(
-    slots={**_LSTM.slots, "o*tanh_c": _round(78, -14, _TIMES)},
+    slots={**_LSTM.slots, "o*tanh_c": sign(78, -14, "×")},
     glyphs={**_LSTM.glyphs, "h": Slot(78, -44, 30, 20, "W", "weight_fill")},
+    ports={"w h": Port(_BELOW, -9)},
 )
 _RNN = Template(
-    {
-        "a": Slot(-52, 0, 100, 28, "W [h; x] + b", "weight_fill"),
-        "h": _state(86, 0, "h"),
-    },
-    {"h": Slot(32, 0, 44, 24, "tanh", "squash_fill")},
+    {"a": Slot(-52, 0, 100, 28, "W [h; x] + b", "weight_fill"), "h": state(86, 0, "h")},
+    {"h": Slot(32, 0, 44, 24, "tanh", "squash_fill", renamed=("relu",))},
     214,
     50,
     (0, 0),
@@ -97,58 +56,59 @@ _RNN = Template(
 _GRU = Template(
     {
         "a": Slot(-27, _H, 184, 28, "W h,  W x + b", "weight_fill"),
-        "z": _gate(-100, -14, "z"),
-        "r": _gate(-54, -14, "r"),
-        "reset": _round(-8, -14, _TIMES),
-        "n": Slot(40, -14, 48, 24, "n  tanh", "squash_fill"),
+        "z": gate(-100, -14, "z"),
+        "r": gate(-54, -14, "r"),
+        "reset": sign(-8, -14, "×"),
+        "n": Slot(40, -14, 48, 24, "n  tanh", "squash_fill", normed=(1, "norm tanh", 66, 12)),
         "1-z": Slot(-40, 30, 34, 22, "1 −", "box"),
-        "fresh": _round(40, 30, _TIMES),
-        "kept": _round(-100, _C, _TIMES),
-        "h": _state(100, _C, "h"),
+        "fresh": sign(40, 30, "×"),
+        "kept": sign(-100, _C, "×"),
+        "h": state(100, _C, "h"),
     },
-    {"h": _round(40, _C, _PLUS)},
+    {"h": sign(40, _C, "+")},
     244,
     208,
     (-3, 0),
     {"h": ("kept", "h")},
+    {"h a": Port(_LEFT)},
 )
 _GRU_RESET_BEFORE = _GRU._replace(
     slots={
         **_GRU.slots,
         "a": Slot(-54, _H, 130, 28, "W h,  W x + b", "weight_fill"),
         "inner": Slot(34, -14, 34, 24, "W", "weight_fill"),
-        "n": Slot(86, -14, 48, 24, "n  tanh", "squash_fill"),
-        "fresh": _round(86, 30, _TIMES),
-        "h": _state(146, _C, "h"),
+        "n": _GRU.slots["n"]._replace(x=86),
+        "fresh": sign(86, 30, "×"),
+        "h": state(146, _C, "h"),
     },
-    glyphs={"h": _round(86, _C, _PLUS)},
+    glyphs={"h": sign(86, _C, "+")},
     width=290,
     center=(20, 0),
+    # h goes to the reset gate's product between the sum and the gates.
+    ports={**_GRU.ports, "h reset": Port(_BELOW, lane=-41), "w inner": Port(_BELOW, 8)},
 )
-_TEMPLATES = (_LSTM, _PROJECTED_LSTM, _RNN, _GRU, _GRU_RESET_BEFORE)
-_RESET_LANE = -41.0  # on it h goes to the reset gate's product, between the sum and the gates
-_OTHER_ORDER = {"c*f": "f*c", "g*i": "i*g", "tanh_c*o": "o*tanh_c"}
+TEMPLATES: Sequence[Template] = (_LSTM, _PROJECTED_LSTM, _RNN, _GRU, _GRU_RESET_BEFORE)
 
 
-def template_for(parts: Iterable[str]) -> Template | None:
+def template_for(parts: Iterable[str], known: Sequence[Template] = TEMPLATES) -> Template | None:
     """The template that has exactly these parts."""
-    found = {_OTHER_ORDER.get(part, part) for part in parts}
-    for template in _TEMPLATES:
-        if found == set(template.slots):
+    names = list(parts)
+    for template in known:
+        if {template.part(name) for name in names} == template.slots.keys():
             return template
     return None
 
 
-def bar_roads(roles: set[str]) -> dict[str, float]:
+def bar_roads(roles: set[str], known: Sequence[Template] = TEMPLATES) -> dict[str, float]:
     """Heights at which the states of a cell with these roles pass a bar that hides some."""
-    if "h" not in roles:
+    fitting = [template for template in known if template.roads.keys() <= roles]
+    if not fitting:
         return {}
-    template = _LSTM if "c" in roles else _GRU if "z" in roles else _RNN
-    heights = {
-        state: template.slots[part].y - template.center[1]
-        for state, (part, _) in template.roads.items()
+    nearest = max(fitting, key=lambda template: len(template.slots.keys() & roles))
+    return {
+        name: nearest.slots[entry].y - nearest.center[1]
+        for name, (entry, _) in nearest.roads.items()
     }
-    return heights
 
 
 def template_block(
@@ -156,146 +116,120 @@ def template_block(
 ) -> Block:
     """A cell laid out by its template."""
     block = Block(template.width, template.height, [])
-    of_part: dict[str, Shape] = {}
-    glyph_of: dict[str, Shape] = {}
+    shapes: dict[str, Shape] = {}
+    entered: dict[str, Shape] = {}
+    """What lines to a part end at: the glyph before it, if it has one."""
     for item in items:
-        part = _OTHER_ORDER.get(item.part, item.part)
-        slot = _named(template.slots[part], item, part)
-        shape = _shape(item, slot, template.center, theme, heat)
-        of_part[part] = shape
-        if part in template.glyphs:
-            slot = template.glyphs[part]
-            if part == "h" and "relu" in item.ops:
-                slot = slot._replace(text="relu")
-            glyph = _shape(item, slot, template.center, theme, None)
-            glyph.id, glyph.classes = f"{item.id}·", "glyph"
-            glyph_of[item.id] = glyph
-            block.shapes.append(glyph)
-            block.wires.append(_out_of_glyph(glyph, shape, part, theme))
+        part = template.part(item.part)
+        slot, glyph = template.slots[part], template.glyphs.get(part)
+        shape = shapes[part] = _shape(item, slot if glyph else _told(slot, item), template, theme)
+        entered[part] = shape
+        if glyph is not None:
+            sign = entered[part] = _shape(item, _told(glyph, item), template, theme)
+            sign.id, sign.classes = f"{item.id}·", "glyph"
+            block.shapes.append(sign)
+            block.wires.append(_out_of_glyph(sign, shape, part, theme))
         block.shapes.append(shape)
-        _note_norm(block, item, part, shape, theme)
-    shapes = {shape.id: shape for shape in block.shapes}
-    parts = {shape.id: part for part, shape in of_part.items()}
+        if slot.state:
+            paint_norm(shape, item.gradients.get(part), heat)
+            block.shapes += _norm_notes(item, part, shape, theme)
+    parts = {item.id: template.part(item.part) for item in items}
+    roads = {entry: name for name, (entry, _) in template.roads.items() if entry != template.affine}
     for edge in edges:
-        tail, head = shapes[edge.tail], glyph_of.get(edge.head, shapes[edge.head])
-        block.wires.append(_inside(edge, tail, head, parts, theme))
-    _set_anchors(block, of_part, template)
+        tail, head = parts[edge.tail], parts[edge.head]
+        wide = tail == template.affine and head != template.output
+        corners = _inside(shapes[tail], entered[head], tail == template.affine, wide)
+        color, pen = (theme.state(roads[tail]), 2.2) if tail in roads else (theme.line, 1.2)
+        wire = Wire.along(edge.tail, entered[head].id, corners, color, pen, 0.6, **edge_look(edge))
+        wire.road = edge.head if tail in roads else ""
+        block.wires.append(wire)
+    _set_anchors(block, shapes, entered, template)
     return block
 
 
-def _named(slot: Slot, item: Item, part: str) -> Slot:
+def _told(slot: Slot, item: Item) -> Slot:
     """The slot with what is done besides: modules that are called within the cell."""
+    for name in slot.renamed:
+        if name in item.ops:
+            slot = slot._replace(text=name)
     inner = sorted({name.partition("_l")[0] for name in item.inner})
     if not inner:
         return slot
     if not all(name.startswith("norm") for name in inner):
         return slot._replace(text=", ".join([*inner, slot.text]))
-    if part == "tanh_c":
-        return slot._replace(text="norm, tanh", width=72)
-    if part == "n":
-        return slot._replace(text="norm tanh", width=66)
-    if part == "a" and inner == ["norm_h", "norm_x"] and slot.width > 150:
-        return slot._replace(text="norm W x + norm W h + b", size=11)
+    if slot.normed is not None and len(inner) >= slot.normed[0]:
+        _, text, width, size = slot.normed
+        return slot._replace(text=text, width=width or slot.width, size=size)
     text = f"norm {slot.text}"
     return slot._replace(text=text, width=max(slot.width, 5.6 * len(text) + 10), size=10)
 
 
-def _note_norm(block: Block, item: Item, part: str, shape: Shape, theme: Theme) -> None:
+def _norm_notes(item: Item, part: str, shape: Shape, theme: Theme) -> list[Shape]:
     """The gradient norm of a state, in figures beside it."""
     span = item.gradients.get(part)
-    if part not in {"h", "c"} or span is None:
-        return
+    if span is None:
+        return []
     line = Line(span_text(span), 10, color=theme.faint)
-    away = 25.0 if part == "c" else -25.0
-    note = Shape(f"{item.id}#", shape.x, shape.y + away, line.width, 12, [line], "text")
-    note.tooltip, note.classes = f"|∂L/∂{part}| {line.text}", "norm"
-    block.shapes.append(note)
+    y = shape.y + (25.0 if part == "c" else -25.0)
+    note = Shape(f"{item.id}#", shape.x, y, line.width, 12, [line], "text", classes="norm")
+    note.tooltip = norm_text(part, span)
+    return [note]
 
 
-def _shape(item: Item, slot: Slot, center: Point, theme: Theme, heat: HeatScale | None) -> Shape:
-    state = slot.text in {"h", "c"} and slot.form == "circle"
-    text = slot.text + (subscript(item.place.step) if state else "")
-    shape = Shape(
-        item.id,
-        slot.x - center[0],
-        slot.y - center[1],
-        slot.width,
-        slot.height,
-        [Line(text, 15 if state else slot.size)],
-        form=slot.form,
-        fill=getattr(theme, slot.fill),
-        tooltip=item_tooltip(item),
-        classes=f"state-{slot.text}" if state else "gate",
-    )
-    if state:
-        shape.stroke, shape.pen = getattr(theme, slot.text), 1.8
-        span = item.gradients.get(slot.text)
-        if heat is not None and span is not None and span.count == 1:
-            shape.fill = heat.color(span.high)
-            shape.lines[0].color = heat.text(span.high)
+def _shape(item: Item, slot: Slot, template: Template, theme: Theme) -> Shape:
+    text = slot.text + (subscript(item.place.step) if slot.state else "")
+    x, y = slot.x - template.center[0], slot.y - template.center[1]
+    shape = Shape(item.id, x, y, slot.width, slot.height, [Line(text, slot.size)], slot.form)
+    shape.fill, shape.tooltip = getattr(theme, slot.fill), item_tooltip(item)
+    shape.classes = "gate"
+    if slot.state:
+        shape.classes, shape.stroke, shape.pen = f"state-{slot.text}", theme.state(slot.text), 1.8
     return shape
 
 
 def _out_of_glyph(glyph: Shape, shape: Shape, part: str, theme: Theme) -> Wire:
     """From a state's last operation to the state itself."""
     if abs(glyph.y - shape.y) < 1:
-        corners = [outline(glyph, (1, 0)), outline(shape, (-1, 0))]
+        corners = [glyph.outline(1, 0), shape.outline(-1, 0)]
     else:
-        corners = [outline(glyph, (0, -1)), (glyph.x, shape.y), outline(shape, (-1, 0))]
-    points, tip = route(corners)
-    color = theme.c if part == "c" else theme.h
-    wire = Wire(glyph.id, shape.id, points, tip, color, 2.2, classes=f"edge-{part}")
-    wire.road, wire.tooltip = shape.id, f"{glyph.lines[0].text} gives {part}"
+        corners = [glyph.outline(0, -1), (glyph.x, shape.y), shape.outline(-1, 0)]
+    wire = Wire.along(glyph.id, shape.id, corners, theme.state(part), 2.2)
+    wire.road, wire.classes = shape.id, f"edge-{part}"
+    wire.tooltip = f"{glyph.lines[0].text} gives {part}"
     return wire
 
 
-def _inside(edge: Edge, tail: Shape, head: Shape, parts: dict[str, str], theme: Theme) -> Wire:
-    """A recorded edge within the cell."""
-    color, pen = theme.line, 1.2
-    start_part = parts.get(edge.tail)
-    if start_part == "f*c":
-        color, pen = theme.c, 2.2
-    if start_part == "kept":
-        color, pen = theme.h, 2.2
+def _inside(tail: Shape, head: Shape, affine: bool, wide: bool) -> list[Point]:
+    """The way of an edge within the cell; many lines leave the `wide` top of one part."""
     over = abs(head.x - tail.x) < tail.width / 2 and head.y > tail.y
-    if start_part == "a" and over and parts.get(edge.head) != "h":
-        corners = [(head.x, tail.y + tail.height / 2), outline(head, (0, -1))]
-    elif abs(tail.y - head.y) < 1:
-        corners = [outline(tail, (1, 0)), outline(head, (-1, 0))]
-    elif start_part == "a" and head.x > tail.x + tail.width / 2:
-        corners = [outline(tail, (1, 0)), (head.x, tail.y), outline(head, (0, -1))]
-    elif abs(tail.x - head.x) < 1:
+    if wide and over:
+        return [(head.x, tail.y + tail.height / 2), head.outline(0, -1)]
+    if abs(tail.y - head.y) < 1:
+        return [tail.outline(1, 0), head.outline(-1, 0)]
+    if affine and head.x > tail.x + tail.width / 2:
+        return [tail.outline(1, 0), (head.x, tail.y), head.outline(0, -1)]
+    if abs(tail.x - head.x) < 1:
         side = 1 if head.y > tail.y else -1
-        corners = [outline(tail, (0, side)), outline(head, (0, -side))]
-    else:
-        away = (head.x - tail.x, head.y - tail.y)
-        start = outline(tail, (0, 1)) if tail.form == "box" else outline(tail, away)
-        corners = [start, outline(head, (start[0] - head.x, start[1] - head.y))]
-    points, tip = route(corners, arrow=0.6)
-    wire = Wire(edge.tail, head.id, points, tip, color, pen, arrow=0.6)
-    wire.tooltip, wire.classes = edge_tooltip(edge), f"edge-{edge.kind}"
-    if start_part in {"f*c", "kept"}:
-        wire.road = edge.head
-    return wire
+        return [tail.outline(0, side), head.outline(0, -side)]
+    start = tail.outline(0, 1)
+    if tail.form == "circle":
+        start = tail.outline(head.x - tail.x, head.y - tail.y)
+    return [start, head.outline(start[0] - head.x, start[1] - head.y)]
 
 
-def _set_anchors(block: Block, shapes: dict[str, Shape], template: Template) -> None:
-    affine, h = shapes["a"], shapes["h"]
-    block.anchors = {
-        "x": (affine.x, affine.y - affine.height / 2),
-        "w": (affine.x - affine.width / 2 + 24, affine.y - affine.height / 2),
-        "up": (h.x, h.y + h.height / 2),
-    }
-    for state, (entry, leaving) in template.roads.items():
-        block.anchors[state] = outline(shapes[entry], (-1, 0))
-        block.anchors[state + "+"] = outline(shapes[leaving], (1, 0))
-    if "kept" in shapes:
-        block.anchors[f"h {affine.id}"] = outline(affine, (-1, 0))
-    if "inner" in shapes:
-        reset, inner = shapes["reset"], shapes["inner"]
-        block.anchors[f"h {reset.id}"] = outline(reset, (0, -1))
-        block.ways[f"h {reset.id}"] = [(reset.x, _RESET_LANE - template.center[1])]
-        block.anchors[f"w {inner.id}"] = (inner.x + 8, inner.y - inner.height / 2)
-    if "o*tanh_c" in shapes:
-        below = next(shape for shape in block.shapes if shape.id == f"{h.id}·")
-        block.anchors[f"w {h.id}"] = (below.x - 9, below.y - below.height / 2)
+def _set_anchors(
+    block: Block, shapes: dict[str, Shape], entered: dict[str, Shape], template: Template
+) -> None:
+    affine = shapes[template.affine]
+    (left, y), (x, low) = affine.outline(-1, 0), affine.outline(0, -1)
+    block.anchors = {"x": (x, low), "w": (left + 24, low)}
+    block.anchors["up"] = shapes[template.output].outline(0, 1)
+    for name, (entry, leaving) in template.roads.items():
+        block.anchors[name] = shapes[entry].outline(-1, 0)
+        block.anchors[f"{name}+"] = shapes[leaving].outline(1, 0)
+    for name, port in template.ports.items():
+        kind, part = name.split()
+        x, y = entered[part].outline(*port.direction)
+        block.anchors[f"{kind} {shapes[part].id}"] = x + port.aside, y
+        if port.lane is not None:
+            block.ways[f"{kind} {shapes[part].id}"] = [(x, port.lane - template.center[1])]

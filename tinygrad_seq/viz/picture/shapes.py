@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["LEADING", "Line", "Panel", "Picture", "Point", "Shape", "Wire", "outline", "route"]
+__all__ = ["LEADING", "Line", "Panel", "Picture", "Point", "Shape", "Wire"]
 
 Point = tuple[float, float]
 LEADING = 1.45
@@ -50,6 +51,23 @@ class Shape:
     tooltip: str = ""
     classes: str = ""
 
+    @classmethod
+    def around(cls, name: str, lines: list[Line], aside: float, above: float, **look: Any) -> Shape:
+        """A shape around text, with so much more room in all beside it and above it."""
+        width, height = max(line.width for line in lines), sum(line.height for line in lines)
+        return cls(name, 0, 0, width + aside, height + above, lines, **look)
+
+    def outline(self, dx: float, dy: float) -> Point:
+        """Where a line from the centre in some direction leaves it."""
+        if self.form == "circle":
+            reach = self.width / 2 / math.hypot(dx, dy)
+        else:
+            reach = min(
+                self.width / 2 / abs(dx) if dx else math.inf,
+                self.height / 2 / abs(dy) if dy else math.inf,
+            )
+        return self.x + dx * reach, self.y + dy * reach
+
 
 @dataclass(slots=True)
 class Wire:
@@ -69,6 +87,21 @@ class Wire:
     arrow: float = 0.7
     road: str = ""
     """The edge it stands for, among those that follow one state or weight."""
+
+    @classmethod
+    def along(
+        cls,
+        tail: str,
+        head: str,
+        corners: list[Point],
+        color: str,
+        pen: float = 1.2,
+        arrow: float = 0.7,
+        **look: Any,
+    ) -> Wire:
+        """A wire along straight runs with rounded corners."""
+        points = _rounded(corners, arrow)
+        return cls(tail, head, points, corners[-1], color, pen, arrow=arrow, **look)
 
 
 @dataclass(slots=True)
@@ -102,42 +135,29 @@ class Picture:
 
     def bounds(self) -> tuple[float, float, float, float]:
         """Left, bottom, right and top of everything."""
-        xs: list[float] = []
-        ys: list[float] = []
+        points = [point for wire in self.wires for point in wire.points]
         for shape in self.shapes:
-            xs += [shape.x - shape.width / 2, shape.x + shape.width / 2]
-            ys += [shape.y - shape.height / 2, shape.y + shape.height / 2]
+            half_w, half_h = shape.width / 2, shape.height / 2
+            points += [(shape.x - half_w, shape.y - half_h), (shape.x + half_w, shape.y + half_h)]
         for panel in self.panels:
-            xs += [panel.left, panel.right]
-            ys += [panel.bottom, panel.top]
-        for wire in self.wires:
-            xs += [x for x, _ in wire.points]
-            ys += [y for _, y in wire.points]
-        return (
-            min(xs, default=0.0),
-            min(ys, default=0.0),
-            max(xs, default=0.0),
-            max(ys, default=0.0),
-        )
+            points += [(panel.left, panel.bottom), (panel.right, panel.top)]
+        xs, ys = zip(*points, strict=True) if points else ((0.0,), (0.0,))
+        return min(xs), min(ys), max(xs), max(ys)
 
 
 ARROW = 10.0  # points, the length of an arrow head of size 1
 
 
-def route(
-    corners: list[Point], arrow: float = 0.7, radius: float = 8.0
-) -> tuple[list[Point], Point]:
-    """Bezier points along straight runs with rounded corners, short of the arrow head; the tip."""
-    tip = corners[-1]
-    if arrow:
-        corners = [*corners[:-1], _towards(tip, corners[-2], ARROW * arrow)]
+def _rounded(corners: list[Point], arrow: float, radius: float = 8.0) -> list[Point]:
+    """Bezier points along straight runs with rounded corners, short of the arrow head."""
+    corners = [*corners[:-1], _towards(corners[-1], corners[-2], ARROW * arrow)]
     points: list[Point] = [corners[0]]
     for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
         reach = min(radius, math.dist(before, corner) / 2, math.dist(corner, after) / 2)
         start, end = _towards(corner, before, reach), _towards(corner, after, reach)
         points += _straight(points[-1], start)
         points += [_towards(start, corner, reach * 0.55), _towards(end, corner, reach * 0.55), end]
-    return points + _straight(points[-1], corners[-1]), tip
+    return points + _straight(points[-1], corners[-1])
 
 
 def _towards(start: Point, goal: Point, length: float) -> Point:
@@ -149,16 +169,3 @@ def _towards(start: Point, goal: Point, length: float) -> Point:
 def _straight(start: Point, end: Point) -> list[Point]:
     (x, y), (u, v) = start, end
     return [(x + (u - x) / 3, y + (v - y) / 3), (x + 2 * (u - x) / 3, y + 2 * (v - y) / 3), end]
-
-
-def outline(shape: Shape, way: Point) -> Point:
-    """Where a line from the centre of a shape in some direction leaves it."""
-    dx, dy = way
-    if shape.form == "circle":
-        reach = shape.width / 2 / math.hypot(dx, dy)
-    else:
-        reach = min(
-            shape.width / 2 / abs(dx) if dx else math.inf,
-            shape.height / 2 / abs(dy) if dy else math.inf,
-        )
-    return shape.x + dx * reach, shape.y + dy * reach

@@ -9,10 +9,13 @@ single hue whose lightness falls steadily, so it reads in grey too.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 from tinygrad_seq.checks import choice
-from tinygrad_seq.viz.graph.items import Graph
+from tinygrad_seq.viz.graph.items import Graph, Span
+from tinygrad_seq.viz.picture.shapes import Shape
 
 __all__ = ["FONT", "THEMES", "HeatScale", "Theme", "number", "shape_text", "subscript", "theme"]
 
@@ -46,56 +49,43 @@ class Theme:
     heat: tuple[str, ...]
     alignment: tuple[str, ...]
 
+    def state(self, kind: str) -> str:
+        """Of the lines of a state; of any other line where it is no state with a colour."""
+        return {"h": self.h, "c": self.c}.get(kind, self.line)
 
+
+_COLORS: dict[str, tuple[Any, Any]] = {  # light, dark
+    "background": ("#ffffff", "#14181d"),
+    "ink": ("#1b1f24", "#f0f3f6"),
+    "faint": ("#5d6670", "#a3adb8"),
+    "panel": ("#f6f7f9", "#1c2229"),
+    "panel_line": ("#d4d9df", "#3a434d"),
+    "box": ("#ffffff", "#262d35"),
+    "line": ("#474f59", "#dcecf2"),
+    "h": ("#0051ca", "#61a3ea"),
+    "h_fill": ("#dbe9f7", "#1d3d5c"),
+    "c": ("#b45511", "#e96a2c"),
+    "c_fill": ("#fde3d3", "#5c2c16"),
+    "weight": ("#523600", "#f4e322"),
+    "weight_fill": ("#fdf3d6", "#40351a"),
+    "output_fill": ("#e3eefb", "#22364d"),
+    "loss_fill": ("#eceff2", "#333b44"),
+    "gate_fill": ("#dff1e8", "#1f4034"),
+    "squash_fill": ("#e6e9fa", "#2e3357"),
+    "gradient": ("#741580", "#bf738a"),
+    "attention": ("#03804e", "#59f092"),
+    "heat": (
+        ("#fff7ec", "#fee2b6", "#fdc38a", "#f99a5b", "#e8663f", "#c5301f", "#8a0f12"),
+        ("#2a2320", "#46302a", "#6b3a2c", "#97472c", "#c65a2c", "#ef7d3a", "#ffb070"),
+    ),
+    "alignment": (
+        ("#ffffff", "#d5eddf", "#97d2b1", "#4caa7b", "#03804e", "#00482b"),
+        ("#14181d", "#173a2b", "#1d6447", "#2b9367", "#45c483", "#59f092"),
+    ),
+}
 THEMES = {
-    "light": Theme(
-        name="light",
-        background="#ffffff",
-        ink="#1b1f24",
-        faint="#5d6670",
-        panel="#f6f7f9",
-        panel_line="#d4d9df",
-        box="#ffffff",
-        line="#474f59",
-        h="#0051ca",
-        h_fill="#dbe9f7",
-        c="#b45511",
-        c_fill="#fde3d3",
-        weight="#523600",
-        weight_fill="#fdf3d6",
-        output_fill="#e3eefb",
-        loss_fill="#eceff2",
-        gate_fill="#dff1e8",
-        squash_fill="#e6e9fa",
-        gradient="#741580",
-        attention="#03804e",
-        heat=("#fff7ec", "#fee2b6", "#fdc38a", "#f99a5b", "#e8663f", "#c5301f", "#8a0f12"),
-        alignment=("#ffffff", "#d5eddf", "#97d2b1", "#4caa7b", "#03804e", "#00482b"),
-    ),
-    "dark": Theme(
-        name="dark",
-        background="#14181d",
-        ink="#f0f3f6",
-        faint="#a3adb8",
-        panel="#1c2229",
-        panel_line="#3a434d",
-        box="#262d35",
-        line="#dcecf2",
-        h="#61a3ea",
-        h_fill="#1d3d5c",
-        c="#e96a2c",
-        c_fill="#5c2c16",
-        weight="#f4e322",
-        weight_fill="#40351a",
-        output_fill="#22364d",
-        loss_fill="#333b44",
-        gate_fill="#1f4034",
-        squash_fill="#2e3357",
-        gradient="#bf738a",
-        attention="#59f092",
-        heat=("#2a2320", "#46302a", "#6b3a2c", "#97472c", "#c65a2c", "#ef7d3a", "#ffb070"),
-        alignment=("#14181d", "#173a2b", "#1d6447", "#2b9367", "#45c483", "#59f092"),
-    ),
+    name: Theme(name, **{meaning: pair[index] for meaning, pair in _COLORS.items()})
+    for index, name in enumerate(("light", "dark"))
 }
 
 
@@ -175,6 +165,33 @@ class HeatScale:
     def text(self, value: float) -> str:
         """Black or white, whichever is legible on :meth:`color`: one always is."""
         return max("#000000", "#ffffff", key=lambda ink: _contrast(self.color(value), ink))
+
+
+def heat_scale(graph: Graph, theme: Theme) -> HeatScale | None:
+    """The colour scale of all gradient norms that are shown as colour."""
+    spans = [
+        item.gradients[role]
+        for item in graph.items.values()
+        for role in ("h", "c")
+        if role in item.gradients
+    ]
+    positive = [norm for span in spans for norm in (span.low, span.high) if 0 < norm < math.inf]
+    if not positive or all(span.count > 1 for span in spans):
+        return None
+    low, high = min(positive), max(positive)
+    if high < 10 * low:  # at least one decade: what hardly differs shall not look different
+        middle = math.sqrt(low) * math.sqrt(high)
+        low, high = middle / math.sqrt(10), min(middle * math.sqrt(10), sys.float_info.max)
+    low = max(low, high * 1e-300)  # no ratio overflows
+    return HeatScale(low, high, theme.heat)
+
+
+def paint_norm(shape: Shape, span: Span | None, heat: HeatScale | None) -> None:
+    """Colour a shape by a gradient norm, if there is one and not a range."""
+    if heat is not None and span is not None and span.count == 1:
+        shape.fill = heat.color(span.high)
+        for line in shape.lines:
+            line.color = heat.text(span.high)
 
 
 def _channels(color: str) -> tuple[int, int, int]:

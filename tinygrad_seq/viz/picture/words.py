@@ -1,11 +1,14 @@
-"""What the drawings say about an item or an edge when it is pointed at."""
+"""What is said about items and edges: when they are pointed at, and in boxes of weights."""
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Item, Span
-from tinygrad_seq.viz.picture.style import number, shape_text
+from typing import Any
 
-__all__ = ["edge_tooltip", "item_tooltip", "span_text"]
+from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Item, Span
+from tinygrad_seq.viz.picture.shapes import Line
+from tinygrad_seq.viz.picture.style import Theme, number, shape_text
+
+__all__ = ["edge_look", "item_tooltip", "norm_text", "span_text", "weight_lines"]
 
 
 def span_text(span: Span) -> str:
@@ -15,46 +18,50 @@ def span_text(span: Span) -> str:
     return f"{number(span.low)} … {number(span.high)}"
 
 
+def norm_text(role: str, span: Span) -> str:
+    """The gradient norm of a state."""
+    return f"|∂L/∂{role}| {span_text(span)}"
+
+
 def item_tooltip(item: Item) -> str:
     """Operation, shape, norms and source line, in one line of text."""
     place = item.place
     where = [place.path] if place.path else []
     if place.layer is not None:
         where.append(f"layer {place.layer}")
-    if isinstance(place.step, int) and item.kind != "weight":
+    if isinstance(place.step, int):
         where.append(f"t = {place.step}")
-    if item.kind == "input":
-        return ", ".join(["input", *where])
-    if item.kind == "carried":
-        said = {"zero": "starts at zero", "cut": "carried in, its gradient cut off"}
-        return ", ".join(
-            [f"state {item.part}", said.get(item.note, "carried in as a constant"), *where]
-        )
-    if item.kind == "start":
-        return ", ".join([f"state at the start: {item.note}", *where])
     if item.kind == "weight":
-        names = [f"{name} ({shape_text(shape)})" for name, shape, *_ in item.names]
-        return "; ".join(names)
+        return "; ".join(f"{name} ({shape_text(shape)})" for name, shape, *_ in item.names)
+    if item.kind in {"input", "carried", "start"}:
+        came = {"zero": "starts at zero", "cut": "carried in, its gradient cut off"}
+        said = {
+            "input": ["input"],
+            "carried": [f"state {item.part}", came.get(item.note, "carried in as a constant")],
+            "start": [f"state at the start: {item.note}"],
+        }
+        return ", ".join([*said[item.kind], *where])
     ops = ", ".join(f"{count} {name}" if count > 1 else name for name, count in item.ops.items())
     parts = [", ".join(where)] if where else []
     parts.append(f"{item.count} recorded nodes: {ops}" if item.count > 1 else ops)
     if shape_text(item.shape):
         parts.append(f"shape {shape_text(item.shape)} {item.dtype}")
     for symbol, spans in (("", item.values), ("∂L/∂", item.gradients)):
-        for role in ("h", "c", item.part, ""):
-            if role in spans and (role or len(spans) == 1):
-                text = f"|{symbol}{role or 'out'}| = {span_text(spans[role])}"
-                if text not in parts:
-                    parts.append(text)
+        parts += [
+            f"|{symbol}{role or 'out'}| = {span_text(spans[role])}"
+            for role in dict.fromkeys(("h", "c", item.part, ""))
+            if role in spans and (role or len(spans) == 1)
+        ]
     if item.source:
         parts.append(item.source)
     return " | ".join(parts)
 
 
-def edge_tooltip(edge: Edge) -> str:
-    """Kind, delay and counts of an edge."""
-    kind = {"h": "state h", "c": "state c", "depth": "to the next layer"}.get(edge.kind, edge.kind)
-    parts = [kind]
+def edge_look(edge: Edge) -> dict[str, Any]:
+    """Tooltip and class of a wire: kind, delay and counts of the edge."""
+    parts = [
+        {"h": "state h", "c": "state c", "depth": "to the next layer"}.get(edge.kind, edge.kind)
+    ]
     if edge.delay:
         parts.append(f"{edge.delay:+d} step")
     if edge.cut:
@@ -63,4 +70,31 @@ def edge_tooltip(edge: Edge) -> str:
         parts.append(f"{edge.count} recorded edges")
     if edge.kind == WEIGHT and edge.contribution is not None:
         parts.append(f"adds |dL/dW| {span_text(edge.contribution)}")
-    return ", ".join(parts)
+    return {"tooltip": ", ".join(parts), "classes": f"edge-{edge.kind}"}
+
+
+def weight_lines(item: Item, theme: Theme, both: bool) -> list[Line]:
+    """Whose weights they are, which, and how often each is used."""
+    place = item.place
+    layer = [] if place.layer is None else [f"layer {place.layer}"]
+    owner = ", ".join([place.path, *layer] if place.path else layer)
+    lines = [Line(owner or "weights", 10, bold=True, color=theme.weight)]
+    for name, shape, *_ in item.names:
+        lines.append(Line(f"{_below(place.path, name)}  {shape_text(shape)}".rstrip(), 9))
+    counts = sorted({uses for _, _, uses in item.names})
+    often = " or ".join(f"{count:,}" for count in counts) + (" time" if counts == [1] else " times")
+    lines.append(Line(f"used {often}", 9, color=theme.faint))
+    if both:
+        total = item.gradients.get("W")
+        text = "dL/dW: their sum" if total is None else f"|dL/dW| {number(total.high)}"
+        lines.append(Line(text, 9, color=theme.gradient))
+    return lines
+
+
+def _below(path: str, name: str) -> str:
+    """A parameter's name without the part of its path that its box's title says already."""
+    ours, theirs = path.split("."), name.split(".")
+    same = 0
+    while same < min(len(ours), len(theirs) - 1) and ours[same] == theirs[same]:
+        same += 1
+    return ".".join(theirs[same:])

@@ -1,13 +1,14 @@
-"""Wires that would run through other blocks of their column, or boxes of weights, go round."""
+"""Where wires find room: past other blocks of their column, past boxes of weights."""
 
 from __future__ import annotations
 
 from tinygrad_seq.viz.graph.items import Edge
 from tinygrad_seq.viz.layout.columns import Column
-from tinygrad_seq.viz.layout.grid import Grid
+from tinygrad_seq.viz.layout.grid import TRACK, Grid
+from tinygrad_seq.viz.layout.weight_boxes import WeightBox
 from tinygrad_seq.viz.picture.shapes import Point, Shape
 
-__all__ = ["around", "free_height"]
+__all__ = ["Lanes"]
 
 # Lanes beside the blocks, within the frame of the column; a third is that of states.
 INPUT_LANE, LANE = 3.0, 6.5
@@ -15,35 +16,60 @@ CLEAR = 4.0  # between a level wire and boxes above and below it
 BELOW = 15.0  # under the block that a wire ends at
 
 
-def around(grid: Grid, edge: Edge, column: Column, corners: list[Point]) -> list[Point]:
-    """The same way if it is free; otherwise beside what stands between, or along the column."""
-    (x, low), (end, high) = corners[0], corners[-1]
-    own = {grid.where[name][0] for name in (edge.tail, edge.head) if name in grid.where}
-    between = [
-        block
-        for row, block in grid.standing[column]
-        if row not in own and low < grid.y[row][0] < high
-    ]
-    if not between or len(corners) not in {2, 4} or (len(corners) == 2 and abs(x - end) >= 1):
-        return corners
-    middle, width = grid.x[column]
-    back = high - BELOW
-    if len(corners) == 4 and all(abs(x - middle) > block.width / 2 + 4 for block in between):
-        return [(x, low), (x, back), (end, back), (end, high)]
-    side = middle + width / 2 + (INPUT_LANE if edge.kind == "input" else LANE)
-    out = low + 9
-    return [(x, low), (x, out), (side, out), (side, back), (end, back), (end, high)]
+class Lanes:
+    """Ways between the blocks of a grid and its boxes of weights."""
+
+    def __init__(self, grid: Grid, boxes: list[WeightBox]) -> None:
+        self.grid, self.boxes = grid, boxes
+        self._levels: dict[int, dict[tuple[str, str], float]] = {}
+
+    def around(self, edge: Edge, column: Column, corners: list[Point]) -> list[Point]:
+        """The same way if it is free; otherwise beside what stands between, or along the column."""
+        grid, (x, low), (end, high) = self.grid, corners[0], corners[-1]
+        own = {grid.where[name][0] for name in (edge.tail, edge.head) if name in grid.where}
+        between = [
+            block
+            for row, block in grid.standing[column]
+            if row not in own and low < grid.y[row][0] < high
+        ]
+        if not between or len(corners) not in {2, 4} or (len(corners) == 2 and abs(x - end) >= 1):
+            return corners
+        middle, width = grid.x[column]
+        back = high - BELOW
+        if len(corners) == 4 and all(abs(x - middle) > block.width / 2 + 4 for block in between):
+            return [(x, low), (x, back), (end, back), (end, high)]
+        side = middle + width / 2 + (INPUT_LANE if edge.kind == "input" else LANE)
+        out = low + 9
+        return [(x, low), (x, out), (side, out), (side, back), (end, back), (end, high)]
+
+    def track(self, edge: Edge) -> float:
+        """Where an edge climbs from the end of its time axis to the height of a later one."""
+        grid, (axis, _) = self.grid, self.grid.column(edge.tail)
+        last = [column for column in grid.columns if column[0] == axis][-1]
+        right = grid.frame(last)[1] + (34.0 if grid.graph.view.folds else 0.0)
+        for block in grid.spanning(axis):
+            right = max(right, block.shapes[0].x + block.shapes[0].width / 2)
+        name = edge.tail, edge.kind if edge.delay else "memory"
+        climbing = grid.climbing(grid.column(edge.head)[0])
+        return right + 6 + TRACK * (climbing.index(name) if name in climbing else 1)
+
+    def boxes_before(self, axis: int) -> list[Shape]:
+        """Boxes of weights that stand before a time axis."""
+        return [box.shape for box in self.boxes if self.grid.segment[box.row] == axis]
+
+    def level(self, edge: Edge, wanted: float) -> float:
+        """Height at which an edge to a later time axis passes the boxes of weights before it."""
+        axis = self.grid.column(edge.head)[0]
+        levels = self._levels.setdefault(axis, {})
+        name = edge.tail if edge.delay else edge.kind, f"{edge.kind} {wanted:.1f}"
+        if name not in levels:
+            levels[name] = _free_height(self.boxes_before(axis), wanted, list(levels.values()))
+        return levels[name]
 
 
-def free_height(boxes: list[Shape], wanted: float, taken: list[float]) -> float:
+def _free_height(boxes: list[Shape], wanted: float, taken: list[float]) -> float:
     """The height nearest to the wanted one at which a level wire meets no box and no other wire."""
-
-    def free(y: float) -> bool:
-        return all(abs(y - box.y) >= box.height / 2 + CLEAR for box in boxes) and all(
-            abs(y - other) >= CLEAR for other in taken
-        )
-
-    edges = [box.y + side * (box.height / 2 + CLEAR) for box in boxes for side in (1, -1)]
-    beside = [other + side * CLEAR for other in taken for side in (1, -1)]
-    found = [y for y in (wanted, *edges, *beside) if free(y)]
-    return min(found, key=lambda y: abs(y - wanted), default=wanted)
+    blocked = [(box.y, box.height / 2 + CLEAR) for box in boxes] + [(y, CLEAR) for y in taken]
+    edges = [y + side * reach for y, reach in blocked for side in (1, -1)]
+    free = [y for y in (wanted, *edges) if all(abs(y - b) >= reach for b, reach in blocked)]
+    return min(free, key=lambda y: abs(y - wanted), default=wanted)

@@ -1,0 +1,89 @@
+"""Shared weights: from a box along a rail under each row to every use, or a pale name at each."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Edge
+from tinygrad_seq.viz.layout.weight_boxes import WeightBox
+from tinygrad_seq.viz.picture.shapes import Line, Point, Shape
+from tinygrad_seq.viz.picture.style import number, subscript
+from tinygrad_seq.viz.picture.words import item_tooltip
+from tinygrad_seq.viz.route.canvas import Canvas
+
+__all__ = ["draw_weights", "name_weights"]
+
+
+def draw_weights(canvas: Canvas, box: WeightBox) -> None:
+    """A box for a bundle of weights, and a line from it to every use."""
+    grid, shape = canvas.grid, box.shape
+    canvas.picture.shapes.append(shape)
+    for edge in canvas.graph.out_of(box.item.id):
+        if edge.head in grid.where and grid.where[edge.head][1] == BEGIN:
+            x, top = grid.anchor(edge.head, "up")
+            corners = [(x, shape.y - shape.height / 2), (x, top)]
+            canvas.wire(edge, corners, canvas.theme.weight, pen=1.3)
+            canvas.gradient(edge, corners)
+        elif edge.head in grid.where:
+            _draw_use(canvas, edge, box)
+
+
+def _draw_use(canvas: Canvas, edge: Edge, box: WeightBox) -> None:
+    grid, (row, step) = canvas.grid, canvas.grid.where[edge.head]
+    start = (box.shape.x + box.shape.width / 2, box.shape.y)
+    later = grid.segment[row] > grid.segment[box.row]  # past the first axis, then up
+    left = grid.start(row if later else box.row)
+    rail = grid.rail(row)
+    if step is None:
+        end: Point = (grid.extent(row)[0] + 18, grid.bottom(row))
+    else:
+        end = grid.anchor(edge.head, "w")
+    way: list[Point] = []
+    level = canvas.lanes.level(edge, start[1]) if later else start[1]
+    if abs(level - start[1]) > 1:  # round the boxes of the later axis
+        boxes = canvas.lanes.boxes_before(grid.segment[row])
+        x = min((each.x - each.width / 2 for each in boxes), default=left - 14) - 6
+        way = [(x, start[1]), (x, level), (left - 20, level), (left - 20, rail)]
+    elif abs(rail - start[1]) > 1:
+        way = [(left - 20, start[1]), (left - 20, rail)]
+    canvas.wire(edge, [start, *way, (end[0], rail), end], canvas.theme.weight, pen=1.3)
+    if canvas.both:
+        _draw_contribution(canvas, edge, start, rail, way if later else [])
+
+
+def _draw_contribution(
+    canvas: Canvas, edge: Edge, start: Point, rail: float, way: list[Point]
+) -> None:
+    """What a time step adds to the gradient of the shared weights, flowing back to them."""
+    lower = rail - 9
+    x, top = canvas.grid.anchor(edge.head, "w-")
+    back = [(start[0], (way[0][1] if way else rail) - 9)]
+    for (u, v), (_, w) in pairwise(way):
+        side = 9 if w > v else -9
+        back += [(u + side, v - 9), (u + side, w - 9)] if abs(v - w) > 1 else []
+    wire = canvas.back(edge, [(x, top), (x, lower), *back[::-1]])
+    hidden = canvas.graph.items[edge.head].kind == "bar"  # norms of many steps have no sum
+    if edge.contribution is not None and not hidden:
+        wire.label = Line(f"+{number(edge.contribution.squares**0.5)}", 9)
+        # Left of what comes up into the block, so that no line runs through the figure.
+        right = canvas.grid.anchor(edge.head, "x")[0] - 14
+        wire.label_at = (min(x + 8, right - wire.label.width / 2), lower - 8)
+
+
+def name_weights(canvas: Canvas) -> dict[str, str]:
+    """A pale name of the weights at every use; the names by item."""
+    names: dict[str, str] = {}
+    for edge in canvas.graph.edges.values():
+        if edge.kind != WEIGHT or edge.head not in canvas.grid.where:
+            continue
+        name = names.setdefault(edge.tail, "W" + subscript(len(names)))
+        if canvas.grid.where[edge.head][1] is not None:
+            x, y = canvas.grid.anchor(edge.head, "w")
+            faint, line = canvas.theme.faint, Line(name, 10, color=canvas.theme.faint)
+            shape = Shape(f"{edge.tail}>{edge.head}", x, y - 24, 22, 14, [line], "text")
+            shape.tooltip = item_tooltip(canvas.graph.items[edge.tail])
+            shape.classes = "weight"
+            canvas.picture.shapes.append(shape)
+            way = [(x, y - 24 + 7), (x, y)]
+            canvas.wire(edge, way, faint, pen=0.9, arrow=0.5, road="").tail = shape.id
+    return names
