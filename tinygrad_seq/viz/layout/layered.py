@@ -28,8 +28,6 @@ SYMBOLS = {
     "sigmoid": "σ",
 }
 _FILLS = {
-    "h": "h_fill",
-    "c": "c_fill",
     **dict.fromkeys(("i", "f", "o"), "gate_fill"),
     **dict.fromkeys(("g", "tanh_c"), "squash_fill"),
 }
@@ -92,11 +90,15 @@ def _shape(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None, weigh
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
     symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
     role = min(item.roles, default="")
-    state = role in {"h", "c"}
+    state = role in item.states
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
-    fill = _FILLS.get(role, "output_fill" if role else "box")
-    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=getattr(theme, fill), tooltip=item_tooltip(item))
+    fill = getattr(theme, _FILLS.get(role, "output_fill" if role else "box"))
+    if state:
+        fill = theme.state_fill(role)
+    elif item.cell is not None and role in item.cell.gates:
+        fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
+    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, tooltip=item_tooltip(item))
     shape.classes = f"op {role}".strip()
     if state:
         shape.stroke, span = theme.state(role), item.gradients.get(role)

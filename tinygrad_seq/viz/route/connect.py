@@ -60,7 +60,7 @@ def _name_roads(canvas: Canvas) -> None:
             for name in (edge.tail, edge.head, road_of(edge)):
                 on.setdefault(name, set()).add(f"road-{number}")
     for item in graph.items.values():  # the last states lead nowhere, but lie on it too
-        for kind in item.roles & {"h", "c"}:
+        for kind in item.roles & graph.tracks.keys():
             road = f"{kind} of {item.place.path} {item.place.layer}"
             if road in numbers and item.place.step is not None:
                 for name in (item.id, f"{item.id}#{kind}"):
