@@ -49,7 +49,7 @@ def subtract(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise a - b."""
 
 
-@binary(np.multiply, lambda g, b: g * b, lambda g, a: g * a)
+@binary(np.multiply, lambda g, b: g * b, lambda g, a: g * a, product=True)
 def multiply(a: TensorLike, b: TensorLike) -> Tensor:
     """Elementwise (Hadamard) product."""
 
