@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
     from tinygrad_seq.viz.trace import Trace
 
-__all__ = ["Aligned", "Reader"]
+__all__ = ["Aligned", "Reader", "picked_weights"]
 
 _HOPS = 12
 
@@ -85,7 +85,7 @@ class Reader:
         parts = [(part, self.shown(part)) for part in found_parts]
         steps = list({part.scope.step: place for part, place in parts}.values())
         heads = values.shape[1] if values.ndim == 4 else 1
-        rows = self._picked(values)
+        rows = picked_weights(values, self.sample, self.head, "draw")
         own = parts[0][0] if len(rows) == len(steps) else node  # a memory that looks at itself
         queries: list[Step] = [self.shown(own, t) for t in range(len(rows))]
         if node.scope.step is not None:
@@ -106,22 +106,6 @@ class Reader:
             values = self.trace.weights.get(weights.seq)
         return values if values is not None and values.ndim in {3, 4} else None
 
-    def _picked(self, values: Array) -> Array:
-        """(T, S) of the sequence and the head that were asked for."""
-        if not 0 <= self.sample < len(values):
-            raise ConfigError(
-                "draw: sample", expected=f"0 <= sample < {len(values)}", got=self.sample
-            )
-        rows = values[self.sample]
-        if rows.ndim == 3:
-            if self.head is None:
-                rows = rows.mean(axis=0)
-            elif 0 <= self.head < len(rows):
-                rows = rows[self.head]
-            else:
-                raise ConfigError("draw: head", expected=f"0 <= head < {len(rows)}", got=self.head)
-        return np.asarray(rows, np.float64)
-
     @staticmethod
     def _summed(row: Array, steps: list[Step]) -> dict[Step, float]:
         """Weights of one query by drawn step of the memory."""
@@ -129,6 +113,18 @@ class Reader:
         for place, weight in zip(steps, row, strict=True):
             sums[place] = sums.get(place, 0.0) + float(weight)
         return sums
+
+
+def picked_weights(values: Array, sample: int, head: int | None, caller: str) -> Array:
+    """(T, S) of a sequence and a head of weights (N, T, S) or (N, heads, T, S)."""
+    if not 0 <= sample < len(values):
+        raise ConfigError(f"{caller}: sample", expected=f"0 <= sample < {len(values)}", got=sample)
+    rows = values[sample]
+    if rows.ndim == 3:
+        if head is not None and not 0 <= head < len(rows):
+            raise ConfigError(f"{caller}: head", expected=f"0 <= head < {len(rows)}", got=head)
+        rows = rows.mean(axis=0) if head is None else rows[head]
+    return np.asarray(rows, np.float64)
 
 
 def _behind(node: Node | None) -> Node | None:
