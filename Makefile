@@ -14,7 +14,7 @@ NO_DEMO := demos/demokit.py demos/gallery.py demos/lecture.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demos gallery lecture test lint format types hooks parity bench mutants clean distclean
+.PHONY: help demo demos gallery house lecture operations test lint format types hooks parity bench mutants clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -29,8 +29,14 @@ demos: $(VENV)/.installed-draw,plot ## run every demo, each ending in a picture 
 gallery: $(VENV)/.installed-draw,plot ## draw docs/gallery again
 	$(BIN)/python demos/gallery.py
 
+house: $(VENV)/.installed-draw ## draw docs/images/house.svg, the rooms and what they read
+	$(BIN)/python docs/house.py
+
 lecture: $(VENV)/.installed-draw,plot ## draw the figures of docs/lecture again
 	$(BIN)/python demos/lecture.py $(ARGS)
+
+operations: $(VENV)/.installed-test ## write docs/operations.md anew, from the records of operations
+	$(BIN)/python docs/operations.py > docs/operations.md
 
 # One worker per core, so one BLAS thread each. To debug in one process:  make test ARGS="-n 0 --pdb"
 test: export OPENBLAS_NUM_THREADS ?= 1

@@ -14,7 +14,7 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
 from tinygrad_seq.ops import OPS
-from tinygrad_seq.ops.domains import unary
+from tinygrad_seq.ops.samples import unary
 from tinygrad_seq.testing import RandomDraw
 
 

@@ -273,6 +273,16 @@ def test_planted_violations_are_caught(file, source, complaint):
     assert complaint in found[0]
 
 
+def test_the_picture_shows_the_house() -> None:
+    from docs.house import SAYS, dot, reads
+
+    text = (ROOT / "docs" / "images" / "house.svg").read_text("utf-8")
+    assert all(f">{name}<" in text for name in SAYS), "make house draws it anew"
+    assert text.count('class="edge"') == dot().count("->"), "make house draws it anew"
+    rooms = {room(module_name(file)) for file in package_sources()}
+    assert set(reads()) == rooms - {FACE, "__main__"}, "docs/house.py says what each room is"
+
+
 def overlong(files: dict[str, int]) -> list[str]:
     return [f"{name}: {lines} lines" for name, lines in files.items() if lines > LONGEST_FILE]
 

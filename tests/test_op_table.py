@@ -10,15 +10,16 @@ import pytest
 
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.ops import OPS
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, NEWER, REFUSED, name_of
-from tinygrad_seq.ops.table import _operation, operation_table
+from tinygrad_seq.ops.numpy_rest import CONSTANT_ONLY, REFUSED, name_of
+from tinygrad_seq.ops.registry import DIFFERENTIABLE, NEWER
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
+WRITER = runpy.run_path(str(PAGE.with_suffix(".py")))
+operation_table, operation_row = WRITER["operation_table"], WRITER["_operation"]
 
 
 def test_the_page_is_up_to_date() -> None:
-    rewrite = "python -m tinygrad_seq.ops.table > docs/operations.md"
-    assert PAGE.read_text("utf-8") == operation_table(), f"write it anew: {rewrite}"
+    assert PAGE.read_text("utf-8") == operation_table(), "write it anew: make operations"
 
 
 def test_every_operation_has_a_row() -> None:
@@ -56,7 +57,7 @@ def test_no_cell_is_empty_and_none_is_broken() -> None:
 
 def test_an_operand_without_a_gradient_gives_its_reason() -> None:
     made = Op("tanh", np.tanh, "x", [None], why="it was left out for this test")
-    assert "| not to x: it was left out for this test |" in _operation(made)
+    assert "| not to x: it was left out for this test |" in operation_row(made)
 
 
 def test_the_table_shows_how_to_call_the_function() -> None:
@@ -69,6 +70,6 @@ def test_the_table_shows_how_to_call_the_function() -> None:
     assert "| `lstm_sequence` |" in text
 
 
-def test_the_module_writes_the_page(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(PAGE.parents[1] / "tinygrad_seq" / "ops" / "table.py"), run_name="__main__")
+def test_the_program_writes_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(PAGE.with_suffix(".py")), run_name="__main__")
     assert capsys.readouterr().out == PAGE.read_text("utf-8")

@@ -8,7 +8,7 @@ import pytest
 import tinygrad_seq as tgs
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.rows import add_rows
-from tinygrad_seq.ops.indexing import check_indices
+from tinygrad_seq.ops.registry import check_indices
 from tinygrad_seq.testing import gradcheck
 
 X = tgs.tensor(np.ones((2, 3)), requires_grad=True)

@@ -13,8 +13,8 @@ import tinygrad_seq as tgs
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.ops import OPS
-from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL
 from tinygrad_seq.ops.registry import register
+from tinygrad_seq.ops.samples import DISTINCT, NONZERO, POSITIVE, REAL
 from tinygrad_seq.testing import GradientError, RandomDraw, check_op
 from tinygrad_seq.testing.strategies import arrays, broadcastable, examples, shapes
 
@@ -77,7 +77,7 @@ def test_a_wrong_operation_is_caught_and_its_example_shown() -> None:
     assert isinstance(caught.value, AssertionError)
 
 
-# -- the domains keep the promises of tinygrad_seq.ops.domains ---------------------------------
+# -- the domains keep the promises of tinygrad_seq.ops.samples ---------------------------------
 
 
 @pytest.mark.parametrize("kind", [REAL, POSITIVE, NONZERO, DISTINCT])

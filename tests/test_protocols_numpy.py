@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
 from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.protocols import DIFFERENTIABLE
+from tinygrad_seq.ops.registry import DIFFERENTIABLE
 from tinygrad_seq.testing import gradcheck
 from tinygrad_seq.testing.strategies import arrays, shapes
 

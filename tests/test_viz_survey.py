@@ -10,7 +10,7 @@ import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq.engine.mode import Scope
 from tinygrad_seq.engine.node import Node
-from tinygrad_seq.ops.elementwise import ADD
+from tinygrad_seq.ops import OPS
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.survey import Survey, recorded_nodes
 
@@ -25,7 +25,7 @@ def graphs(draw):
         if nodes and draw(st.booleans()):
             parents += nodes if draw(st.booleans()) else nodes[::-1]
         step = draw(st.one_of(st.none(), st.integers(-2, 9)))
-        op = ADD if any(parents) else None
+        op = OPS["add"] if any(parents) else None
         scope = Scope(step=step)
         nodes.append(Node(op, tuple(parents), {}, (), np.dtype("f4"), scope))
         assert index < len(nodes)

@@ -7,6 +7,8 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn, viz
+from tinygrad_seq.engine.op import Axes
+from tinygrad_seq.ops.registry import OPS
 from tinygrad_seq.timeline.entries import leaf_behind, pick, picked, piece, stacked_steps
 from tinygrad_seq.timeline.steps import time_steps
 from tinygrad_seq.viz.graph.fold import build
@@ -175,3 +177,20 @@ def test_a_weight_is_found_behind_its_parts_and_views():
     assert piece(left.node) is picked(right.node) is w.node
     assert leaf_behind((w * 2.0).node) is None
     assert piece(tgs.split(w * 2.0, 2, axis=1)[0].node) is None
+
+
+def test_what_time_is_read_by_is_declared_by_operations_alone():
+    """Lost where a record is rewritten, and then no picture of ours need change at once."""
+    told = {name: op.axes for name, op in OPS.items() if not op.pointwise}
+    assert {name: how.name for name, how in told.items() if how is not Axes.OTHER} == {
+        "concatenate": "JOINED",
+        "einsum": "LETTERED",
+        "getitem": "PICKED",
+        "linear": "KEPT",
+        "matmul": "KEPT",
+        "reshape": "RESHAPED",
+        "split": "CUT",
+        "stack": "STACKED",
+        "transpose": "MOVED",
+    }
+    assert {n for n, op in OPS.items() if op.product} == {"linear", "matmul", "multiply"}

@@ -6,10 +6,11 @@ from typing import Any as _Any
 
 from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq import errors
+from tinygrad_seq import ops as _ops
 from tinygrad_seq.engine.anomaly import anomaly
 from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope
 from tinygrad_seq.ops import *  # noqa: F403
-from tinygrad_seq.ops import __all__ as _op_names
+from tinygrad_seq.ops import OPS as OPS
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.transforms import (
     checkpoint,
@@ -30,6 +31,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "OPS",
     "Tensor",
     "anomaly",
     "checkpoint",
@@ -54,7 +56,7 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
-__all__ += _op_names
+__all__ += _ops.PUBLIC
 
 _ROOMS = ("celltext", "charlm", "data", "flow", "nn", "optim", "testing", "train", "viz")
 

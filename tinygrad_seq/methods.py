@@ -17,14 +17,11 @@ from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
-from tinygrad_seq.ops import numpy_functions, numpy_shapes
-from tinygrad_seq.ops.registry import array_at, axis_of, values_of
-from tinygrad_seq.ops.spelling import answering
+from tinygrad_seq.ops.registry import DIFFERENTIABLE, array_at, axis_of, values_of
+from tinygrad_seq.ops.torch_names import answering
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor
-
-__all__ = ["ArrayMethods", "swapped"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -140,7 +137,7 @@ class ArrayMethods(Variable):
         joined = int(np.prod(shape[first : last + 1]))
         return ops.reshape(self, (*shape[:first], joined, *shape[last + 1 :]))
 
-    ravel = numpy_shapes.ravel
+    ravel = DIFFERENTIABLE[np.ravel]
     squeeze = ops.squeeze
     unsqueeze = ops.expand_dims
     swapaxes = ops.swapaxes
@@ -162,7 +159,7 @@ class ArrayMethods(Variable):
         """Short for :func:`tinygrad_seq.norm`; by name: PyTorch has the order in their place."""
         return ops.norm(self, axis, keepdims)
 
-    cumsum = answering(numpy_functions.cumsum)
+    cumsum = ops.cumsum
     cumprod = ops.cumprod
     logsumexp = ops.logsumexp
     trace = ops.trace
@@ -184,7 +181,7 @@ class ArrayMethods(Variable):
     relu = ops.relu
     softmax = ops.softmax
     log_softmax = ops.log_softmax
-    dot = numpy_functions.dot
+    dot = DIFFERENTIABLE[np.dot]
 
     def clip(self: Any, min: Any = None, max: Any = None) -> Tensor:  # noqa: A002
         """Short for :func:`tinygrad_seq.clip`, with NumPy's names of the bounds."""
@@ -195,7 +192,7 @@ class ArrayMethods(Variable):
 
     # -- copies ----------------------------------------------------------------------------------
 
-    clone = copy = numpy_shapes.copy
+    clone = copy = DIFFERENTIABLE[np.copy]
 
     # -- as text ---------------------------------------------------------------------------------
 

@@ -29,8 +29,7 @@ from tinygrad_seq.errors import (
     shown,
 )
 from tinygrad_seq.methods import ArrayMethods, swapped
-from tinygrad_seq.ops import numpy_shapes
-from tinygrad_seq.ops.registry import values_of
+from tinygrad_seq.ops.registry import DIFFERENTIABLE, values_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.viz import Drawing
@@ -298,7 +297,7 @@ class Tensor(ArrayMethods):
     __mod__ = ops.remainder
     __rmod__ = swapped(ops.remainder)
     __neg__ = ops.negative
-    __pos__ = numpy_shapes.same
+    __pos__ = DIFFERENTIABLE[np.positive]
     __abs__ = ops.absolute
 
     def __getitem__(self, index: Any) -> Tensor:

@@ -111,6 +111,7 @@ PEERS: dict[str, Any] = {
     ),
     "norm": lambda x, axis, keepdims: reduced(torch.linalg.vector_norm, x, axis, keepdims),
     "arcsin": torch.asin, "arccos": torch.acos, "arctan2": torch.atan2, "hypot": torch.hypot,
+    "cbrt": lambda x: torch.sign(x) * torch.abs(x) ** (1 / 3),
     "arcsinh": torch.asinh, "arccosh": torch.acosh, "arctanh": torch.atanh,
 }  # fmt: skip
 

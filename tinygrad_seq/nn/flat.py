@@ -16,7 +16,13 @@ from tinygrad_seq.nn.layers import positive_size, probability
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.recurrent import Recurrent, State
 
-__all__ = ["FlatRecurrent", "cell_option"]
+__all__ = ["FlatRecurrent", "cell_option", "passed_on"]
+
+
+def passed_on(given: dict[str, Any], *but: str) -> dict[str, Any]:
+    """The arguments of an ``__init__``, from its ``locals()``, to give to that of its base."""
+    own = {"self", "__class__", *but}
+    return {name: value for name, value in given.items() if name not in own}
 
 
 class _Held:

@@ -409,6 +409,8 @@ class Module:
 
 
 elsewhere.answer(Module, elsewhere.MODULES)
+
+
 _OWN = frozenset(["_parameters", "_modules", "_containers", "_name"])
 
 

@@ -11,8 +11,7 @@ from tinygrad_seq import ops
 from tinygrad_seq.checks import array_of, integers_of, truths_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import DtypeError, ShapeError
-from tinygrad_seq.ops.indexing import check_indices
-from tinygrad_seq.ops.registry import shape_of, values_of
+from tinygrad_seq.ops.registry import check_indices, shape_of, values_of
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.nest import map_nest
 

@@ -3,177 +3,21 @@
 Each is recorded through one :class:`~tinygrad_seq.engine.op.Op` in :data:`OPS`.
 """
 
-from tinygrad_seq.ops.arrange import (
-    diagonal,
-    diff,
-    outer,
-    pad,
-    repeat,
-    roll,
-    sort,
-    tensordot,
-    tile,
-    trace,
-    tril,
-    triu,
-)
-from tinygrad_seq.ops.attention import masked_softmax, scaled_dot_product_attention
-from tinygrad_seq.ops.custom import op
-from tinygrad_seq.ops.elementwise import (
-    absolute,
-    add,
-    astype,
-    clip,
-    cos,
-    divide,
-    exp,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    multiply,
-    negative,
-    power,
-    remainder,
-    sin,
-    sqrt,
-    square,
-    subtract,
-    where,
-)
-from tinygrad_seq.ops.indexing import gather, getitem, one_hot, take, take_along_axis
-from tinygrad_seq.ops.linalg import einsum, linear, matmul
-from tinygrad_seq.ops.loss import cross_entropy, mse_loss
-from tinygrad_seq.ops.nonlinear import log_softmax, logsumexp, relu, sigmoid, softmax, tanh
-from tinygrad_seq.ops.reduce import cumprod, cumsum, max, mean, min, norm, prod, std, sum, var
-from tinygrad_seq.ops.registry import OPS
-from tinygrad_seq.ops.shape import (
-    broadcast_to,
-    concatenate,
-    expand_dims,
-    flip,
-    moveaxis,
-    reshape,
-    split,
-    squeeze,
-    stack,
-    swapaxes,
-    transpose,
-)
-from tinygrad_seq.ops.spelling import answering_all as _answering_all
-from tinygrad_seq.ops.transcendental import (
-    arccos,
-    arccosh,
-    arcsin,
-    arcsinh,
-    arctan,
-    arctan2,
-    arctanh,
-    cosh,
-    exp2,
-    expm1,
-    hypot,
-    log2,
-    log10,
-    logaddexp,
-    logaddexp2,
-    reciprocal,
-    sinh,
-    tan,
-)
+from tinygrad_seq.ops.attention import *
+from tinygrad_seq.ops.custom import op as op
+from tinygrad_seq.ops.indexing import *
+from tinygrad_seq.ops.join import *
+from tinygrad_seq.ops.linalg import *
+from tinygrad_seq.ops.loss import *
+from tinygrad_seq.ops.math import *
+from tinygrad_seq.ops.products import *
+from tinygrad_seq.ops.rearrange import *
+from tinygrad_seq.ops.reduce import *
+from tinygrad_seq.ops.registry import OPS as OPS
+from tinygrad_seq.ops.registry import publish as _publish
+from tinygrad_seq.ops.shape import *
+from tinygrad_seq.ops.torch_names import answering_all as _answering_all
 
-__all__ = [
-    "OPS",
-    "absolute",
-    "add",
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
-    "astype",
-    "broadcast_to",
-    "clip",
-    "concatenate",
-    "cos",
-    "cosh",
-    "cross_entropy",
-    "cumprod",
-    "cumsum",
-    "diagonal",
-    "diff",
-    "divide",
-    "einsum",
-    "exp",
-    "exp2",
-    "expand_dims",
-    "expm1",
-    "flip",
-    "gather",
-    "getitem",
-    "hypot",
-    "linear",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "log_softmax",
-    "logaddexp",
-    "logaddexp2",
-    "logsumexp",
-    "masked_softmax",
-    "matmul",
-    "max",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "moveaxis",
-    "mse_loss",
-    "multiply",
-    "negative",
-    "norm",
-    "one_hot",
-    "op",
-    "outer",
-    "pad",
-    "power",
-    "prod",
-    "reciprocal",
-    "relu",
-    "remainder",
-    "repeat",
-    "reshape",
-    "roll",
-    "scaled_dot_product_attention",
-    "sigmoid",
-    "sin",
-    "sinh",
-    "softmax",
-    "sort",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "std",
-    "subtract",
-    "sum",
-    "swapaxes",
-    "take",
-    "take_along_axis",
-    "tan",
-    "tanh",
-    "tensordot",
-    "tile",
-    "trace",
-    "transpose",
-    "tril",
-    "triu",
-    "var",
-    "where",
-]
+PUBLIC = _publish(globals())
 
 _answering_all(globals(), __name__)

@@ -1,4 +1,4 @@
-"""Attention as operations: the softmax that leaves entries out, and scaled dot products."""
+"""Normalised exponentials along an axis, also masked, and the attention that they make."""
 
 from __future__ import annotations
 
@@ -8,23 +8,87 @@ import numpy as np
 
 from tinygrad_seq.checks import truths_of
 from tinygrad_seq.errors import ShapeError
-from tinygrad_seq.ops.domains import Draw
+from tinygrad_seq.kernels import numeric
+from tinygrad_seq.ops import samples
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.nonlinear import softmax
 from tinygrad_seq.ops.registry import (
-    FloatOp,
+    constant,
+    floating,
     floats_of,
+    publish,
     record,
-    register,
     shape_of,
     values_of,
 )
-from tinygrad_seq.ops.shape import swapaxes
+from tinygrad_seq.ops.shape import reshape, swapaxes
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["masked_softmax", "scaled_dot_product_attention"]
+
+def _softmax(x: Any, axis: int) -> Any:
+    e = np.exp(x - numeric.largest(x, axis))
+    e /= np.sum(e, axis=axis, keepdims=True)
+    return e
+
+
+SOFTMAX = floating(
+    "softmax",
+    _softmax,
+    "x",
+    [lambda g, out, axis: out * (g - np.sum(g * out, axis=axis, keepdims=True))],
+    sample=samples.along_axis,
+)
+
+
+def softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """Normalised exponentials e**x_k / sum_j e**x_j along an axis, shifted by the largest entry."""
+    return record(SOFTMAX, (x,), {"axis": axis})
+
+
+LOG_SOFTMAX = floating(
+    "log_softmax",
+    numeric.log_softmax,
+    "x",
+    [lambda g, out, axis: g - np.exp(out) * np.sum(g, axis=axis, keepdims=True)],
+    sample=samples.along_axis,
+)
+
+
+def log_softmax(x: TensorLike, axis: int = -1) -> Tensor:
+    """Logarithm of :func:`softmax`, computed without taking the logarithm of a small number."""
+    return record(LOG_SOFTMAX, (x,), {"axis": axis})
+
+
+def _logsumexp(x: Any, axis: int) -> Any:
+    top = numeric.largest(x, axis)
+    with np.errstate(divide="ignore"):  # of -inf alone it is -inf
+        total = np.log(np.sum(np.exp(x - top), axis=axis, keepdims=True))
+    return np.squeeze(total + top, axis=axis)
+
+
+def _logsumexp_rule(g: Any, x: Any, axis: int) -> Any:
+    """The cotangent times softmax(x), from x: of large |x| and out the difference has no digits.
+
+    It is 0 where all are -inf, of which none has a part in the sum, and infinite entries share.
+    """
+    values = constant(x)
+    overflown = np.isposinf(np.max(values, axis=axis, keepdims=True))
+    if overflown.any():
+        x = np.where(overflown, np.where(values == np.inf, 0.0, -np.inf), x)
+    e = np.exp(x - numeric.largest(values, axis))
+    total = np.sum(e, axis=axis, keepdims=True)
+    return np.expand_dims(g, axis) * (e / np.where(constant(total) == 0, 1, total))
+
+
+LOGSUMEXP = floating("logsumexp", _logsumexp, "x", [_logsumexp_rule], sample=samples.along_axis)
+
+
+def logsumexp(x: TensorLike, axis: int | None = -1) -> Tensor:
+    """Logarithm of the sum of exponentials along an axis (of all for None), without overflow."""
+    if axis is None:
+        x, axis = reshape(x, (-1,)), 0
+    return record(LOGSUMEXP, (x,), {"axis": axis})
 
 
 def _masked_softmax(x: Any, mask: Any, axis: int) -> Any:
@@ -41,22 +105,20 @@ def _masked_softmax_rule(g: Any, out: Any, mask: Any, axis: int) -> Any:
     return out * (g - np.sum(g * out, axis=axis, keepdims=True))
 
 
-def _masked_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _masked_sample(draw: samples.Draw) -> samples.Sampled:
     x = draw.array(draw.shape(1))
     picks = [draw.choice([True, True, False]) for _ in range(x.size)]
     mask = np.array(picks, bool).reshape(x.shape)
     return (x,), {"mask": mask, "axis": draw.integer(-x.ndim, x.ndim - 1)}
 
 
-MASKED_SOFTMAX = register(
-    FloatOp(
-        "masked_softmax",
-        _masked_softmax,
-        "x",
-        [_masked_softmax_rule],
-        sample=_masked_sample,
-        unread=lambda index, mask, axis: ~mask,
-    )
+MASKED_SOFTMAX = floating(
+    "masked_softmax",
+    _masked_softmax,
+    "x",
+    [_masked_softmax_rule],
+    sample=_masked_sample,
+    unread=lambda index, mask, axis: ~mask,
 )
 
 
@@ -132,3 +194,6 @@ def scaled_dot_product_attention(
     scores = matmul(query, swapaxes(key, -1, -2)) * float(1 / np.sqrt(shape_of(query)[-1]))
     weights = softmax(scores) if mask is None else masked_softmax(scores, mask)
     return matmul(weights, value), weights.tag("weights")
+
+
+publish(globals())

@@ -10,19 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_seq.checks import count, sequence_of
-from tinygrad_seq.engine.op import Axes, Op
+from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.ops.domains import Draw
 from tinygrad_seq.ops.indexing import getitem
-from tinygrad_seq.ops.registry import record, register, shape_of
+from tinygrad_seq.ops.registry import for_numpy, operation, publish, record, shape_of
+from tinygrad_seq.ops.samples import Draw, Sampled
 from tinygrad_seq.ops.shape import expand_dims, reshape, squeeze
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
-
-__all__ = ["einsum", "linear", "matmul"]
-
-Sampled = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def _rows(x: Any) -> Any:
@@ -100,33 +96,29 @@ def _einsum_rule(g: Any, xs: Any, needs: Any, spec: str) -> list[Any]:
     return found
 
 
-MATMUL = register(
-    Op(
-        "matmul",
-        _matmul,
-        "a b",
-        [lambda g, b: _matmul(g, b.mT), _right_rule],
-        sample=_matmul_sample,
-        defer=(1, lambda gs, a: _queued_products(gs, a)),
-        axes=Axes.KEPT,
-        product=True,
-    )
+MATMUL = operation(
+    "matmul",
+    _matmul,
+    "a b",
+    [lambda g, b: _matmul(g, b.mT), _right_rule],
+    sample=_matmul_sample,
+    defer=(1, lambda gs, a: _queued_products(gs, a)),
+    axes=Axes.KEPT,
+    product=True,
 )
-LINEAR = register(
-    Op(
-        "linear",
-        _linear,
-        "x weight bias",
-        [
-            lambda g, weight: _matmul(g, weight.mT),
-            lambda g, x: np.matmul(_rows(x).mT, _rows(g)),
-            lambda g: np.sum(_rows(g), axis=0),
-        ],
-        sample=_linear_sample,
-        defer=(1, lambda gs, x: _queued_products(gs, x)),
-        axes=Axes.KEPT,
-        product=True,
-    )
+LINEAR = operation(
+    "linear",
+    _linear,
+    "x weight bias",
+    [
+        lambda g, weight: _matmul(g, weight.mT),
+        lambda g, x: np.matmul(_rows(x).mT, _rows(g)),
+        lambda g: np.sum(_rows(g), axis=0),
+    ],
+    sample=_linear_sample,
+    defer=(1, lambda gs, x: _queued_products(gs, x)),
+    axes=Axes.KEPT,
+    product=True,
 )
 
 
@@ -135,18 +127,17 @@ def _einsum(*xs: Any, spec: str) -> Any:
     return out.copy() if len(xs) == 1 else out  # of one operand NumPy may return a view
 
 
-EINSUM = register(
-    Op(
-        "einsum",
-        _einsum,
-        "*xs",
-        joint=_einsum_rule,
-        sample=_einsum_sample,
-        axes=Axes.LETTERED,
-    )
+EINSUM = operation(
+    "einsum",
+    _einsum,
+    "*xs",
+    joint=_einsum_rule,
+    sample=_einsum_sample,
+    axes=Axes.LETTERED,
 )
 
 
+@for_numpy(np.matmul, np.linalg.matmul)
 def matmul(a: TensorLike, b: TensorLike) -> Tensor:
     """``a @ b`` with NumPy's rules for vectors and stacks of matrices.
 
@@ -250,20 +241,26 @@ def _check_ellipses(
         )
 
 
-def _diagonal(spec: str, term: str, x: Any) -> tuple[str, Any]:
+def _check_sizes(spec: str, terms: list[str], operands: list[Any]) -> None:
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        shape = shape_of(operand)
+        if len(shape) != len(term) or any(
+            sizes.setdefault(letter, size) != size for letter, size in zip(term, shape, strict=True)
+        ):
+            raise ShapeError(
+                f"einsum: the operands do not fit the letters of {spec!r}",
+                expected="one axis per letter, and one size for each letter",
+                got=" and ".join(str(shape_of(each)) for each in operands),
+            )
+
+
+def _diagonal(term: str, x: Any) -> tuple[str, Any]:
     """A term with each letter once, and the operand's entries where equal letters meet."""
     shape = shape_of(x)
-    positions = np.arange(math.prod(shape)).reshape(shape)
     single = "".join(dict.fromkeys(term))
-    try:
-        places = np.einsum(f"{term}->{single}", positions)
-    except ValueError:
-        raise ShapeError(
-            f"einsum: the operands do not fit the letters of {spec!r}",
-            expected="one size for each letter",
-            got=f"{term} for shape {shape}",
-        ) from None
-    return single, getitem(reshape(x, (-1,)), places)
+    positions = np.arange(math.prod(shape)).reshape(shape)
+    return single, getitem(reshape(x, (-1,)), np.einsum(f"{term}->{single}", positions))
 
 
 def _in_letters(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
@@ -279,6 +276,7 @@ def _in_letters(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
     return ",".join(terms) + out, tuple(given[: len(given) // 2 * 2 : 2])
 
 
+@for_numpy(np.einsum)
 def einsum(spec: str, *operands: Any, optimize: Any = False) -> Tensor:
     """Einstein summation, as ``numpy.einsum`` writes it: letters, ellipses, repeated letters.
 
@@ -316,24 +314,15 @@ def einsum(spec: str, *operands: Any, optimize: Any = False) -> Tensor:
         terms, given, out = _without_ellipses(spec, terms, given, out if arrow else None)
     elif not arrow:
         out = _once(terms)
-    for i, term in enumerate(terms):
-        if len(set(term)) != len(term):
-            terms[i], given[i] = _diagonal(spec, term, given[i])
     if len(set(out)) != len(out) or not set(out) <= set("".join(terms)):
         raise ShapeError(
             f"einsum: output of {spec!r}", expected="letters of the operands, each once", got=out
         )
-    spec = ",".join(terms) + "->" + out
-    operands = tuple(given)
-    sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        shape = shape_of(operand)
-        if len(shape) != len(term) or any(
-            sizes.setdefault(letter, size) != size for letter, size in zip(term, shape, strict=True)
-        ):
-            raise ShapeError(
-                f"einsum: the operands do not fit the letters of {spec!r}",
-                expected="one axis per letter, and one size for each letter",
-                got=" and ".join(str(shape_of(each)) for each in operands),
-            )
-    return record(EINSUM, operands, {"spec": spec})
+    _check_sizes(spec, terms, given)
+    for i, term in enumerate(terms):
+        if len(set(term)) != len(term):
+            terms[i], given[i] = _diagonal(term, given[i])
+    return record(EINSUM, tuple(given), {"spec": ",".join(terms) + "->" + out})
+
+
+publish(globals())

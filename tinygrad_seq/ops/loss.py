@@ -10,19 +10,26 @@ from tinygrad_seq.checks import array_of, choice, index_of
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import DtypeError, ShapeError
 from tinygrad_seq.ops import reduce
-from tinygrad_seq.ops.domains import Draw
-from tinygrad_seq.ops.elementwise import subtract, where
-from tinygrad_seq.ops.indexing import check_indices, take_along_axis
-from tinygrad_seq.ops.nonlinear import log_softmax
-from tinygrad_seq.ops.registry import FloatOp, floats_of, record, register, shape_of, values_of
-from tinygrad_seq.ops.shape import reshape, squeeze, stack
+from tinygrad_seq.ops.attention import log_softmax
+from tinygrad_seq.ops.indexing import take_along_axis, where
+from tinygrad_seq.ops.join import stack
+from tinygrad_seq.ops.math import subtract
+from tinygrad_seq.ops.registry import (
+    check_indices,
+    floating,
+    floats_of,
+    publish,
+    record,
+    shape_of,
+    values_of,
+)
+from tinygrad_seq.ops.samples import Draw, Sampled
+from tinygrad_seq.ops.shape import reshape, squeeze
 from tinygrad_seq.timeline.steps import time_steps
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array
     from tinygrad_seq.tensor import Tensor, TensorLike
-
-__all__ = ["cross_entropy", "mse_loss"]
 
 _REDUCTIONS = ("mean", "sum", "none")
 _reduction = choice(*_REDUCTIONS)
@@ -94,7 +101,7 @@ def _weighted_nll(logits: Tensor, picks: Array, weights: Array, reduction: str) 
     return losses if reduction == "none" else reduce.sum(losses)
 
 
-def _cross_entropy_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _cross_entropy_sample(draw: Draw) -> Sampled:
     shape, classes = draw.shape(0, 2), draw.integer(2, 4)
     count = int(np.prod(shape, dtype=int))
     targets = [draw.choice([-100, *range(classes)]) for _ in range(count)]
@@ -105,16 +112,14 @@ def _cross_entropy_sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
     }
 
 
-CROSS_ENTROPY = register(
-    FloatOp(
-        "cross_entropy",
-        _cross_entropy,
-        "logits",
-        joint=_cross_entropy_rule,
-        sample=_cross_entropy_sample,
-        twin=_cross_entropy_twin,
-        keep=True,
-    )
+CROSS_ENTROPY = floating(
+    "cross_entropy",
+    _cross_entropy,
+    "logits",
+    joint=_cross_entropy_rule,
+    sample=_cross_entropy_sample,
+    twin=_cross_entropy_twin,
+    keep=True,
 )
 
 
@@ -197,3 +202,6 @@ def mse_loss(prediction: TensorLike, target: TensorLike, reduction: str = "mean"
     if reduction == "none":
         return reshape(squares, shape_of(prediction))
     return reduce.mean(squares) if reduction == "mean" else reduce.sum(squares)
+
+
+publish(globals())

@@ -19,11 +19,17 @@ from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.plan import Plan, make_plan
 from tinygrad_seq.kernels.sequence import Kernel, run_backward, run_forward
-from tinygrad_seq.ops.domains import REAL, Draw
-from tinygrad_seq.ops.elementwise import where
-from tinygrad_seq.ops.indexing import check_indices
-from tinygrad_seq.ops.registry import constant, record_several, register, shape_of, values_of
-from tinygrad_seq.ops.shape import stack
+from tinygrad_seq.ops.indexing import where
+from tinygrad_seq.ops.join import stack
+from tinygrad_seq.ops.registry import (
+    check_indices,
+    constant,
+    record_several,
+    register,
+    shape_of,
+    values_of,
+)
+from tinygrad_seq.ops.samples import REAL, Draw
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array

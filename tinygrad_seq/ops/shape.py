@@ -1,44 +1,47 @@
-"""Operations that move or join entries without changing them."""
+"""Operations that give the same entries another shape, or their axes another order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from tinygrad_seq.checks import choice, count, integers_of, sequence_of
+from tinygrad_seq.checks import choice, integers_of
 from tinygrad_seq.engine.op import Axes
-from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.ops.domains import Draw
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import ConfigError, ShapeError, shown
+from tinygrad_seq.ops import samples
+from tinygrad_seq.ops.math import multiply
 from tinygrad_seq.ops.registry import (
-    Moving,
+    axes_of,
     axis_of,
+    for_numpy,
+    listed,
+    moving,
+    publish,
     record,
-    record_several,
-    register,
     shape_of,
     values_of,
 )
+from tinygrad_seq.ops.samples import Draw, Sampled
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = [
-    "broadcast_to",
-    "concatenate",
-    "expand_dims",
-    "flip",
-    "moveaxis",
-    "reshape",
-    "split",
-    "squeeze",
-    "stack",
-    "swapaxes",
-    "transpose",
-]
 
-Sampled = tuple[tuple[Any, ...], dict[str, Any]]
+@for_numpy(np.positive, np.real, np.conjugate)
+def _same(x: Any) -> Any:
+    """The operand itself."""
+    return x
+
+
+@for_numpy(np.copy)
+def _copy(a: Any) -> Any:
+    """A copy that stays in the graph."""
+    if isinstance(a, Variable) and a._node is None:
+        return a._wrap(np.copy(a._array), None)
+    return multiply(a, 1)  # not + 0, which would make -0.0 positive
 
 
 def _reshape_sample(draw: Draw) -> Sampled:
@@ -46,142 +49,18 @@ def _reshape_sample(draw: Draw) -> Sampled:
     return (x,), {"shape_to": draw.choice([(x.size,), (1, -1), x.shape[::-1]])}
 
 
-def _transpose_sample(draw: Draw) -> Sampled:
-    x = draw.array(draw.shape())
-    order = list(range(x.ndim))
-    turn = draw.integer(0, max(x.ndim - 1, 0))
-    return (x,), {"axes": tuple(order[turn:] + order[:turn])}
-
-
-def _broadcast_sample(draw: Draw) -> Sampled:
-    narrow, other = draw.broadcastable(2)
-    return (draw.array(narrow),), {"shape_to": np.broadcast_shapes(narrow, other)}
-
-
-def _flip_sample(draw: Draw) -> Sampled:
-    x = draw.array(draw.shape(1))
-    return (x,), {"axis": draw.integer(-x.ndim, x.ndim - 1)}
-
-
-def _concatenate_sample(draw: Draw) -> Sampled:
-    shape = draw.shape(1)
-    axis = draw.integer(-len(shape), len(shape) - 1)
-    parts = []
-    for _ in range(draw.integer(1, 3)):
-        sizes = list(shape)
-        sizes[axis] = draw.integer(1, 3)
-        parts.append(draw.array(tuple(sizes)))
-    return tuple(parts), {"axis": axis, "points": _points(parts, axis)}
-
-
-def _stack_sample(draw: Draw) -> Sampled:
-    shape = draw.shape()
-    axis = draw.integer(-len(shape) - 1, len(shape))
-    return tuple(draw.array(shape) for _ in range(draw.integer(1, 3))), {"axis": axis}
-
-
-def _split_sample(draw: Draw) -> Sampled:
-    shape = draw.shape(1)
-    axis = draw.integer(-len(shape), len(shape) - 1)
-    count = draw.integer(1, 3)
-    sizes = list(shape)
-    sizes[axis] *= count
-    return (draw.array(tuple(sizes)),), {"sections": count, "axis": axis}
-
-
-def _points(parts: Sequence[Any], axis: int) -> tuple[int, ...]:
-    """Where one part ends and the next begins."""
-    sizes = []
-    for part in parts:
-        shape = shape_of(part)
-        sizes.append(shape[axis_of(axis, len(shape), "concatenate")])
-    return tuple(int(end) for end in np.cumsum(sizes)[:-1])
-
-
-def _split(x: Any, sections: int | tuple[int, ...], axis: int) -> tuple[Any, ...]:
-    """``numpy.split`` as a tuple of views; equal parts the short way, ten times faster."""
-    size = x.shape[axis]
-    if not isinstance(sections, int) or sections < 1 or size % sections:
-        return tuple(np.split(x, sections, axis))
-    part = size // sections
-    before = (slice(None),) * (axis % x.ndim)
-    return tuple([x[(*before, slice(k, k + part))] for k in range(0, size, part)])
-
-
-def _unstack(g: Any, axis: int) -> list[Any]:
-    before = (slice(None),) * (axis % g.ndim)
-    return [g[(*before, k)] for k in range(g.shape[axis])]
-
-
-RESHAPE = register(
-    Moving(
-        "reshape",
-        lambda x, shape_to: np.reshape(x, shape_to),
-        "x",
-        [lambda g, shape: np.reshape(g, shape)],
-        sample=_reshape_sample,
-        view=True,
-        axes=Axes.RESHAPED,
-    )
-)
-TRANSPOSE = register(
-    Moving(
-        "transpose",
-        np.transpose,
-        "x",
-        [lambda g, axes: np.transpose(g, tuple(int(i) for i in np.argsort(axes)))],
-        sample=_transpose_sample,
-        view=True,
-        axes=Axes.MOVED,
-    )
-)
-BROADCAST_TO = register(
-    Moving(
-        "broadcast_to",
-        lambda x, shape_to: np.broadcast_to(x, shape_to),
-        "x",
-        [lambda g: g],
-        sample=_broadcast_sample,
-        view=True,
-    )
-)
-FLIP = register(
-    Moving("flip", np.flip, "x", [lambda g, axis: np.flip(g, axis)], sample=_flip_sample, view=True)
-)
-CONCATENATE = register(
-    Moving(
-        "concatenate",
-        lambda *xs, axis, points: np.concatenate(xs, axis),
-        "*xs",
-        joint=lambda g, axis, points: np.split(g, points, axis),
-        sample=_concatenate_sample,
-        axes=Axes.JOINED,
-    )
-)
-STACK = register(
-    Moving(
-        "stack",
-        lambda *xs, axis: np.stack(xs, axis),
-        "*xs",
-        joint=_unstack,
-        sample=_stack_sample,
-        axes=Axes.STACKED,
-    )
-)
-SPLIT = register(
-    Moving(
-        "split",
-        _split,
-        "x",
-        [lambda g, axis: np.concatenate(g, axis)],
-        sample=_split_sample,
-        outputs=-1,
-        view=True,
-        axes=Axes.CUT,
-    )
+RESHAPE = moving(
+    "reshape",
+    lambda x, shape_to: np.reshape(x, shape_to),
+    "x",
+    [lambda g, shape: np.reshape(g, shape)],
+    sample=_reshape_sample,
+    view=True,
+    axes=Axes.RESHAPED,
 )
 
 
+@for_numpy(np.reshape)
 def reshape(x: TensorLike, shape: int | Sequence[int], order: str = "C") -> Tensor:
     """Give a new shape to the same entries; one size may be -1.
 
@@ -193,18 +72,90 @@ def reshape(x: TensorLike, shape: int | Sequence[int], order: str = "C") -> Tens
     return record(RESHAPE, (x,), {"shape_to": shape})
 
 
+@for_numpy(np.ravel)
+def _ravel(a: Any, order: str = "C") -> Any:
+    """All entries in one axis."""
+    return reshape(a, (-1,), order)
+
+
+@for_numpy(np.expand_dims)
+def expand_dims(x: TensorLike, axis: int | tuple[int, ...]) -> Tensor:
+    """Insert axes of size 1."""
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    ndim = len(shape_of(x)) + len(axes)
+    places = axes_of(axes, ndim, "expand_dims")
+    rest = iter(shape_of(x))
+    return reshape(x, tuple(1 if i in places else next(rest) for i in range(ndim)))
+
+
+@for_numpy(np.squeeze)
+def squeeze(x: TensorLike, axis: int | tuple[int, ...] | None = None) -> Tensor:
+    """Remove axes of size 1 (all of them, or those named)."""
+    shape = shape_of(x)
+    if axis is None:
+        axes = tuple(i for i, size in enumerate(shape) if size == 1)
+    else:
+        axes = axes_of(axis, len(shape), "squeeze")
+    if any(shape[a] != 1 for a in axes):
+        raise ShapeError("squeeze: an axis to remove", expected="size 1", got=f"shape {shape}")
+    return reshape(x, tuple(size for i, size in enumerate(shape) if i not in axes))
+
+
+def _at_least(ndim: int) -> Callable[..., Any]:
+    """Of a tensor with fewer axes: axes of size 1 put in front."""
+
+    def widen(*arys: Any) -> Any:
+        """Axes of size 1 put in front of what has too few."""
+        found = [
+            x if len(shape_of(x)) >= ndim else reshape(x, _widened(shape_of(x), ndim)) for x in arys
+        ]
+        return found[0] if len(found) == 1 else tuple(found)
+
+    return widen
+
+
+def _widened(size: tuple[int, ...], ndim: int) -> tuple[int, ...]:
+    """NumPy gives a third axis to matrices at the end, and places vectors in the middle."""
+    if ndim == 3 and len(size) in (1, 2):
+        return (*((1,) * (2 - len(size))), *size, 1)
+    return (1,) * (ndim - len(size)) + size
+
+
+for_numpy(np.atleast_1d)(_at_least(1))
+for_numpy(np.atleast_2d)(_at_least(2))
+for_numpy(np.atleast_3d)(_at_least(3))
+
+
+def _transpose_sample(draw: Draw) -> Sampled:
+    x = draw.array(draw.shape())
+    order = list(range(x.ndim))
+    turn = draw.integer(0, max(x.ndim - 1, 0))
+    return (x,), {"axes": tuple(order[turn:] + order[:turn])}
+
+
+TRANSPOSE = moving(
+    "transpose",
+    np.transpose,
+    "x",
+    [lambda g, axes: np.transpose(g, tuple(int(i) for i in np.argsort(axes)))],
+    sample=_transpose_sample,
+    view=True,
+    axes=Axes.MOVED,
+)
+
+
+@for_numpy(np.transpose)
 def transpose(x: TensorLike, axes: int | Sequence[int] | None = None) -> Tensor:
     """Permute the axes; without `axes`, reverse them."""
     ndim = len(shape_of(x))
-    several: Any = range(ndim)[::-1] if axes is None else axes
-    if not isinstance(several, (tuple, list, range)):
-        several = integers_of("transpose: axes", values_of(axes)).reshape(-1)
+    several = range(ndim)[::-1] if axes is None else listed(axes)
     order = tuple(axis_of(a, ndim, "transpose") for a in several)
     if sorted(order) != list(range(ndim)):
         raise ShapeError("transpose: axes", expected=f"each of 0..{ndim - 1} once", got=axes)
     return record(TRANSPOSE, (x,), {"axes": order})
 
 
+@for_numpy(np.swapaxes)
 def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     """Exchange two axes."""
     ndim = len(shape_of(x))
@@ -214,89 +165,90 @@ def swapaxes(x: TensorLike, axis1: int, axis2: int) -> Tensor:
     return transpose(x, tuple(order))
 
 
-def moveaxis(x: TensorLike, source: int, destination: int) -> Tensor:
-    """Move one axis to another place."""
+@for_numpy(np.matrix_transpose, np.linalg.matrix_transpose)
+def _matrix_transpose(x: Any) -> Any:
+    """The last two axes exchanged."""
+    return swapaxes(x, -1, -2)
+
+
+@for_numpy(np.moveaxis)
+def moveaxis(
+    x: TensorLike, source: int | Sequence[int], destination: int | Sequence[int]
+) -> Tensor:
+    """Move one axis or several to other places."""
     ndim = len(shape_of(x))
-    origin = axis_of(source, ndim, "moveaxis")
-    order = [axis for axis in range(ndim) if axis != origin]
-    order.insert(axis_of(destination, ndim, "moveaxis"), origin)
+    origins, places = (
+        [axis_of(axis, ndim, "moveaxis") for axis in listed(each)] for each in (source, destination)
+    )
+    if not len(origins) == len(places) == len(set(origins)) == len(set(places)):
+        raise ShapeError(
+            "moveaxis: axes",
+            expected="as many places as axes, each once",
+            got=f"{source} to {destination}",
+        )
+    order = [axis for axis in range(ndim) if axis not in origins]
+    for place, origin in sorted(zip(places, origins, strict=True)):
+        order.insert(place, origin)
     return transpose(x, tuple(order))
 
 
-def expand_dims(x: TensorLike, axis: int | tuple[int, ...]) -> Tensor:
-    """Insert axes of size 1."""
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    ndim = len(shape_of(x)) + len(axes)
-    places = {axis_of(a, ndim, "expand_dims") for a in axes}
-    if len(places) != len(axes):
-        raise ShapeError("expand_dims: axis", expected="each axis once", got=axis)
-    rest = iter(shape_of(x))
-    return reshape(x, tuple(1 if i in places else next(rest) for i in range(ndim)))
+FLIP = moving(
+    "flip", np.flip, "x", [lambda g, axis: np.flip(g, axis)], sample=samples.along_axis, view=True
+)
 
 
-def squeeze(x: TensorLike, axis: int | tuple[int, ...] | None = None) -> Tensor:
-    """Remove axes of size 1 (all of them, or those named)."""
-    shape = shape_of(x)
-    if axis is None:
-        axes = {i for i, size in enumerate(shape) if size == 1}
-    else:
-        given = axis if isinstance(axis, tuple) else (axis,)
-        axes = {axis_of(a, len(shape), "squeeze") for a in given}
-    if any(shape[a] != 1 for a in axes):
-        raise ShapeError("squeeze: an axis to remove", expected="size 1", got=f"shape {shape}")
-    return reshape(x, tuple(size for i, size in enumerate(shape) if i not in axes))
+@for_numpy(np.flip)
+def flip(x: TensorLike, axis: int | Sequence[int] | None = None) -> Tensor:
+    """Reverse the order along one axis, several or all."""
+    axes = axes_of(axis, len(shape_of(x)), "flip")
+    found: Any = x
+    for each in axes:
+        found = record(FLIP, (found,), {"axis": each})
+    return cast("Tensor", found if axes else _copy(x))
 
 
+def _broadcast_sample(draw: Draw) -> Sampled:
+    narrow, other = draw.broadcastable(2)
+    return (draw.array(narrow),), {"shape_to": np.broadcast_shapes(narrow, other)}
+
+
+BROADCAST_TO = moving(
+    "broadcast_to",
+    lambda x, shape_to: np.broadcast_to(x, shape_to),
+    "x",
+    [lambda g: g],
+    sample=_broadcast_sample,
+    view=True,
+)
+
+
+@for_numpy(np.broadcast_to)
 def broadcast_to(x: TensorLike, shape: tuple[int, ...]) -> Tensor:
     """Repeat along new axes and axes of size 1, as broadcasting does."""
     return record(BROADCAST_TO, (x,), {"shape_to": shape})
 
 
-def flip(x: TensorLike, axis: int) -> Tensor:
-    """Reverse the order along an axis."""
-    return record(FLIP, (x,), {"axis": axis})
+@for_numpy(np.broadcast_arrays)
+def _broadcast_arrays(*args: Any) -> Any:
+    """Every operand at the common shape."""
+    size = np.broadcast_shapes(*(shape_of(x) for x in args))
+    return tuple(broadcast_to(x, size) for x in args)
 
 
-def concatenate(xs: Iterable[TensorLike], axis: int | None = 0) -> Tensor:
-    """Join along an existing axis; of the flattened parts without one."""
-    parts = _some(xs, "concatenate")
-    if axis is None:
-        parts, axis = [reshape(x, (-1,)) for x in parts], 0
-    return record(CONCATENATE, tuple(parts), {"axis": axis, "points": _points(parts, axis)})
+@for_numpy(np.meshgrid)
+def _meshgrid(*xi: Any, indexing: str = "xy") -> Any:
+    """Coordinate grids of vectors."""
+    if indexing not in ("xy", "ij"):
+        raise ConfigError("np.meshgrid: indexing", expected="'xy' or 'ij'", got=shown(indexing))
+    ndim = len(xi)
+    places = list(range(ndim))
+    if indexing == "xy" and ndim > 1:
+        places[:2] = [1, 0]
+    grids = [
+        reshape(x, tuple(-1 if k == place else 1 for k in range(ndim)))
+        for x, place in zip(xi, places, strict=True)
+    ]
+    return _broadcast_arrays(*grids)
 
 
-def stack(xs: Iterable[TensorLike], axis: int = 0) -> Tensor:
-    """Join along a new axis."""
-    return record(STACK, tuple(_some(xs, "stack")), {"axis": axis})
-
-
-def split(x: TensorLike, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor, ...]:
-    """Cut into equal parts (an integer) or at given positions, as ``numpy.split`` does.
-
-    Examples
-    --------
-    >>> import numpy as np, tinygrad_seq as tgs
-    >>> [part.shape for part in tgs.split(tgs.tensor(np.zeros((2, 12))), 4, axis=1)]
-    [(2, 3), (2, 3), (2, 3), (2, 3)]
-    """
-    axis = axis_of(axis, len(shape_of(x)), "split")
-    cut = sections if type(sections) is int and sections > 0 else _cuts(sections)
-    return record_several(SPLIT, (x,), {"sections": cut, "axis": axis})
-
-
-def _cuts(sections: Any) -> int | tuple[int, ...]:
-    """Where to split: a number of parts, or positions."""
-    sections = values_of(sections)
-    if isinstance(sections, (list, tuple, np.ndarray)):
-        places = integers_of("split: sections", sections)
-        if places.ndim == 1:
-            return tuple(int(place) for place in places)
-        sections = places[()]
-    return cast("int", count(1)("split: sections", sections))
-
-
-def _some(xs: Any, name: str) -> list[Any]:
-    parts = sequence_of(f"{name}: parts", xs, "tensors")
-    if not parts:
-        raise ConfigError(f"{name}: nothing to join", expected="at least one tensor", got="none")
-    return parts
+publish(globals())

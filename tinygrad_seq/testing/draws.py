@@ -1,6 +1,6 @@
 """Operands from integers, built so that no value lies near a kink.
 
-The kinds of values are those of :mod:`tinygrad_seq.ops.domains`; :class:`RandomDraw` is a source
+The kinds of values are those of :mod:`tinygrad_seq.ops.samples`; :class:`RandomDraw` is a source
 of them that needs no hypothesis.
 """
 
@@ -15,7 +15,7 @@ from tinygrad_seq.checks import choice as one_of
 from tinygrad_seq.checks import count, generator_of, index_of, require_room, sequence_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.ops.domains import DISTINCT, NONZERO, POSITIVE, REAL
+from tinygrad_seq.ops.samples import DISTINCT, NONZERO, POSITIVE, REAL
 
 __all__ = ["GRID", "RandomDraw", "build_array", "build_broadcastable"]
 
@@ -43,7 +43,7 @@ def build_array(picks: Sequence[int], shape: tuple[int, ...], values: str) -> Ar
     if values == DISTINCT:  # ranks, so that no two entries are closer than 0.2
         ranks = np.argsort(np.argsort(unit.reshape(-1), kind="stable"), kind="stable")
         return (0.2 * (ranks - unit.size // 2 + 0.5)).reshape(shape)
-    raise ConfigError("unknown kind of values", expected="a constant of ops.domains", got=values)
+    raise ConfigError("unknown kind of values", expected="a constant of ops.samples", got=values)
 
 
 def build_broadcastable(
@@ -61,7 +61,7 @@ at_most_a_thousand = count(0, 1000)
 
 
 class RandomDraw:
-    """A :class:`~tinygrad_seq.ops.domains.Draw` from a random generator.
+    """A :class:`~tinygrad_seq.ops.samples.Draw` from a random generator.
 
     Examples
     --------

@@ -16,7 +16,7 @@ from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.ops import OPS
-from tinygrad_seq.ops.domains import REAL
+from tinygrad_seq.ops.samples import REAL
 from tinygrad_seq.testing.draws import GRID, build_array, build_broadcastable
 from tinygrad_seq.testing.recurrent import KINDS, RecurrentProblem
 
@@ -37,7 +37,7 @@ _ONE_BY_ONE = 24
 
 
 class HypothesisDraw:
-    """A :class:`~tinygrad_seq.ops.domains.Draw` on top of hypothesis' ``draw`` function."""
+    """A :class:`~tinygrad_seq.ops.samples.Draw` on top of hypothesis' ``draw`` function."""
 
     def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
         self._draw = draw
@@ -91,7 +91,7 @@ def broadcastable(
 
 
 def arrays(shape: tuple[int, ...], values: str = REAL) -> st.SearchStrategy[Array]:
-    """float64 arrays of one kind of values (see :mod:`tinygrad_seq.ops.domains`).
+    """float64 arrays of one kind of values (see :mod:`tinygrad_seq.ops.samples`).
 
     Examples
     --------

@@ -17,9 +17,10 @@ from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.state import array_in, checked_state, state_type
-from tinygrad_seq.ops.indexing import check_indices, one_hot
+from tinygrad_seq.ops.indexing import one_hot
+from tinygrad_seq.ops.join import stack
+from tinygrad_seq.ops.registry import check_indices
 from tinygrad_seq.ops.sequence import run_steps
-from tinygrad_seq.ops.shape import stack
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.checkpoint import checkpoint as recomputed
 

@@ -68,12 +68,12 @@ class GatedCell(Cell):
         sequence the same ones at all steps (Gal and Ghahramani, 2016), in single steps anew.
     forget_bias : float
         Initial bias of the gate ``f``, if there is one.
-    proj_size : int
-        If positive, the length of h in place of H; see :class:`~tinygrad_seq.nn.LSTMCell`.
     rng : numpy.random.Generator, optional
         Source of the initial weights and of what is dropped.
     dtype : optional
         Of the parameters.
+    **more
+        Options of the cell alone, for its `_sizes` and `_more_weights`.
 
     Attributes
     ----------
@@ -96,15 +96,15 @@ class GatedCell(Cell):
         layer_norm: bool = False,
         recurrent_dropout: float = 0.0,
         forget_bias: float = 0.0,
-        proj_size: int = 0,
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
+        **more: Any,
     ) -> None:
         owner = type(self).__name__
         input_size, hidden_size = positive_size(
             owner, input_size=input_size, hidden_size=hidden_size
         )
-        super().__init__(input_size, self._sizes(hidden_size, proj_size))
+        super().__init__(input_size, self._sizes(hidden_size, **more))
         dtype = float_dtype(owner, dtype)
         self._hidden, self.layer_norm = hidden_size, flag(f"{owner}: layer_norm", layer_norm)
         dropped = probability(f"{owner}: recurrent_dropout", recurrent_dropout)
@@ -113,7 +113,6 @@ class GatedCell(Cell):
         require_room(owner, max(input_size, hidden_size), wide)
         rng = init.generator(rng, owner)
         self.recurrent_dropout, self.rng = dropped, rng if dropped else None
-        self.proj_size = proj_size
         start = np.zeros(wide, dtype)
         if "f" in self.gates:
             start[self.columns("f")] = forget_bias
@@ -121,16 +120,16 @@ class GatedCell(Cell):
         self.weight_xh = Parameter(glorot)
         self.weight_hh = Parameter(init.orthogonal(rng, hidden_size, self.blocks, dtype))
         self.bias = Parameter(start) if biased else None
-        self._more_weights(rng, dtype)
+        self._more_weights(rng, dtype, **more)
         for name, times in self.norm_sizes.items() if layer_norm else ():
             setattr(self, name, LayerNorm(times * hidden_size, dtype=dtype))
 
     @classmethod
-    def _sizes(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
+    def _sizes(cls, hidden_size: int, **more: Any) -> dict[str, int]:
         """Names and lengths of the parts of the state."""
         return {"h": hidden_size}
 
-    def _more_weights(self, rng: np.random.Generator, dtype: Any) -> None:
+    def _more_weights(self, rng: np.random.Generator, dtype: Any, **more: Any) -> None:
         """Make what a cell has besides W_xh, W_hh and b."""
 
     @property

@@ -11,14 +11,14 @@ from tinygrad_seq.checks import flag
 from tinygrad_seq.kernels.gru import RESET_AFTER, RESET_BEFORE
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import Change, GatedCell, inputs_of
-from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
+from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.state import GRUState
+from tinygrad_seq.ops.join import split
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.nonlinear import sigmoid, tanh
+from tinygrad_seq.ops.math import sigmoid, tanh
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
-from tinygrad_seq.ops.shape import split
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["GRU", "GRUCell", "gru_sequence", "gru_step"]
@@ -187,17 +187,13 @@ class GRUCell(GatedCell):
         dtype: Any = np.float32,
     ) -> None:
         reset_after = flag("GRUCell: reset_after", reset_after)
-        super().__init__(
-            input_size,
-            hidden_size,
-            bias=bias,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-            rng=rng,
-            dtype=dtype,
-        )
-        self.reset_after, biased = reset_after, reset_after and bias
-        self.bias_hn = Parameter(np.zeros(hidden_size, dtype)) if biased else None
+        super().__init__(**passed_on(locals()))
+
+    def _more_weights(self, rng: np.random.Generator, dtype: Any, **more: Any) -> None:
+        """B_hn, where the reset gate acts after the product."""
+        self.reset_after = more["reset_after"]
+        biased = self.reset_after and self.bias is not None
+        self.bias_hn = Parameter(np.zeros(self.hidden_size, dtype)) if biased else None
 
     def _inner_bias(self) -> Any:
         """B_hn, or zeros in its place; None where the reset gate acts before the product."""
@@ -304,20 +300,4 @@ class GRU(FlatRecurrent[GRUState]):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            variational=variational,
-            trainable_state=trainable_state,
-            checkpoint=checkpoint,
-            rng=rng,
-            dtype=dtype,
-            bias=bias,
-            reset_after=reset_after,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-        )
+        super().__init__(**passed_on(locals()))

@@ -13,13 +13,13 @@ from tinygrad_seq.kernels.lstm import KERNEL
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import Change, GatedCell, preactivation
-from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
+from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.state import LSTMState
+from tinygrad_seq.ops.join import split
 from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.nonlinear import sigmoid, tanh
+from tinygrad_seq.ops.math import sigmoid, tanh
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
-from tinygrad_seq.ops.shape import split
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["LSTM", "LSTMCell", "lstm_sequence", "lstm_step"]
@@ -150,25 +150,18 @@ class LSTMCell(GatedCell):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            bias=bias,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-            forget_bias=number()("LSTMCell: forget_bias", forget_bias),
-            proj_size=count(0, 2**31 - 1)("LSTMCell: proj_size", proj_size),
-            rng=rng,
-            dtype=dtype,
-        )
+        forget_bias = number()("LSTMCell: forget_bias", forget_bias)
+        proj_size = count(0, 2**31 - 1)("LSTMCell: proj_size", proj_size)
+        super().__init__(**passed_on(locals()))
 
     @classmethod
-    def _sizes(cls, hidden_size: int, proj_size: int) -> dict[str, int]:
+    def _sizes(cls, hidden_size: int, **more: Any) -> dict[str, int]:
         """Lengths of h and c."""
-        return {"h": proj_size or hidden_size, "c": hidden_size}
+        return {"h": more["proj_size"] or hidden_size, "c": hidden_size}
 
-    def _more_weights(self, rng: np.random.Generator, dtype: Any) -> None:
+    def _more_weights(self, rng: np.random.Generator, dtype: Any, **more: Any) -> None:
         """W_hr, and a W_hh that fits it."""
+        self.proj_size = more["proj_size"]
         hidden, size = self.hidden_size, self.proj_size
         if size:
             self.weight_hh = Parameter(init.orthogonal(rng, hidden, self.blocks, dtype)[:size])
@@ -276,21 +269,4 @@ class LSTM(FlatRecurrent[LSTMState]):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            variational=variational,
-            trainable_state=trainable_state,
-            checkpoint=checkpoint,
-            rng=rng,
-            dtype=dtype,
-            bias=bias,
-            forget_bias=forget_bias,
-            proj_size=proj_size,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-        )
+        super().__init__(**passed_on(locals()))

@@ -10,10 +10,10 @@ from tinygrad_seq.checks import choice
 from tinygrad_seq.kernels.rnn import KERNELS
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import GatedCell, preactivation
-from tinygrad_seq.nn.flat import FlatRecurrent, cell_option
+from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.state import RNNState
-from tinygrad_seq.ops.domains import NONZERO
-from tinygrad_seq.ops.nonlinear import relu, tanh
+from tinygrad_seq.ops.math import relu, tanh
+from tinygrad_seq.ops.samples import NONZERO
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
 from tinygrad_seq.tensor import Tensor, TensorLike
 
@@ -130,16 +130,8 @@ class RNNCell(GatedCell):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        nonlinearity = nonlinearity_of("RNNCell: nonlinearity", nonlinearity)
-        super().__init__(
-            input_size,
-            hidden_size,
-            bias=bias,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-            rng=rng,
-            dtype=dtype,
-        )
+        nonlinearity_of("RNNCell: nonlinearity", nonlinearity)
+        super().__init__(**passed_on(locals(), "nonlinearity"))
         self.nonlinearity = nonlinearity
 
     def _step(self, x: Any, *parts: Any, **changes: Any) -> tuple[Tensor]:
@@ -224,20 +216,5 @@ class RNN(FlatRecurrent[RNNState]):
         rng: np.random.Generator | None = None,
         dtype: Any = np.float32,
     ) -> None:
-        nonlinearity = nonlinearity_of("RNN: nonlinearity", nonlinearity)
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            dropout=dropout,
-            batch_first=batch_first,
-            bidirectional=bidirectional,
-            variational=variational,
-            trainable_state=trainable_state,
-            rng=rng,
-            dtype=dtype,
-            nonlinearity=nonlinearity,
-            bias=bias,
-            layer_norm=layer_norm,
-            recurrent_dropout=recurrent_dropout,
-        )
+        nonlinearity_of("RNN: nonlinearity", nonlinearity)
+        super().__init__(**passed_on(locals()))

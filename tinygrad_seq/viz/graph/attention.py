@@ -68,34 +68,29 @@ class Reader:
 
     def read(self, node: Node) -> Aligned | None:
         """The look-up that a node is, if it averages a memory by weights that are known."""
-        if node.op is None or not node.op.product:
+        if node.op is None or not node.op.product or len(node.parents) != 2:
             return None
-        found = [_behind(parent) for parent in node.parents]
-        if len(found) != 2 or (found[0] is None) == (found[1] is None):
+        (weights, other), (first, second) = map(_behind, node.parents), node.parents
+        memory = second if other is None else first
+        values = self._values(weights or other)
+        if memory is None or values is None or (weights and other):
             return None
-        weights, memory = (
-            (found[0], node.parents[1]) if found[0] is not None else (found[1], node.parents[0])
-        )
-        values = self._values(weights)
-        if memory is None or values is None:
-            return None
-        found_parts = stacked_steps(memory, values.shape[-1])
-        if not found_parts:
-            return None
-        parts = [(part, self.shown(part)) for part in found_parts]
-        steps = list({part.scope.step: place for part, place in parts}.values())
-        heads = values.shape[1] if values.ndim == 4 else 1
+        parts = [(part, self.shown(part)) for part in stacked_steps(memory, values.shape[-1])]
         rows = picked_weights(values, self.sample, self.head, "draw")
+        stepped = node.scope.step is not None
+        if not parts or (stepped and len(rows) != 1):
+            return None
+        steps = {part.scope.step: place for part, place in parts}
         own = parts[0][0] if len(rows) == len(steps) else node  # a memory that looks at itself
-        queries: list[Step] = [self.shown(own, t) for t in range(len(rows))]
-        if node.scope.step is not None:
-            if len(rows) != 1:
-                return None
-            queries = [None]
         table: dict[tuple[Step, Step], Span] = {}
-        for query, row in zip(queries, rows, strict=True):
-            for step, weight in self._summed(row, steps).items():
-                widen(table, (query, step), Span.of(weight))
+        for t, row in enumerate(rows):
+            query = None if stepped else self.shown(own, t)
+            sums: dict[Step, float] = {}
+            for place, weight in zip(steps.values(), row.tolist(), strict=True):
+                sums[place] = sums.get(place, 0.0) + weight
+            for place, weight in sums.items():
+                widen(table, (query, place), Span.of(weight))
+        heads = values.shape[1] if values.ndim == 4 else 1
         return Aligned(_outside(memory, node), table, parts, heads, len(values))
 
     def _values(self, weights: Node | None) -> Array | None:
@@ -105,14 +100,6 @@ class Reader:
         if values is None and self.trace is not None:
             values = self.trace.weights.get(weights.seq)
         return values if values is not None and values.ndim in {3, 4} else None
-
-    @staticmethod
-    def _summed(row: Array, steps: list[Step]) -> dict[Step, float]:
-        """Weights of one query by drawn step of the memory."""
-        sums: dict[Step, float] = {}
-        for place, weight in zip(steps, row, strict=True):
-            sums[place] = sums.get(place, 0.0) + float(weight)
-        return sums
 
 
 def picked_weights(values: Array, sample: int, head: int | None, caller: str) -> Array:

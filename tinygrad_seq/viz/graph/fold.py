@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from tinygrad_seq.timeline.entries import hands_on
 from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE, STATES, WEIGHTS
 from tinygrad_seq.viz.graph.attention import Reader
 from tinygrad_seq.viz.graph.cells import carries_in, slot_of, starts_from, state_of
 from tinygrad_seq.viz.graph.grouping import Key, Keys, User, item_id
-from tinygrad_seq.viz.graph.implied import add_context
+from tinygrad_seq.viz.graph.implied import Starts, add_context
 from tinygrad_seq.viz.graph.items import (
     BAR,
     DEPTH,
@@ -25,7 +26,6 @@ from tinygrad_seq.viz.graph.items import (
     Graph,
     Item,
     Span,
-    Step,
     reaches,
     widen,
 )
@@ -95,7 +95,7 @@ class _Folding:
         self.graph, self.keys, self.trace = graph, keys, trace
         self.item_of: dict[Node, Item] = {}
         """Of every node that is drawn: others only pass on what was stacked."""
-        self.starts: dict[tuple[str, int | None, Step, str], bool | None] = {}
+        self.starts: Starts = {}
 
     def group(self, roots: list[Node], nodes: list[Node]) -> None:
         """Give each node to its item, and put items in the order they were first recorded in."""
@@ -156,7 +156,7 @@ class _Folding:
             series[step] = norms[0], norms[1]
         if None in node.parents and carries_in(node) and place.step != BAR:
             known = [note for note in getattr(node, "constants", ()) if note is not None]
-            self.starts[(*place, slot_of(node))] = known[0].zero if known else None
+            self.starts[place, slot_of(node)] = known[0].zero if known else None
 
     def count_edges(self, nodes: list[Node]) -> None:
         """Count every recorded edge: between items, or inside one of them."""
@@ -209,6 +209,7 @@ class _Folding:
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
     """Add a node to its item; the newest that leads out of it gives the item its shape."""
     item.count += 1
+    item.computes = item.computes or not hands_on(node)
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
     tells = node.role in STATES or (leads_out and not item.roles)

@@ -6,17 +6,17 @@ state, or that a state was detached on the way, follows from what the other step
 
 from __future__ import annotations
 
+from tinygrad_seq.timeline.roles import CELL, STATE, STATES
 from tinygrad_seq.viz.graph.cells import entries
-from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, Step
+from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, Row
 
-__all__ = ["add_context"]
+__all__ = ["Starts", "add_context"]
 
-_UNCHANGING = {"broadcast_to", "expand_dims", "getitem", "item", "reshape", "squeeze", "tile"}
-"""Operations that leave a trained state what it is."""
-Row = tuple[str, "int | None"]
+Starts = dict[tuple[Place, str], "bool | None"]
+"""Whether the constant that a cell carries in as a state is zero, where that is known."""
 
 
-def add_context(graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]) -> None:
+def add_context(graph: Graph, starts: Starts) -> None:
     """Add inputs, carried-in states and cuts to a graph of recorded items."""
     if graph.level.plain:
         return
@@ -40,55 +40,45 @@ def _add_inputs(graph: Graph) -> None:
         graph.edges[item.id, reader, "input", 0] = Edge(item.id, reader, "input", count=0)
 
 
-def _add_carried(
-    graph: Graph, starts: dict[tuple[str, int | None, Step, str], bool | None]
-) -> None:
+def _add_carried(graph: Graph, starts: Starts) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
     kinds: dict[Row, dict[str, int]] = {}
     arrived: set[tuple[Place, str]] = set()
     for edge in graph.edges.values():
-        head = graph.items[edge.head].place
-        if edge.kind in {"h", "c"}:
+        tail, head = graph.items[edge.tail].place, graph.items[edge.head].place
+        if edge.kind in STATES:
             arrived.add((head, edge.kind))
-            if edge.delay and graph.items[edge.tail].place.row == head.row:
+            if edge.delay and tail.row == head.row:
                 kinds.setdefault(head.row, {}).setdefault(edge.kind, 1 if edge.delay > 0 else -1)
-    for item in list(graph.items.values()):
-        if item.roles & {"h", "c"} and item.place.row not in kinds:
-            kinds[item.place.row] = {}
-    with_c = {item.place.row for item in graph.items.values() if "c" in item.roles}
-    for path, layer, _, kind in starts:
-        if (path, layer) in kinds and (kind == "h" or (path, layer) in with_c):
-            kinds[path, layer].setdefault(kind, 1)
+    having = {
+        role: {i.place.row for i in graph.items.values() if role in i.roles} for role in STATES
+    }
+    for row in having[STATE] | having[CELL]:
+        kinds.setdefault(row, {})
+    for place, kind in starts:
+        if place.row in kinds and (kind == STATE or place.row in having[CELL]):
+            kinds[place.row].setdefault(kind, 1)
     for place, parts in entries(graph).items():
         for kind, sign in kinds.get(place.row, {}).items():
-            if kind not in parts or place.step == BAR:
-                continue
-            if place.step == FOLDED or (place, kind) not in arrived:
-                for entry in parts[kind]:
-                    _carry_in(graph, place, kind, sign, entry, starts)
+            if place.step == FOLDED:
+                comes = (place, kind) in starts
+            else:
+                comes = place.step != BAR and (place, kind) not in arrived
+            for entry in parts.get(kind, ()) if comes else ():
+                _carry_in(graph, place, kind, sign, entry, starts.get((place, kind)))
 
 
 def _carry_in(
-    graph: Graph,
-    place: Place,
-    kind: str,
-    sign: int,
-    entry: str,
-    starts: dict[tuple[str, int | None, Step, str], bool | None],
+    graph: Graph, place: Place, kind: str, sign: int, entry: str, zero: bool | None
 ) -> None:
-    key = (place.path, place.layer, place.step, kind)
-    known = starts.get(key)
-    if place.step == FOLDED and key not in starts:
-        return
     before = _cell_before(graph, place, kind, sign)
     if before is not None:
-        if known:
-            return  # started anew: nothing of the step before goes on
-        edge = Edge(before, entry, kind, sign, cut=True, count=0)
-        graph.edges[before, entry, kind, sign] = edge
+        if not zero:  # else it started anew: nothing of the step before goes on
+            edge = Edge(before, entry, kind, sign, cut=True, count=0)
+            graph.edges[before, entry, kind, sign] = edge
         return
     name = f"carried:{Place(place.path, place.layer)}:{kind}"
-    note = "unknown" if known is None else "zero" if known else "cut"
+    note = "unknown" if zero is None else "zero" if zero else "cut"
     graph.items[name] = Item(name, "carried", place, kind, note=note)
     graph.edges[name, entry, kind, sign] = Edge(name, entry, kind, sign, note == "cut", 0)
 
@@ -113,13 +103,13 @@ def _mark_starts(graph: Graph) -> None:
     """
     for item in graph.items.values():
         edges = graph.out_of(item.id)
-        feeds_states = edges and all(e.kind in {"h", "c"} and e.delay == 0 for e in edges)
+        feeds_states = edges and all(e.kind in STATES and e.delay == 0 for e in edges)
         if item.place.step is not None or not feeds_states:
             continue
         tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
         names = [name for tail in tails for name, *_ in tail.names]
         trained = all(tail.kind in {"weight", "leaf"} for tail in tails)
-        if trained and item.ops.keys() <= _UNCHANGING:
+        if trained and not item.computes:
             item.kind = "start"
             item.note = ", ".join(names) or "trained"
         else:

@@ -149,6 +149,8 @@ class Item:
     note: str = ""
     heads: int = 0
     """Of an attention in several."""
+    computes: bool = False
+    """Whether it does more than hand on entries of its operands."""
     nested: bool = False
     """Whether nodes of modules inside that of its place are among them."""
 

@@ -123,10 +123,10 @@ def template_block(template: Template, items: list[Item], edges: list[Edge], sty
         shape = shapes[part] = _shape(item, slot if glyph else _told(slot, item), template, theme)
         entered[part] = shape
         if glyph is not None:
-            sign = entered[part] = _shape(item, _told(glyph, item), template, theme)
-            sign.id, sign.classes = f"{item.id}·", "glyph"
-            block.shapes.append(sign)
-            block.wires.append(_out_of_glyph(sign, shape, part, theme))
+            before = entered[part] = _shape(item, _told(glyph, item), template, theme)
+            before.id, before.classes = f"{item.id}·", "glyph"
+            block.shapes.append(before)
+            block.wires.append(_out_of_glyph(before, shape, part, theme))
         block.shapes.append(shape)
         if slot.state:
             style.paint(shape, item.gradients.get(part))

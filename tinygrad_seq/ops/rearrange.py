@@ -1,4 +1,4 @@
-"""Rearranging, padding, sorting and multiplying up: composed from other operations.
+"""Rearranging, padding and sorting: composed from other operations.
 
 What only moves entries is done once on their positions, by NumPy itself, and then taken: so
 every such function has NumPy's own meaning, and the gradient of ``getitem``.
@@ -15,35 +15,27 @@ from tinygrad_seq.checks import array_of, choice, count, index_of, integers_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, ShapeError, shown
-from tinygrad_seq.ops.elementwise import where
-from tinygrad_seq.ops.indexing import getitem, take_along_axis
-from tinygrad_seq.ops.linalg import matmul
-from tinygrad_seq.ops.registry import array_at, axis_of, constant, shape_of, values_of
-from tinygrad_seq.ops.shape import moveaxis, reshape, transpose
+from tinygrad_seq.ops.indexing import getitem, take_along_axis, where
+from tinygrad_seq.ops.registry import (
+    OPS,
+    array_at,
+    axis_of,
+    constant,
+    for_numpy,
+    publish,
+    record,
+    shape_of,
+    values_of,
+)
+from tinygrad_seq.ops.shape import moveaxis, reshape
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = [
-    "diagonal",
-    "diff",
-    "outer",
-    "pad",
-    "rearranged",
-    "repeat",
-    "roll",
-    "sort",
-    "tensordot",
-    "tile",
-    "trace",
-    "tril",
-    "triu",
-]
-
 Axis = int | tuple[int, ...] | None
 
 
-def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
+def _rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
     """A differentiable version of a NumPy function that only moves, drops or repeats entries."""
 
     def on_tensor(x: TensorLike, *args: Any, **kwargs: Any) -> Tensor:
@@ -56,7 +48,9 @@ def rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
             raise refusal(function.__name__, [positions], error) from error
         return getitem(reshape(x, (-1,)), places)
 
-    on_tensor.__name__ = function.__name__
+    on_tensor.__doc__ = (
+        "Entries moved, dropped or repeated; gradients go back to where they came from."
+    )
     return on_tensor
 
 
@@ -65,26 +59,31 @@ def _counts(what: str, given: Any) -> Any:
     return integers_of(what, np.asarray(given) if isinstance(given, Variable) else given)
 
 
+@for_numpy(np.roll)
 def roll(x: TensorLike, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
     """Shift entries along axes (of the flattened tensor without `axis`), around the end."""
-    return rearranged(np.roll)(x, _counts("roll: shift", shift), axis)
+    return _rearranged(np.roll)(x, _counts("roll: shift", shift), axis)
 
 
+@for_numpy(np.repeat)
 def repeat(x: TensorLike, repeats: Any, axis: int | None = None) -> Tensor:
     """Repeat entries along an axis (of the flattened tensor without `axis`)."""
-    return rearranged(np.repeat)(x, _counts("repeat: repeats", repeats), axis)
+    return _rearranged(np.repeat)(x, _counts("repeat: repeats", repeats), axis)
 
 
+@for_numpy(np.tile)
 def tile(x: TensorLike, reps: int | Sequence[int]) -> Tensor:
     """Repeat the whole tensor along each axis."""
-    return rearranged(np.tile)(x, _counts("tile: reps", reps))
+    return _rearranged(np.tile)(x, _counts("tile: reps", reps))
 
 
+@for_numpy(np.diagonal)
 def diagonal(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """Entries on a diagonal of two axes, as a new last axis."""
-    return rearranged(np.diagonal)(x, offset, axis1, axis2)
+    return _rearranged(np.diagonal)(x, offset, axis1, axis2)
 
 
+@for_numpy(np.trace)
 def trace(x: TensorLike, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
     """Sum over a diagonal of two axes."""
     return diagonal(x, offset, axis1, axis2).sum(-1)
@@ -100,16 +99,19 @@ def _triangle(x: TensorLike, k: int, below: int = 0) -> Any:
     return np.tri(rows, columns, diagonal, bool)
 
 
+@for_numpy(np.tril)
 def tril(x: TensorLike, k: int = 0) -> Tensor:
     """The lower triangle of the last two axes; 0 above the k-th diagonal."""
     return where(_triangle(x, k), x, 0.0)
 
 
+@for_numpy(np.triu)
 def triu(x: TensorLike, k: int = 0) -> Tensor:
     """The upper triangle of the last two axes; 0 below the k-th diagonal."""
     return where(_triangle(x, k, below=1), 0.0, x)
 
 
+@for_numpy(np.pad)
 def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -> Tensor:
     """Widen the axes at both ends, as :func:`numpy.pad` does.
 
@@ -135,7 +137,7 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -
     pad_width = integers_of("pad: pad_width", values_of(pad_width))
     if isinstance(mode, str) and mode in ("edge", "reflect", "symmetric", "wrap"):
         choice("even")("pad: reflect_type", options.pop("reflect_type", "even"))  # odd ones compute
-        return rearranged(np.pad)(x, pad_width, mode, **options)
+        return _rearranged(np.pad)(x, pad_width, mode, **options)
     if not isinstance(mode, str) or mode != "constant":
         raise ConfigError(
             "pad: mode",
@@ -153,11 +155,12 @@ def pad(x: TensorLike, pad_width: Any, mode: str = "constant", **options: Any) -
         raise refusal("pad", [x], error) from error
     if 0 in shape:
         return reshape(values.astype(constant(x).dtype), values.shape)
-    nearest = rearranged(np.pad)(x, pad_width, "edge")  # anything will do where not inside
+    nearest = _rearranged(np.pad)(x, pad_width, "edge")  # anything will do where not inside
     filling = values.astype(nearest.dtype) if values.any() else 0.0
     return where(inside, nearest, filling)
 
 
+@for_numpy(np.sort)
 def sort(x: TensorLike, axis: int | None = -1, kind: str | None = None) -> Tensor:
     """Entries in ascending order along an axis (of the flattened tensor for None).
 
@@ -173,6 +176,7 @@ def sort(x: TensorLike, axis: int | None = -1, kind: str | None = None) -> Tenso
     return take_along_axis(x, order, axis)
 
 
+@for_numpy(np.diff)
 def diff(x: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
     """Differences of neighbours along an axis, n times."""
     times = count(0)("diff: n", n)
@@ -183,48 +187,58 @@ def diff(x: TensorLike, n: int = 1, axis: int = -1) -> Tensor:
     return moveaxis(found, 0, axis)
 
 
-def outer(a: TensorLike, b: TensorLike) -> Tensor:
-    """Products of every entry of `a` with every entry of `b`, both flattened."""
-    return reshape(a, (-1, 1)) * reshape(b, (1, -1))
+@for_numpy(np.compress)
+def _compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """Entries where a condition holds, along an axis."""
+    return _rearranged(np.ndarray.compress)(a, constant(condition), axis)
 
 
-def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
-    """Sum of products over pairs of axes: the last `axes` with the first, or as listed.
-
-    Raises
-    ------
-    ShapeError
-        If paired axes differ in size.
-    """
-    shape_a, shape_b = shape_of(a), shape_of(b)
-    left, right = _paired_axes(axes, len(shape_a))
-    left = [axis_of(p, len(shape_a), "tensordot") for p in left]
-    right = [axis_of(p, len(shape_b), "tensordot") for p in right]
-    if [shape_a[p] for p in left] != [shape_b[p] for p in right]:
-        raise ShapeError(
-            "tensordot: axes to sum over differ",
-            expected="pairs of axes of equal size",
-            got=f"{[shape_a[p] for p in left]} with {[shape_b[p] for p in right]}",
-        )
-    rows = [p for p in range(len(shape_a)) if p not in left]
-    columns = [p for p in range(len(shape_b)) if p not in right]
-    count = int(np.prod([shape_a[p] for p in left], dtype=int))
-    matrix_a = reshape(transpose(a, (*rows, *left)), (-1, count))
-    matrix_b = reshape(transpose(b, (*right, *columns)), (count, -1))
-    out = (*[shape_a[p] for p in rows], *[shape_b[p] for p in columns])
-    return reshape(matmul(matrix_a, matrix_b), out)
+@for_numpy(np.extract)
+def _extract(condition: Any, arr: Any) -> Any:
+    """Entries where a condition holds."""
+    return _compress(constant(condition).reshape(-1), arr)
 
 
-def _paired_axes(axes: Any, ndim: int) -> tuple[list[Any], list[Any]]:
-    """Which axes are summed over: of the first operand, which has `ndim`, and of the second."""
-    if isinstance(axes, (np.ndarray, Variable)):
-        axes = np.asarray(axes).tolist()
-    if not isinstance(axes, (tuple, list)):
-        summed = count(0)("tensordot: axes", axes)
-        if summed > ndim:
-            raise ShapeError("tensordot: axes", expected=f"at most {ndim}", got=summed)
-        return list(range(ndim - summed, ndim)), list(range(summed))
-    if len(axes) != 2:
-        raise ConfigError("tensordot: axes", expected="a number, or two lists", got=axes)
-    left, right = ([p] if np.ndim(p) == 0 else list(p) for p in axes)
-    return left, right
+@for_numpy(np.lib.stride_tricks.sliding_window_view)
+def _sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
+    """Every stretch of entries, in new last axes (a copy)."""
+    return _rearranged(np.lib.stride_tricks.sliding_window_view)(x, window_shape, axis)
+
+
+for _moving in (np.delete, np.fliplr, np.flipud, np.rot90):
+    for_numpy(_moving)(_rearranged(_moving))
+
+
+@for_numpy(np.diag)
+def _diag(v: Any, k: int = 0) -> Any:
+    """A diagonal of a matrix, or a matrix with this diagonal."""
+    ndim = len(shape_of(v))
+    if ndim == 2:
+        return diagonal(v, k)
+    if ndim != 1:
+        raise ShapeError("diag", expected="a vector or a matrix", got=shape_of(v))
+    size = shape_of(v)[0]
+    places = np.arange(size)
+    index = (places + max(-k, 0), places + max(k, 0))
+    return record(OPS["put_add"], (v,), {"index": index, "into": (size + abs(k),) * 2})
+
+
+@for_numpy(np.diagflat)
+def _diagflat(v: Any, k: int = 0) -> Any:
+    """A matrix with the flattened operand as its diagonal."""
+    return _diag(reshape(v, (-1,)), k)
+
+
+@for_numpy(np.linalg.diagonal)
+def _matrix_diagonal(x: Any, offset: int = 0) -> Any:
+    """A diagonal of the last two axes, as a new last axis."""
+    return diagonal(x, offset, -2, -1)
+
+
+@for_numpy(np.linalg.trace)
+def _matrix_trace(x: Any, offset: int = 0) -> Any:
+    """Sum over a diagonal of the last two axes."""
+    return trace(x, offset, -2, -1)
+
+
+publish(globals())

@@ -1,17 +1,18 @@
-"""The table of operations in the documentation, generated from the records."""
+"""Writes the page of operations from their records, to standard output: see `make operations`."""
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import tinygrad_seq as tgs
+from tinygrad_seq import nn as nn  # whose cells have operations of their own
 from tinygrad_seq.engine.op import Op
-from tinygrad_seq.ops.numpy_names import CONSTANT_ONLY, DIFFERENTIABLE, NEWER, REFUSED, name_of
-from tinygrad_seq.ops.registry import OPS
+from tinygrad_seq.ops.numpy_rest import CONSTANT_ONLY, REFUSED, name_of
+from tinygrad_seq.ops.registry import DIFFERENTIABLE, NEWER, OPS
 
 __all__ = ["operation_table"]
 
@@ -19,7 +20,7 @@ _INTRODUCTION = """\
 # Operations
 
 What is differentiable, what is evaluated on the values only, what is refused, and why. This page
-is generated from the records: `python -m tinygrad_seq.ops.table > docs/operations.md`.
+is generated from the records: `make operations`.
 
 ## Recorded operations
 
@@ -69,14 +70,7 @@ _WORDS = {
 
 
 def operation_table() -> str:
-    """Markdown: every recorded operation, and what becomes of each NumPy function.
-
-    Examples
-    --------
-    >>> print(operation_table().splitlines()[0])
-    # Operations
-    """
-    importlib.import_module("tinygrad_seq.nn")  # whose cells have operations of their own
+    """Markdown: every recorded operation, and what becomes of each NumPy function."""
     rows = [_operation(OPS[name]) for name in sorted(OPS)]
     named = [(name_of(f), "differentiable", _how(ours)) for f, ours in DIFFERENTIABLE.items()]
     named += [(f"np.{name}", "differentiable", _how(ours)) for name, ours in NEWER.items()]
@@ -93,19 +87,14 @@ def _operation(op: Op) -> str:
     gradient += f"; {op.kink}" if op.kink else ""
     check = "complex step" if op.analytic else "differences"
     fused = "with a composed twin" if op.twin is not None else ""
-    what = _WORDS.get(op.name) or _first_line(_public(op.name))
+    what = _WORDS.get(op.name) or _first_line(getattr(tgs, op.name))
     return f"| `{op.name}` | {what} | {operands} | {gradient} | {check} | {fused} |"
-
-
-def _public(name: str) -> Any:
-    """A function that users find under this name."""
-    return getattr(importlib.import_module("tinygrad_seq"), name, None)
 
 
 def _how(ours: Callable[..., Any]) -> str:
     """The public function of the same meaning, or in words what is composed."""
     name = getattr(ours, "__name__", "")
-    if inspect.unwrap(_public(name)) is ours:
+    if inspect.unwrap(getattr(tgs, name, None)) is ours:
         return f"`tgs.{name}{_parameters(ours)}`"
     return _first_line(ours)
 

@@ -10,23 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from tinygrad_seq.engine.node import Array
 
-__all__ = [
-    "DISTINCT",
-    "NONZERO",
-    "POSITIVE",
-    "REAL",
-    "Draw",
-    "Sample",
-    "binary",
-    "draw_axis",
-    "reduction",
-    "unary",
-]
-
 T = TypeVar("T")
-Sample = Callable[["Draw"], tuple[tuple[Any, ...], dict[str, Any]]]
+Sampled = tuple[tuple[Any, ...], dict[str, Any]]
+Sample = Callable[["Draw"], Sampled]
 
 REAL = "real"
 """Between -2 and 2."""
@@ -62,10 +52,21 @@ def unary(values: str = REAL) -> Sample:
     return lambda draw: ((draw.array(draw.shape(), values),), {})
 
 
+def within(scale: float, shift: float = 0.0) -> Sample:
+    """One operand of any shape between ``shift - 2 * scale`` and ``shift + 2 * scale``."""
+    return lambda draw: ((np.asarray(scale * draw.array(draw.shape()) + shift),), {})
+
+
+def along_axis(draw: Draw) -> Sampled:
+    """One operand of any shape, and one of its axes."""
+    x = draw.array(draw.shape(1))
+    return (x,), {"axis": draw.integer(-x.ndim, x.ndim - 1)}
+
+
 def binary(left: str = REAL, right: str = REAL) -> Sample:
     """Two operands whose shapes broadcast together."""
 
-    def sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def sample(draw: Draw) -> Sampled:
         a, b = draw.broadcastable(2)
         return (draw.array(a, left), draw.array(b, right)), {}
 
@@ -83,7 +84,7 @@ def draw_axis(draw: Draw, ndim: int) -> int | tuple[int, ...] | None:
 def reduction(values: str = REAL) -> Sample:
     """One operand with ``axis`` and ``keepdims``."""
 
-    def sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def sample(draw: Draw) -> Sampled:
         x = draw.array(draw.shape(1), values)
         return (x,), {"axis": draw_axis(draw, x.ndim), "keepdims": draw.choice([False, True])}
 
