@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -119,12 +120,9 @@ def draw(
     >>> drawing.title
     'rolled graph, cell level, 5 time steps'
     """
-    for name, word, known in (
-        ("view", view, VIEWS),
-        ("level", level, LEVELS),
-        ("direction", direction, DIRECTIONS),
-    ):
-        choice(*known)(f"draw: {name}", word)
+    choice(*VIEWS)("draw: view", view)
+    choice(*LEVELS)("draw: level", level)
+    choice(*DIRECTIONS)("draw: direction", direction)
     if weights is None:
         weights = "labels" if LEVELS[level].plain else "once"
     choice(*WEIGHTS)("draw: weights", weights)
@@ -146,11 +144,10 @@ def draw(
         roots = expand_fused(roots)
         survey = Survey(roots)
     check_columns(VIEWS[view], LEVELS[level], survey.steps, both, max_items)
-    options: dict[str, Any] = {"view": view, "depth": depth, "trace": trace}
-    options |= {"survey": survey, "sample": sample, "head": head}
-    graph = build(roots, level=level, **options)
+    built = partial(build, roots, view=view, depth=depth, trace=trace, sample=sample, head=head)
+    graph = built(level=level, survey=survey)
     if not graph.steps and graph.level.closed and depth is None and _lumped(graph):
-        graph = build(roots, level="op", **options)
+        graph = built(level="op", survey=survey)
     check_size(graph, both, max_items)
     picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both), clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
