@@ -28,7 +28,8 @@ _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
 def norm(array: Array) -> float:
     """Euclidean norm that neither overflows nor underflows, computed in double precision."""
-    return float(numeric.norm(np.asarray(array, np.float64)))
+    with np.errstate(all="ignore"):  # beside an infinity
+        return float(numeric.norm(np.asarray(array, np.float64)))
 
 
 class Trace:
