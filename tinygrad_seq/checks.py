@@ -20,39 +20,8 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.errors import ConfigError, DtypeError, shown
-
-__all__ = [
-    "FLOATS",
-    "Rule",
-    "array_of",
-    "below_one",
-    "callable_of",
-    "choice",
-    "converted",
-    "count",
-    "dtype_of",
-    "epsilon",
-    "flag",
-    "float_dtype",
-    "function_of",
-    "generator_of",
-    "in_order",
-    "index_of",
-    "instance_of",
-    "integers_of",
-    "non_negative",
-    "number",
-    "pair",
-    "path_of",
-    "positive",
-    "refuse_masked",
-    "require_room",
-    "sequence_of",
-    "shown",
-    "size",
-    "truths_of",
-]
+from tinygrad_seq.errors import ConfigError, DtypeError
+from tinygrad_seq.errors import shown as shown
 
 Array: TypeAlias = NDArray[Any]
 T = TypeVar("T")
@@ -364,27 +333,24 @@ def converted(what: str, array: Array, dtype: Any) -> Array:
 
 def integers_of(what: str, value: Any) -> Array:
     """An array of integers (no truth values), for ids, lengths and positions."""
-    array = array_of(what, value)
-    if array.dtype.kind not in "iu":
-        if array.size == 0 and not isinstance(value, np.ndarray):  # an empty list
-            return array.astype(np.intp)
-        raise DtypeError(what, expected="integers", got=array.dtype)
-    return array
+    return _of_kind(what, value, "iu", np.intp, "integers")
 
 
 def truths_of(what: str, value: Any) -> Array:
     """An array of booleans; numbers are refused, for they might be meant as positions."""
+    hint = "positions become booleans by np.isin(np.arange(n), positions)"
+    return _of_kind(what, value, "b", np.bool_, "booleans", hint)
+
+
+def _of_kind(
+    what: str, value: Any, kinds: str, empty: Any, expected: str, hint: str | None = None
+) -> Array:
     array = array_of(what, value)
-    if array.dtype != bool:
-        if array.size == 0 and not isinstance(value, np.ndarray):
-            return array.astype(bool)
-        raise DtypeError(
-            what,
-            expected="booleans",
-            got=array.dtype,
-            hint="positions become booleans by np.isin(np.arange(n), positions)",
-        )
-    return array
+    if array.dtype.kind in kinds:
+        return array
+    if array.size == 0 and not isinstance(value, np.ndarray):  # an empty list
+        return array.astype(empty)
+    raise DtypeError(what, expected=expected, got=array.dtype, hint=hint)
 
 
 def index_of(what: str, value: Any) -> int:

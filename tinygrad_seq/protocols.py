@@ -8,6 +8,7 @@ no gradient is refused on a tensor that requires one, never evaluated silently.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def call_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if ours is None:
         return _on_values(func, func, name, args, kwargs)
     if not args:  # NumPy's name for its first argument is not always ours
-        first = next(k for k, part in kwargs.items() if _holds_tensor(part))
+        first = next(k for k, part in kwargs.items() if next(_tensors(part), None) is not None)
         args, kwargs = (kwargs[first],), {k: v for k, v in kwargs.items() if k != first}
     kwargs = {k: v for k, v in kwargs.items() if not (v is None and k in ("out", "dtype"))}
     try:
@@ -57,11 +58,6 @@ def _check_arguments(ours: Any, name: str, args: Any, kwargs: dict[str, Any]) ->
         ) from None
 
 
-def _holds_tensor(value: Any) -> bool:
-    parts = value if isinstance(value, (list, tuple)) else (value,)
-    return any(isinstance(part, Variable) for part in parts)
-
-
 def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
     """Evaluate on the values, if no gradient can be lost by that."""
     writes = table_key in WRITES or name.endswith(".at")
@@ -76,25 +72,26 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
     if CONSTANT_ONLY.get(table_key) == SHAPE:  # of the first: np.full_like(x, t) reads t
         arguments = [each for each in arguments if each[0] not in (0, "a", "arr", "prototype")]
     place, tracked = _first_tracked(arguments)
-    if tracked is not None and table_key in DIFFERENTIABLE and name == name_of(table_key):
-        given = ", ".join(f"{key}=" for key in kwargs)
-        raise NotDifferentiableError(
-            f"{name} has no gradient rule with {given}",
-            expected=f"{name} without: the result is a new Tensor",
-            got=f"argument {place}, which comes from {tracked._node}",
-            hint=f"leave {given} out, or use t.detach() if no gradient is meant to flow",
-        )
     reads = table_key not in CONSTANT_ONLY or CONSTANT_ONLY[table_key] == SHAPE
     if tracked is not None and (reads or "out" in kwargs):
+        what, expected = (
+            "for a tensor that requires gradients",
+            "a differentiable function, or a constant",
+        )
+        hint = REFUSED.get(
+            table_key,
+            "use t.detach() if no gradient is meant to flow, or write the function with operations "
+            "of tinygrad_seq",
+        )
+        if table_key in DIFFERENTIABLE and name == name_of(table_key):
+            given = ", ".join(f"{key}=" for key in kwargs)
+            what, expected = f"with {given}", f"{name} without: the result is a new Tensor"
+            hint = f"leave {given} out, or use t.detach() if no gradient is meant to flow"
         raise NotDifferentiableError(
-            f"{name} has no gradient rule for a tensor that requires gradients",
-            expected="a differentiable function, or a constant",
+            f"{name} has no gradient rule {what}",
+            expected=expected,
             got=f"argument {place}, which comes from {tracked._node}",
-            hint=REFUSED.get(
-                table_key,
-                "use t.detach() if no gradient is meant to flow, or write the function with "
-                "operations of tinygrad_seq",
-            ),
+            hint=hint,
         )
     args, kwargs = _values(args), _values(kwargs)
     try:
@@ -106,21 +103,19 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
 def _first_tracked(arguments: list[tuple[Any, Any]]) -> tuple[Any, Variable | None]:
     """The first argument that holds a tensor that requires gradients, and that tensor."""
     for place, argument in arguments:
-        found = _tracked_in(argument)
-        if found is not None:
-            return place, found
+        for found in _tensors(argument):
+            if found._node is not None:
+                return place, found
     return None, None
 
 
-def _tracked_in(value: Any, inside: tuple[int, ...] = ()) -> Variable | None:
+def _tensors(value: Any, inside: tuple[int, ...] = ()) -> Iterator[Variable]:
+    """The tensors in nested arguments."""
     if isinstance(value, Variable):
-        return value if value._node is not None else None
-    if isinstance(value, (list, tuple)) and not _too_deep(value, inside):
+        yield value
+    elif isinstance(value, (list, tuple)) and not _too_deep(value, inside):
         for part in value:
-            found = _tracked_in(part, (*inside, id(value)))
-            if found is not None:
-                return found
-    return None
+            yield from _tensors(part, (*inside, id(value)))
 
 
 def _too_deep(nest: Any, inside: tuple[int, ...]) -> bool:

@@ -4,14 +4,12 @@ Each is recorded through one :class:`~tinygrad_seq.engine.op.Op` in :data:`OPS`.
 """
 
 from tinygrad_seq.ops.attention import *
-from tinygrad_seq.ops.choose import *
 from tinygrad_seq.ops.custom import op as op
 from tinygrad_seq.ops.indexing import *
 from tinygrad_seq.ops.join import *
 from tinygrad_seq.ops.linalg import *
 from tinygrad_seq.ops.loss import *
 from tinygrad_seq.ops.math import *
-from tinygrad_seq.ops.norms import *
 from tinygrad_seq.ops.products import *
 from tinygrad_seq.ops.rearrange import *
 from tinygrad_seq.ops.reduce import *

@@ -241,20 +241,26 @@ def _check_ellipses(
         )
 
 
-def _diagonal(spec: str, term: str, x: Any) -> tuple[str, Any]:
+def _check_sizes(spec: str, terms: list[str], operands: list[Any]) -> None:
+    sizes: dict[str, int] = {}
+    for term, operand in zip(terms, operands, strict=True):
+        shape = shape_of(operand)
+        if len(shape) != len(term) or any(
+            sizes.setdefault(letter, size) != size for letter, size in zip(term, shape, strict=True)
+        ):
+            raise ShapeError(
+                f"einsum: the operands do not fit the letters of {spec!r}",
+                expected="one axis per letter, and one size for each letter",
+                got=" and ".join(str(shape_of(each)) for each in operands),
+            )
+
+
+def _diagonal(term: str, x: Any) -> tuple[str, Any]:
     """A term with each letter once, and the operand's entries where equal letters meet."""
     shape = shape_of(x)
-    positions = np.arange(math.prod(shape)).reshape(shape)
     single = "".join(dict.fromkeys(term))
-    try:
-        places = np.einsum(f"{term}->{single}", positions)
-    except ValueError:
-        raise ShapeError(
-            f"einsum: the operands do not fit the letters of {spec!r}",
-            expected="one size for each letter",
-            got=f"{term} for shape {shape}",
-        ) from None
-    return single, getitem(reshape(x, (-1,)), places)
+    positions = np.arange(math.prod(shape)).reshape(shape)
+    return single, getitem(reshape(x, (-1,)), np.einsum(f"{term}->{single}", positions))
 
 
 def _in_letters(given: Sequence[Any]) -> tuple[str, tuple[Any, ...]]:
@@ -308,27 +314,15 @@ def einsum(spec: str, *operands: Any, optimize: Any = False) -> Tensor:
         terms, given, out = _without_ellipses(spec, terms, given, out if arrow else None)
     elif not arrow:
         out = _once(terms)
-    for i, term in enumerate(terms):
-        if len(set(term)) != len(term):
-            terms[i], given[i] = _diagonal(spec, term, given[i])
     if len(set(out)) != len(out) or not set(out) <= set("".join(terms)):
         raise ShapeError(
             f"einsum: output of {spec!r}", expected="letters of the operands, each once", got=out
         )
-    spec = ",".join(terms) + "->" + out
-    operands = tuple(given)
-    sizes: dict[str, int] = {}
-    for term, operand in zip(terms, operands, strict=True):
-        shape = shape_of(operand)
-        if len(shape) != len(term) or any(
-            sizes.setdefault(letter, size) != size for letter, size in zip(term, shape, strict=True)
-        ):
-            raise ShapeError(
-                f"einsum: the operands do not fit the letters of {spec!r}",
-                expected="one axis per letter, and one size for each letter",
-                got=" and ".join(str(shape_of(each)) for each in operands),
-            )
-    return record(EINSUM, operands, {"spec": spec})
+    _check_sizes(spec, terms, given)
+    for i, term in enumerate(terms):
+        if len(set(term)) != len(term):
+            terms[i], given[i] = _diagonal(term, given[i])
+    return record(EINSUM, tuple(given), {"spec": ",".join(terms) + "->" + out})
 
 
 publish(globals())

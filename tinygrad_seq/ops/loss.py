@@ -11,8 +11,7 @@ from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import DtypeError, ShapeError
 from tinygrad_seq.ops import reduce
 from tinygrad_seq.ops.attention import log_softmax
-from tinygrad_seq.ops.choose import where
-from tinygrad_seq.ops.indexing import take_along_axis
+from tinygrad_seq.ops.indexing import take_along_axis, where
 from tinygrad_seq.ops.join import stack
 from tinygrad_seq.ops.math import subtract
 from tinygrad_seq.ops.registry import (

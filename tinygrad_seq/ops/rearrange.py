@@ -15,8 +15,7 @@ from tinygrad_seq.checks import array_of, choice, count, index_of, integers_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, ShapeError, shown
-from tinygrad_seq.ops.choose import where
-from tinygrad_seq.ops.indexing import getitem, take_along_axis
+from tinygrad_seq.ops.indexing import getitem, take_along_axis, where
 from tinygrad_seq.ops.registry import (
     OPS,
     array_at,

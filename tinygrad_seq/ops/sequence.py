@@ -19,7 +19,7 @@ from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.plan import Plan, make_plan
 from tinygrad_seq.kernels.sequence import Kernel, run_backward, run_forward
-from tinygrad_seq.ops.choose import where
+from tinygrad_seq.ops.indexing import where
 from tinygrad_seq.ops.join import stack
 from tinygrad_seq.ops.registry import (
     check_indices,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,13 @@ from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.graph.weights import bundle_weights
 from tinygrad_seq.viz.layout.boxes import free_picture
 from tinygrad_seq.viz.layout.grid import Grid
-from tinygrad_seq.viz.layout.places import block_maker
-from tinygrad_seq.viz.layout.weight_boxes import weight_box
 from tinygrad_seq.viz.output.dot import dot_text
 from tinygrad_seq.viz.output.drawing import Drawing, seconds
 from tinygrad_seq.viz.output.html import page_data
 from tinygrad_seq.viz.output.render import TIMEOUT
 from tinygrad_seq.viz.picture.legend import ClipLike, add_legend
 from tinygrad_seq.viz.picture.shapes import Picture
-from tinygrad_seq.viz.picture.style import Theme, heat_scale
+from tinygrad_seq.viz.picture.style import Style, heat_scale
 from tinygrad_seq.viz.picture.style import theme as named_theme
 from tinygrad_seq.viz.route.connect import connected
 from tinygrad_seq.viz.smaller import check_columns, check_size, ways_to_shrink
@@ -122,12 +121,9 @@ def draw(
     >>> drawing.title
     'rolled graph, cell level, 5 time steps'
     """
-    for name, word, known in (
-        ("view", view, VIEWS),
-        ("level", level, LEVELS),
-        ("direction", direction, DIRECTIONS),
-    ):
-        choice(*known)(f"draw: {name}", word)
+    choice(*VIEWS)("draw: view", view)
+    choice(*LEVELS)("draw: level", level)
+    choice(*DIRECTIONS)("draw: direction", direction)
     if weights is None:
         weights = "labels" if LEVELS[level].plain else "once"
     choice(*WEIGHTS)("draw: weights", weights)
@@ -149,14 +145,13 @@ def draw(
         roots = expand_fused(roots)
         survey = Survey(roots)
     check_columns(VIEWS[view], LEVELS[level], survey.steps, both, max_items)
-    options: dict[str, Any] = {"view": view, "depth": depth, "trace": trace}
-    options |= {"survey": survey, "sample": sample, "head": head}
-    graph = build(roots, level=level, **options)
+    built = partial(build, roots, view=view, depth=depth, trace=trace, sample=sample, head=head)
+    graph = built(level=level, survey=survey)
     if not graph.steps and graph.level.closed and depth is None and _lumped(graph):
-        graph = build(roots, level="op", **options)
+        graph = built(level="op", survey=survey)
     check_size(graph, both, max_items)
     colors = replace(colors, tracks=graph.tracks)
-    picture = _picture(graph, colors, weights, both, clip)
+    picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both), clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
     picture.title = f"{view} graph, {level} level, {steps}"
     data = page_data(graph, picture.panels, colors)
@@ -164,22 +159,13 @@ def draw(
     return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data, smaller)
 
 
-def _picture(
-    graph: Graph, colors: Theme, weights: str, both: bool, clip: ClipLike | None
-) -> Picture:
+def _picture(graph: Graph, style: Style, clip: ClipLike | None) -> Picture:
     if not graph.steps:
-        return free_picture(graph, colors, weights)
-    if not graph.level.plain or weights == "once":
+        return free_picture(graph, style)
+    if not graph.level.plain or style.weights == "once":
         graph = bundle_weights(graph)
-    heat = heat_scale(graph, colors)
-    make = block_maker(graph, colors, heat, weights)
-    margin = 0.0
-    if weights == "once":  # there may be none: their lines then have room for nothing
-        bundles = [item for item in graph.items.values() if item.kind == "weight"]
-        margin = max((weight_box(item, colors, both).width for item in bundles), default=1.0)
-    grid = Grid(graph, make, margin=margin, double=both)
-    picture, weight_names = connected(grid, colors, weights, both)
-    add_legend(picture, graph, colors, heat, both, clip, weight_names)
+    picture, weight_names = connected(Grid(graph, style))
+    add_legend(picture, graph, style, clip, weight_names)
     return picture
 
 

@@ -10,6 +10,7 @@ from tinygrad_seq.checks import function_of
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.transforms.nest import leaves
 from tinygrad_seq.viz.api import draw
 from tinygrad_seq.viz.graph.survey import recorded_nodes
 from tinygrad_seq.viz.output.drawing import Drawing
@@ -81,10 +82,10 @@ def draw_model(
         with composed(), observe(trace):
             outputs = model(*inputs, **keywords)
             result = outputs if loss is None else loss(outputs)
-            roots = [t for t in _tensors(result) if t.node is not None]
+            roots: list[Any] = [t for t in leaves(result) if isinstance(t, Variable) and t.node]
             roots = roots[:1] if loss is None else roots
             if loss is not None and roots:
-                _trace_gradients(roots[0], _leaves(roots[0]), trace)
+                _trace_gradients(roots[0], trace)
     finally:
         for rng, state in zip(generators, states, strict=True):
             rng.bit_generator.state = state
@@ -102,32 +103,13 @@ def _modules(model: Any) -> list[Module]:
     return [part for part in found if isinstance(part, Module)]
 
 
-def _leaves(loss: Tensor) -> list[Any]:
-    """All leaves that a loss depends on: parameters, above all."""
-    assert loss.node is not None
-    owners = [node.owner() for node in recorded_nodes([loss.node]) if node.owner is not None]
-    return [owner for owner in owners if owner is not None]
-
-
-def _trace_gradients(loss: Tensor, parameters: list[Any], trace: Trace) -> None:
-    """Send gradients through the graph, leaving every ``.grad`` alone."""
+def _trace_gradients(loss: Tensor, trace: Trace) -> None:
+    """Send gradients to all leaves, parameters above all, leaving every ``.grad`` alone."""
     from tinygrad_seq.transforms import grad
 
-    for parameter, gradient in zip(
-        parameters, grad(loss, parameters, allow_unused=True), strict=True
-    ):
+    nodes = recorded_nodes([loss.node] if loss.node is not None else [])
+    owners: list[Any] = [node.owner() for node in nodes if node.owner is not None]
+    known = [owner for owner in owners if owner is not None]
+    for leaf, gradient in zip(known, grad(loss, known, allow_unused=True), strict=True):
         if gradient is not None:
-            trace.collected(parameter.node, gradient.data)
-
-
-def _tensors(value: Any) -> list[Any]:
-    """All tensors in a nest of tuples, lists and dicts."""
-    found, waiting, seen = [], [value], set[int]()
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Variable):
-            found.append(part)
-        elif isinstance(part, (list, tuple, dict)) and id(part) not in seen:
-            seen.add(id(part))  # a list may hold itself
-            waiting += reversed(list(part.values()) if isinstance(part, dict) else part)
-    return found
+            trace.collected(leaf.node, gradient.data)

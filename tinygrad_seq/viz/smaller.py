@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 
 from tinygrad_seq.errors import RenderError
-from tinygrad_seq.viz.graph.items import Graph, Item, reaches
+from tinygrad_seq.viz.graph.items import Graph, Item, reaches, shortened
 from tinygrad_seq.viz.graph.views import VIEWS, Level, View
 
 __all__ = ["check_columns", "check_size", "ways_to_shrink"]
@@ -59,16 +59,12 @@ def ways_to_shrink(graph: Graph, both: bool, goal: float) -> str:
         ways.append("draw(level='module')")
     deepest = max((item.place.path.count(".") + 1 for item in items if item.place.path), default=0)
     for depth in range(min(deepest, graph.depth or deepest + 1), 0, -1):
-        if _distinct(items, lambda item, depth=depth: _closed(item, depth)) <= goal:  # type: ignore[misc]
+        if len({_closed(item, depth) for item in items}) <= goal:
             ways.append(f"draw(depth={depth})")
             break
     if not ways:
         ways.append("draw an earlier result: less lies behind it")
     return ", or ".join(ways)
-
-
-def _distinct(items: list[Item], boxed: Callable[[Item], Hashable]) -> int:
-    return len({boxed(item) for item in items})
 
 
 def _at_any_time(item: Item) -> Hashable:
@@ -85,7 +81,7 @@ def _at_module_level(graph: Graph, items: list[Item]) -> int:
     """At most so many; op level has no inputs and no carried states, which module level adds."""
     places = {item.place for item in items if item.place.step is not None}
     added = len(places) + 2 * len({place.row for place in places}) if graph.level.plain else 0
-    return _distinct(items, _of_module) + added
+    return len(set(map(_of_module, items))) + added
 
 
 def _of_module(item: Item) -> Hashable:
@@ -98,6 +94,6 @@ def _closed(item: Item, depth: int) -> Hashable:
     """What stands for an item where modules are closed from a depth on."""
     if item.kind in _OWN or not reaches(item.place.path, depth):
         return item.id
-    path = ".".join(item.place.path.split(".")[:depth])
+    path = shortened(item.place.path, depth)
     own = path == item.place.path
     return path, item.place.layer if own else None, item.place.step

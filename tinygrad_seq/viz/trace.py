@@ -18,6 +18,7 @@ from tinygrad_seq.checks import array_of
 from tinygrad_seq.engine.node import WEIGHTS, Array, Node
 from tinygrad_seq.engine.rules import arguments, unbroadcast
 from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.kernels import numeric
 
 __all__ = ["Trace", "checked_trace", "leaf_contribution", "norm"]
 
@@ -27,10 +28,8 @@ _PACKAGE = str(Path(__file__).resolve().parents[1]) + os.sep
 
 def norm(array: Array) -> float:
     """Euclidean norm that neither overflows nor underflows, computed in double precision."""
-    top = float(np.max(np.abs(array), initial=0.0))
-    if not np.isfinite(top) or top == 0.0:
-        return top
-    return top * float(np.sqrt(np.sum(np.square(np.asarray(array, np.float64) / top))))
+    with np.errstate(all="ignore"):  # beside an infinity
+        return float(numeric.norm(np.asarray(array, np.float64)))
 
 
 class Trace:

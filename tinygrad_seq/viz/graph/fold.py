@@ -72,7 +72,7 @@ def build(
     survey = Survey(roots) if survey is None else survey
     steps = survey.steps
     keys = Keys(LEVELS[level], VIEWS[view], survey, depth)
-    graph = Graph(VIEWS[view], LEVELS[level], keys.axes, depth, recorded=len(survey.nodes))
+    graph = Graph(VIEWS[view], LEVELS[level], keys.axes, depth)
     if steps:
         graph.start, graph.length = steps[0], steps[-1] - steps[0] + 1
     graph.stateless = keys.stateless
@@ -169,7 +169,6 @@ class _Folding:
             for parent in node.parents:
                 if parent is None:
                     continue
-                graph.recorded_edges += 1
                 origin = self.keys.origin(parent)
                 if head is None or origin is None:  # the latter was stacked as a constant
                     graph.inside += 1

@@ -230,13 +230,10 @@ class Graph:
     """T: time steps that were recorded."""
     start: int = 0
     """The first of them."""
-    recorded: int = 0
-    """Nodes that were recorded."""
     items: dict[str, Item] = field(default_factory=dict)
     edges: dict[EdgeKey, Edge] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     """Columns from left to right."""
-    recorded_edges: int = 0
     plumbing: int = 0
     """Recorded nodes that only pass entries on (a stack read step by step), not drawn."""
     inside: int = 0
@@ -251,8 +248,8 @@ class Graph:
         default_factory=dict
     )
     """Traced norms of value and gradient by (row, role) and time step, hidden steps included."""
-    _ends: tuple[int, dict[str, list[Edge]], dict[str, list[Edge]]] = field(
-        default=(0, {}, {}), init=False, repr=False, compare=False
+    _ends: dict[str, tuple[int, dict[str, list[Edge]]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
     )
 
     def closes(self, place: Place) -> bool:
@@ -276,19 +273,18 @@ class Graph:
 
     def into(self, head: str) -> list[Edge]:
         """Edges that end at an item."""
-        return self._by_ends()[1].get(head, [])
+        return self._by_end("head").get(head, [])
 
     def out_of(self, tail: str) -> list[Edge]:
         """Edges that start at an item."""
-        return self._by_ends()[2].get(tail, [])
+        return self._by_end("tail").get(tail, [])
 
-    def _by_ends(self) -> tuple[int, dict[str, list[Edge]], dict[str, list[Edge]]]:
-        """How many edges there were, and these by head and by tail: anew when some were added."""
-        if self._ends[0] != len(self.edges):
-            by_head: dict[str, list[Edge]] = {}
-            by_tail: dict[str, list[Edge]] = {}
+    def _by_end(self, end: str) -> dict[str, list[Edge]]:
+        """Edges by their head or tail: anew when some were added."""
+        count, found = self._ends.get(end, (0, {}))
+        if count != len(self.edges):
+            found = {}
             for edge in self.edges.values():
-                by_head.setdefault(edge.head, []).append(edge)
-                by_tail.setdefault(edge.tail, []).append(edge)
-            self._ends = len(self.edges), by_head, by_tail
-        return self._ends
+                found.setdefault(getattr(edge, end), []).append(edge)
+            self._ends[end] = len(self.edges), found
+        return found
