@@ -88,14 +88,13 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
     fill = getattr(theme, _FILLS.get(role, "output_fill" if role else "box"))
-    if state:
-        fill = theme.state_fill(role)
-    elif item.cell is not None and role in item.cell.gates:
+    if item.cell is not None and role in item.cell.gates:
         fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
     shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, tooltip=item_tooltip(item))
     shape.classes = f"op {role}".strip()
     if state:
-        shape.stroke, span = theme.state(role), item.gradients.get(role)
+        shape.fill, shape.stroke = theme.state_fill(role), theme.state(role)
+        span = item.gradients.get(role)
         if style.heat is not None and span is not None and span.count == 1:
             lines.append(Line(norm_text(role, span), 9))
         style.paint(shape, span)
