@@ -13,10 +13,11 @@ from tests.drawn import boxes, crossed
 from tests.test_viz_shapes import overlaps
 from tests.viz_models import Model, composed_loss
 from tinygrad_seq import nn, viz
+from tinygrad_seq.errors import RenderError
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import BAR, FOLDED
-from tinygrad_seq.viz.graph.survey import recorded_nodes
-from tinygrad_seq.viz.graph.views import VIEWS
+from tinygrad_seq.viz.graph.survey import Survey, recorded_nodes
+from tinygrad_seq.viz.graph.views import VIEWS, Axis, View
 
 LEVELS = ("module", "cell", "op")
 
@@ -151,6 +152,24 @@ def test_axes_share_columns_only_where_their_bars_hide_the_same():
     assert more.clashes(before) and before.clashes(more)
     assert not first.clashes(after) and not after.clashes(first)
     assert not before.clashes(after)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_view_of_one_s_own_is_a_line(level, monkeypatch):
+    """Nothing but the view itself knows what becomes of the steps: the first two, then all else."""
+    brief = View("brief", lambda steps: Axis(tuple(steps[:2]), BAR if steps[2:] else None))
+    monkeypatch.setitem(VIEWS, "brief", brief)
+    loss, _ = composed_loss(Model("LSTM", 2), 6)
+    graph = build([loss.node], view="brief", level=level)
+    assert graph.steps == [0, 1, BAR]
+    assert sum(i.count for i in graph.items.values()) + graph.plumbing == len(
+        Survey([loss.node]).nodes
+    )
+    drawing = viz.draw(loss, view="brief", level=level)
+    assert drawing.title == f"brief graph, {level} level, 6 time steps"
+    assert "2 … 5" in drawing.dot
+    with pytest.raises(RenderError, match="view='brief'"):
+        viz.draw(loss, level=level, max_items=3)
 
 
 class Continued(nn.Module):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.checks import number, sequence_of
+from tinygrad_seq.kernels.numeric import norm
 from tinygrad_seq.optim.clip import ClipReport, clip_grad_norm_
 from tinygrad_seq.optim.options import some_tensors, tensors
 from tinygrad_seq.tensor import Tensor
@@ -250,11 +251,5 @@ def _unit_norms(array: NDArray[Any]) -> NDArray[np.float64]:
     """Norm over all axes but the last of a matrix (kept, for broadcasting), or of all entries."""
     values = np.asarray(array, np.float64)
     axes = tuple(range(values.ndim - 1)) if values.ndim > 1 else None
-    if values.size == 0:
-        return np.zeros((1,) * values.ndim)
-    peak = np.max(np.abs(values), axis=axes, keepdims=True)
-    scale = np.where(peak > 0, peak, 1.0)
-    norms: NDArray[np.float64] = scale * np.sqrt(
-        np.sum((values / scale) ** 2, axis=axes, keepdims=True)
-    )
+    norms: NDArray[np.float64] = norm(values, axes, keepdims=True)
     return norms

@@ -17,6 +17,7 @@ from tinygrad_seq.checks import array_of, callable_of, generator_of, instance_of
 from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import IndexRangeError, ShapeError
+from tinygrad_seq.kernels.numeric import log_softmax
 from tinygrad_seq.ops import cross_entropy, mse_loss
 from tinygrad_seq.tensor import Tensor
 
@@ -158,9 +159,7 @@ def _verdict(task: Task, answers: Array, targets: Array) -> Verdict:
         asked = task.closing(targets)
         answers, targets = answers[..., task.kinds :], targets - task.kinds
     known = np.where(asked, targets, 0)
-    shifted = answers - answers.max(axis=-1, keepdims=True)
-    nats = np.log(np.exp(shifted).sum(axis=-1))
-    nats -= np.take_along_axis(shifted, known[..., None], axis=-1)[..., 0]
+    nats = -np.take_along_axis(log_softmax(answers), known[..., None], axis=-1)[..., 0]
     right = ~asked | (answers.argmax(axis=-1) == known)
     return Verdict(float(nats[asked].mean()), right.reshape(-1, right.shape[-1]).all(axis=0))
 

@@ -19,15 +19,13 @@ from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.graph.weights import bundle_weights
 from tinygrad_seq.viz.layout.boxes import free_picture
 from tinygrad_seq.viz.layout.grid import Grid
-from tinygrad_seq.viz.layout.places import block_maker
-from tinygrad_seq.viz.layout.weight_boxes import weight_box
 from tinygrad_seq.viz.output.dot import dot_text
 from tinygrad_seq.viz.output.drawing import Drawing, seconds
 from tinygrad_seq.viz.output.html import page_data
 from tinygrad_seq.viz.output.render import TIMEOUT
 from tinygrad_seq.viz.picture.legend import ClipLike, add_legend
 from tinygrad_seq.viz.picture.shapes import Picture
-from tinygrad_seq.viz.picture.style import Theme, heat_scale
+from tinygrad_seq.viz.picture.style import Style, heat_scale
 from tinygrad_seq.viz.picture.style import theme as named_theme
 from tinygrad_seq.viz.route.connect import connected
 from tinygrad_seq.viz.smaller import check_columns, check_size, ways_to_shrink
@@ -151,7 +149,7 @@ def draw(
     if not graph.steps and graph.level.closed and depth is None and _lumped(graph):
         graph = built(level="op", survey=survey)
     check_size(graph, both, max_items)
-    picture = _picture(graph, colors, weights, both, clip)
+    picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both), clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
     picture.title = f"{view} graph, {level} level, {steps}"
     data = page_data(graph, picture.panels, colors)
@@ -159,22 +157,13 @@ def draw(
     return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data, smaller)
 
 
-def _picture(
-    graph: Graph, colors: Theme, weights: str, both: bool, clip: ClipLike | None
-) -> Picture:
+def _picture(graph: Graph, style: Style, clip: ClipLike | None) -> Picture:
     if not graph.steps:
-        return free_picture(graph, colors, weights)
-    if not graph.level.plain or weights == "once":
+        return free_picture(graph, style)
+    if not graph.level.plain or style.weights == "once":
         graph = bundle_weights(graph)
-    heat = heat_scale(graph, colors)
-    make = block_maker(graph, colors, heat, weights)
-    margin = 0.0
-    if weights == "once":  # there may be none: their lines then have room for nothing
-        bundles = [item for item in graph.items.values() if item.kind == "weight"]
-        margin = max((weight_box(item, colors, both).width for item in bundles), default=1.0)
-    grid = Grid(graph, make, margin=margin, double=both)
-    picture, weight_names = connected(grid, colors, weights, both)
-    add_legend(picture, graph, colors, heat, both, clip, weight_names)
+    picture, weight_names = connected(Grid(graph, style))
+    add_legend(picture, graph, style, clip, weight_names)
     return picture
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Array, Node
     from tinygrad_seq.viz.trace import Trace
 
-__all__ = ["Aligned", "Reader"]
+__all__ = ["Aligned", "Reader", "picked_weights"]
 
 _HOPS = 12
 
@@ -76,7 +76,8 @@ class Reader:
         if memory is None or values is None or (weights and other):
             return None
         parts = [(part, self.shown(part)) for part in stacked_steps(memory, values.shape[-1])]
-        rows, stepped = self._rows(values), node.scope.step is not None
+        rows = picked_weights(values, self.sample, self.head, "draw")
+        stepped = node.scope.step is not None
         if not parts or (stepped and len(rows) != 1):
             return None
         steps = {part.scope.step: place for part, place in parts}
@@ -100,19 +101,17 @@ class Reader:
             values = self.trace.weights.get(weights.seq)
         return values if values is not None and values.ndim in {3, 4} else None
 
-    def _rows(self, values: Array) -> Array:
-        """(T, S) of the sequence and the head that were asked for."""
-        rows = _chosen("sample", values, self.sample)
-        if rows.ndim == 3:
-            rows = rows.mean(axis=0) if self.head is None else _chosen("head", rows, self.head)
-        return np.asarray(rows, np.float64)
 
-
-def _chosen(what: str, values: Array, index: int) -> Array:
-    if not 0 <= index < len(values):
-        raise ConfigError(f"draw: {what}", expected=f"0 <= {what} < {len(values)}", got=index)
-    chosen: Array = values[index]
-    return chosen
+def picked_weights(values: Array, sample: int, head: int | None, caller: str) -> Array:
+    """(T, S) of a sequence and a head of weights (N, T, S) or (N, heads, T, S)."""
+    if not 0 <= sample < len(values):
+        raise ConfigError(f"{caller}: sample", expected=f"0 <= sample < {len(values)}", got=sample)
+    rows = values[sample]
+    if rows.ndim == 3:
+        if head is not None and not 0 <= head < len(rows):
+            raise ConfigError(f"{caller}: head", expected=f"0 <= head < {len(rows)}", got=head)
+        rows = rows.mean(axis=0) if head is None else rows[head]
+    return np.asarray(rows, np.float64)
 
 
 def _behind(node: Node | None) -> Node | None:

@@ -22,35 +22,33 @@ def bundle_weights(graph: Graph) -> Graph:
             head = graph.items[edge.head].place
             rows.setdefault(edge.tail, set()).add(Place(head.path, head.layer))
             uses[edge.tail] = uses.get(edge.tail, 0) + edge.count
-    bundles: dict[str, Item] = {}
     into: dict[str, str] = {}
-    items: dict[str, Item] = {}
+    merged = replace(graph, items={}, edges={})
     for item in graph.items.values():
         if item.kind != "weight" or item.id not in rows:
-            items[item.id] = item
+            merged.items[item.id] = item
             continue
-        name = "weights:" + "+".join(sorted(map(str, rows[item.id])))
-        bundle = bundles.get(name)
-        if bundle is None:
+        name = into[item.id] = "weights:" + "+".join(sorted(map(str, rows[item.id])))
+        if name not in merged.items:
             home = min(rows[item.id], key=str)
-            bundle = items[name] = bundles[name] = Item(name, "weight", home, dtype=item.dtype)
+            merged.items[name] = Item(name, "weight", home, dtype=item.dtype)
+        bundle = merged.items[name]
         bundle.count += item.count
         if "" in item.gradients:
             widen(bundle.gradients, "W", item.gradients[""])
         bundle.names += [(text, shape, uses[item.id]) for text, shape, *_ in item.names]
-        into[item.id] = name
-    for bundle in bundles.values():
+    for name in {*into.values()}:
+        bundle = merged.items[name]
         whole = bundle.gradients.pop("W", None)
         if whole is not None and whole.count == bundle.count:  # else it would be no sum
             bundle.gradients["W"] = Span.of(whole.squares**0.5)
-    merged = replace(graph, items=items, edges={})
     for edge in graph.edges.values():
         tail = into.get(edge.tail, edge.tail)
-        key = (tail, edge.head, edge.kind, edge.delay)
-        known = merged.edges.get(key)
+        known = merged.edges.get((tail, edge.head, edge.kind, edge.delay))
         if known is None:
             share = edge.contribution and replace(edge.contribution)
-            merged.edges[key] = replace(edge, tail=tail, contribution=share)
+            known = replace(edge, tail=tail, contribution=share)
+            merged.edges[tail, edge.head, edge.kind, edge.delay] = known
             continue
         known.count += edge.count
         if edge.contribution is not None and known.contribution is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from tinygrad_seq.viz.graph.items import BAR, WEIGHT, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import LEADING, Line, Picture, Shape, Wire
-from tinygrad_seq.viz.picture.style import HeatScale, Theme, paint_norm, shape_text, subscript
-from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text
+from tinygrad_seq.viz.picture.style import Style, Theme, shape_text, subscript
+from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text, weight_lines
 
 STRIPE = 19.0  # height of the stripe of one state within a box
 
-__all__ = ["cell_name", "closed_roads", "free_picture", "module_block"]
+__all__ = ["cell_name", "closed_roads", "free_picture", "module_block", "weight_box"]
 
 
 def cell_name(item: Item) -> str:
@@ -30,24 +32,20 @@ def cell_name(item: Item) -> str:
 
 
 def module_block(
-    item: Item,
-    graph: Graph,
-    theme: Theme,
-    heat: HeatScale | None,
-    roads: dict[str, float] | None = None,
+    item: Item, graph: Graph, style: Style, roads: Mapping[str, float] = MappingProxyType({})
 ) -> Block:
     """One shape for everything at a place; `roads` are the heights that states pass at."""
     if item.place.step is None:
-        shapes = [_spanning(item, graph, theme)]
+        shapes = [_spanning(item, graph, style.theme)]
     elif item.kind in {"output", "loss"}:
-        shapes = [_circle(item, theme)]
+        shapes = [_circle(item, style.theme)]
     else:
-        shapes = _cell(item, theme, heat)
+        shapes = _cell(item, style)
     shape = shapes[0]
     if roads:
         shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 22)
     anchors = ports(shape)
-    for state, y in {**closed_roads(item.roles), **(roads or {})}.items():
+    for state, y in {**closed_roads(item.roles), **roads}.items():
         anchors[state] = anchors[state][0], y
         anchors[f"{state}+"] = anchors[f"{state}+"][0], y
     half_w, half_h = shape.width / 2, shape.height / 2
@@ -97,7 +95,7 @@ def _looked_at(item: Item, graph: Graph) -> bool:
     )
 
 
-def _cell(item: Item, theme: Theme, heat: HeatScale | None) -> list[Shape]:
+def _cell(item: Item, style: Style) -> list[Shape]:
     """A box for a whole cell; where it carries two states, a stripe for each on its road."""
     bar = item.place.step == BAR
     title = Line("⋯" if bar else cell_name(item), 12, bold=True)
@@ -120,31 +118,38 @@ def _cell(item: Item, theme: Theme, heat: HeatScale | None) -> list[Shape]:
     lines = [title, *middle, *below] if two else [title, *below, *middle]
     width = max(80.0, *(line.width + 14 for line in [title, *below, *norms.values()]))
     height = sum(line.height for line in lines) + 10
-    box = Shape(item.id, 0, 0, width, height, lines, fill=theme.box, dashed=bar, **look)
+    box = Shape(item.id, 0, 0, width, height, lines, fill=style.theme.box, dashed=bar, **look)
     stripes = []
     for role, line in norms.items():
         stripe = box
         if two:
             name, y = f"{item.id}#{role}", closed_roads({*norms})[role]
-            stripe = Shape(name, 0, y, width - 2, STRIPE - 1, [line], "square", theme.box, pen=0.4)
+            stripe = Shape(name, 0, y, width - 2, STRIPE - 1, [line], "square", box.fill, pen=0.4)
             stripe.tooltip, stripe.classes = box.tooltip, "norm"
             stripes.append(stripe)
-        paint_norm(stripe, item.gradients[role], heat)
+        style.paint(stripe, item.gradients[role])
         if two:
             stripe.stroke = stripe.fill
     return [box, *stripes]
 
 
-def free_picture(graph: Graph, theme: Theme, weights: str) -> Picture:
+def weight_box(item: Item, style: Style) -> Shape:
+    """The box of a bundle of weights, anywhere."""
+    lines, look = weight_lines(item, style.theme, style.both), _look(item, "weight")
+    fill, stroke = style.theme.weight_fill, style.theme.weight
+    return Shape.around(item.id, lines, 10, 8, fill=fill, stroke=stroke, **look)
+
+
+def free_picture(graph: Graph, style: Style) -> Picture:
     """A graph without time steps, for Graphviz to lay out."""
     picture = Picture(free=True)
     for item in graph.items.values():
-        if weights == "once" or item.kind != "weight":
-            picture.shapes.append(_free_shape(item, theme, graph.roots[0]))
+        if style.weights == "once" or item.kind != "weight":
+            picture.shapes.append(_free_shape(item, style.theme, graph.roots[0]))
     drawn = {shape.id for shape in picture.shapes}
     for edge in graph.edges.values():
         if edge.tail in drawn:
-            color = theme.weight if edge.kind == WEIGHT else theme.line
+            color = style.theme.weight if edge.kind == WEIGHT else style.theme.line
             wire = Wire(edge.tail, edge.head, [], None, color, **edge_look(edge))
             picture.wires.append(wire)
     return picture

@@ -6,11 +6,10 @@ cross. What is between the blocks is led by :mod:`tinygrad_seq.viz.route`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tinygrad_seq.viz.graph.items import BEGIN, DEPTH, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.graph.views import in_order
 from tinygrad_seq.viz.layout.block import Block
+from tinygrad_seq.viz.layout.boxes import weight_box
 from tinygrad_seq.viz.layout.columns import (
     Column,
     Link,
@@ -21,12 +20,11 @@ from tinygrad_seq.viz.layout.columns import (
     spanned,
     told_apart,
 )
+from tinygrad_seq.viz.layout.places import block_maker
 from tinygrad_seq.viz.picture.shapes import Point
+from tinygrad_seq.viz.picture.style import Style
 
 __all__ = ["GAP", "PAD", "TRACK", "Grid"]
-
-BlockMaker = Callable[[list[Item], Place], Block]
-"""Makes the block of a place from its items."""
 
 GAP = 52.0  # between columns: room for the names of the states
 AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
@@ -44,13 +42,7 @@ class Grid:
     ----------
     graph : Graph
         With bundled weights.
-    make : callable
-        Makes the block of a place from its items.
-    margin : float
-        Width of the widest box of shared weights, for which room is left beside a second time
-        axis, and for their lines under the rows; 0 for none.
-    double : bool
-        Leave room for gradients beside them.
+    style : Style
 
     Attributes
     ----------
@@ -62,12 +54,17 @@ class Grid:
         Rows and blocks of every column.
     backwards : set
         Rows whose states run from late to early; their blocks are mirrored.
+    margin : float
+        Width of the widest box of shared weights, for which room is left beside a second time
+        axis, and for their lines under the rows; 0 for none.
     """
 
-    def __init__(
-        self, graph: Graph, make: BlockMaker, *, margin: float = 0.0, double: bool = False
-    ) -> None:
-        self.graph, self.margin, self.double = graph, margin, double
+    def __init__(self, graph: Graph, style: Style) -> None:
+        self.graph, self.style = graph, style
+        self.margin = 0.0
+        if style.weights == "once":  # there may be none: their lines then have room for nothing
+            bundles = [item for item in graph.items.values() if item.kind == "weight"]
+            self.margin = max((weight_box(item, style).width for item in bundles), default=1.0)
         self.members = self._members()
         self.where: dict[str, Spot] = {
             item.id: spot for spot, items in self.members.items() for item in items
@@ -80,6 +77,7 @@ class Grid:
         self.backwards = {
             head for edge, (tail, _), (head, _) in self.links if edge.delay < 0 and head == tail
         }
+        make = block_maker(graph, style)
         self.blocks: dict[Spot, Block] = {}
         for (row, step), items in self.members.items():
             block = self.blocks[row, step] = make(items, Place(row[0], row[1], step))
@@ -179,7 +177,7 @@ class Grid:
         if self.graph.level.plain:
             return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
-        return (84.0 if inputs else self._drop + 35.0) + (10.0 if self.double else 0.0)
+        return (84.0 if inputs else self._drop + 35.0) + (10.0 if self.style.both else 0.0)
 
     def climbing(self, number: int) -> list[tuple[str, str]]:
         """Node and kind of what earlier time axes hand to this one; each has a track of its own."""
@@ -187,7 +185,7 @@ class Grid:
             (edge.tail, edge.kind if edge.delay else "memory"): None
             for edge, (tail, _), (head, _) in self.links
             if self.segment[tail] < self.segment[head] == number
-            and (self.double or not self.attends(edge))
+            and (self.style.both or not self.attends(edge))
         }
         return list(found)
 
@@ -263,7 +261,7 @@ class Grid:
         """Room under a row: more where its weights come in, and where states loop."""
         gap = 34.0
         if self.margin and row in self.weighted:
-            gap = self._drop + (41.0 if self.double else 25.0)
+            gap = self._drop + (41.0 if self.style.both else 25.0)
         axis = self.segment[row]
         lowest = next((r for r in self.rows if self.segment[r] == axis and not r[2]), None)
         if row == lowest:  # what spans all steps stands below the frames

@@ -13,7 +13,7 @@ from itertools import pairwise
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
-from tinygrad_seq.viz.picture.style import HeatScale, Theme, paint_norm, subscript
+from tinygrad_seq.viz.picture.style import Style, Theme, subscript
 from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text
 
 __all__ = ["layered_block"]
@@ -37,17 +37,10 @@ LAYER_GAP, NODE_GAP, DUMMY = 24.0, 12.0, 10.0
 SWEEPS = 8
 
 
-def layered_block(
-    items: list[Item],
-    edges: list[Edge],
-    graph: Graph,
-    theme: Theme,
-    heat: HeatScale | None,
-    weights: str,
-) -> Block:
+def layered_block(items: list[Item], edges: list[Edge], graph: Graph, style: Style) -> Block:
     """Lay out the items of one place by the recorded edges between them."""
     fed, leaving = _state_parts(graph)
-    shapes = {item.id: _shape(item, graph, theme, heat, weights) for item in items}
+    shapes = {item.id: _shape(item, graph, style) for item in items}
     layout = _Layers(list(shapes), edges, {name: s.width for name, s in shapes.items()})
     for item in items:
         part = item.place.row, item.part
@@ -70,7 +63,7 @@ def layered_block(
         block.anchors[f"w {name}"] = shape.x - shape.width * 0.3, shape.y - shape.height / 2
     for edge in edges:
         way = [at[name] for name in layout.ways[edge.tail, edge.head]]
-        block.wires.append(_wire(edge, shapes[edge.tail], way, shapes[edge.head], theme))
+        block.wires.append(_wire(edge, shapes[edge.tail], way, shapes[edge.head], style.theme))
     return block
 
 
@@ -88,7 +81,8 @@ def _state_parts(graph: Graph) -> tuple[set[Part], set[Part]]:
     return fed, leaving
 
 
-def _shape(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None, weights: str) -> Shape:
+def _shape(item: Item, graph: Graph, style: Style) -> Shape:
+    theme = style.theme
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
     symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
     role = min(item.roles, default="")
@@ -100,10 +94,10 @@ def _shape(item: Item, graph: Graph, theme: Theme, heat: HeatScale | None, weigh
     shape.classes = f"op {role}".strip()
     if state:
         shape.stroke, span = theme.state(role), item.gradients.get(role)
-        if heat is not None and span is not None and span.count == 1:
+        if style.heat is not None and span is not None and span.count == 1:
             lines.append(Line(norm_text(role, span), 9))
-        paint_norm(shape, span, heat)
-    if weights == "labels":
+        style.paint(shape, span)
+    if style.weights == "labels":
         used = [graph.items[e.tail] for e in graph.into(item.id) if e.kind == WEIGHT]
         names = [name.rpartition(".")[2] for item_ in used for name, *_ in item_.names]
         lines += [Line(text, 9, color=theme.weight) for text in names]

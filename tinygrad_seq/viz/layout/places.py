@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tinygrad_seq.viz.graph.items import BAR, BEGIN, Edge, Graph, Item, Place
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import closed_roads, module_block
-from tinygrad_seq.viz.layout.grid import BlockMaker
 from tinygrad_seq.viz.layout.layered import layered_block
 from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
-from tinygrad_seq.viz.picture.style import HeatScale, Theme
+from tinygrad_seq.viz.picture.style import Style
 
 __all__ = ["block_maker"]
 
 
-def block_maker(graph: Graph, theme: Theme, heat: HeatScale | None, weights: str) -> BlockMaker:
+def block_maker(graph: Graph, style: Style) -> Callable[[list[Item], Place], Block]:
     """What makes blocks at the level of a graph."""
     inside: dict[Place, list[Edge]] = {}
     for edge in graph.edges.values():
@@ -23,18 +24,16 @@ def block_maker(graph: Graph, theme: Theme, heat: HeatScale | None, weights: str
 
     def make(items: list[Item], place: Place) -> Block:
         if place.step == BEGIN:
-            return module_block(items[0], graph, theme, heat, _begin_roads(graph, place))
+            return module_block(items[0], graph, style, _begin_roads(graph, place))
         if graph.closes(place) and len(items) == 1:
-            return module_block(items[0], graph, theme, heat)
+            return module_block(items[0], graph, style)
         template = template_for(item.part for item in items)
         if template is not None:
-            return template_block(template, items, inside.get(place, []), theme, heat)
+            return template_block(template, items, inside.get(place, []), style)
         if len(items) > 1 or (graph.level.plain and place.step not in {None, BAR}):
-            return layered_block(items, inside.get(place, []), graph, theme, heat, weights)
+            return layered_block(items, inside.get(place, []), graph, style)
         opened = not graph.level.plain and place.step == BAR
-        return module_block(
-            items[0], graph, theme, heat, bar_roads(items[0].roles) if opened else {}
-        )
+        return module_block(items[0], graph, style, bar_roads(items[0].roles) if opened else {})
 
     return make
 

@@ -13,7 +13,7 @@ from tinygrad_seq.timeline.picture import Port, Slot, Template, gate, sign, stat
 from tinygrad_seq.viz.graph.items import Edge, Item
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
-from tinygrad_seq.viz.picture.style import HeatScale, Theme, paint_norm, subscript
+from tinygrad_seq.viz.picture.style import Style, Theme, subscript
 from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text, span_text
 
 __all__ = ["TEMPLATES", "bar_roads", "template_block", "template_for"]
@@ -111,11 +111,9 @@ def bar_roads(roles: set[str], known: Sequence[Template] = TEMPLATES) -> dict[st
     }
 
 
-def template_block(
-    template: Template, items: list[Item], edges: list[Edge], theme: Theme, heat: HeatScale | None
-) -> Block:
+def template_block(template: Template, items: list[Item], edges: list[Edge], style: Style) -> Block:
     """A cell laid out by its template."""
-    block = Block(template.width, template.height, [])
+    theme, block = style.theme, Block(template.width, template.height, [])
     shapes: dict[str, Shape] = {}
     entered: dict[str, Shape] = {}
     """What lines to a part end at: the glyph before it, if it has one."""
@@ -125,13 +123,13 @@ def template_block(
         shape = shapes[part] = _shape(item, slot if glyph else _told(slot, item), template, theme)
         entered[part] = shape
         if glyph is not None:
-            sign = entered[part] = _shape(item, _told(glyph, item), template, theme)
-            sign.id, sign.classes = f"{item.id}·", "glyph"
-            block.shapes.append(sign)
-            block.wires.append(_out_of_glyph(sign, shape, part, theme))
+            before = entered[part] = _shape(item, _told(glyph, item), template, theme)
+            before.id, before.classes = f"{item.id}·", "glyph"
+            block.shapes.append(before)
+            block.wires.append(_out_of_glyph(before, shape, part, theme))
         block.shapes.append(shape)
         if slot.state:
-            paint_norm(shape, item.gradients.get(part), heat)
+            style.paint(shape, item.gradients.get(part))
             block.shapes += _norm_notes(item, part, shape, theme)
     parts = {item.id: template.part(item.part) for item in items}
     roads = {entry: name for name, (entry, _) in template.roads.items() if entry != template.affine}

@@ -6,13 +6,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tinygrad_seq.viz.graph.items import BEGIN, Item
+from tinygrad_seq.viz.layout.boxes import weight_box
 from tinygrad_seq.viz.layout.columns import RowKey
 from tinygrad_seq.viz.layout.grid import Grid
 from tinygrad_seq.viz.picture.shapes import Shape
-from tinygrad_seq.viz.picture.style import Theme
-from tinygrad_seq.viz.picture.words import item_tooltip, weight_lines
 
-__all__ = ["WeightBox", "weight_box", "weight_boxes"]
+__all__ = ["WeightBox", "weight_boxes"]
 
 BESIDE = 34.0  # from a box to the first frame of its axis
 ASIDE = 108.0  # the same where a carried-in state stands between
@@ -27,14 +26,7 @@ class WeightBox(NamedTuple):
     shape: Shape
 
 
-def weight_box(item: Item, theme: Theme, both: bool) -> Shape:
-    """The box of a bundle of weights, anywhere."""
-    look = {"tooltip": item_tooltip(item), "classes": "weight"}
-    lines = weight_lines(item, theme, both)
-    return Shape.around(item.id, lines, 10, 8, fill=theme.weight_fill, stroke=theme.weight, **look)
-
-
-def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[WeightBox]:
+def weight_boxes(grid: Grid) -> list[WeightBox]:
     """A box for every bundle of weights at the height of its rail, none upon another."""
     found: list[WeightBox] = []
     beside: dict[int, list[WeightBox]] = {axis: [] for axis in set(grid.segment.values())}
@@ -42,7 +34,7 @@ def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[WeightBox]:
         heads = [edge.head for edge in grid.graph.out_of(item.id) if edge.head in grid.where]
         if item.kind != "weight" or not heads:
             continue
-        row, box = grid.where[heads[0]][0], weight_box(item, theme, both)
+        row, box = grid.where[heads[0]][0], weight_box(item, grid.style)
         axis = grid.segment[row]
         found.append(WeightBox(item, row, box))
         if all(grid.where[head][1] == BEGIN for head in heads):  # above what the axis begins with
@@ -56,7 +48,7 @@ def weight_boxes(grid: Grid, theme: Theme, both: bool) -> list[WeightBox]:
         for (_, _, below), (_, _, box) in pairwise(sorted(boxes, key=lambda box: box.shape.y)):
             box.y = max(box.y, below.y + (below.height + box.height) / 2 + APART)
         near = any(
-            abs(y - box.y) < box.height / 2 + 10 or (both and y > box.y)
+            abs(y - box.y) < box.height / 2 + 10 or (grid.style.both and y > box.y)
             for y in _carried_heights(grid, axis)
             for _, _, box in boxes
         )

@@ -13,6 +13,7 @@ from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, NonFiniteError, RenderError, ShapeError, shown
 from tinygrad_seq.ops.registry import constant
+from tinygrad_seq.viz.graph.attention import picked_weights
 from tinygrad_seq.viz.output.dot import dot_text
 from tinygrad_seq.viz.output.drawing import Drawing
 from tinygrad_seq.viz.picture.shapes import Line, Picture, Shape
@@ -100,8 +101,7 @@ def draw_alignment(
             expected="finite numbers",
             got=f"{table[row, column]} of row {row}, column {column}",
         )
-    picture = Picture(title=f"attention weights, {len(rows)} × {len(columns)}")
-    _paint(picture, table, rows, columns, colors)
+    picture = _painted(table, rows, columns, colors)
     return Drawing(dot_text(picture, colors), picture.title, theme=theme)
 
 
@@ -113,27 +113,15 @@ def _table(weights: Array, sample: int, head: int | None) -> Array:
             expected="(T, S), (N, T, S) or (N, heads, T, S)",
             got=weights.shape,
         )
-    shape = weights.shape
-    if weights.ndim > 2:
-        if not 0 <= sample < len(weights):
-            raise ConfigError(
-                "draw_alignment: sample", expected=f"0 <= sample < {len(weights)}", got=sample
-            )
-        weights = weights[sample]
-    if weights.ndim > 2:
-        if head is not None and not 0 <= head < len(weights):
-            raise ConfigError(
-                "draw_alignment: head", expected=f"0 <= head < {len(weights)}", got=head
-            )
-        weights = weights.mean(axis=0) if head is None else weights[head]
-    elif head is not None:
+    if weights.ndim < 4 and head is not None:
         raise ConfigError(
             "draw_alignment: head, of weights without heads",
             expected="weights (N, heads, T, S)",
-            got=f"head={head!r} of weights {shape}",
+            got=f"head={head!r} of weights {weights.shape}",
             hint="leave head= out",
         )
-    return np.asarray(weights, np.float64)
+    batch, sample = (weights[None], 0) if weights.ndim == 2 else (weights, sample)
+    return picked_weights(batch, sample, head, "draw_alignment")
 
 
 def _names(given: Sequence[Any] | None, size: int, what: str) -> list[str]:
@@ -152,29 +140,27 @@ def _iterable(given: Any) -> bool:
     return isinstance(given, Iterable) and getattr(given, "shape", None) != ()
 
 
-def _paint(
-    picture: Picture, table: Array, rows: list[str], columns: list[str], colors: Theme
-) -> None:
-    scale = HeatScale(0.0, 1.0, colors.alignment, log=False)
-    labels = [Line(name, 11) for name in rows]
-    heads = [Line(name, 11) for name in columns]
-    width = max(CELL, *(line.width + 8 for line in heads)) if heads else CELL
-    for t, label in enumerate(labels):
-        y = -t * CELL
-        middle = -width / 2 - 8 - label.width / 2
-        name = Shape(f"row:{t}", middle, y, label.width, 16, [label], "text")
-        name.tooltip, name.classes = rows[t], "name"
-        picture.shapes.append(name)
+def _painted(table: Array, rows: list[str], columns: list[str], theme: Theme) -> Picture:
+    picture = Picture(title=f"attention weights, {len(rows)} × {len(columns)}")
+    scale = HeatScale(0.0, 1.0, theme.alignment, log=False)
+    width = max([CELL, *(Line(name, 11).width + 8 for name in columns)])
+
+    def add_name(place: str, name: str, x: float, y: float, wide: float) -> None:
+        shape = Shape(place, x, y, wide, 16, [Line(name, 11)], "text", tooltip=name)
+        shape.classes = "name"
+        picture.shapes.append(shape)
+
+    for t, row in enumerate(rows):
+        y, wide = -t * CELL, Line(row, 11).width
+        add_name(f"row:{t}", row, -width / 2 - 8 - wide / 2, y, wide)
         for s, column in enumerate(columns):
             weight = float(table[t, s])
             text = f"{weight:.2f}" if abs(weight) >= 0.005 else ""
-            line = Line(text, 9, color=scale.text(weight))
-            cell = Shape(f"cell:{t}:{s}", s * width, y, width, CELL, [line] if text else [])
-            cell.form, cell.fill, cell.stroke = "square", scale.color(weight), colors.panel_line
-            cell.pen, cell.classes = 0.5, "cell"
-            cell.tooltip = f"{rows[t]} to {column}: {weight:.4f}"
+            lines = [Line(text, 9, color=scale.text(weight))] if text else []
+            cell = Shape(f"cell:{t}:{s}", s * width, y, width, CELL, lines, "square", pen=0.5)
+            cell.fill, cell.stroke, cell.classes = scale.color(weight), theme.panel_line, "cell"
+            cell.tooltip = f"{row} to {column}: {weight:.4f}"
             picture.shapes.append(cell)
-    for s, head in enumerate(heads):
-        name = Shape(f"column:{s}", s * width, CELL / 2 + 14, width, 16, [head], "text")
-        name.tooltip, name.classes = columns[s], "name"
-        picture.shapes.append(name)
+    for s, column in enumerate(columns):
+        add_name(f"column:{s}", column, s * width, CELL / 2 + 14, width)
+    return picture

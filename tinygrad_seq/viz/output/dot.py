@@ -53,52 +53,48 @@ def _html(lines: list[Line], color: str) -> str:
 
 def _label(lines: list[Line], ink: str) -> str:
     """Label attributes: a plain string for one line, HTML-like text for several."""
-    if not lines:
-        return 'label=""'
-    first = lines[0]
-    if len(lines) > 1:
-        return f"label={_html(lines, ink)}"
-    font = FONT.replace(",", " Bold,", 1) if first.bold else FONT
+    if len(lines) != 1:
+        return f"label={_html(lines, ink)}" if lines else 'label=""'
+    (line,) = lines
+    font = FONT.replace(",", " Bold,", 1)
     return (
-        f'label={quoted(first.text)}, fontsize={_num(first.size)}, fontcolor="{first.color or ink}"'
-        + (f', fontname="{font}"' if first.bold else "")
+        f'label={quoted(line.text)}, fontsize={_num(line.size)}, fontcolor="{line.color or ink}"'
+        + (f', fontname="{font}"' if line.bold else "")
     )
 
 
-def _num(value: float) -> str:
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in {"-0", ""} else text
+def _num(*values: float) -> str:
+    """Numbers with commas between."""
+    texts = (f"{value:.2f}".rstrip("0").rstrip(".") for value in values)
+    return ",".join("0" if text in {"-0", ""} else text for text in texts)
+
+
+def _told(kind: str, tooltip: str, classes: str) -> list[str]:
+    parts = [f"id={quoted(kind)}, tooltip={tip(tooltip)}"]
+    return [*parts, f"class={quoted(classes)}"] if classes else parts
 
 
 def _shape(shape: Shape, theme: Theme, free: bool = False) -> str:
-    style = {"box": "rounded,filled", "square": "filled", "circle": "filled"}.get(shape.form, "")
-    if shape.dashed:
-        style += ",dashed"
-    parts = [] if free else [f'pos="{_num(shape.x)},{_num(shape.y)}"']
-    parts += [
-        f"width={_num(shape.width / 72)}, height={_num(shape.height / 72)}",
-        _label(shape.lines, theme.ink),
-    ]
+    parts = [] if free else [f'pos="{_num(shape.x, shape.y)}"']
+    parts.append(f"width={_num(shape.width / 72)}, height={_num(shape.height / 72)}")
+    parts.append(_label(shape.lines, theme.ink))
     if shape.form == "text":
         parts.append('shape=plaintext, style=""')
     else:
         form = "circle" if shape.form == "circle" else "box"
+        style = "rounded,filled" if shape.form == "box" else "filled"
+        style += ",dashed" if shape.dashed else ""
         parts.append(f'shape={form}, style="{style}", penwidth={_num(shape.pen)}')
         parts.append(f'fillcolor="{shape.fill or theme.box}", color="{shape.stroke or theme.line}"')
-    parts.append(f"id={quoted('n:' + shape.id)}, tooltip={tip(shape.tooltip or shape.id)}")
-    if shape.classes:
-        parts.append(f"class={quoted(shape.classes)}")
+    parts += _told(f"n:{shape.id}", shape.tooltip or shape.id, shape.classes)
     return f"{name(shape.id)} [{', '.join(parts)}];"
 
 
 def _wire(wire: Wire, index: int, free: bool = False) -> str:
-    points = " ".join(f"{_num(x)},{_num(y)}" for x, y in wire.points)
-    parts = []
-    if wire.tip is not None and not free:
-        end = f"{_num(wire.tip[0])},{_num(wire.tip[1])}"
-        points = f"e,{end} {points}"
-    if not free:
-        parts.append(f'pos="{points}"')
+    points = [_num(*point) for point in wire.points]
+    if wire.tip is not None:
+        points.insert(0, f"e,{_num(*wire.tip)}")
+    parts = [] if free else [f'pos="{" ".join(points)}"']
     parts.append(f'color="{wire.color}", penwidth={_num(wire.pen)}, arrowsize={_num(wire.arrow)}')
     if wire.tip is None and not free:
         parts.append("dir=none")
@@ -107,20 +103,18 @@ def _wire(wire: Wire, index: int, free: bool = False) -> str:
     if wire.label is not None:
         parts.append(_label([wire.label], wire.color))
         if wire.label_at is not None:
-            parts.append(f'lp="{_num(wire.label_at[0])},{_num(wire.label_at[1])}"')
-    parts.append(f"id={quoted(f'e:{index}')}, tooltip={tip(wire.tooltip)}")
-    if wire.classes:
-        parts.append(f"class={quoted(wire.classes)}")
+            parts.append(f'lp="{_num(*wire.label_at)}"')
+    parts += _told(f"e:{index}", wire.tooltip, wire.classes)
     return f"{name(wire.tail)} -> {name(wire.head)} [{', '.join(parts)}];"
 
 
 def _panel(panel: Panel, picture: dict[str, Shape], theme: Theme) -> list[str]:
-    box = ",".join(_num(v) for v in (panel.left, panel.bottom, panel.right, panel.top))
+    box = _num(panel.left, panel.bottom, panel.right, panel.top)
     style = "rounded,filled,dashed" if panel.dashed else "rounded,filled"
     middle = (panel.left + panel.right) / 2 + panel.aside
     lines = [
         f"subgraph {name('cluster_' + panel.id)} {{",
-        f'  graph [bb="{box}", lp="{_num(middle)},{_num(panel.bottom + 13)}",',
+        f'  graph [bb="{box}", lp="{_num(middle, panel.bottom + 13)}",',
         f'    label={quoted(panel.label)}, fontsize=12, fontname="{FONT}",',
         f'    fontcolor="{theme.faint}", style="{style}", fillcolor="{theme.panel}",',
         f'    color="{theme.panel_line}", id={quoted("p:" + panel.id)},',
@@ -132,8 +126,7 @@ def _panel(panel: Panel, picture: dict[str, Shape], theme: Theme) -> list[str]:
 
 def dot_text(picture: Picture, theme: Theme) -> str:
     """The picture as DOT, byte for byte the same for the same picture."""
-    left, bottom, right, top = picture.bounds()
-    box = ",".join(_num(v) for v in (left, bottom, right, top))
+    box = _num(*picture.bounds())
     shapes = {shape.id: shape for shape in picture.shapes}
     inside = {member for panel in picture.panels for member in panel.members}
     free = picture.free

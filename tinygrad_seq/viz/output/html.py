@@ -45,18 +45,8 @@ def page(svg: str, title: str, data: dict[str, Any], theme: Theme) -> str:
     """The page around an SVG. Loads nothing, and its policy forbids that it ever would."""
     from html import escape
 
-    fields = {
-        "title": escape(title),
-        "theme": theme.name,
-        "background": theme.background,
-        "ink": theme.ink,
-        "line": theme.panel_line,
-        "panel": theme.panel,
-        "faint": theme.faint,
-        "gradient": theme.gradient,
-        "svg": svg[svg.index("<svg") :],
-        "data": embedded(data),
-    }
+    told = {"title": escape(title), "svg": svg[svg.index("<svg") :], "data": embedded(data)}
+    fields = {**vars(theme), **told}
     return filled(Path(__file__).with_name("page.html"), fields)
 
 
@@ -68,7 +58,7 @@ def embedded(data: Any) -> str:
     return text.replace("<", "\\u003c")
 
 
-def filled(template: Path, fields: Mapping[str, str]) -> str:
+def filled(template: Path, fields: Mapping[str, Any]) -> str:
     """A template of this folder with its ``{{names}}`` filled in, once: fields stay literal."""
     pieces = template.read_text("utf-8").split("{{")
     made = [pieces[0]]

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from tinygrad_seq.viz.graph.items import AttentionNote, Graph
 from tinygrad_seq.viz.picture.shapes import Line, Picture, Shape
-from tinygrad_seq.viz.picture.style import HeatScale, Theme, number, opacity_top, see_through
+from tinygrad_seq.viz.picture.style import HeatScale, Style, Theme, number, opacity_top, see_through
 from tinygrad_seq.viz.picture.words import weight_lines
 
 __all__ = ["ClipLike", "add_legend"]
@@ -33,23 +33,21 @@ class ClipLike(Protocol):
 def add_legend(
     picture: Picture,
     graph: Graph,
-    theme: Theme,
-    heat: HeatScale | None,
-    both: bool,
+    style: Style,
     clip: ClipLike | None,
     weight_names: Mapping[str, str],
 ) -> None:
     """Add the key below everything else: groups of shapes, in new lines where they are too wide."""
-    groups = []
-    if heat is not None:
-        groups.append(_heat_bar(heat))
+    theme, groups = style.theme, []
+    if style.heat is not None:
+        groups.append(_heat_bar(style.heat))
     if graph.attention is not None:
         groups.append(_attention_bar(graph, graph.attention, theme))
     for item, name in weight_names.items():
-        owner, *parameters, _ = weight_lines(graph.items[item], theme, False)
+        owner, *parameters, _ = weight_lines(graph.items[item], theme)
         said = ", ".join(line.text.partition("  ")[0] for line in parameters)
         groups.append([_text(f"{name}: {owner.text} ({said})", theme.faint)])
-    groups += [[_text(text, color)] for text, color in _signs(graph, theme, both, picture)]
+    groups += [[_text(text, color)] for text, color in _signs(graph, style, picture)]
     if clip is not None:
         groups.append(_clip_bars(clip, theme))
     left, bottom, right, _ = picture.bounds()
@@ -68,10 +66,10 @@ def add_legend(
         x += 24
 
 
-def _signs(graph: Graph, theme: Theme, both: bool, picture: Picture) -> list[tuple[str, str]]:
+def _signs(graph: Graph, style: Style, picture: Picture) -> list[tuple[str, str]]:
     """The signs that a drawing uses, in words."""
-    notes = []
-    if both:
+    theme, notes = style.theme, []
+    if style.both:
         notes.append(("← gradient", theme.gradient))
     if any(wire.label is not None and wire.label.text.startswith("+") for wire in picture.wires):
         notes.append(("+ norm of what a step adds to dL/dW", theme.gradient))

@@ -186,12 +186,31 @@ def heat_scale(graph: Graph, theme: Theme) -> HeatScale | None:
     return HeatScale(low, high, theme.heat)
 
 
-def paint_norm(shape: Shape, span: Span | None, heat: HeatScale | None) -> None:
-    """Colour a shape by a gradient norm, if there is one and not a range."""
-    if heat is not None and span is not None and span.count == 1:
-        shape.fill = heat.color(span.high)
-        for line in shape.lines:
-            line.color = heat.text(span.high)
+@dataclass(frozen=True)
+class Style:
+    """How a graph is drawn.
+
+    Attributes
+    ----------
+    heat : HeatScale, optional
+        Of gradient norms.
+    weights : {"once", "labels", "hidden"}
+        Shared weights as one box each, as pale labels at every use, or not at all.
+    both : bool
+        Draw the gradient beside every wire that one comes back along.
+    """
+
+    theme: Theme
+    heat: HeatScale | None
+    weights: str
+    both: bool
+
+    def paint(self, shape: Shape, span: Span | None) -> None:
+        """Colour a shape by a gradient norm, if there is one and not a range of several."""
+        if self.heat is not None and span is not None and span.count == 1:
+            shape.fill = self.heat.color(span.high)
+            for line in shape.lines:
+                line.color = self.heat.text(span.high)
 
 
 def _channels(color: str) -> tuple[int, int, int]:

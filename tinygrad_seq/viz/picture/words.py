@@ -73,7 +73,7 @@ def edge_look(edge: Edge) -> dict[str, Any]:
     return {"tooltip": ", ".join(parts), "classes": f"edge-{edge.kind}"}
 
 
-def weight_lines(item: Item, theme: Theme, both: bool) -> list[Line]:
+def weight_lines(item: Item, theme: Theme, both: bool = False) -> list[Line]:
     """Whose weights they are, which, and how often each is used."""
     place = item.place
     layer = [] if place.layer is None else [f"layer {place.layer}"]

@@ -8,7 +8,6 @@ from tinygrad_seq.viz.graph.items import Edge
 from tinygrad_seq.viz.layout.grid import Grid
 from tinygrad_seq.viz.layout.weight_boxes import WeightBox
 from tinygrad_seq.viz.picture.shapes import Picture, Point, Shape, Wire
-from tinygrad_seq.viz.picture.style import Theme
 from tinygrad_seq.viz.picture.words import edge_look
 from tinygrad_seq.viz.route.lanes import Lanes
 
@@ -29,22 +28,13 @@ class Canvas:
         Shapes of the inputs, by item.
     boxes : list of WeightBox
         Of shared weights, left of their rows.
-    theme : Theme
-    both : bool
-        Draw the gradient beside every wire that one comes back along.
     """
 
     def __init__(
-        self,
-        grid: Grid,
-        picture: Picture,
-        inputs: dict[str, Shape],
-        boxes: list[WeightBox],
-        theme: Theme,
-        both: bool,
+        self, grid: Grid, picture: Picture, inputs: dict[str, Shape], boxes: list[WeightBox]
     ) -> None:
-        self.grid, self.graph, self.picture, self.inputs = grid, grid.graph, picture, inputs
-        self.boxes, self.theme, self.both = boxes, theme, both
+        self.grid, self.picture, self.inputs, self.boxes = grid, picture, inputs, boxes
+        self.graph, self.theme, self.both = grid.graph, grid.style.theme, grid.style.both
         self.lanes = Lanes(grid, boxes)
 
     def wire(self, edge: Edge, corners: list[Point], color: str = "", **look: Any) -> Wire:

@@ -7,7 +7,6 @@ from tinygrad_seq.viz.layout.frames import framed
 from tinygrad_seq.viz.layout.grid import Grid
 from tinygrad_seq.viz.layout.weight_boxes import weight_boxes
 from tinygrad_seq.viz.picture.shapes import Picture, Shape, Wire
-from tinygrad_seq.viz.picture.style import Theme
 from tinygrad_seq.viz.route.canvas import Canvas, road_of
 from tinygrad_seq.viz.route.depth import draw_depth, draw_input
 from tinygrad_seq.viz.route.states import States
@@ -16,19 +15,11 @@ from tinygrad_seq.viz.route.weights import draw_weights, name_weights
 __all__ = ["connected"]
 
 
-def connected(grid: Grid, theme: Theme, weights: str, both: bool) -> tuple[Picture, dict[str, str]]:
-    """The picture of a grid with all its wires; and short names of weights drawn as labels.
-
-    Parameters
-    ----------
-    weights : {"once", "labels", "hidden"}
-        Shared weights as one box each, as pale labels at every use, or not at all.
-    both : bool
-        Draw the gradient beside every wire that one comes back along.
-    """
+def connected(grid: Grid) -> tuple[Picture, dict[str, str]]:
+    """The picture of a grid with all its wires; and short names of weights drawn as labels."""
     picture, inputs = framed(grid)
-    boxes = weight_boxes(grid, theme, both) if weights == "once" else []
-    canvas = Canvas(grid, picture, inputs, boxes, theme, both)
+    boxes = weight_boxes(grid) if grid.style.weights == "once" else []
+    canvas = Canvas(grid, picture, inputs, boxes)
     states = States(canvas)
     for edge in grid.graph.edges.values():
         if edge.kind == WEIGHT or grid.graph.items[edge.head].kind == "start":
@@ -37,11 +28,10 @@ def connected(grid: Grid, theme: Theme, weights: str, both: bool) -> tuple[Pictu
             draw_input(canvas, edge)
         elif not states.draw(edge) and grid.where[edge.tail] != grid.where[edge.head]:
             draw_depth(canvas, edge)
-    names: dict[str, str] = {}
     for box in boxes:
         draw_weights(canvas, box)
-    if weights == "labels" and not grid.graph.level.plain:
-        names = name_weights(canvas)
+    named = grid.style.weights == "labels" and not grid.graph.level.plain
+    names = name_weights(canvas) if named else {}
     _name_roads(canvas)
     return picture, names
 
