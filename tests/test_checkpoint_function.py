@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from tests.support.programs import Program, programs
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.testing import gradcheck
-from tinygrad_seq.testing.programs import Program, programs
 
 RNG = np.random.default_rng(0)
 

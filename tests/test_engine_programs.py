@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from tests.support.oracles import Scalar, naive_gradients
+from tests.support.programs import INSTRUCTIONS, Program, Step, programs
 from tinygrad_seq.testing import gradcheck
 from tinygrad_seq.testing.invariants import (
     assert_deterministic,
@@ -16,8 +18,6 @@ from tinygrad_seq.testing.invariants import (
     nodes_behind,
     unchanged,
 )
-from tinygrad_seq.testing.oracles import Scalar, naive_gradients
-from tinygrad_seq.testing.programs import INSTRUCTIONS, Program, Step, programs
 
 
 def leaves(program: Program, dtype=np.float64) -> list[tgs.Tensor]:

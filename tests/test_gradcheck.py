@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from tests.support.oracles import naive_gradients
+from tests.support.recurrent import KINDS, RecurrentProblem, make_layer, recurrent_problems
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import ConfigError, DtypeError
@@ -23,10 +25,8 @@ from tinygrad_seq.testing.invariants import (
     unchanged,
 )
 from tinygrad_seq.testing.numeric import central_derivative, complex_gradient, find_kink
-from tinygrad_seq.testing.oracles import naive_gradients
-from tinygrad_seq.testing.recurrent import KINDS, RecurrentProblem, make_layer
 from tinygrad_seq.testing.report import Tolerance, worst_mismatch
-from tinygrad_seq.testing.strategies import recurrent_problems, sequences
+from tinygrad_seq.testing.strategies import sequences
 
 X = np.linspace(-1.0, 1.0, 6).reshape(2, 3)
 WRONG = Op("wrong", np.sin, "x", [lambda g, x: g * np.cos(x) * 1.001])
@@ -362,7 +362,7 @@ def test_an_unknown_kind_is_refused() -> None:
 def test_the_kit_needs_hypothesis_only_for_strategies() -> None:
     code = (
         "import sys; sys.modules['hypothesis'] = None\n"
-        "import tinygrad_seq.testing as kit, tinygrad_seq.testing.oracles\n"
+        "import tinygrad_seq.testing as kit\n"
         "import tinygrad_seq.testing.invariants, numpy as np, tinygrad_seq as tgs\n"
         "kit.gradcheck(tgs.tanh, np.ones(2))\n"
         "assert 'tinygrad_seq.testing.strategies' not in sys.modules"

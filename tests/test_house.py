@@ -81,7 +81,6 @@ HEAVY = {
 }
 HEAVY_EXCEPTIONS = {
     ("testing/strategies.py", "hypothesis"): "it is all strategies, and only tests import it",
-    ("testing/programs.py", "hypothesis"): "it draws random programs, and only tests import it",
 }
 
 

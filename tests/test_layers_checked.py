@@ -11,11 +11,10 @@ from hypothesis import example, given
 
 import tinygrad_seq as tgs
 from tests.cells import MGUCell
+from tests.support.recurrent import RecurrentProblem, recurrent_problems
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.testing import GradientError, check_layer
-from tinygrad_seq.testing.recurrent import RecurrentProblem
-from tinygrad_seq.testing.strategies import recurrent_problems
 
 T, N, I, H = 3, 2, 2, 3  # noqa: E741  (the size of an input)
 RNG = np.random.default_rng(0)

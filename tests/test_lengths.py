@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from tests.support.recurrent import KINDS, make_layer
 from tinygrad_seq import nn
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.plan import make_plan
-from tinygrad_seq.testing.recurrent import KINDS, make_layer
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-12}
 FEWER = settings(max_examples=max(settings.default.max_examples // 5, 1))

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from tests.support.recurrent import KINDS, make_layer
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.gates import GATE_ORDER, gate
 from tinygrad_seq.nn.cells.lstm import LSTM_OP
-from tinygrad_seq.testing.recurrent import KINDS, make_layer
 
 
 def naive(layer, kind, x, parts):

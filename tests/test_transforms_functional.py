@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 import tinygrad_seq as tgs
+from tests.support.programs import Program, programs
 from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.testing.programs import Program, programs
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
 
 RNG = np.random.default_rng(0)

@@ -17,6 +17,7 @@ from tinygrad_seq.celltext.read import QUANTITIES, asked_roles, connectivity, re
 from tinygrad_seq.checks import choice, count, instance_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from tinygrad_seq.kernels.numeric import log_softmax
 from tinygrad_seq.viz.output.files import target_of, write
 from tinygrad_seq.viz.output.html import embedded, filled
 from tinygrad_seq.viz.picture.style import THEMES
@@ -262,9 +263,7 @@ def cell_text(
             got=f"NaN or infinity after {int(np.isfinite(seen.logits).all(axis=1).argmin())} steps",
             hint="train.tbptt stops at the first one, and says which update it was",
         )
-    scores = seen.logits.astype(np.float64)
-    scores -= scores.max(axis=1, keepdims=True)
-    scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    scores = log_softmax(seen.logits.astype(np.float64))
     likeliest = scores.argmax(axis=1)
     targets = likeliest if target == "likeliest" else np.append(ids[1:], likeliest[-1])
     reach = connectivity(model, ids, targets, seen, horizon) if horizon else None

@@ -13,6 +13,7 @@ from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, GraphError, IndexRangeError
 from tinygrad_seq.flow.spectrum import Spectrum, lyapunov_exponents, recurrent_spectra
+from tinygrad_seq.kernels.numeric import norm
 from tinygrad_seq.timeline.chains import Chain
 
 __all__ = ["FADED", "Track", "make_track"]
@@ -289,10 +290,7 @@ def _direct(states: tuple[Node, ...], found: dict[Node, Array]) -> list[Array]:
 
 def _size(parts: list[Array]) -> float:
     joined = np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
-    top = float(np.max(np.abs(joined), initial=0.0))
-    if top == 0.0 or not np.isfinite(top):
-        return top
-    return top * float(np.linalg.norm(joined / top))
+    return float(norm(joined))
 
 
 def _carried(states: tuple[Node, ...], before: tuple[Node, ...], u: list[Array]) -> list[Array]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,11 @@ __all__ = [
     "Attention",
     "DotAttention",
     "MultiplicativeAttention",
+    "allowed",
     "causal_mask",
-    "checked_mask",
+    "each",
     "length_mask",
     "require_sequence",
-    "stretched",
 ]
 
 
@@ -126,41 +128,44 @@ class Attention(Module):
         steps, batch = (1, *shape_of(query))[:2] if one_step else shape_of(query)[:2]
         rows = f"(S, {batch}, M), as the query has {batch} rows"
         size = require_sequence(f"{owner}: memory", memory, rows, batch)
-        shape = (batch, steps, size)
-        if mask is not None:
-            mask = checked_mask(owner, mask, (batch, size) if one_step else shape).reshape(shape)
-        if lengths is not None:
-            valid = stretched(owner, lengths, shape)
-            mask = valid if mask is None else mask & valid
+        shape = (batch, size) if one_step else (batch, steps, size)
+        found = allowed(owner, shape, mask, lengths)
         if keys is None:
             keys = self.prepare(memory)
         else:
             require_sequence(f"{owner}: keys", keys, f"prepare(memory), (S, {batch}, K)", batch)
-        if one_step:
-            return self._one_step(query, memory, keys, mask)
-        apart = steps_apart(query)
-        if apart is None:
-            return self._look_up(query, memory, keys, mask)
-        found = []
-        for t, step in enumerate(apart):
-            with scope(step=step):
-                part = None if mask is None else mask[:, t : t + 1]
-                found.append(self._one_step(query[t], memory, keys, part))
-        return ops.stack([context for context, _ in found]), ops.stack(
-            [weights for _, weights in found], axis=1
-        )
 
-    def _look_up(self, query: Any, memory: Any, keys: Any, mask: Any) -> tuple[Tensor, Tensor]:
-        """Context (T, N, M) and weights (N, T, S)."""
-        scores = self.score(query, keys)
-        weights = ops.softmax(scores) if mask is None else ops.masked_softmax(scores, mask)
-        weights.tag("weights")
-        return ops.swapaxes(ops.matmul(weights, ops.swapaxes(memory, 0, 1)), 0, 1), weights
+        def look_up(queries: Any, mask: Any) -> tuple[Tensor, Tensor]:
+            """Context (T, N, M) and weights (N, T, S)."""
+            weights = ops.masked_softmax(self.score(queries, keys), mask).tag("weights")
+            averaged = ops.matmul(weights, ops.swapaxes(memory, 0, 1))
+            return ops.swapaxes(averaged, 0, 1), weights
 
-    def _one_step(self, query: Any, memory: Any, keys: Any, mask: Any) -> tuple[Tensor, Tensor]:
-        """Context (N, M) and weights (N, S)."""
-        context, weights = self._look_up(ops.expand_dims(query, 0), memory, keys, mask)
-        return ops.squeeze(context, 0), ops.squeeze(weights, 1)
+        return one(look_up, query, found) if one_step else each(look_up, query, found)
+
+
+LookUp = Callable[[Any, Any], tuple[Tensor, Tensor]]
+"""Of queries (T, N, Q) and what they may attend to (N, ..., T, S): averages, and weights."""
+
+
+def one(look_up: LookUp, query: Any, allowed: Any) -> tuple[Tensor, Tensor]:
+    """The look-up of one step (N, Q), without an axis of time."""
+    averages, weights = look_up(ops.expand_dims(query, 0), allowed)
+    return ops.squeeze(averages, 0), ops.squeeze(weights, -2)
+
+
+def each(look_up: LookUp, query: Any, allowed: Any) -> tuple[Tensor, Tensor]:
+    """All queries looked up at once, or one by one where steps are to be nodes of their own."""
+    apart = steps_apart(query)
+    if apart is None:
+        return look_up(query, allowed)
+    found = []
+    for t, step in enumerate(apart):
+        with scope(step=step):
+            part = None if allowed is None else allowed[..., t : t + 1, :]
+            found.append(one(look_up, query[t], part))
+    averages, weights = zip(*found, strict=True)
+    return ops.stack(averages), ops.stack(weights, axis=weights[0].ndim - 1)
 
 
 def require_sequence(what: str, x: Any, expected: str, batch: int | None = None) -> int:
@@ -172,7 +177,7 @@ def require_sequence(what: str, x: Any, expected: str, batch: int | None = None)
     return shape[0]
 
 
-def checked_mask(owner: str, mask: Any, shape: tuple[int, ...]) -> Array:
+def _checked_mask(owner: str, mask: Any, shape: tuple[int, ...]) -> Array:
     """A mask of what may be attended to, refused unless it is booleans of exactly this shape."""
     found: Array = array_of(f"{owner}: mask", values_of(mask))
     if found.shape != shape or found.dtype != bool:
@@ -185,13 +190,26 @@ def checked_mask(owner: str, mask: Any, shape: tuple[int, ...]) -> Array:
     return found
 
 
-def stretched(owner: str, lengths: Any, shape: tuple[int, ...]) -> Array:
-    """Lengths (N,) as a mask of scores (N, ..., T, S)."""
-    valid = length_mask(lengths, shape[-1])
-    if len(valid) != shape[0]:
-        raise ShapeError(f"{owner}: lengths", expected=f"({shape[0]},)", got=(len(valid),))
-    middle = (1,) * (len(shape) - 2)
-    return np.broadcast_to(valid.reshape(shape[0], *middle, shape[-1]), shape)
+def allowed(
+    owner: str, shape: tuple[int, ...], mask: Any = None, lengths: Any = None, causal: bool = False
+) -> Array | None:
+    """What may be attended to (N, T, S), by all that says so; None for everything.
+
+    `shape` is that of the mask, (N, T, S), or (N, S) for one step.
+    """
+    batch, steps, size = shape[0], shape[1] if len(shape) == 3 else 1, shape[-1]
+    parts = []
+    if mask is not None:
+        parts.append(_checked_mask(owner, mask, shape).reshape(batch, steps, size))
+    if lengths is not None:
+        parts.append(length_mask(lengths, size)[:, None])
+        if len(parts[-1]) != batch:
+            raise ShapeError(f"{owner}: lengths", expected=f"({batch},)", got=(len(parts[-1]),))
+    if causal:
+        parts.append(causal_mask(steps, size)[None])
+    if not parts:
+        return None
+    return np.broadcast_to(functools.reduce(np.logical_and, parts), (batch, steps, size))
 
 
 def _require_query_and_keys(attention: Attention, query: Any, keys: Any) -> None:

@@ -20,6 +20,7 @@ from tinygrad_seq.checks import (
 from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
+from tinygrad_seq.kernels.numeric import log_softmax
 from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.tensor import Tensor
 
@@ -40,13 +41,6 @@ class Generated(NamedTuple):
     """(N,) tokens of every row, the end token included."""
     log_probability: Array
     """(N,) natural logarithm of the probability of every row up to its length, at temperature 1."""
-
-
-def _log_softmax(logits: Tensor) -> Array:
-    values: Array = logits.numpy().astype(np.float64)
-    values -= values.max(axis=-1, keepdims=True)
-    values -= np.log(np.exp(values).sum(axis=-1, keepdims=True))
-    return values
 
 
 def _lengths(tokens: Array, end: int | None) -> Array:
@@ -112,7 +106,7 @@ def generate(
     with no_grad():
         for _ in range(max_steps):
             logits, state = _stepped("generate", step(current, state), rows)
-            scores = _log_softmax(logits)
+            scores = log_softmax(logits.numpy().astype(np.float64))
             if temperature == 0 or rng is None:
                 picked = scores.argmax(axis=-1)
             else:  # the largest of logits plus Gumbel noise is a draw from the softmax
@@ -175,7 +169,7 @@ def beam_search(
         for _ in range(max_steps):
             logits, state = _stepped("beam_search", step(current.reshape(-1), state), rows * width)
             _require_token("beam_search: end", end, logits.shape[-1])
-            next_scores = _log_softmax(logits).reshape(rows, width, -1)
+            next_scores = log_softmax(logits.numpy().astype(np.float64)).reshape(rows, width, -1)
             vocabulary = next_scores.shape[-1]
             next_scores[~running] = -np.inf
             next_scores[~running, end] = 0.0  # what has ended stays as it is

@@ -8,11 +8,10 @@ import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.checks import flag, float_dtype
-from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.attention import causal_mask, checked_mask, require_sequence, stretched
-from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, probability, steps_apart
+from tinygrad_seq.nn.attention import allowed, each, require_sequence
+from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, probability
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -128,42 +127,27 @@ class MultiheadAttention(Module):
                 got=f"{shape_of(key)} and {shape_of(value)}",
             )
         flag(f"{owner}: causal", causal)
-        shape = (batch, self.num_heads, steps, size)
-        allowed: Any = None
-        if mask is not None:
-            allowed = checked_mask(owner, mask, (batch, steps, size))
-            allowed = np.broadcast_to(allowed[:, None], shape)
-        for part in (
-            None if lengths is None else stretched(owner, lengths, shape),
-            np.broadcast_to(causal_mask(steps, size), shape) if causal else None,
-        ):
-            if part is not None:
-                allowed = part if allowed is None else allowed & part
+        found = allowed(owner, (batch, steps, size), mask, lengths, causal)
+        if found is not None:
+            found = np.broadcast_to(found[:, None], (batch, self.num_heads, steps, size))
         k, v = (
             self._heads(ops.linear(x, layer.weight, layer.bias))
             for x, layer in ((key, self.key), (value, self.value))
         )
-        # With dropout all at once, composed or not: both draw the same masks.
-        apart = steps_apart(query)
-        if apart is None or (self.dropout.training and self.dropout.p):
-            return self._look_up(query, k, v, allowed)
-        found = []
-        for t, step in enumerate(apart):
-            with scope(step=step):
-                part = None if allowed is None else allowed[:, :, t : t + 1]
-                y, weights = self._look_up(ops.expand_dims(query[t], 0), k, v, part)
-                found.append((ops.squeeze(y, 0), ops.squeeze(weights, 2)))
-        return ops.stack([y for y, _ in found]), ops.stack([w for _, w in found], axis=2)
 
-    def _look_up(self, query: Any, k: Tensor, v: Tensor, allowed: Any) -> tuple[Tensor, Tensor]:
-        """Outputs (T, N, E) and weights (N, heads, T, S) of projected keys and values."""
-        q = self._heads(ops.linear(query, self.query.weight, self.query.bias))
-        scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * float(1 / np.sqrt(q.shape[-1]))
-        weights = ops.softmax(scores) if allowed is None else ops.masked_softmax(scores, allowed)
-        heads = ops.matmul(self.dropout(weights.tag("weights")), v)
-        flat = (*shape_of(query)[:2], self.embed_dim)
-        joined = ops.reshape(ops.transpose(heads, (2, 0, 1, 3)), flat)
-        return ops.linear(joined, self.out.weight, self.out.bias), weights
+        def look_up(queries: Any, mask: Any) -> tuple[Tensor, Tensor]:
+            """Outputs (T, N, E) and weights (N, heads, T, S)."""
+            q = self._heads(ops.linear(queries, self.query.weight, self.query.bias))
+            scores = ops.matmul(q, ops.swapaxes(k, -1, -2)) * float(1 / np.sqrt(q.shape[-1]))
+            weights = ops.masked_softmax(scores, mask).tag("weights")
+            heads = ops.matmul(self.dropout(weights), v)
+            flat = (*shape_of(queries)[:2], self.embed_dim)
+            joined = ops.reshape(ops.transpose(heads, (2, 0, 1, 3)), flat)
+            return ops.linear(joined, self.out.weight, self.out.bias), weights
+
+        # With dropout all at once, composed or not: both draw the same masks.
+        at_once = self.dropout.training and self.dropout.p
+        return look_up(query, found) if at_once else each(look_up, query, found)
 
     def extra_repr(self) -> str:
         """Sizes."""

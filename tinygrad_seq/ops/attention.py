@@ -132,8 +132,8 @@ def masked_softmax(x: TensorLike, mask: Any, axis: int = -1) -> Tensor:
     ----------
     x : Tensor
         Scores.
-    mask : booleans of the shape of x
-        True for what takes part.
+    mask : booleans of the shape of x, or None
+        True for what takes part; None for all, which is :func:`softmax`.
     axis : int
         Along which the weights sum to 1 (or to 0).
 
@@ -153,6 +153,8 @@ def masked_softmax(x: TensorLike, mask: Any, axis: int = -1) -> Tensor:
     array([[0.5, 0.5, 0. ],
            [0. , 0. , 0. ]], dtype=float32)
     """
+    if mask is None:
+        return softmax(x, axis)
     array = truths_of("masked_softmax: mask", values_of(mask))
     if array.shape != shape_of(x):
         raise ShapeError(
@@ -192,7 +194,7 @@ def scaled_dot_product_attention(
     """
     query, key, value = floats_of("scaled_dot_product_attention", query, key, value)
     scores = matmul(query, swapaxes(key, -1, -2)) * float(1 / np.sqrt(shape_of(query)[-1]))
-    weights = softmax(scores) if mask is None else masked_softmax(scores, mask)
+    weights = masked_softmax(scores, mask)
     return matmul(weights, value), weights.tag("weights")
 
 

@@ -1,7 +1,7 @@
-"""Testing gradients: of your functions, of your own operations, of programs drawn at random.
+"""Testing gradients: of your functions, of your own operations, of your layers.
 
-Shipped like ``numpy.testing``. Only :mod:`tinygrad_seq.testing.strategies` and
-:mod:`tinygrad_seq.testing.programs` need hypothesis; neither is imported here.
+Shipped like ``numpy.testing``. Only :mod:`tinygrad_seq.testing.strategies` needs hypothesis; it is
+not imported here.
 """
 
 from tinygrad_seq.testing.draws import RandomDraw

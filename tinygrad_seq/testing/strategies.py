@@ -18,14 +18,12 @@ from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.ops.samples import REAL
 from tinygrad_seq.testing.draws import GRID, build_array, build_broadcastable
-from tinygrad_seq.testing.recurrent import KINDS, RecurrentProblem
 
 __all__ = [
     "HypothesisDraw",
     "arrays",
     "broadcastable",
     "examples",
-    "recurrent_problems",
     "sequences",
     "shapes",
 ]
@@ -133,34 +131,3 @@ def sequences(
     steps, batch = draw(st.integers(1, max_steps)), draw(st.integers(1, 3))
     lengths = draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch))
     return draw(arrays((steps, batch, features))), np.array(lengths, int)
-
-
-def recurrent_problems(
-    kinds: Sequence[str] = KINDS, max_steps: int = 5, max_side: int = 3, max_layers: int = 2
-) -> st.SearchStrategy[RecurrentProblem]:
-    """Recurrent configurations of every kind, with at least two steps.
-
-    One layer or several, one direction or both, tokens or floats, lengths, resets.
-
-    Examples
-    --------
-    >>> from hypothesis import find
-    >>> problem = find(recurrent_problems(), lambda p: p.both and p.ragged)
-    >>> problem.kind, problem.steps, problem.batch, problem.layers, problem.resets
-    ('tanh', 2, 1, 1, False)
-    """
-    side = st.integers(1, max_side)
-    return st.builds(
-        RecurrentProblem,
-        kind=st.sampled_from(kinds),
-        steps=st.integers(2, max_steps),
-        batch=side,
-        inputs=side,
-        hidden=side,
-        layers=st.integers(1, max_layers),
-        both=st.booleans(),
-        tokens=st.booleans(),
-        ragged=st.booleans(),
-        resets=st.booleans(),
-        seed=st.integers(0, 2**16),
-    )

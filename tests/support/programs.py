@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from tests.support.oracles import Scalar
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.testing.oracles import Scalar
 from tinygrad_seq.testing.strategies import shapes
 
 __all__ = ["INSTRUCTIONS", "Program", "Step", "programs"]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn import GRU, LSTM, RNN
 
-__all__ = ["KINDS", "RecurrentProblem", "make_layer"]
+__all__ = ["KINDS", "RecurrentProblem", "make_layer", "recurrent_problems"]
 
 KINDS = ("tanh", "relu", "lstm", "gru", "gru_before")
 """The recurrent layers: two vanilla ones, the LSTM, and the GRU's two variants."""
@@ -119,3 +121,34 @@ class RecurrentProblem:
     def run(self) -> Any:
         """The outputs (T, N, directions * H) and the last state."""
         return self.call(self.layer, self.x, self.state)
+
+
+def recurrent_problems(
+    kinds: Sequence[str] = KINDS, max_steps: int = 5, max_side: int = 3, max_layers: int = 2
+) -> st.SearchStrategy[RecurrentProblem]:
+    """Recurrent configurations of every kind, with at least two steps.
+
+    One layer or several, one direction or both, tokens or floats, lengths, resets.
+
+    Examples
+    --------
+    >>> from hypothesis import find
+    >>> problem = find(recurrent_problems(), lambda p: p.both and p.ragged)
+    >>> problem.kind, problem.steps, problem.batch, problem.layers, problem.resets
+    ('tanh', 2, 1, 1, False)
+    """
+    side = st.integers(1, max_side)
+    return st.builds(
+        RecurrentProblem,
+        kind=st.sampled_from(kinds),
+        steps=st.integers(2, max_steps),
+        batch=side,
+        inputs=side,
+        hidden=side,
+        layers=st.integers(1, max_layers),
+        both=st.booleans(),
+        tokens=st.booleans(),
+        ragged=st.booleans(),
+        resets=st.booleans(),
+        seed=st.integers(0, 2**16),
+    )

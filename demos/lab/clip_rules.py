@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.checks import number, sequence_of
+from tinygrad_seq.kernels.numeric import norm
 from tinygrad_seq.optim.clip import ClipReport, clip_grad_norm_
 from tinygrad_seq.optim.options import some_tensors, tensors
 from tinygrad_seq.tensor import Tensor
@@ -54,7 +55,7 @@ def clip_grad_norm_each_(
     --------
     >>> import numpy as np
     >>> import tinygrad_seq as tgs
-    >>> from tinygrad_seq.optim.clip_rules import clip_grad_norm_each_
+    >>> from demos.lab import clip_grad_norm_each_
     >>> a, b = (tgs.tensor([0.0], requires_grad=True) for _ in range(2))
     >>> a.grad, b.grad = np.array([30.0]), np.array([0.5])
     >>> report = clip_grad_norm_each_([a, b], 5.0)
@@ -117,7 +118,7 @@ def clip_grad_adaptive_(
     --------
     >>> import numpy as np
     >>> import tinygrad_seq as tgs
-    >>> from tinygrad_seq.optim.clip_rules import clip_grad_adaptive_
+    >>> from demos.lab import clip_grad_adaptive_
     >>> w = tgs.tensor([[3.0, 0.0], [4.0, 1.0]], requires_grad=True)  # norms 5 and 1
     >>> w.grad = np.full((2, 2), 2.0)
     >>> _ = clip_grad_adaptive_(w, clip_factor=0.1)
@@ -186,7 +187,7 @@ def clip_grad_squared_norm_(
     --------
     >>> import numpy as np
     >>> import tinygrad_seq as tgs
-    >>> from tinygrad_seq.optim.clip_rules import clip_grad_squared_norm_
+    >>> from demos.lab import clip_grad_squared_norm_
     >>> w = tgs.tensor(np.zeros(2), requires_grad=True)
     >>> for n in (2, 3, 5, 10, 50):
     ...     w.grad = n * np.array([0.6, 0.8])
@@ -250,11 +251,5 @@ def _unit_norms(array: NDArray[Any]) -> NDArray[np.float64]:
     """Norm over all axes but the last of a matrix (kept, for broadcasting), or of all entries."""
     values = np.asarray(array, np.float64)
     axes = tuple(range(values.ndim - 1)) if values.ndim > 1 else None
-    if values.size == 0:
-        return np.zeros((1,) * values.ndim)
-    peak = np.max(np.abs(values), axis=axes, keepdims=True)
-    scale = np.where(peak > 0, peak, 1.0)
-    norms: NDArray[np.float64] = scale * np.sqrt(
-        np.sum((values / scale) ** 2, axis=axes, keepdims=True)
-    )
+    norms: NDArray[np.float64] = norm(values, axes, keepdims=True)
     return norms
