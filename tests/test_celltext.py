@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tests.cells import CELLS
 from tests.viz_models import Model
 from tinygrad_seq import data, nn
 from tinygrad_seq.celltext import cell_text, page
 from tinygrad_seq.celltext import read as reading
 from tinygrad_seq.celltext.properties import PROPERTIES, correlate, text_properties
-from tinygrad_seq.celltext.read import QUANTITIES, connectivity, read
+from tinygrad_seq.celltext.read import connectivity, read
 from tinygrad_seq.errors import ConfigError, DataError, GraphError, NonFiniteError, ShapeError
 
 TEXT = 'a "b(c[d])" Ab\n  12\n\n"e) f'
@@ -75,9 +76,10 @@ def lstm_by_hand(made):
 
 def test_lstm_gates_are_those_of_the_equations():
     made = model()
-    found = read(made, IDS, QUANTITIES)
+    found = read(made, IDS, LSTM_ROLES)
     expected = lstm_by_hand(made)
     assert found.values.keys() == expected.keys()
+    assert found.gates == {key for key in expected if key[1] in "ifo"}
     for key, values in expected.items():
         np.testing.assert_allclose(found.values[key], values, rtol=0, atol=1e-12)
     logits = expected["rnn.l1", "h"] @ made.head.weight.numpy() + made.head.bias.numpy()
@@ -102,7 +104,7 @@ def test_gru_gates_are_those_of_the_equations(reset_after):
     made = Gated()
     for parameter in made.parameters():
         parameter.data = rng.normal(size=parameter.shape)
-    found = read(made, IDS, QUANTITIES).values
+    found = read(made, IDS).values
     assert {role for _, role in found} == {"h", "r", "z", "n"}
     below = np.eye(V)[IDS]
     for layer in range(2):
@@ -121,7 +123,7 @@ def test_gru_gates_are_those_of_the_equations(reset_after):
 
 
 def test_rnn_has_its_state_and_a_loop_of_ones_own_is_read_by_its_tags():
-    assert {role for _, role in read(model("RNN"), IDS, QUANTITIES).values} == {"h"}
+    assert {role for _, role in read(model("RNN"), IDS, LSTM_ROLES).values} == {"h"}
 
     class Loop(nn.Module):
         def __init__(self):
@@ -144,6 +146,45 @@ def test_rnn_has_its_state_and_a_loop_of_ones_own_is_read_by_its_tags():
     assert len({layer for layer, _ in found.values}) == 2
     assert {role for _, role in found.values} == LSTM_ROLES - {"c"}
     assert found.connectivity.shape == (len(TEXT), 3)
+
+
+@pytest.mark.parametrize(
+    ("cell", "roles", "gates"),
+    [
+        ("MGUCell", "h f n", "f"),
+        ("PeepholeCell", "h c", ""),
+        ("IRNNCell", "h", ""),
+        ("ThreeStateCell", "fast slow count", ""),
+        ("LSTMCell", "h tanh_c i f o g", "ifo"),
+        ("GRUCell", "h r z n", "rz"),
+    ],
+)
+def test_states_and_gates_of_any_cell_are_shown(cell, roles, gates):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            rng = np.random.default_rng(0)
+            self.rnn = nn.Recurrent(lambda size: CELLS[cell](size, 4, rng=rng), V, 2)
+            self.head = nn.Linear(self.rnn.cell_at(0).output_size, V, rng=rng)
+
+        def forward(self, tokens, state=None):
+            y, state = self.rnn(tokens, state)
+            return self.head(y), state
+
+    made = Own()
+    seen = cell_text(made, TEXT, VOCABULARY, horizon=3)
+    assert list(seen.values) == [(f"rnn.l{k}", role) for k in range(2) for role in roles.split()]
+    assert seen.gates == {(f"rnn.l{k}", role) for k in range(2) for role in gates}
+    _, state = made(IDS[:, None])
+    for part, role in zip(state, made.rnn.cell_at(0).states, strict=True):
+        if ("rnn.l0", role) in seen.values:  # c is not, where tanh(c) stands for it
+            last = seen.values["rnn.l0", role][-1]
+            np.testing.assert_allclose(last, part.numpy()[0, 0], atol=1e-6)
+    assert seen.html()
+
+
+def test_what_else_was_tagged_can_be_asked_for():
+    assert {role for _, role in read(model("GRU"), IDS, ["kept", "h"]).values} == {"kept", "h"}
 
 
 def test_reading_leaves_the_model_alone():
