@@ -80,18 +80,16 @@ def _steps(grid: Grid, column: Column) -> tuple[int, int]:
     axis, step = column
     if isinstance(step, int):
         return step, step
-    whole = grid.graph.start, grid.graph.start + grid.graph.length - 1
-    if step == FOLDED:
-        return whole
     hidden = [
-        item
-        for (row, s), items in grid.members.items()
+        hidden
+        for (row, shown), items in grid.members.items()
+        if shown == step and grid.segment[row] == axis
         for item in items
-        if s == BAR and grid.segment[row] == axis
+        for hidden in (item.first, item.last)
+        if hidden is not None
     ]
-    first = [item.first for item in hidden if item.first is not None]
-    last = [item.last for item in hidden if item.last is not None]
-    return min(first, default=whole[0]), max(last, default=whole[1])
+    start, last = grid.graph.start, grid.graph.start + grid.graph.length - 1
+    return min(hidden, default=start), max(hidden, default=last)
 
 
 def _step_label(grid: Grid, column: Column, steps: tuple[int, int]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from tinygrad_seq.timeline.roles import STATES
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
@@ -28,8 +29,6 @@ SYMBOLS = {
     "sigmoid": "σ",
 }
 _FILLS = {
-    "h": "h_fill",
-    "c": "c_fill",
     **dict.fromkeys(("i", "f", "o"), "gate_fill"),
     **dict.fromkeys(("g", "tanh_c"), "squash_fill"),
 }
@@ -86,14 +85,15 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
     symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
     role = min(item.roles, default="")
-    state = role in {"h", "c"}
+    state = role in STATES
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
     fill = _FILLS.get(role, "output_fill" if role else "box")
     shape = Shape(item.id, 0, 0, 0, 0, lines, fill=getattr(theme, fill), tooltip=item_tooltip(item))
     shape.classes = f"op {role}".strip()
     if state:
-        shape.stroke, span = theme.state(role), item.gradients.get(role)
+        shape.fill, shape.stroke = theme.state_fill(role), theme.state(role)
+        span = item.gradients.get(role)
         if style.heat is not None and span is not None and span.count == 1:
             lines.append(Line(norm_text(role, span), 9))
         style.paint(shape, span)

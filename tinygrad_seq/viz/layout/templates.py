@@ -130,7 +130,8 @@ def template_block(template: Template, items: list[Item], edges: list[Edge], sty
         block.shapes.append(shape)
         if slot.state:
             style.paint(shape, item.gradients.get(part))
-            block.shapes += _norm_notes(item, part, shape, theme)
+            above = part != template.output
+            block.shapes += _norm_notes(item, part, shape.y + (25 if above else -25), shape, theme)
     parts = {item.id: template.part(item.part) for item in items}
     roads = {entry: name for name, (entry, _) in template.roads.items() if entry != template.affine}
     for edge in edges:
@@ -162,13 +163,12 @@ def _told(slot: Slot, item: Item) -> Slot:
     return slot._replace(text=text, width=max(slot.width, 5.6 * len(text) + 10), size=10)
 
 
-def _norm_notes(item: Item, part: str, shape: Shape, theme: Theme) -> list[Shape]:
+def _norm_notes(item: Item, part: str, y: float, shape: Shape, theme: Theme) -> list[Shape]:
     """The gradient norm of a state, in figures beside it."""
     span = item.gradients.get(part)
     if span is None:
         return []
     line = Line(span_text(span), 10, color=theme.faint)
-    y = shape.y + (25.0 if part == "c" else -25.0)
     note = Shape(f"{item.id}#", shape.x, y, line.width, 12, [line], "text", classes="norm")
     note.tooltip = norm_text(part, span)
     return [note]
@@ -178,10 +178,12 @@ def _shape(item: Item, slot: Slot, template: Template, theme: Theme) -> Shape:
     text = slot.text + (subscript(item.place.step) if slot.state else "")
     x, y = slot.x - template.center[0], slot.y - template.center[1]
     shape = Shape(item.id, x, y, slot.width, slot.height, [Line(text, slot.size)], slot.form)
-    shape.fill, shape.tooltip = getattr(theme, slot.fill), item_tooltip(item)
-    shape.classes = "gate"
+    shape.tooltip = item_tooltip(item)
     if slot.state:
-        shape.classes, shape.stroke, shape.pen = f"state-{slot.text}", theme.state(slot.text), 1.8
+        shape.classes, shape.fill = f"state-{slot.text}", theme.state_fill(slot.text)
+        shape.stroke, shape.pen = theme.state(slot.text), 1.8
+    else:
+        shape.classes, shape.fill = "gate", getattr(theme, slot.fill)
     return shape
 
 

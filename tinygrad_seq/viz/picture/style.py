@@ -53,6 +53,10 @@ class Theme:
         """Of the lines of a state; of any other line where it is no state with a colour."""
         return {"h": self.h, "c": self.c}.get(kind, self.line)
 
+    def state_fill(self, kind: str) -> str:
+        """Of the shape of a state."""
+        return {"h": self.h_fill, "c": self.c_fill}.get(kind, self.output_fill)
+
 
 _COLORS: dict[str, tuple[Any, Any]] = {  # light, dark
     "background": ("#ffffff", "#14181d"),

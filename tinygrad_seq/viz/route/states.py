@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tinygrad_seq.timeline.roles import STATES
 from tinygrad_seq.viz.graph.items import FOLDED, Edge, Item
 from tinygrad_seq.viz.layout.columns import Column, RowKey, Spot
 from tinygrad_seq.viz.layout.grid import GAP, PAD
@@ -42,7 +43,7 @@ class States:
             self._carried(edge, tail)
         elif head.kind == "begin":
             self._into_begin(edge)
-        elif tail.kind == "begin" and edge.kind in {"h", "c"}:
+        elif tail.kind == "begin" and edge.kind in STATES:
             self._state(edge)
         elif not edge.delay:
             return False
@@ -80,7 +81,7 @@ class States:
 
     def _branches_off(self, edge: Edge) -> bool:
         """Whether the state goes on its road into the same block, and here beside it too."""
-        if edge.kind not in {"h", "c"} or edge.head not in self.grid.where:
+        if edge.kind not in STATES or edge.head not in self.grid.where:
             return False
         key = (edge.tail, edge.kind, self.grid.where[edge.head])
         return not self._enters_by_road(edge) and key in self._on_road
