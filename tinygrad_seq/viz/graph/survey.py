@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.timeline.entries import picked
-from tinygrad_seq.timeline.roles import LOGITS, LOSS, STATE
+from tinygrad_seq.timeline.roles import LOGITS, LOSS, states_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -43,10 +43,10 @@ class Survey:
     joins : set of ((path, layer), (path, layer))
         Rows of which the first reads the second within a time step.
     cells : set of (path, layer)
-        Rows that have a state h.
+        Rows that have a main state.
     stateless : set of (path, layer)
         Modules that ran step by step and gave neither a state nor logits nor a loss: attention,
-        for instance. Empty where nothing has a state h, since then nobody knows.
+        for instance. Empty where nothing has a state, since then nobody knows.
     fused : bool
         Whether any node has a composed twin.
     """
@@ -65,7 +65,7 @@ class Survey:
                 continue
             row = node.scope.path, node.scope.layer
             self.rows.setdefault(row, set()).add(step)
-            if node.role == STATE:
+            if node.role == states_of(node)[0]:
                 self.cells.add(row)
             elif node.role in {LOGITS, LOSS}:
                 telling.add(row)
