@@ -33,8 +33,9 @@ class LRScheduler:
     """Base of the schedules.
 
     A subclass with a closed form lists its settings in ``setting_rules``, or reads them off the
-    signature of its ``__init__`` (``rules_of``), and gives ``lr_at(base_lr, t)``: the learning rate after `t` steps of a group that began with
-    `base_lr`. That is all a schedule of your own needs.
+    signature of its ``__init__`` (``rules_of``), and gives ``lr_at(base_lr, t)``: the learning
+    rate after `t` steps of a group that began with `base_lr`. That is all a schedule of your own
+    needs.
 
     A step sets just that where the rate is what this schedule alone would have left. Where it is
     another, by another schedule or by hand, the rate found is multiplied by
