@@ -15,7 +15,7 @@ from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, subscript
-from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text
+from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text
 
 __all__ = ["layered_block"]
 
@@ -89,8 +89,8 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
     fill = _FILLS.get(role, "output_fill" if role else "box")
-    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=getattr(theme, fill), tooltip=item_tooltip(item))
-    shape.classes = f"op {role}".strip()
+    look = item_look(item, f"op {role}".strip())
+    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=getattr(theme, fill), **look)
     if state:
         shape.fill, shape.stroke = theme.state_fill(role), theme.state(role)
         span = item.gradients.get(role)
