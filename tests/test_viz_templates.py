@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from tinygrad_seq.nn.cells import gru, lstm, rnn
 from tinygrad_seq.timeline.picture import Port, Slot, Template, gate, sign, state
 from tinygrad_seq.viz.graph.items import Edge, Item, Place, Span
-from tinygrad_seq.viz.layout.templates import TEMPLATES, bar_roads, template_block, template_for
+from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
 from tinygrad_seq.viz.picture.style import THEMES, HeatScale, Style
 
+TEMPLATES = [rnn.PICTURE, lstm.PICTURE, lstm.PROJECTED, gru.PICTURE, gru.PICTURE_BEFORE]
 MADE_UP = Template(
     {
         "blend": Slot(0, -50, 80, 20, "U x", "weight_fill"),
@@ -39,10 +41,10 @@ def made_up(**norms: float):
 
 
 def test_a_template_is_found_among_those_that_are_known():
-    assert template_for(PARTS) is None
+    assert template_for(PARTS, TEMPLATES) is None
     assert template_for(PARTS, [*TEMPLATES, MADE_UP]) is MADE_UP
     assert template_for([*PARTS, "more"], [MADE_UP]) is None
-    assert bar_roads({"m", "leak"}) == {}
+    assert bar_roads({"m", "leak"}, TEMPLATES) == {}
     assert bar_roads({"m", "leak"}, [*TEMPLATES, MADE_UP]) == {"m": 0}
 
 

@@ -71,23 +71,17 @@ def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 MEAN = floating("mean", _mean, "x", [_mean_rule], sample=reduction(), moves=True)
-MAX = operation(
-    "max",
-    np.max,
-    "x",
-    [_extreme_rule],
-    sample=reduction(DISTINCT),
-    analytic=False,
-    kink="shared at a tie",
-)
-MIN = operation(
-    "min",
-    np.min,
-    "x",
-    [_extreme_rule],
-    sample=reduction(DISTINCT),
-    analytic=False,
-    kink="shared at a tie",
+MAX, MIN = (
+    operation(
+        extreme.__name__,
+        extreme,
+        "x",
+        [_extreme_rule],
+        sample=reduction(DISTINCT),
+        analytic=False,
+        kink="shared at a tie",
+    )
+    for extreme in (np.max, np.min)
 )
 CUMSUM = moving("cumsum", np.cumsum, "x", [_cumsum_rule], sample=samples.along_axis)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from tinygrad_seq.viz.graph.items import BAR, WEIGHT, Graph, Item
@@ -19,10 +19,10 @@ __all__ = ["cell_name", "closed_roads", "free_picture", "module_block", "weight_
 def cell_name(item: Item) -> str:
     """What a reader calls a box: ``LSTM 0``, ``RNN``, or the module's own name."""
     place = item.place
-    if item.roles & {"c", "h"} and not item.nested:
-        kind = "LSTM" if "c" in item.roles else "GRU" if item.roles >= {"r", "n"} else "RNN"
-        return kind if place.layer is None else f"{kind} {place.layer}"
     own = place.path.rpartition(".")[2]
+    if item.roles & {*item.states} and not item.nested:
+        kind = (own or "cell") if item.cell is None else item.cell.title
+        return kind if place.layer is None else f"{kind} {place.layer}"
     if item.heads > 1:
         return f"{own or 'multi-head attention'}, {item.heads} heads"
     if own:
@@ -44,9 +44,9 @@ def module_block(
     if roads:
         shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 22)
     anchors = ports(shape)
-    for state, y in {**closed_roads(item.roles), **roads}.items():
-        anchors[state] = anchors[state][0], y
-        anchors[f"{state}+"] = anchors[f"{state}+"][0], y
+    for state, y in {**closed_roads(item.states, item.roles), **roads}.items():
+        anchors[state] = anchors["h"][0], y
+        anchors[f"{state}+"] = anchors["h+"][0], y
     half_w, half_h = shape.width / 2, shape.height / 2
     narrow = shape.form == "circle"
     anchors["w"] = -half_w * 0.55, -half_h * (0.84 if narrow else 1.0)
@@ -54,9 +54,11 @@ def module_block(
     return Block(shape.width, shape.height, shapes, anchors=anchors, narrow=narrow)
 
 
-def closed_roads(roles: set[str]) -> dict[str, float]:
-    """Heights at which states pass a cell that is one box."""
-    return {"c": STRIPE / 2, "h": -STRIPE / 2} if "c" in roles else {"h": 0.0}
+def closed_roads(states: Sequence[str], roles: Collection[str]) -> dict[str, float]:
+    """Heights at which states pass a cell that is one box, the main one lowest."""
+    held = [name for name in states if name in roles] or [states[0]]
+    lowest = -STRIPE * (len(held) - 1) / 2
+    return {name: lowest + STRIPE * k for k, name in reversed(list(enumerate(held)))}
 
 
 def _circle(item: Item, theme: Theme) -> Shape:
@@ -91,11 +93,11 @@ def _looked_at(item: Item, graph: Graph) -> bool:
 
 
 def _cell(item: Item, style: Style) -> list[Shape]:
-    """A box for a whole cell; where it carries two states, a stripe for each on its road."""
+    """A box for a whole cell; where it carries several states, a stripe for each on its road."""
     bar = item.place.step == BAR
     title = Line("⋯" if bar else cell_name(item), 12, bold=True)
     look = item_look(item, "bar" if bar else "cell")
-    if bar and "h" not in item.roles:
+    if bar and item.states[0] not in item.roles:
         return [Shape(item.id, 0, 0, 32, 32, [title], "circle", dashed=True, **look)]
     said = shape_text(item.shape)
     if bar:
@@ -105,23 +107,23 @@ def _cell(item: Item, style: Style) -> list[Shape]:
     below = [Line(said, 10)] if said else []
     norms = {
         role: Line(norm_text(role, item.gradients[role]), 10)
-        for role in ("c", "h")
+        for role in reversed(item.states)
         if role in item.gradients
     }
-    two = len(norms) == 2 and not bar
-    middle = [Line(" ", 2 * STRIPE / LEADING)] if two else list(norms.values())
-    lines = [title, *middle, *below] if two else [title, *below, *middle]
+    apart = len(norms) > 1 and not bar
+    middle = [Line(" ", len(norms) * STRIPE / LEADING)] if apart else list(norms.values())
+    lines = [title, *middle, *below] if apart else [title, *below, *middle]
     width = max(80.0, *(line.width + 14 for line in [title, *below, *norms.values()]))
     height = sum(line.height for line in lines) + 10
     box = Shape(item.id, 0, 0, width, height, lines, fill=style.theme.box, dashed=bar, **look)
     shapes, look = [box], item_look(item, "norm")
     for role, line in norms.items():
-        if two:
-            name, y = f"{item.id}#{role}", closed_roads({*norms})[role]
+        if apart:
+            name, y = f"{item.id}#{role}", closed_roads(item.states, norms)[role]
             size = width - 2, STRIPE - 1
             shapes.append(Shape(name, 0, y, *size, [line], "square", box.fill, pen=0.4, **look))
         style.paint(shapes[-1], item.gradients[role])
-        shapes[-1].stroke = shapes[-1].fill if two else ""
+        shapes[-1].stroke = shapes[-1].fill if apart else ""
     return shapes
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from tinygrad_seq.timeline.roles import STATES
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
@@ -85,12 +84,14 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
     symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
     role = min(item.roles, default="")
-    state = role in STATES
+    state = role in item.states
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
-    fill = _FILLS.get(role, "output_fill" if role else "box")
+    fill = getattr(theme, _FILLS.get(role, "output_fill" if role else "box"))
+    if item.cell is not None and role in item.cell.gates:
+        fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
     look = item_look(item, f"op {role}".strip())
-    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=getattr(theme, fill), **look)
+    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, **look)
     if state:
         shape.fill, shape.stroke = theme.state_fill(role), theme.state(role)
         span = item.gradients.get(role)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tinygrad_seq.timeline.roles import STATES
 from tinygrad_seq.viz.graph.items import WEIGHT
 from tinygrad_seq.viz.layout.grid import Grid
 from tinygrad_seq.viz.picture.shapes import Picture, Shape, Wire
@@ -47,7 +46,7 @@ def _name_roads(canvas: Canvas) -> None:
             for name in (edge.tail, edge.head, road_of(edge)):
                 on.setdefault(name, set()).add(f"road-{number}")
     for item in graph.items.values():  # the last states lead nowhere, but lie on it too
-        for kind in item.roles & {*STATES}:
+        for kind in item.roles & graph.tracks.keys():
             road = f"{kind} of {item.place.path} {item.place.layer}"
             if road in numbers and item.place.step is not None:
                 for name in (item.id, f"{item.id}#{kind}"):
