@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from tinygrad_seq.viz.graph.items import BAR, WEIGHT, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import LEADING, Line, Picture, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, shape_text, subscript
-from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text, weight_lines
+from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text, weight_lines
 
 STRIPE = 19.0  # height of the stripe of one state within a box
 
@@ -62,14 +61,10 @@ def closed_roads(states: Sequence[str], roles: Collection[str]) -> dict[str, flo
     return {name: lowest + STRIPE * k for k, name in reversed(list(enumerate(held)))}
 
 
-def _look(item: Item, classes: str) -> dict[str, Any]:
-    return {"tooltip": item_tooltip(item), "classes": classes}
-
-
 def _circle(item: Item, theme: Theme) -> Shape:
     letter, fill = ("y", theme.output_fill) if item.kind == "output" else ("L", theme.loss_fill)
     lines = [Line(letter + subscript(item.place.step), 13)]
-    return Shape(item.id, 0, 0, 32, 32, lines, "circle", fill, **_look(item, item.kind))
+    return Shape(item.id, 0, 0, 32, 32, lines, "circle", fill, **item_look(item, item.kind))
 
 
 def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
@@ -85,7 +80,7 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
         label = f"L = {ops} over t" if over else "L" if len(chain) > 2 else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"
-    width, look = 7.0 * len(label) + 16, _look(item, "spanning")
+    width, look = 7.0 * len(label) + 16, item_look(item, "spanning")
     return Shape(item.id, 0, 0, width, 26, [Line(label, 11)], fill=theme.loss_fill, **look)
 
 
@@ -101,7 +96,7 @@ def _cell(item: Item, style: Style) -> list[Shape]:
     """A box for a whole cell; where it carries several states, a stripe for each on its road."""
     bar = item.place.step == BAR
     title = Line("⋯" if bar else cell_name(item), 12, bold=True)
-    look = _look(item, "bar" if bar else "cell")
+    look = item_look(item, "bar" if bar else "cell")
     if bar and item.states[0] not in item.roles:
         return [Shape(item.id, 0, 0, 32, 32, [title], "circle", dashed=True, **look)]
     said = shape_text(item.shape)
@@ -121,23 +116,20 @@ def _cell(item: Item, style: Style) -> list[Shape]:
     width = max(80.0, *(line.width + 14 for line in [title, *below, *norms.values()]))
     height = sum(line.height for line in lines) + 10
     box = Shape(item.id, 0, 0, width, height, lines, fill=style.theme.box, dashed=bar, **look)
-    stripes = []
+    shapes, look = [box], item_look(item, "norm")
     for role, line in norms.items():
-        stripe = box
         if apart:
             name, y = f"{item.id}#{role}", closed_roads(item.states, norms)[role]
-            stripe = Shape(name, 0, y, width - 2, STRIPE - 1, [line], "square", box.fill, pen=0.4)
-            stripe.tooltip, stripe.classes = box.tooltip, "norm"
-            stripes.append(stripe)
-        style.paint(stripe, item.gradients[role])
-        if apart:
-            stripe.stroke = stripe.fill
-    return [box, *stripes]
+            size = width - 2, STRIPE - 1
+            shapes.append(Shape(name, 0, y, *size, [line], "square", box.fill, pen=0.4, **look))
+        style.paint(shapes[-1], item.gradients[role])
+        shapes[-1].stroke = shapes[-1].fill if apart else ""
+    return shapes
 
 
 def weight_box(item: Item, style: Style) -> Shape:
     """The box of a bundle of weights, anywhere."""
-    lines, look = weight_lines(item, style.theme, style.both), _look(item, "weight")
+    lines, look = weight_lines(item, style.theme, style.both), item_look(item, "weight")
     fill, stroke = style.theme.weight_fill, style.theme.weight
     return Shape.around(item.id, lines, 10, 8, fill=fill, stroke=stroke, **look)
 
@@ -169,7 +161,7 @@ def _free_shape(item: Item, theme: Theme, root: str) -> Shape:
             lines.append(Line(cell_name(item), 9, color=theme.faint))
     if size:
         lines.append(Line(size, 9))
-    box = Shape.around(item.id, lines, 12, 8, stroke=theme.line, **_look(item, item.kind))
+    box = Shape.around(item.id, lines, 12, 8, stroke=theme.line, **item_look(item, item.kind))
     box.fill = theme.output_fill if item.id == root else theme.box
     if weight:
         box.fill, box.stroke = theme.weight_fill, theme.weight

@@ -14,7 +14,7 @@ from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, subscript
-from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text
+from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text
 
 __all__ = ["layered_block"]
 
@@ -90,8 +90,8 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
     fill = getattr(theme, _FILLS.get(role, "output_fill" if role else "box"))
     if item.cell is not None and role in item.cell.gates:
         fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
-    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, tooltip=item_tooltip(item))
-    shape.classes = f"op {role}".strip()
+    look = item_look(item, f"op {role}".strip())
+    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, **look)
     if state:
         shape.fill, shape.stroke = theme.state_fill(role), theme.state(role)
         span = item.gradients.get(role)

@@ -8,7 +8,7 @@ from tinygrad_seq.viz.graph.items import DEPTH, WEIGHT, Edge, Item, Span
 from tinygrad_seq.viz.picture.shapes import Line
 from tinygrad_seq.viz.picture.style import Theme, number, shape_text
 
-__all__ = ["edge_look", "item_tooltip", "norm_text", "span_text", "weight_lines"]
+__all__ = ["edge_look", "item_look", "item_tooltip", "norm_text", "span_text", "weight_lines"]
 
 
 def span_text(span: Span) -> str:
@@ -55,6 +55,11 @@ def item_tooltip(item: Item) -> str:
     if item.source:
         parts.append(item.source)
     return " | ".join(parts)
+
+
+def item_look(item: Item, classes: str) -> dict[str, Any]:
+    """Tooltip and classes of a shape."""
+    return {"tooltip": item_tooltip(item), "classes": classes}
 
 
 def edge_look(edge: Edge) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tinygrad_seq.viz.layout.columns import Column, RowKey, Spot
 from tinygrad_seq.viz.layout.grid import GAP, PAD
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import subscript
-from tinygrad_seq.viz.picture.words import item_tooltip
+from tinygrad_seq.viz.picture.words import item_look
 from tinygrad_seq.viz.route.canvas import ASIDE, Canvas
 
 __all__ = ["States"]
@@ -152,9 +152,8 @@ class States:
         width = line.width + 6
         x = side - way * ((44 if step == FOLDED else 24) + width / 2)
         name = self._start_name(item, edge.kind)
-        shape = Shape(name, x, end[1], width, 16, [line], "text", classes="carried")
-        shape.tooltip = item_tooltip(item)
-        self.canvas.picture.shapes.append(shape)
+        look = item_look(item, "carried")
+        self.canvas.picture.shapes.append(Shape(name, x, end[1], width, 16, [line], "text", **look))
         constant = item.kind == "carried"
         wire = self._line(edge, [(x + way * width / 2, end[1]), end], 1.8, dashed=constant)
         wire.tail = name
