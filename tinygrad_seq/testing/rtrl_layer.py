@@ -210,7 +210,7 @@ class _Itself:
         if self.analytic is None:
             at = [np.real(value) for value in values]
             rng = np.random.default_rng(0)
-            subject = Subject(self._run, at, floats, rng, list(self.cell.states))
+            subject = Subject("rtrl_layer", self._run, at, floats, rng, list(self.cell.states))
             self.analytic = subject.is_analytic()
         if self.analytic:
             made = [v.astype(np.complex128) if k in floats else v for k, v in enumerate(values)]
