@@ -1,8 +1,8 @@
 """The long-lag experiments: which recurrent layer learns which task, at which lag, how soon.
 
-    python benchmarks/long_lags.py                          # every row; hours
-    python benchmarks/long_lags.py --task adding --lag 100  # one row of the table
-    python benchmarks/long_lags.py --table                  # what the results so far come to
+    python -m benchmarks.long_lags                          # every row; hours
+    python -m benchmarks.long_lags --task adding --lag 100  # one row of the table
+    python -m benchmarks.long_lags --table                  # what the results so far come to
 
 Results are appended to runs/long_lags.jsonl, a line per run, and a run that is there is not run
 again: stop and go on as you like. A run trains on sequences that never repeat until the mean loss
@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_seq import data, nn, optim, train
+from demos import lab
+from tinygrad_seq import nn, optim
 
 SOLVED = 0.06  # of the trivial loss; for adding that is a squared error of 0.01
 STREAK = 2000  # sequences right in a row: a stricter bar, noted but not waited for
@@ -43,7 +44,7 @@ COPY_RATES = {**RATES, "LSTM chrono": 2e-2}
 
 
 @dataclass(frozen=True)
-class Sums(data.AddNumbers):
+class Sums(lab.AddNumbers):
     """Sums of which one pair in ten is kept for the examination: never drawn, or alone drawn."""
 
     kept: bool = False
@@ -115,29 +116,29 @@ MODELS: dict[str, Callable[[Row, np.random.Generator], Any]] = {
 }
 ROWS: dict[tuple[str, int], Row] = {
     **{
-        ("adding", lag): Row(data.Adding(lag), 32, limit, lag)
+        ("adding", lag): Row(lab.Adding(lag), 32, limit, lag)
         for lag, limit in ((50, 60_000), (100, 60_000), (200, 40_000), (400, 30_000))
     },
     **{
-        ("order", lag): Row(data.TemporalOrder(lag), 16, limit, lag)
+        ("order", lag): Row(lab.TemporalOrder(lag), 16, limit, lag)
         for lag, limit in ((20, 40_000), (50, 40_000), (100, 40_000), (200, 20_000), (400, 20_000))
     },
-    ("reber", 0): Row(data.EmbeddedReber(), 16, 40_000, 20),
-    ("dyck", 0): Row(data.Dyck(40, max_depth=8), 32, 40_000, 40),
-    ("dates", 0): Row(data.Dates(), 64, 60_000, 0, PAIR_RATES),
+    ("reber", 0): Row(lab.EmbeddedReber(), 16, 40_000, 20),
+    ("dyck", 0): Row(lab.Dyck(40, max_depth=8), 32, 40_000, 40),
+    ("dates", 0): Row(lab.Dates(), 64, 60_000, 0, PAIR_RATES),
     **{
-        (name, 3): Row(data.AddNumbers(3, turned), 64, 100_000, 0, PAIR_RATES)
+        (name, 3): Row(lab.AddNumbers(3, turned), 64, 100_000, 0, PAIR_RATES)
         for name, turned in (("sums", False), ("reversed sums", True))
     },
     **{
-        ("copy", lag): Row(data.CopyMemory(lag), 64, limit, lag + 20, COPY_RATES)
+        ("copy", lag): Row(lab.CopyMemory(lag), 64, limit, lag + 20, COPY_RATES)
         for lag, limit in ((20, 100_000), (50, 60_000), (100, 60_000))
     },
     # With a rate that falls: what a constant one only comes near.
     ("unseen sums", 3): Row(Sums(3), 64, 256_000, 0, SUM_RATES, 64, True),
     ("unseen reversed sums", 3): Row(Sums(3, True), 64, 128_000, 0, SUM_RATES, 64, True),
     ("falling copy", 20): Row(
-        data.CopyMemory(20), 128, 200_000, 40, {"LSTM chrono": 1e-2, "GRU chrono": 1e-2}, 20, True
+        lab.CopyMemory(20), 128, 200_000, 40, {"LSTM chrono": 1e-2, "GRU chrono": 1e-2}, 20, True
     ),
 }
 
@@ -147,11 +148,11 @@ def examine(task: Any, learner: nn.Module) -> tuple[float, int]:
     rng, losses, wrong = np.random.default_rng(12345), [], 0
     for _ in range(20):
         if not isinstance(learner, nn.Seq2Seq):
-            verdict = train.judge(task, learner, task.batch(128, rng))
+            verdict = lab.judge(task, learner, task.batch(128, rng))
             wrong += int((~verdict.right).sum())
         else:
             pairs = task.pairs(128, rng)
-            verdict = train.judge(task, learner, pairs)
+            verdict = lab.judge(task, learner, pairs)
             steps = len(pairs.targets)
             made = learner.generate(pairs.sources, 0, lengths=pairs.lengths, max_steps=steps)
             wrong += int((made.tokens != pairs.targets).any(axis=0).sum())
@@ -163,7 +164,7 @@ def attempt(name: str, lag: int, model: str, seed: int, row: Row) -> dict[str, A
     """One run: what it was, how it went, what came of it."""
     rng = np.random.default_rng(seed)
     made = MODELS[model](row, rng)
-    learner = made if isinstance(made, nn.Seq2Seq) else train.task_model(row.task, made, rng=rng)
+    learner = made if isinstance(made, nn.Seq2Seq) else lab.task_model(row.task, made, rng=rng)
     optimizer = optim.Adam(learner.parameters(), lr=row.rates[model])
     run: dict[str, Any] = {
         "task": name,
@@ -186,7 +187,7 @@ def attempt(name: str, lag: int, model: str, seed: int, row: Row) -> dict[str, A
     rate = optim.CosineAnnealingLR(optimizer, steps, run["lr"] / 100) if row.falling else None
     draws = np.random.default_rng([seed, 1])
     start = time.perf_counter()
-    for now in train.learn(row.task, learner, optimizer, draws, batch=row.batch):
+    for now in lab.learn(row.task, learner, optimizer, draws, batch=row.batch):
         if now.streak >= STREAK and run["streak"] is None:
             run["streak"] = now.sequences
         if now.full and now.loss < SOLVED * row.task.trivial_loss and run["solved"] is None:

@@ -18,10 +18,10 @@ from typing import Any
 
 import demokit
 import numpy as np
+from lab import clip_grad_adaptive_, clip_grad_squared_norm_
 
 import tinygrad_seq as tgs
 from tinygrad_seq import optim
-from tinygrad_seq.optim import clip_rules
 
 STEPS, TARGET, START = 50, 0.7, (6.2, -2.8)
 MAP = (3.6, -3.5), (6.6, -1.3)  # the corners of what is drawn of (w, b)
@@ -29,8 +29,8 @@ RULES: dict[str, tuple[Callable[[Any, float], Any], float, str]] = {
     "no clipping": (optim.clip_grad_norm_, np.inf, demokit.RED),
     "by norm, 0.1": (optim.clip_grad_norm_, 0.1, demokit.BLUE),
     "by value, 0.1": (optim.clip_grad_value_, 0.1, demokit.GREEN),
-    "squared norm, 0.01": (clip_rules.clip_grad_squared_norm_, 0.01, demokit.PURPLE),
-    "adaptive, 0.02": (clip_rules.clip_grad_adaptive_, 0.02, demokit.ORANGE),
+    "squared norm, 0.01": (clip_grad_squared_norm_, 0.01, demokit.PURPLE),
+    "adaptive, 0.02": (clip_grad_adaptive_, 0.02, demokit.ORANGE),
 }
 
 
@@ -122,7 +122,7 @@ def draw(runs: dict[str, dict[str, Any]], resolution: int, path: Path) -> None:
     for name, clip, colour in [
         ("by value", optim.clip_grad_value_, RULES["by value, 0.1"][2]),
         ("by norm", optim.clip_grad_norm_, RULES["by norm, 0.1"][2]),
-        ("squared norm (the snippet)", clip_rules.clip_grad_squared_norm_, demokit.PURPLE),
+        ("squared norm (the snippet)", clip_grad_squared_norm_, demokit.PURPLE),
     ]:
         rules.loglog(before, sizes(clip, 5.0, before), color=colour, lw=2, label=name)
     rules.axhline(5.0, color="0.6", ls=":", lw=1)
@@ -150,7 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
     print("\nnorm before   3       5      10      50    (threshold 5)")
     for name, rule in (
         ("by norm", optim.clip_grad_norm_),
-        ("snippet", clip_rules.clip_grad_squared_norm_),
+        ("snippet", clip_grad_squared_norm_),
     ):
         print(f"{name:9}" + "".join(f"{n:8.4g}" for n in sizes(rule, 5.0, (3, 5, 10, 50))))
     draw(runs, resolution, options.out)

@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 import demokit
 import numpy as np
+from lab import Adding, CopyMemory, TemporalOrder, learn, task_model
 
-from tinygrad_seq import data, nn, optim, train
+from tinygrad_seq import nn, optim
 
 BATCH, RECENT = 20, 400
 SOLVED = 0.06  # of the trivial loss; for adding that is a squared error of 0.01
@@ -41,14 +42,14 @@ class Experiment(NamedTuple):
 def experiments(fast: bool) -> list[Experiment]:
     if fast:
         return [
-            Experiment("adding two of 10 numbers", data.Adding(10), 16, 300, 10),
-            Experiment("the order of two marks in 20", data.TemporalOrder(20), 12, 200, 20),
-            Experiment("copying 1 symbol of 3", data.CopyMemory(3, 3, 1), 16, 200, 5),
+            Experiment("adding two of 10 numbers", Adding(10), 16, 300, 10),
+            Experiment("the order of two marks in 20", TemporalOrder(20), 12, 200, 20),
+            Experiment("copying 1 symbol of 3", CopyMemory(3, 3, 1), 16, 200, 5),
         ]
     return [
-        Experiment("adding two of 80 numbers", data.Adding(80), 32, 1000, 80),
-        Experiment("the order of two marks in 80", data.TemporalOrder(80), 16, 1000, 80),
-        Experiment("copying 5 symbols of 8, lag 20", data.CopyMemory(20, width=5), 48, 2000, 30),
+        Experiment("adding two of 80 numbers", Adding(80), 32, 1000, 80),
+        Experiment("the order of two marks in 80", TemporalOrder(80), 16, 1000, 80),
+        Experiment("copying 5 symbols of 8, lag 20", CopyMemory(20, width=5), 48, 2000, 30),
     ]
 
 
@@ -67,10 +68,10 @@ def curve(experiment: Experiment, name: str) -> list[tuple[int, float]]:
     layer = kind(task.input_size, experiment.hidden, rng=rng)
     if chrono:
         nn.init.chrono_(layer, experiment.length, rng)
-    model = train.task_model(task, layer, rng=rng)
+    model = task_model(task, layer, rng=rng)
     optimizer = optim.Adam(model.parameters(), lr=lr)
     found = []
-    updates = train.learn(task, model, optimizer, rng, batch=BATCH, recent=RECENT)
+    updates = learn(task, model, optimizer, rng, batch=BATCH, recent=RECENT)
     for now in itertools.islice(updates, experiment.updates):
         if now.full and now.sequences % 200 == 0:
             found.append((now.sequences, now.loss / task.trivial_loss))

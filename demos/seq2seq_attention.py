@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 
 import demokit
 import numpy as np
+from lab import Dates
 
 import tinygrad_seq as tgs
-from tinygrad_seq import data, nn, viz
+from tinygrad_seq import nn, viz
 
-TASK = data.Dates()
+TASK = Dates()
 SYMBOLS = TASK.input_size
 STOP = 0  # the symbol for nothing: it starts an answer and ends it
 

@@ -16,10 +16,10 @@ from typing import Any
 
 import demokit
 import numpy as np
+from lab import Comparison, compare_truncations, truncated_bptt
 
 import tinygrad_seq as tgs
 from tinygrad_seq import charlm, data, optim, train
-from tinygrad_seq.train.truncation import Comparison, compare_truncations, truncated_bptt
 
 
 def scalar_trap() -> None:

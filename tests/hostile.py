@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import os
 import random
 import traceback
 import warnings
@@ -21,11 +22,13 @@ from typing import Any
 import numpy as np
 
 import tinygrad_seq as tgs
+from demos import lab
 from tests.hostile_values import VALUES, StrangerError
 from tinygrad_seq import optim
 from tinygrad_seq.errors import TinygradSeqError
 
 PACKAGE = Path(tgs.__file__).parent
+LAB = Path(lab.__file__).parent
 
 # -- calls -----------------------------------------------------------------------------------------
 
@@ -245,13 +248,13 @@ def _line(error: BaseException) -> str:
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
     """Where an error passed through the package and the tests, the place it came from last."""
-    known = (PACKAGE, Path(__file__).parent)
+    known = (PACKAGE, LAB, Path(__file__).parent)
     frames = traceback.extract_tb(error.__traceback__)
     return [f for f in frames if any(Path(f.filename).is_relative_to(p) for p in known)]
 
 
 def _ours(frame: traceback.FrameSummary) -> bool:
-    return Path(frame.filename).is_relative_to(PACKAGE)
+    return any(Path(frame.filename).is_relative_to(folder) for folder in (PACKAGE, LAB))
 
 
 def _of_the_caller(error: BaseException) -> bool:
@@ -265,7 +268,7 @@ def _origin(error: BaseException) -> str:
     if not frames:
         return "outside the package"
     last = frames[-1]
-    return f"{Path(last.filename).relative_to(PACKAGE)}:{last.lineno} ({last.name})"
+    return f"{os.path.relpath(last.filename, PACKAGE)}:{last.lineno} ({last.name})"
 
 
 CALLABLES = ("Module", "type")

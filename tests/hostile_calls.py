@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_seq as tgs
+from demos import lab
 from tests.hostile import Call, call
 from tests.hostile_functions import FUNCTIONS
 from tests.hostile_methods import ABSTRACT, INSTANCES, METHODS, NO_METHODS, OPERATORS, UNARY
@@ -38,6 +39,7 @@ ROOMS = {
     "celltext": celltext,
     "charlm": charlm,
     "commands": commands,
+    "lab": lab,
 }
 
 
@@ -108,7 +110,7 @@ def _methods(name: str, cls: type) -> Iterator[tuple[str, Callable[[], Call] | N
         if inspect.isclass(getattr(cls, method)):
             continue
         definer = next(base for base in cls.__mro__ if method in vars(base))
-        if not definer.__module__.startswith("tinygrad_seq"):
+        if not definer.__module__.startswith(("tinygrad_seq", "demos")):
             continue
         keys = [f"{base.__name__}.{method}" for base in cls.__mro__]
         given = next((METHODS[key] for key in keys if key in METHODS), None)

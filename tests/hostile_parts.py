@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_seq as tgs
+from demos import lab
 from tinygrad_seq import celltext, charlm, data, flow, nn, optim, train, viz
 
 T, N, I, H, V = 3, 2, 2, 3, 4  # noqa: E741  (the size of an input)
@@ -116,8 +117,8 @@ def trained() -> tuple[Any, ...]:
     return made, windows(), optim.SGD(made.parameters(), lr=0.1)
 
 
-def adding() -> tuple[data.Adding, nn.Module]:
-    return data.Adding(4), nn.ManyToOne(gru(), 1, rng=rng())
+def adding() -> tuple[lab.Adding, nn.Module]:
+    return lab.Adding(4), nn.ManyToOne(gru(), 1, rng=rng())
 
 
 def gradient_flow() -> flow.GradientFlow:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq import charlm, nn, train
+from demos.lab import truncated_bptt
+from tinygrad_seq import charlm, nn
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.errors import ConfigError, GraphError
 from tinygrad_seq.train.bptt import bptt, first_run, forward_steps
@@ -194,7 +195,7 @@ def look_while_running(late, kept=None):
     stretches = (20, late)
     nodes, containers, peaks = [], [], []
     try:
-        for index, done in enumerate(train.truncated_bptt(model, stream(160), 3, 7, loss=loss)):
+        for index, done in enumerate(truncated_bptt(model, stream(160), 3, 7, loss=loss)):
             assert drawn <= done.end + 2 * 3 + 5  # it reads no further ahead than it must
             if index in stretches:
                 gc.collect()

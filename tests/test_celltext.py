@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tests.cells import CELLS
 from tests.viz_models import Model
 from tinygrad_seq import data, nn
 from tinygrad_seq.celltext import cell_text, page
 from tinygrad_seq.celltext import read as reading
-from tinygrad_seq.celltext.properties import PROPERTIES, correlate, text_properties
-from tinygrad_seq.celltext.read import QUANTITIES, connectivity, read
+from tinygrad_seq.celltext.read import connectivity, read
 from tinygrad_seq.errors import ConfigError, DataError, GraphError, NonFiniteError, ShapeError
 
 TEXT = 'a "b(c[d])" Ab\n  12\n\n"e) f'
@@ -75,9 +75,10 @@ def lstm_by_hand(made):
 
 def test_lstm_gates_are_those_of_the_equations():
     made = model()
-    found = read(made, IDS, QUANTITIES)
+    found = read(made, IDS, LSTM_ROLES)
     expected = lstm_by_hand(made)
     assert found.values.keys() == expected.keys()
+    assert found.gates == {key for key in expected if key[1] in "ifo"}
     for key, values in expected.items():
         np.testing.assert_allclose(found.values[key], values, rtol=0, atol=1e-12)
     logits = expected["rnn.l1", "h"] @ made.head.weight.numpy() + made.head.bias.numpy()
@@ -102,7 +103,7 @@ def test_gru_gates_are_those_of_the_equations(reset_after):
     made = Gated()
     for parameter in made.parameters():
         parameter.data = rng.normal(size=parameter.shape)
-    found = read(made, IDS, QUANTITIES).values
+    found = read(made, IDS).values
     assert {role for _, role in found} == {"h", "r", "z", "n"}
     below = np.eye(V)[IDS]
     for layer in range(2):
@@ -121,7 +122,7 @@ def test_gru_gates_are_those_of_the_equations(reset_after):
 
 
 def test_rnn_has_its_state_and_a_loop_of_ones_own_is_read_by_its_tags():
-    assert {role for _, role in read(model("RNN"), IDS, QUANTITIES).values} == {"h"}
+    assert {role for _, role in read(model("RNN"), IDS, LSTM_ROLES).values} == {"h"}
 
     class Loop(nn.Module):
         def __init__(self):
@@ -144,6 +145,45 @@ def test_rnn_has_its_state_and_a_loop_of_ones_own_is_read_by_its_tags():
     assert len({layer for layer, _ in found.values}) == 2
     assert {role for _, role in found.values} == LSTM_ROLES - {"c"}
     assert found.connectivity.shape == (len(TEXT), 3)
+
+
+@pytest.mark.parametrize(
+    ("cell", "roles", "gates"),
+    [
+        ("MGUCell", "h f n", "f"),
+        ("PeepholeCell", "h c", ""),
+        ("IRNNCell", "h", ""),
+        ("ThreeStateCell", "fast slow count", ""),
+        ("LSTMCell", "h tanh_c i f o g", "ifo"),
+        ("GRUCell", "h r z n", "rz"),
+    ],
+)
+def test_states_and_gates_of_any_cell_are_shown(cell, roles, gates):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            rng = np.random.default_rng(0)
+            self.rnn = nn.Recurrent(lambda size: CELLS[cell](size, 4, rng=rng), V, 2)
+            self.head = nn.Linear(self.rnn.cell_at(0).output_size, V, rng=rng)
+
+        def forward(self, tokens, state=None):
+            y, state = self.rnn(tokens, state)
+            return self.head(y), state
+
+    made = Own()
+    seen = cell_text(made, TEXT, VOCABULARY, horizon=3)
+    assert list(seen.values) == [(f"rnn.l{k}", role) for k in range(2) for role in roles.split()]
+    assert seen.gates == {(f"rnn.l{k}", role) for k in range(2) for role in gates}
+    _, state = made(IDS[:, None])
+    for part, role in zip(state, made.rnn.cell_at(0).states, strict=True):
+        if ("rnn.l0", role) in seen.values:  # c is not, where tanh(c) stands for it
+            last = seen.values["rnn.l0", role][-1]
+            np.testing.assert_allclose(last, part.numpy()[0, 0], atol=1e-6)
+    assert seen.html()
+
+
+def test_what_else_was_tagged_can_be_asked_for():
+    assert {role for _, role in read(model("GRU"), IDS, ["kept", "h"]).values} == {"kept", "h"}
 
 
 def test_reading_leaves_the_model_alone():
@@ -224,57 +264,7 @@ def test_batches_of_positions_do_not_matter(monkeypatch):
     assert not np.allclose(wrong, whole, equal_nan=True)
 
 
-# -- properties and correlations ------------------------------------------------------------------
-
-
-def test_properties_of_a_text():
-    found = text_properties(list(TEXT))
-    #        a "b(c[d])" Ab\n  12\n\n"e) f
-    rows = {
-        "inside quotes": "00111111110000000000" + "0" + "11111",
-        "position in the line": [*range(1, 15), 0, 1, 2, 3, 4, 0, 0, 1, 2, 3, 4, 5],
-        "bracket depth": "00001122100000000000" + "0" + "00000",
-        "indentation": [0] * 15 + [1, 2, 2, 2] + [0] * 7,
-    }
-    assert found.keys() == PROPERTIES.keys()
-    for name, expected in rows.items():
-        assert found[name].tolist() == [float(one) for one in expected], name
-    words = [len(word) for word in ("a", "b", "c", "d", "Ab", "e", "f")]
-    assert found["start of a word"].sum() == len(words)
-    assert found["position in the word"].max() == 2
-    assert found["upper case"].sum() == 1 and found["digit"].sum() == 2
-    assert found["blank"].sum() == sum(one.isspace() for one in TEXT)
-    own = text_properties("abc", {"n": [1, 2, 3], "code": lambda text: [ord(one) for one in text]})
-    assert own["n"].tolist() == [1, 2, 3] and own["code"].tolist() == [97, 98, 99]
-    with pytest.raises(ShapeError, match="'n'"):
-        text_properties("abc", {"n": [1, 2]})
-
-
-def test_correlations_are_numpy_s_and_the_strongest_come_first():
-    rng = np.random.default_rng(0)
-    target = rng.normal(size=40)
-    values = {
-        ("l0", "h"): rng.normal(size=(40, 6)).astype(np.float32),
-        ("l0", "o"): rng.normal(size=(40, 6)),
-        ("l1", "h"): np.stack([target * -2 + 0.1, np.ones(40)], axis=1),
-    }
-    found = correlate(values, target, top=100)
-    assert found[0][:3] == ("l1", "h", 0) and found[0].r == pytest.approx(-1)
-    assert len(found) == 6 + 1  # each unit once; the constant one not at all
-    assert [abs(one.r) for one in found] == sorted((abs(one.r) for one in found), reverse=True)
-    for layer, role, unit, *r in found:
-        column = values[layer, role][:, unit].astype(np.float64)
-        parts = (slice(None), slice(20), slice(20, None))
-        expected = [np.corrcoef(column[part], target[part])[0, 1] for part in parts]
-        np.testing.assert_allclose(r, expected, rtol=1e-9)
-        for other in ("h", "o"):
-            if (layer, other) in values:
-                rival = np.corrcoef(values[layer, other][:, unit], target)[0, 1]
-                assert abs(rival) <= abs(r[0]) + 1e-12
-    assert correlate(values, np.ones(40)) == []
-    lone = np.zeros(40)
-    lone[3] = 1.0  # constant in the second half
-    assert np.isnan(correlate(values, lone)[0].second)
+# -- correlations --------------------------------------------------------------------------------
 
 
 def test_a_unit_that_follows_a_property_is_found():

@@ -264,9 +264,9 @@ def test_a_text_too_long_for_a_page_is_told_by_one_character(monkeypatch):
     small = Model("LSTM", 1, len(VOCABULARY), 3)
     read, lengths = celltext.page.read, []
 
-    def counted(model, ids, roles):
+    def counted(model, ids):
         lengths.append(len(ids))
-        return read(model, ids, roles)
+        return read(model, ids)
 
     monkeypatch.setattr(celltext.page, "read", counted)
     fits = celltext.page.MAX_BYTES // (6 * 3)  # h, tanh_c, i, f, o, g of three units

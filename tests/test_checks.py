@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import checks, data, nn, train
+from demos.lab import Adding, CopyMemory
+from tinygrad_seq import checks, nn, train
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError, shown
 
 
@@ -78,7 +79,7 @@ def test_small_integers_of_numpy_do_not_wrap() -> None:
     lstm = nn.LSTM(3, np.uint8(100), rng=np.random.default_rng(0))
     assert lstm.weight_hh_l0.shape == (100, 400)
     assert type(lstm.hidden_size) is int
-    assert data.CopyMemory(np.uint8(200), width=np.uint8(100)).length == 400
+    assert CopyMemory(np.uint8(200), width=np.uint8(100)).length == 400
     attention = nn.MultiheadAttention(np.uint8(128), np.uint8(2), rng=np.random.default_rng(0))
     assert attention.query.weight.shape == (128, 128)
 
@@ -95,7 +96,7 @@ def test_small_integers_of_numpy_do_not_wrap() -> None:
         lambda rng: nn.AdditiveAttention(3, 0, 4, rng=rng),
         lambda rng: nn.init.normal(rng, (2, 3), -1.0, np.float32),
         lambda rng: nn.init.uniform(rng, (2, 3), 1.0, np.float16),
-        lambda rng: data.Adding(4).batch(0, rng),
+        lambda rng: Adding(4).batch(0, rng),
     ],
 )
 def test_a_refused_layer_draws_no_number(make: Any) -> None:

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, optim
-from tinygrad_seq.errors import ConfigError, NonFiniteError
-from tinygrad_seq.optim.clip_rules import (
+from demos.lab import (
     clip_grad_adaptive_,
     clip_grad_norm_each_,
     clip_grad_squared_norm_,
 )
+from tinygrad_seq import nn, optim
+from tinygrad_seq.errors import ConfigError, NonFiniteError
 
 RULES = {
     "each": clip_grad_norm_each_,

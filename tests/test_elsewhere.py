@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
 
@@ -18,6 +19,8 @@ KNOWN += [(nn, name, cure) for name, cure in elsewhere.LAYERS.items()]
 KNOWN += [(tgs.tensor([1.0]), name, cure) for name, cure in elsewhere.METHODS.items()]
 KNOWN += [(nn.init, name, cure) for name, cure in elsewhere.INITIALISERS.items()]
 KNOWN += [(optim, name, cure) for name, cure in elsewhere.OPTIMISERS.items()]
+KNOWN += [(tgs.train, name, cure) for name, cure in elsewhere.TRAINING.items()]
+KNOWN += [(tgs.data, name, cure) for name, cure in elsewhere.DATA.items()]
 KNOWN += [(nn.Linear(2, 3), name, cure) for name, cure in elsewhere.MODULES.items()]
 WHERE = {"tgs": tgs, "np": np, "train": tgs.train, "optim": optim, "nn": nn}
 
@@ -31,6 +34,17 @@ def test_a_missing_name_of_pytorch_comes_with_one_that_exists(module, name, cure
         found = WHERE[room]
         for part in path.split("."):
             found = getattr(found, part)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for table in (elsewhere.DATA, elsewhere.TRAINING) for name in table],
+)
+def test_what_has_moved_is_where_the_advice_says(name) -> None:
+    advice = {**elsewhere.DATA, **elsewhere.TRAINING}[name]
+    room = re.match(r"(?:from )?(demos\.lab|tinygrad_seq\.charlm|train)\b", advice)[1]
+    module = tgs.train if room == "train" else importlib.import_module(room)
+    assert hasattr(module, "tbptt" if room == "train" else name)
 
 
 @pytest.mark.parametrize("name", ["arange", "eye", "full", "ones", "rand", "randn", "zeros"])

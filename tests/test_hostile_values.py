@@ -26,6 +26,7 @@ ALL = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
 SHARES = {
     "ops": 0.12,
     "nn": 0.05,
+    "lab": 0.03,
     "train": 0.01,
     "viz": 0.02,
     "flow": 0.1,

@@ -13,10 +13,20 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import nn, optim, train
-from tinygrad_seq.data.grammars import Dyck, EmbeddedReber
-from tinygrad_seq.data.tasks import IGNORE, Adding, CopyMemory, TemporalOrder
-from tinygrad_seq.data.translation import AddNumbers, Dates
+from demos.lab import (
+    IGNORE,
+    Adding,
+    AddNumbers,
+    CopyMemory,
+    Dates,
+    Dyck,
+    EmbeddedReber,
+    TemporalOrder,
+    judge,
+    learn,
+    task_model,
+)
+from tinygrad_seq import nn, optim
 from tinygrad_seq.errors import ConfigError
 
 
@@ -26,12 +36,12 @@ def fresh(task, count=500):
 
 def recurrent(task, *, kind=nn.LSTM, hidden=24):
     rng = np.random.default_rng(0)
-    return train.task_model(task, kind(task.input_size, hidden, rng=rng), rng=rng)
+    return task_model(task, kind(task.input_size, hidden, rng=rng), rng=rng)
 
 
 def updates(task, model, *, lr=1e-2, **options):
     optimizer = optim.Adam(model.parameters(), lr=lr)
-    return train.learn(task, model, optimizer, np.random.default_rng(1), batch=32, **options)
+    return learn(task, model, optimizer, np.random.default_rng(1), batch=32, **options)
 
 
 def learnt(task, model, *, below, limit=1000, lr=1e-2):
@@ -45,13 +55,13 @@ def learnt(task, model, *, below, limit=1000, lr=1e-2):
 def test_adding():
     task = Adding(12)
     model = learnt(task, recurrent(task), below=0.1)
-    assert train.judge(task, model, fresh(task)).loss < 0.15 * task.trivial_loss
+    assert judge(task, model, fresh(task)).loss < 0.15 * task.trivial_loss
 
 
 def test_copy_memory():
     task = CopyMemory(4, symbols=4, width=2)
     model = learnt(task, recurrent(task), below=0.2)
-    assert train.judge(task, model, fresh(task)).right.mean() > 0.9  # 1/16 by guessing
+    assert judge(task, model, fresh(task)).right.mean() > 0.9  # 1/16 by guessing
 
 
 class Forgetful(nn.Module):
@@ -71,13 +81,13 @@ def test_copy_memory_cannot_be_learnt_without_carrying_the_state():
     model = Forgetful(recurrent(task))
     *_, last = itertools.islice(updates(task, model, recent=320), 200)
     assert last.loss < 0.6 * math.log(task.output_size)  # it does learn that most is blank
-    assert train.judge(task, model, fresh(task)).loss > 0.95 * task.trivial_loss
+    assert judge(task, model, fresh(task)).loss > 0.95 * task.trivial_loss
 
 
 def test_temporal_order():
     task = TemporalOrder(20)
     model = learnt(task, recurrent(task, hidden=16), below=0.1)
-    assert train.judge(task, model, fresh(task)).right.mean() > 0.95
+    assert judge(task, model, fresh(task)).right.mean() > 0.95
 
 
 def test_gates_that_start_with_long_time_constants_learn_a_long_lag():
@@ -93,7 +103,7 @@ def test_embedded_reber():
     task = EmbeddedReber()
     model = learnt(task, recurrent(task, hidden=16), below=0.1, lr=2e-2)
     batch = fresh(task)
-    assert train.judge(task, model, batch).right.mean() > 0.97
+    assert judge(task, model, batch).right.mean() > 0.97
     logits, targets = model(batch.inputs)[0].numpy(), batch.targets
     chosen = np.take_along_axis(logits, np.where(targets == IGNORE, 0, targets)[..., None], -1)
     better = (logits > chosen).sum(-1)  # every symbol is among the two likeliest
@@ -113,7 +123,7 @@ def test_dyck_brackets_are_closed_by_kind():
 def test_sums_of_two_digits(reverse):
     task = AddNumbers(1, reverse)
     model = learnt(task, recurrent(task, hidden=32), below=0.15)
-    assert train.judge(task, model, fresh(task)).right.mean() > 0.9
+    assert judge(task, model, fresh(task)).right.mean() > 0.9
 
 
 def test_pairs_through_an_encoder_and_a_decoder():
@@ -123,7 +133,7 @@ def test_pairs_through_an_encoder_and_a_decoder():
     model = nn.Seq2Seq(nn.GRU(task.input_size, 24, rng=rng), decoder, rng=rng)
     learnt(task, model, below=0.07, lr=2e-2)
     pairs = task.pairs(200, np.random.default_rng(99))
-    assert train.judge(task, model, pairs).right.mean() > 0.85
+    assert judge(task, model, pairs).right.mean() > 0.85
     made = model.generate(pairs.sources, 0, lengths=pairs.lengths, max_steps=len(pairs.targets))
     assert (made.tokens == pairs.targets).all(axis=0).mean() > 0.85
 
@@ -161,7 +171,7 @@ CLASSED = [
 def test_right_answers_are_worth_everything_and_one_wrong_one_a_sequence(task):
     batch = fresh(task, 40)
     perfect = logits_for(batch.targets, task.output_size, 60.0)
-    verdict = train.judge(task, Says(perfect), batch)
+    verdict = judge(task, Says(perfect), batch)
     assert verdict.right.shape == (40,)
     assert verdict.right.all()
     assert 0 <= verdict.loss < 1e-12
@@ -172,7 +182,7 @@ def test_right_answers_are_worth_everything_and_one_wrong_one_a_sequence(task):
         wrong = task.kinds + (batch.targets[place] - task.kinds + 1) % task.kinds
     perfect[place] = 0.0
     perfect[(*place, wrong)] = 60.0
-    found = train.judge(task, Says(perfect), batch)
+    found = judge(task, Says(perfect), batch)
     assert (~found.right).sum() == 1
     assert not found.right[3]
     assert found.loss == pytest.approx(60.0 / asked.sum())
@@ -186,14 +196,14 @@ def test_even_odds_are_worth_the_trivial_loss(task):
         logits[..., [0, 3, 4, 5, 6]] = -1e3  # it must be T or P
     if isinstance(task, Dyck):
         logits[..., : task.kinds] = 5.0  # whether a bracket closes is not what is judged
-    assert train.judge(task, Says(logits), batch).loss == pytest.approx(task.trivial_loss)
+    assert judge(task, Says(logits), batch).loss == pytest.approx(task.trivial_loss)
 
 
 def test_sums_are_right_if_they_are_off_by_little():
     task = Adding(20)
     batch = fresh(task, 4)
     off = np.array([0.0, 0.07, -0.07, 0.09])
-    verdict = train.judge(task, Says((batch.targets + off)[:, None]), batch)
+    verdict = judge(task, Says((batch.targets + off)[:, None]), batch)
     np.testing.assert_array_equal(verdict.right, [True, True, True, False])
     assert verdict.loss == pytest.approx((off**2).mean(), rel=1e-4)
 

@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tinygrad_seq.data.grammars import Dyck, EmbeddedReber
-from tinygrad_seq.data.tasks import IGNORE, Adding, CopyMemory, TemporalOrder
-from tinygrad_seq.data.translation import AddNumbers, Dates
+from demos.lab import (
+    IGNORE,
+    Adding,
+    AddNumbers,
+    CopyMemory,
+    Dates,
+    Dyck,
+    EmbeddedReber,
+    TemporalOrder,
+)
 from tinygrad_seq.errors import ConfigError, DataError
 
 TASKS = [

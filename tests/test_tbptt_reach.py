@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from demos.lab import truncated_bptt
 from tests.test_tbptt import char_model, random_windows, scalar_gradients
 from tinygrad_seq import optim, train
 from tinygrad_seq.errors import ConfigError
@@ -35,7 +36,7 @@ def test_gradients_that_go_back_further_than_one_update(kind, k, times, pieces, 
     ours, theirs = (char_model(kind=kind, layers=2) for _ in range(2))
     optimizer = optim.SGD(theirs.parameters(), lr=0.3)
     losses = []
-    for part in train.truncated_bptt(theirs, windows, k, k * times):
+    for part in truncated_bptt(theirs, windows, k, k * times):
         optim.clip_grad_norm_(theirs.parameters(), 0.5)
         optimizer.step()
         optimizer.zero_grad()

@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
+from demos.lab import compare_truncations, truncated_bptt
 from tinygrad_seq import charlm, nn, optim, train
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.testing import layer_step, rtrl
-from tinygrad_seq.train.truncation import compare_truncations, truncated_bptt
 
 F64 = np.float64
 

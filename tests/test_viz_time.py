@@ -112,6 +112,7 @@ def test_time_axis_follows_what_keeps_the_axes():
     assert time_axis(y.transpose((1, 2, 0))) is None  # last: not one of the first two
     assert time_axis(y.sum(0)) is None
     assert time_axis(y[0]) is None
+    assert time_axis(tgs.flip(y, 0)) is time_axis(tgs.take(y, [1, 0, 3, 2])) is None  # out of order
     assert time_axis(np.ones((T, N, 4))) is None
     assert time_axis(tgs.tensor(np.ones((T, N, 4)), requires_grad=True)) is None
     one = tgs.tensor(np.ones((N, 4), np.float32), requires_grad=True)

@@ -13,10 +13,10 @@ from typing import Any, TypeVar, cast
 from tinygrad_seq.elsewhere import KEYWORDS
 from tinygrad_seq.errors import ArgumentError, shown
 
-__all__ = ["is_ours", "our_inits_taking", "refuse_misfit", "taking", "warn_caller"]
-
 F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = __name__.partition(".")[0]
+_NUMPYS = {"dim": "axis", "keepdim": "keepdims", "unbiased": "ddof"}
+"""PyTorch's names of options, and NumPy's, which are the ones taken here."""
 
 
 def taking(function: F) -> F:
@@ -31,6 +31,19 @@ def taking(function: F) -> F:
             raise
 
     return cast(F, called)
+
+
+def operations_taking(room: dict[str, Any]) -> None:
+    """Have all functions with options that a module hands on answer so.
+
+    They call one another in their own rooms, and there pay nothing for it.
+    """
+    for name in room["__all__"]:
+        function = room[name]
+        named = "axis" in function.__code__.co_varnames[: function.__code__.co_argcount]
+        if named or function.__defaults__ or function.__kwdefaults__:
+            room[name] = taking(function)
+            room[name].__module__ = room["__name__"]  # where pickle finds it
 
 
 def our_inits_taking(kind: type) -> None:
@@ -70,6 +83,14 @@ def _misfit(
     named = [key for key, each in taken.items() if each.kind is not each.VAR_POSITIONAL]
     needed = [key for key in by_place if taken[key].default is inspect.Parameter.empty]
     call = [key if key in needed else f"{key}=..." for key in named]
+    for theirs, ours in _NUMPYS.items():
+        if theirs in options and ours in named:
+            return ArgumentError(
+                f"{name}: {theirs}",
+                expected=f"{ours}=, NumPy's name for it",
+                got=f"{theirs}={shown(options[theirs])}",
+                hint=f"{name}(..., {ours}=...)",
+            )
     unknown = [key for key in options if key not in named]
     if unknown:
         wrong, near = unknown[0], difflib.get_close_matches(unknown[0], named, 1)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, ItemsView, KeysView, Set
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Annotated, Any, TypeAlias, TypeVar, cast, get_type_hints
 from weakref import WeakSet
 
 import numpy as np
@@ -132,10 +132,26 @@ def pair(rule: Rule) -> Rule:
     return check
 
 
+def rules_of(function: Callable[..., Any]) -> dict[str, Rule]:
+    """The rules in the annotations of a function: ``lr: Annotated[float, positive]``."""
+    hints = get_type_hints(function, include_extras=True)
+    return {
+        name: hint.__metadata__[0] for name, hint in hints.items() if hasattr(hint, "__metadata__")
+    }
+
+
 non_negative = number(0.0)
 positive = number(0.0, open_low=True)
 epsilon = number(1e-30)  # stays above 0 in float32, so that 0 / (0 + eps) is not NaN
 below_one = number(0.0, 1.0, open_high=True)
+
+# Of options in a signature: a type, with the check that `rules_of` reads off.
+NonNegative: TypeAlias = Annotated[float, non_negative]
+BelowOne: TypeAlias = Annotated[float, below_one]
+Epsilon: TypeAlias = Annotated[float, epsilon]
+Switch: TypeAlias = Annotated[bool, flag]
+Count: TypeAlias = Annotated[int, count(0)]
+Positive: TypeAlias = Annotated[int, count(1)]
 
 
 def _real(value: Any) -> float | None:

@@ -15,6 +15,7 @@ def _each(advice: Mapping[str, str]) -> dict[str, str]:
 
 _BCE = "(tgs.logaddexp(x, 0) - x * y).mean(), of logits x and targets y in [0, 1]"
 _ARRAY = "tgs.tensor(np.{}, dtype=np.float32)"
+_CLIP = "optim.clip_grad_norm_(parameters, bound)"
 _LENGTHS = "layer(x, lengths=lengths)"
 _OBSERVE = "tgs.observe(observer), "
 _OWN_SCHEDULE = "a subclass of optim.LRScheduler with lr_at(self, base_lr, t)"
@@ -119,6 +120,7 @@ OPTIMISERS = _each(
         "ConstantLR CyclicLR LambdaLR MultiStepLR MultiplicativeLR PolynomialLR": _OWN_SCHEDULE,
         "CosineAnnealingWarmRestarts OneCycleLR": _SEQUENCE,
         "RAdam": "optim.Adam(params), and optim.LinearLR(optimizer) for a warm-up",
+        "clip_grad_adaptive_ clip_grad_norm_each_ clip_grad_squared_norm_": _CLIP,
         "lr_scheduler": "optim: optim.StepLR(optimizer, step_size)",
     }
 )
@@ -180,11 +182,21 @@ METHODS = _each(
 _SIGNS = "add + sub - mul * div / pow ** eq == ne != lt < le <= gt > ge >="
 METHODS |= {n: f"x {sign} y" for n, sign in zip(*[iter(_SIGNS.split())] * 2, strict=True)}
 
-# What has moved within this package, from `train` and from `viz`.
+# What has moved within this package, or out of it to stand beside the demos.
+_LAB = "from demos.lab import {}, in the source of this package"
 _MODELS = """
     CharLM CharOptions CharRun HeldOut Machine Monitor Outcome PRESETS draw_char_lm fit generate
     learning_rate load_char_lm machine sample write_report"""
-TRAINING = {name: f"tinygrad_seq.charlm.{name}" for name in _MODELS.split()}
+_STUDIES = "Comparison Progress Verdict compare_truncations judge learn task_loss task_model"
+_TASKS = """
+    IGNORE AddNumbers Adding CopyMemory Dates Dyck EmbeddedReber TaskBatch TaskPairs
+    TemporalOrder"""
+TRAINING = {
+    **{name: f"tinygrad_seq.charlm.{name}" for name in _MODELS.split()},
+    **{name: _LAB.format(name) for name in _STUDIES.split()},
+    **_each({"Truncated truncated_bptt": "train.tbptt(model, windows, optimizer, k=k1, k2=k2)"}),
+}
+DATA = {name: _LAB.format(name) for name in _TASKS.split()}
 DRAWING = {name: f"tinygrad_seq.celltext.{name}" for name in ("CellText", "cell_text")}
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from tinygrad_seq import elsewhere, ops
-from tinygrad_seq.checks import index_of
+from tinygrad_seq.arguments import taking
+from tinygrad_seq.checks import flag, index_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
-from tinygrad_seq.ops.registry import DIFFERENTIABLE, array_at, axis_of, values_of
-from tinygrad_seq.ops.torch_names import answering
+from tinygrad_seq.ops.registry import DIFFERENTIABLE, array_at, axis_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor
@@ -29,20 +29,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _sizes(given: tuple[Any, ...]) -> Any:
     """Sizes or axes, given one by one or as one tuple."""
     return given[0] if len(given) == 1 else given
-
-
-def _places(function: F) -> F:
-    """A function of the values that gives integer positions: a plain array, without gradient."""
-
-    def method(self: Any, *args: Any, **options: Any) -> Any:
-        try:
-            return function(self._array, *map(values_of, args), **options)
-        except REFUSALS as error:
-            raise refusal(function.__name__, [self._array], error) from error
-
-    method.__name__ = function.__name__
-    method.__doc__ = f"Positions by ``np.{function.__name__}``: plain integers, no gradient."
-    return answering(cast(F, method))
 
 
 def _numpys(ufunc: Any) -> Any:
@@ -154,7 +140,7 @@ class ArrayMethods(Variable):
     var = ops.var
     prod = ops.prod
 
-    @answering
+    @taking
     def norm(self: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Short for :func:`tinygrad_seq.norm`; by name: PyTorch has the order in their place."""
         return ops.norm(self, axis, keepdims)
@@ -163,9 +149,21 @@ class ArrayMethods(Variable):
     cumprod = ops.cumprod
     logsumexp = ops.logsumexp
     trace = ops.trace
-    argmax = _places(np.argmax)
-    argmin = _places(np.argmin)
-    argsort = _places(np.argsort)
+
+    @taking
+    def argmax(self: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Positions by ``np.argmax``: plain integers, no gradient."""
+        return np.argmax(self, axis, keepdims=flag("argmax: keepdims", keepdims))
+
+    @taking
+    def argmin(self: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Positions by ``np.argmin``: plain integers, no gradient."""
+        return np.argmin(self, axis, keepdims=flag("argmin: keepdims", keepdims))
+
+    @taking
+    def argsort(self: Any, axis: Any = -1, kind: Any = None) -> Any:
+        """Positions by ``np.argsort``: plain integers, no gradient."""
+        return np.argsort(self, axis, kind)
 
     # -- elementwise, and products ---------------------------------------------------------------
 

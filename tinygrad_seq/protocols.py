@@ -74,10 +74,8 @@ def _on_values(run: Any, table_key: Any, name: str, args: Any, kwargs: dict[str,
     place, tracked = _first_tracked(arguments)
     reads = table_key not in CONSTANT_ONLY or CONSTANT_ONLY[table_key] == SHAPE
     if tracked is not None and (reads or "out" in kwargs):
-        what, expected = (
-            "for a tensor that requires gradients",
-            "a differentiable function, or a constant",
-        )
+        what = "for a tensor that requires gradients"
+        expected = "a differentiable function, or a constant"
         hint = REFUSED.get(
             table_key,
             "use t.detach() if no gradient is meant to flow, or write the function with operations "

@@ -30,6 +30,7 @@ from tinygrad_seq.errors import (
 )
 from tinygrad_seq.methods import ArrayMethods, swapped
 from tinygrad_seq.ops.registry import DIFFERENTIABLE, values_of
+from tinygrad_seq.protocols import call_function, call_ufunc
 
 if TYPE_CHECKING:
     from tinygrad_seq.viz import Drawing
@@ -266,13 +267,9 @@ class Tensor(ArrayMethods):
     # -- NumPy's protocols -----------------------------------------------------------------------
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        from tinygrad_seq.protocols import call_ufunc
-
         return call_ufunc(ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        from tinygrad_seq.protocols import call_function
-
         return call_function(func, args, kwargs)
 
     # -- operators -------------------------------------------------------------------------------

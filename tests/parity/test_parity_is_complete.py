@@ -50,9 +50,6 @@ NOT_COMPARED = {
         "Optimizer": BASE,
         "LRScheduler": BASE,
         "ClipReport": "a tuple of results",
-        "clip_grad_adaptive_": PLAIN,
-        "clip_grad_norm_each_": PLAIN,
-        "clip_grad_squared_norm_": "a lecture snippet, kept to show what it does",
     },
 }
 

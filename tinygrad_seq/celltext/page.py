@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tinygrad_seq.celltext.properties import Correlation, correlate, text_properties
-from tinygrad_seq.celltext.read import QUANTITIES, asked_roles, connectivity, read
+from tinygrad_seq.celltext.read import Key, asked_roles, connectivity, label, read
 from tinygrad_seq.checks import choice, count, instance_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
@@ -32,7 +32,6 @@ _LEVELS = 63  # 0 .. 62: one character of this alphabet per value, and 0 in the 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _DECADES = 3  # of connectivity that are told apart
 _BITS_PER_LEVEL = 0.25
-_BOUNDED = tuple(role for role in QUANTITIES if role != "c")
 
 
 class _Symbols(Protocol):
@@ -58,8 +57,8 @@ class CellText:
         The text.
     values : dict
         By layer (``"rnn.l0"``) and quantity (``"h"``, ``"tanh_c"``, ``"i"``, ``"f"``, ``"o"``,
-        ``"g"``; of a GRU ``"r"``, ``"z"``, ``"n"``), the activations (T, H): entry t follows from
-        the characters up to t.
+        ``"g"``; of a GRU ``"r"``, ``"z"``, ``"n"``; of a cell of your own its states and gates),
+        the activations (T, H): entry t follows from the characters up to t.
     log_probabilities : ndarray (T, V)
         Of the character after each, natural logarithm.
     connectivity : ndarray (T, K) or None
@@ -68,6 +67,8 @@ class CellText:
         By name, numbers (T,).
     target : str
         Whose log probability was differentiated.
+    gates : frozenset
+        The keys of `values` that lie in [0, 1]; all others may have either sign.
 
     Examples
     --------
@@ -86,11 +87,12 @@ class CellText:
     title: str
     symbols: tuple[str, ...]
     ids: Array
-    values: dict[tuple[str, str], Array]
+    values: dict[Key, Array]
     log_probabilities: Array
     connectivity: Array | None
     properties: dict[str, Array]
     target: str = "next"
+    gates: frozenset[Key] = frozenset()
 
     def correlations(self, name: str, top: int = 5) -> list[Correlation]:
         """The units that correlate most with a property, strongest first."""
@@ -117,7 +119,7 @@ class CellText:
             )
         shown = {
             "layer": instance_of("address: layer", found.layer, str),
-            "quantity": choice(*QUANTITIES)("address: quantity", found.quantity),
+            "quantity": instance_of("address: quantity", found.quantity, str),
             "unit": count(0)("address: unit", found.unit),
             "colour": "unit",
             "mark": list(self.properties).index(name),
@@ -194,8 +196,10 @@ def cell_text(
     vocabulary : Vocabulary
         The one that the model was trained with.
     quantities : iterable of str, optional
-        Which of ``h, tanh_c, c, i, f, o, g`` (LSTM) or ``h, r, z, n`` (GRU) to keep; by default
-        all but the unbounded c.
+        Which roles of nodes to keep. By default the states and gates that each cell declares:
+        ``h, tanh_c, i, f, o, g`` of an LSTM (not the unbounded c), ``h, r, z, n`` of a GRU; these
+        names too where states were tagged in a loop without an :class:`~tinygrad_seq.nn.Cell`.
+        Whatever else was tagged can be asked for.
     properties : mapping, optional
         Properties of the text to look for besides those of
         :data:`~tinygrad_seq.celltext.properties.PROPERTIES`: by name, T numbers, or a function of
@@ -233,7 +237,7 @@ def cell_text(
     backpropagation: exact, in the model's dtype. It answers how much the prediction would change
     if that input changed a little, not what would happen with another character there.
     """
-    roles = list(_BOUNDED) if quantities is None else asked_roles(quantities)
+    asked = None if quantities is None else asked_roles(quantities)
     choice("next", "likeliest")("cell_text: target", target)
     horizon = count(0)("cell_text: horizon", horizon)
     if not isinstance(title, str):
@@ -249,7 +253,7 @@ def cell_text(
         raise DataError("cell_text: text", expected="at least 2 characters", got=len(ids))
     symbols = tuple(vocabulary.symbols)
     measured = text_properties([symbols[i] for i in ids], properties)
-    seen = read(model, ids, roles)
+    seen = read(model, ids, asked)
     if seen.logits.shape[1] != len(symbols):
         raise ShapeError(
             "cell_text: the model and the vocabulary do not belong together",
@@ -267,7 +271,8 @@ def cell_text(
     likeliest = scores.argmax(axis=1)
     targets = likeliest if target == "likeliest" else np.append(ids[1:], likeliest[-1])
     reach = connectivity(model, ids, targets, seen, horizon) if horizon else None
-    return CellText(title or "cells", symbols, ids, seen.values, scores, reach, measured, target)
+    title = title or "cells"
+    return CellText(title, symbols, ids, seen.values, scores, reach, measured, target, seen.gates)
 
 
 # -- what goes into the page ----------------------------------------------------------------------
@@ -297,7 +302,7 @@ def check_page(model: Module, characters: int) -> None:
 
     One character tells how much all of them come to.
     """
-    first = read(model, np.zeros(1, np.intp), _BOUNDED)
+    first = read(model, np.zeros(1, np.intp))
     _check_size(characters * sum(block.size for block in first.values.values()))
 
 
@@ -314,16 +319,16 @@ def _check_size(size: int) -> None:
 def _page_data(seen: CellText) -> dict[str, Any]:
     blocks, cells, start = [], [], 0
     for (layer, role), block in seen.values.items():
-        quantity = QUANTITIES[role]
+        gate = (layer, role) in seen.gates
         top = max(1.0, float(np.abs(block).max()))  # a relu, a raw cell: whatever they come to
-        shares = block / top if quantity.gate else (block / top + 1) / 2
+        shares = block / top if gate else (block / top + 1) / 2
         cells.append(_packed(shares.T))
         blocks.append(
             {
                 "layer": layer,
                 "role": role,
-                "label": quantity.label,
-                "gate": quantity.gate,
+                "label": label(role),
+                "gate": gate,
                 "top": top,
                 "units": block.shape[1],
                 "start": start,
@@ -353,7 +358,7 @@ def _page_data(seen: CellText) -> dict[str, Any]:
     }
 
 
-def _opens(seen: CellText, places: dict[tuple[str, str], int]) -> dict[str, int]:
+def _opens(seen: CellText, places: dict[Key, int]) -> dict[str, int]:
     """What is shown where the address asks for nothing: a unit that tells something."""
     found = seen.telling()
     if found is None:
@@ -393,7 +398,7 @@ def _reach(seen: CellText) -> dict[str, Any]:
     }
 
 
-def _property(name: str, seen: CellText, places: dict[tuple[str, str], int]) -> dict[str, Any]:
+def _property(name: str, seen: CellText, places: dict[Key, int]) -> dict[str, Any]:
     values = seen.properties[name]
     top = float(np.abs(values).max()) or 1.0
     return {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_seq.celltext.read import QUANTITIES
+from tinygrad_seq.celltext.read import Key, label
 from tinygrad_seq.checks import array_of, function_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, NonFiniteError, ShapeError
@@ -184,11 +184,11 @@ class Correlation(NamedTuple):
     """Over its second half."""
 
     def __str__(self) -> str:
-        return f"{self.layer} {QUANTITIES[self.quantity].label} {self.unit}"
+        return f"{self.layer} {label(self.quantity)} {self.unit}"
 
 
 def correlate(
-    values: Mapping[tuple[str, str], Array], target: npt.ArrayLike, top: int = 5
+    values: Mapping[Key, Array], target: npt.ArrayLike, top: int = 5
 ) -> list[Correlation]:
     """The units that correlate most with a property, strongest first.
 

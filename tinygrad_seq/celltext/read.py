@@ -1,7 +1,8 @@
 """What every unit and gate of a character model does at every character of a text.
 
 The model runs one character at a time, composed of single operations, so that every gate is a
-node of its own; the roles that nodes were tagged with say which is which.
+node of its own; the roles that nodes were tagged with say which is which, and the form of the cell
+that recorded them which are its states and gates.
 """
 
 from __future__ import annotations
@@ -14,58 +15,53 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import nn, ops
-from tinygrad_seq.checks import choice, function_of, sequence_of
+from tinygrad_seq.checks import choice, function_of, instance_of, sequence_of
+from tinygrad_seq.engine.cell import CellForm
 from tinygrad_seq.engine.mode import composed, enable_grad, observe
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, GraphError, TinygradSeqError
 from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.timeline import roles
 from tinygrad_seq.transforms import grad
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
 
-__all__ = ["QUANTITIES", "Quantity", "Reading", "asked_roles", "connectivity", "read"]
+__all__ = ["Key", "Reading", "asked_roles", "connectivity", "label", "read"]
 
 _BATCH = 64  # positions whose gradients are taken at a time
 _ENTRIES = 1 << 23  # of the one-hot rows of such a batch, at most
 
 
-@dataclass(frozen=True)
-class Quantity:
-    """Something that a recurrent unit has a value of at every step."""
+Key = tuple[str, str]
+"""A layer (``"rnn.l0"``) and the role of its nodes (``"f"``)."""
 
-    role: str
-    """The tag of its nodes."""
-    label: str
-    gate: bool
-    """Whether it lies in [0, 1]; everything else may have either sign."""
-
-
-QUANTITIES = {
-    role: Quantity(role, label, gate)
-    for role, label, gate in (
-        ("h", "h", False),
-        ("tanh_c", "tanh(c)", False),
-        ("c", "c", False),
-        ("i", "input gate i", True),
-        ("f", "forget gate f", True),
-        ("o", "output gate o", True),
-        ("g", "candidate g", False),
-        ("r", "reset gate r", True),
-        ("z", "update gate z", True),
-        ("n", "candidate n", False),
-    )
+_LOOP = CellForm("", roles.STATES, (*roles.GATES, roles.RESET, roles.UPDATE, roles.NEW))
+"""What is looked for where no cell says what its states and gates are: a loop of one's own."""
+_LABELS = {
+    roles.SQUASHED_CELL: "tanh(c)",
+    "i": "input gate i",
+    "f": "forget gate f",
+    "o": "output gate o",
+    "g": "candidate g",
+    "r": "reset gate r",
+    "z": "update gate z",
+    "n": "candidate n",
 }
-"""By role, in the order they are offered: of the RNN (h), the LSTM, and the GRU (h, r, z, n)."""
+
+
+def label(role: str) -> str:
+    """What the page calls a quantity: its customary name, if it has one."""
+    return _LABELS.get(role, role)
 
 
 def asked_roles(quantities: Iterable[str]) -> list[str]:
-    """The quantities asked for, if all are known."""
+    """The quantities asked for, if they are names."""
     if isinstance(quantities, Iterator):
         quantities = islice(quantities, 100)  # it may have no end
-    given = sequence_of("cell_text: quantities", quantities, "names: " + ", ".join(QUANTITIES))
-    roles = [choice(*QUANTITIES)("cell_text: quantities", role) for role in given]
-    if not roles:
-        raise ConfigError("cell_text: quantities", expected=", ".join(QUANTITIES), got="none")
-    return roles
+    given = sequence_of("cell_text: quantities", quantities, "names, as ('h', 'f')")
+    found = [instance_of("cell_text: a quantity", role, str) for role in given]
+    if not found:
+        raise ConfigError("cell_text: quantities", expected="at least one name", got="none")
+    return found
 
 
 @dataclass(frozen=True)
@@ -77,22 +73,24 @@ class Reading:
     values : dict
         By layer (``"rnn.l0"``) and role (``"f"``), an array (T, H): entry t was computed from
         the characters up to and including t.
+    gates : frozenset
+        The keys whose values lie in [0, 1]; all others may have either sign.
     logits : ndarray (T, V)
         Of the character after each.
     states : list
         T states, each after its character: nests of arrays.
     """
 
-    values: dict[tuple[str, str], Array]
+    values: dict[Key, Array]
+    gates: frozenset[Key]
     logits: Array
     states: list[Any]
 
 
-class _Gates:
+class _Tagged:
     """Keeps the values of one step until it is known which roles they have."""
 
-    def __init__(self, roles: Iterable[str]) -> None:
-        self.roles = set(roles)
+    def __init__(self) -> None:
         self.step: list[tuple[Node, Array]] = []
 
     def recorded(self, node: Node, value: Array) -> None:
@@ -103,27 +101,54 @@ class _Gates:
     def received(self, node: Node, cotangent: Array) -> None:
         """Nothing goes backward here."""
 
-    def take(self) -> dict[tuple[str, str], Array]:
-        """The tagged values of the step, and make room for the next."""
-        found: dict[tuple[str, str], Array] = {}
+    def take(self) -> dict[Key, tuple[Node, Array]]:
+        """The tagged nodes of the step and their values, and make room for the next."""
+        found: dict[Key, tuple[Node, Array]] = {}
         for node, value in self.step:
-            if node.role not in self.roles:
+            if node.role is None:
                 continue
-            if "reverse" in node.scope.path.split("."):
-                raise ConfigError(
-                    "cell_text: a layer that reads backwards",
-                    expected="a model that reads from left to right",
-                    got=f"{node.scope.place}, bidirectional",
-                )
             place, count = node.scope.place or "cell", 2
             while (place, node.role) in found:  # a loop of one's own with several cells
                 place, count = f"{node.scope.place or 'cell'} ({count})", count + 1
-            found[place, node.role] = value.reshape(-1)
+            found[place, node.role] = node, value.reshape(-1)
         self.step = []
         return found
 
 
-def read(model: nn.Module, ids: Array, roles: Iterable[str]) -> Reading:
+def _offered(form: CellForm | None) -> tuple[str, ...]:
+    """The quantities of a cell, in the order they are shown."""
+    form = form or _LOOP
+    return (roles.STATE, roles.SQUASHED_CELL, *form.states, *form.gates)
+
+
+def _chosen(tagged: dict[Key, tuple[Node, Array]], asked: Iterable[str] | None) -> list[Key]:
+    """Which of the tagged nodes of a step are kept, layer by layer."""
+    if asked is None:
+        found = [key for key, (node, _) in tagged.items() if key[1] in _offered(node.scope.cell)]
+        squashed = {layer for layer, role in found if role == roles.SQUASHED_CELL}
+        found = [key for key in found if key[1] != roles.CELL or key[0] not in squashed]
+    else:
+        known = dict.fromkeys([*_offered(None), *(role for _, role in tagged)])
+        wanted = {choice(*known)("cell_text: a quantity", role) for role in asked}
+        found = [key for key in tagged if key[1] in wanted]
+    for key in found:
+        scope = tagged[key][0].scope
+        if "reverse" in scope.path.split("."):
+            raise ConfigError(
+                "cell_text: a layer that reads backwards",
+                expected="a model that reads from left to right",
+                got=f"{scope.place}, bidirectional",
+            )
+    layers = list(dict.fromkeys(layer for layer, _ in found))
+
+    def place(key: Key) -> tuple[int, int]:
+        names = _offered(tagged[key][0].scope.cell)
+        return layers.index(key[0]), names.index(key[1]) if key[1] in names else len(names)
+
+    return sorted(found, key=place)
+
+
+def read(model: nn.Module, ids: Array, quantities: Iterable[str] | None = None) -> Reading:
     """Run a model over a text, one character after the other, and keep what its units did.
 
     Parameters
@@ -132,8 +157,8 @@ def read(model: nn.Module, ids: Array, roles: Iterable[str]) -> Reading:
         ``model(tokens (T, N), state) -> (logits (T, N, V), state)``. Its mode, its gradients and
         its generators are left alone.
     ids : integer array (T,)
-    roles : iterable of str
-        Which of :data:`QUANTITIES` to keep.
+    quantities : iterable of str, optional
+        Which roles to keep; by default the states and gates that cells declare.
 
     Raises
     ------
@@ -149,28 +174,34 @@ def read(model: nn.Module, ids: Array, roles: Iterable[str]) -> Reading:
             got=f"a {type(model).__name__}",
         )
     function_of("cell_text: model", model, ids, None)
-    gates, state = _Gates(roles), None
-    steps: list[dict[tuple[str, str], Array]] = []
+    tagged, state = _Tagged(), None
+    kept: dict[Key, list[Array]] = {}
+    gates: frozenset[Key] = frozenset()
     logits, states = [], []
-    with nn.evaluating(model), enable_grad(), composed(), observe(gates):
+    with nn.evaluating(model), enable_grad(), composed(), observe(tagged):
         for t in range(len(ids)):
             out, state = _answer(model(ids[t : t + 1, None], state))
             state = nn.detach(state)
             logits.append(out.data.reshape(-1))
             states.append(map_nest(lambda part: part.data, state))
-            steps.append(gates.take())
-    found = [key for key in steps[0] if all(key in step for step in steps)]
-    if not found:
+            step = tagged.take()
+            if t == 0:
+                kept = {key: [] for key in _chosen(step, quantities)}
+                gates = frozenset(key for key in kept if step[key][0].name == "sigmoid")
+            for key in [key for key in kept if key not in step]:
+                del kept[key]
+            for key, rows in kept.items():
+                rows.append(step[key][1])
+    if not kept:
         raise GraphError(
             "cell_text: no unit was recorded",
-            expected=f"nodes tagged {', '.join(map(repr, gates.roles))}",
+            expected=f"nodes tagged {', '.join(map(repr, quantities or _offered(None)))}",
             got="a model with none of them",
             hint="use a layer of nn, or tag the states of your own: h = tgs.tanh(z).tag('h')",
         )
-    layers = list(dict.fromkeys(layer for layer, _ in found))
-    ordered = [(layer, role) for layer in layers for role in QUANTITIES if (layer, role) in found]
-    values = {key: np.stack([step[key] for step in steps]) for key in ordered}
-    return Reading(values, np.stack(logits), states)
+    return Reading(
+        {key: np.stack(rows) for key, rows in kept.items()}, gates, np.stack(logits), states
+    )
 
 
 def _answer(found: Any) -> tuple[Tensor, Any]:

@@ -12,7 +12,8 @@ from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["CharLM"]
 
-_KINDS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+"""The layers that a model may be made of, by the name that its option has; the usual one first."""
 
 
 class CharLM(nn.Module):
@@ -61,11 +62,11 @@ class CharLM(nn.Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        choice(*_KINDS)("CharLM: model", model)
+        choice(*LAYERS)("CharLM: model", model)
         layers, dropout = size("CharLM: layers", layers), below_one("CharLM: dropout", dropout)
         rng = nn.init.generator(rng, "CharLM")
         between = dropout if layers > 1 else 0.0
-        self.rnn = _KINDS[model](vocab, hidden, layers, dropout=between, rng=rng, dtype=dtype)
+        self.rnn = LAYERS[model](vocab, hidden, layers, dropout=between, rng=rng, dtype=dtype)
         # One-hot input makes W_xh a table of embeddings: one row is all that a step reads, so the
         # rows start as nn.Embedding's do. Scaled by the number of characters instead (Glorot),
         # the input would be faint, and the first hundred updates go by before it is heard.

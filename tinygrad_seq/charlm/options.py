@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields, replace
 from numbers import Integral
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
+from tinygrad_seq import optim
+from tinygrad_seq.charlm.model import LAYERS
 from tinygrad_seq.checks import (
     Rule,
     below_one,
@@ -25,12 +27,28 @@ from tinygrad_seq.errors import ConfigError
 
 __all__ = ["PRESETS", "CharOptions", "learning_rate"]
 
-_BUDGETS = ("steps", "epochs", "minutes")
-RATES = {"adam": 1e-2, "adamw": 1e-2, "rmsprop": 2e-3, "adagrad": 0.1, "sgd": 0.5}
+BUDGETS = ("steps", "epochs", "minutes")
 # How a run is watched and how long it goes on may change when it is resumed; the rest may not.
 CHANGEABLE = frozenset(
-    {*_BUDGETS, "evals", "eval_every", "temperature", "prime", "sample_length", "text"}
+    {*BUDGETS, "evals", "eval_every", "temperature", "prime", "sample_length", "text"}
 )
+
+
+class Recipe(NamedTuple):
+    """An optimiser, the learning rate that suits it, and its other options."""
+
+    kind: Any
+    lr: float
+    options: Mapping[str, float] = {}
+
+
+OPTIMIZERS: Mapping[str, Recipe] = {
+    "adam": Recipe(optim.Adam, 1e-2),
+    "adamw": Recipe(optim.AdamW, 1e-2),
+    "rmsprop": Recipe(optim.RMSprop, 2e-3, {"alpha": 0.95}),
+    "adagrad": Recipe(optim.Adagrad, 0.1),
+    "sgd": Recipe(optim.SGD, 0.5, {"momentum": 0.9}),
+}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "default": {},
@@ -89,23 +107,36 @@ def _share(name: str, value: Any) -> float:
     return cast("float", number(0, 1, open_low=True, open_high=True)(name, value))
 
 
-_RULES: Mapping[str, Rule] = {
-    "text": lambda name, value: str(path_of(name, value)),
-    "validation": _share,
-    "model": choice("lstm", "gru", "rnn"),
-    "optimizer": choice("adam", "adamw", "rmsprop", "adagrad", "sgd"),
-    "schedule": choice("cosine", "decay", "constant"),
-    "clip_by": choice("norm", "value"),
-    "nonfinite": choice("raise", "skip"),
-    **dict.fromkeys(("hidden", "layers", "seq_length", "batch", "evals"), size),
-    **dict.fromkeys(("steps", "eval_every"), count(1)),
-    **dict.fromkeys(("sample_length", "lr_decay_after", "seed"), count(0)),
-    **dict.fromkeys(("lr", "weight_decay", "lr_decay", "clip", "temperature"), non_negative),
-    **dict.fromkeys(("dropout", "warmup"), below_one),
-    **dict.fromkeys(("epochs", "minutes"), positive),
-    "prime": lambda name, value: instance_of(name, value, str),
+def _words(name: str, value: Any) -> str:
+    return instance_of(name, value, str)
+
+
+def count_or_fraction(text: str) -> float:
+    """``0.1`` is a fraction, ``111540`` a count."""
+    return int(text) if text.strip().isdecimal() else float(text)
+
+
+def _option(default: Any, rule: Rule | Iterable[str], text: str, **how: Any) -> Any:
+    """A field: its default, its rule (or the words to choose from), its help on the command line.
+
+    `how` is for argparse, whose ``type`` is that of the field where nothing else is said.
+    """
+    if not callable(rule):
+        how["choices"] = tuple(rule)
+        rule = choice(*rule)
+    return field(default=default, metadata={"rule": rule, "help": text, "how": how})
+
+
+GROUPS = {
+    "text": "text",
+    "model": "model",
+    "seq_length": "training",
+    "minutes": "length of the run (whichever ends first)",
+    "evals": "watching",
 }
-_OPTIONAL = {"text", "lr", "eval_every", *_BUDGETS}
+"""Options on the command line: by the first of each group, its title."""
+
+_RATES = ", ".join(f"{recipe.lr:g} for {name}" for name, recipe in OPTIMIZERS.items())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,42 +195,66 @@ class CharOptions:
     (256, 111540, 1.0)
     """
 
-    text: str | None = None
-    validation: float = 0.1
-    model: str = "lstm"
-    hidden: int = 128
-    layers: int = 2
-    dropout: float = 0.2
-    seq_length: int = 50
-    batch: int = 32
-    seed: int = 0
-    optimizer: str = "adam"
-    lr: float | None = None
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    lr_decay: float = 0.97
-    lr_decay_after: int = 10
-    warmup: float = 0.0
-    clip: float = 1.0
-    clip_by: str = "norm"
-    nonfinite: str = "raise"
-    steps: int | None = None
-    epochs: float | None = None
-    minutes: float | None = 2.0
-    evals: int = 10
-    eval_every: int | None = None
-    temperature: float = 0.8
-    prime: str = ""
-    sample_length: int = 300
+    text: str | None = _option(
+        None,
+        lambda name, value: str(path_of(name, value)),
+        "UTF-8 file to learn; default: the language reference in Python",
+        metavar="FILE",
+    )
+    validation: float = _option(
+        0.1, _share, "fraction, or exact count, held out at the end", type=count_or_fraction
+    )
+    model: str = _option(next(iter(LAYERS)), LAYERS, "recurrent layers")
+    hidden: int = _option(128, size, "width of a layer", metavar="H")
+    layers: int = _option(2, size, "stacked layers")
+    dropout: float = _option(
+        0.2, below_one, "probability of dropping a layer's output", metavar="P"
+    )
+    seq_length: int = _option(50, size, "steps per update that gradients go back over", metavar="T")
+    batch: int = _option(32, size, "parallel streams of text", metavar="N")
+    optimizer: str = _option("adam", OPTIMIZERS, "update rule")
+    lr: float | None = _option(None, non_negative, f"learning rate (default: {_RATES})")
+    weight_decay: float = _option(0.0, non_negative, "decay of the weights")
+    schedule: str = _option(
+        "cosine", ("cosine", "decay", "constant"), "course of the learning rate"
+    )
+    warmup: float = _option(
+        0.0, below_one, "fraction of the run with a rising rate", metavar="FRACTION"
+    )
+    lr_decay: float = _option(0.97, non_negative, "factor per epoch, with --schedule decay")
+    lr_decay_after: int = _option(
+        10, count(0), "first epoch that ends with a decay", metavar="EPOCH"
+    )
+    clip: float = _option(1.0, non_negative, "bound of the gradients, 0 for none", metavar="BOUND")
+    clip_by: str = _option("norm", ("norm", "value"), "bound their global norm, or each entry")
+    nonfinite: str = _option(
+        "raise", ("raise", "skip"), "at a NaN or infinity: stop, or leave the update out"
+    )
+    seed: int = _option(0, count(0), "of initial weights, dropout and samples")
+    minutes: float | None = _option(
+        2.0, positive, "time, validations included; the schedule follows the clock"
+    )
+    epochs: float | None = _option(None, positive, "passes over the training text")
+    steps: int | None = _option(None, count(1), "updates")
+    evals: int = _option(
+        10, size, "validations, samples and checkpoints in the run", metavar="COUNT"
+    )
+    eval_every: int | None = _option(
+        None, count(1), "updates between them instead", metavar="STEPS"
+    )
+    temperature: float = _option(0.8, non_negative, "of the samples")
+    prime: str = _option("", _words, "text that samples begin with", metavar="TEXT")
+    sample_length: int = _option(300, count(0), "characters in a sample", metavar="LENGTH")
 
     def __post_init__(self) -> None:
-        for name, rule in _RULES.items():
-            value = getattr(self, name)
-            if value is not None or name not in _OPTIONAL:
-                object.__setattr__(self, name, rule(f"option {name}", value))
+        for known in fields(self):
+            value = getattr(self, known.name)
+            if value is not None or not _optional(known):
+                checked = known.metadata["rule"](f"option {known.name}", value)
+                object.__setattr__(self, known.name, checked)
         if self.lr is None:
-            object.__setattr__(self, "lr", RATES[self.optimizer])
-        if all(getattr(self, name) is None for name in _BUDGETS):
+            object.__setattr__(self, "lr", OPTIMIZERS[self.optimizer].lr)
+        if all(getattr(self, name) is None for name in BUDGETS):
             raise ConfigError("a run needs an end", expected="steps, epochs or minutes")
 
     @classmethod
@@ -215,8 +270,8 @@ class CharOptions:
             got = shown(name)
             raise ConfigError("there is no such preset", expected=", ".join(PRESETS), got=got)
         options = dict(PRESETS[name])
-        if any(changes.get(budget) is not None for budget in _BUDGETS):
-            options.update(dict.fromkeys(_BUDGETS))
+        if any(changes.get(budget) is not None for budget in BUDGETS):
+            options.update(dict.fromkeys(BUDGETS))
         return cls.from_dict({**options, **changes})
 
     @classmethod
@@ -252,9 +307,13 @@ class CharOptions:
                 hint=f"leave them out, or start anew; these may change: "
                 f"{', '.join(sorted(CHANGEABLE))}",
             )
-        if any(changes.get(budget) is not None for budget in _BUDGETS):
-            changes = {**dict.fromkeys(_BUDGETS), **changes}
+        if any(changes.get(budget) is not None for budget in BUDGETS):
+            changes = {**dict.fromkeys(BUDGETS), **changes}
         return replace(self, **changes)
+
+
+def _optional(known: Field[Any]) -> bool:
+    return str(known.type).endswith("None")
 
 
 def learning_rate(options: CharOptions, progress: float, epochs: float) -> float:

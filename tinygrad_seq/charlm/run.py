@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_seq import optim
 from tinygrad_seq.charlm.model import CharLM
-from tinygrad_seq.charlm.options import CharOptions, learning_rate
+from tinygrad_seq.charlm.options import OPTIMIZERS, CharOptions, learning_rate
 from tinygrad_seq.charlm.sample import sample
 from tinygrad_seq.checks import instance_of, path_of
 from tinygrad_seq.data import Streams, Vocabulary, pydoc_topics, read_text, split_text
@@ -276,17 +276,9 @@ def build_model(options: CharOptions, vocab: int) -> CharLM:
 
 def build_optimizer(options: CharOptions, model: CharLM) -> optim.Optimizer:
     """The optimiser of the options."""
-    kinds: dict[str, Any] = {
-        "adam": optim.Adam,
-        "adamw": optim.AdamW,
-        "rmsprop": optim.RMSprop,
-        "adagrad": optim.Adagrad,
-        "sgd": optim.SGD,
-    }
-    extra = {"rmsprop": {"alpha": 0.95}, "sgd": {"momentum": 0.9}}.get(options.optimizer, {})
-    kind = kinds[options.optimizer]
-    made: optim.Optimizer = kind(
-        model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **extra
+    recipe = OPTIMIZERS[options.optimizer]
+    made: optim.Optimizer = recipe.kind(
+        model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **recipe.options
     )
     return made
 

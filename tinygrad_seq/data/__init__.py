@@ -1,25 +1,16 @@
-"""Sequences to learn from: text, vocabularies, parallel streams, yardsticks, long-lag tasks."""
+"""Sequences to learn from: text, vocabularies, parallel streams, yardsticks."""
 
-from .grammars import Dyck, EmbeddedReber
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+from tinygrad_seq import elsewhere as _elsewhere
+
 from .ngram import ngram_cross_entropy, ngram_entropy
 from .streams import Streams, Window
-from .tasks import IGNORE, Adding, CopyMemory, TaskBatch, TemporalOrder
 from .text import pydoc_topics, read_text, split_text
-from .translation import AddNumbers, Dates, TaskPairs
 from .vocabulary import UnknownPolicy, Vocabulary
 
 __all__ = [
-    "IGNORE",
-    "AddNumbers",
-    "Adding",
-    "CopyMemory",
-    "Dates",
-    "Dyck",
-    "EmbeddedReber",
     "Streams",
-    "TaskBatch",
-    "TaskPairs",
-    "TemporalOrder",
     "UnknownPolicy",
     "Vocabulary",
     "Window",
@@ -29,3 +20,8 @@ __all__ = [
     "read_text",
     "split_text",
 ]
+
+if not _TYPE_CHECKING:  # type checkers know of a missing name themselves
+
+    def __getattr__(name: str) -> None:
+        raise _elsewhere.missing(f"module {__name__!r}", name, _elsewhere.DATA)

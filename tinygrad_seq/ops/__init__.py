@@ -3,6 +3,7 @@
 Each is recorded through one :class:`~tinygrad_seq.engine.op.Op` in :data:`OPS`.
 """
 
+from tinygrad_seq.arguments import operations_taking as _operations_taking
 from tinygrad_seq.ops.attention import *
 from tinygrad_seq.ops.custom import op as op
 from tinygrad_seq.ops.indexing import *
@@ -16,8 +17,7 @@ from tinygrad_seq.ops.reduce import *
 from tinygrad_seq.ops.registry import OPS as OPS
 from tinygrad_seq.ops.registry import publish as _publish
 from tinygrad_seq.ops.shape import *
-from tinygrad_seq.ops.torch_names import answering_all as _answering_all
 
 PUBLIC = _publish(globals())
 
-_answering_all(globals(), __name__)
+_operations_taking(globals())

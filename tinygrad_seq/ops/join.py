@@ -11,7 +11,6 @@ from tinygrad_seq.checks import count, integers_of, sequence_of
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.ops.registry import (
-    DIFFERENTIABLE,
     axis_of,
     for_numpy,
     moving,
@@ -22,7 +21,7 @@ from tinygrad_seq.ops.registry import (
     values_of,
 )
 from tinygrad_seq.ops.samples import Draw, Sampled
-from tinygrad_seq.ops.shape import reshape, squeeze
+from tinygrad_seq.ops.shape import at_least_1d, at_least_2d, at_least_3d, reshape, squeeze
 
 if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor, TensorLike
@@ -76,30 +75,26 @@ def _append(arr: Any, values: Any, axis: int | None = None) -> Any:
 @for_numpy(np.hstack)
 def _hstack(tup: Sequence[Any]) -> Any:
     """Joined along the second axis (of vectors, the only one)."""
-    parts = _widened(tup, np.atleast_1d)
+    parts = [at_least_1d(part) for part in tup]
     return concatenate(parts, 0 if parts and len(shape_of(parts[0])) == 1 else 1)
 
 
 @for_numpy(np.vstack)
 def _vstack(tup: Sequence[Any]) -> Any:
     """Joined along the first axis, vectors as rows."""
-    return concatenate(_widened(tup, np.atleast_2d))
+    return concatenate([at_least_2d(part) for part in tup])
 
 
 @for_numpy(np.dstack)
 def _dstack(tup: Sequence[Any]) -> Any:
     """Joined along the third axis."""
-    return concatenate(_widened(tup, np.atleast_3d), 2)
+    return concatenate([at_least_3d(part) for part in tup], 2)
 
 
 @for_numpy(np.column_stack)
 def _column_stack(tup: Sequence[Any]) -> Any:
     """Joined along the second axis, vectors as columns."""
     return concatenate([reshape(p, (-1, 1)) if len(shape_of(p)) < 2 else p for p in tup], 1)
-
-
-def _widened(parts: Sequence[Any], how: Any) -> list[Any]:
-    return [DIFFERENTIABLE[how](part) for part in parts]
 
 
 def _stack_sample(draw: Draw) -> Sampled:

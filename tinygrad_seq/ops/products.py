@@ -16,7 +16,7 @@ from tinygrad_seq.ops.linalg import matmul
 from tinygrad_seq.ops.math import multiply
 from tinygrad_seq.ops.rearrange import pad
 from tinygrad_seq.ops.reduce import sum as sum_along
-from tinygrad_seq.ops.registry import axis_of, for_numpy, publish, shape_of
+from tinygrad_seq.ops.registry import axis_of, constant, for_numpy, publish, shape_of
 from tinygrad_seq.ops.shape import expand_dims, flip, reshape, squeeze, transpose
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def tensordot(a: TensorLike, b: TensorLike, axes: Any = 2) -> Tensor:
 def _paired_axes(axes: Any, ndim: int) -> tuple[list[Any], list[Any]]:
     """Which axes are summed over: of the first operand, which has `ndim`, and of the second."""
     if isinstance(axes, (np.ndarray, Variable)):
-        axes = np.asarray(axes).tolist()
+        axes = constant(axes).tolist()
     if not isinstance(axes, (tuple, list)):
         summed = count(0)("tensordot: axes", axes)
         if summed > ndim:
@@ -75,7 +75,7 @@ def _paired_axes(axes: Any, ndim: int) -> tuple[list[Any], list[Any]]:
 @for_numpy(np.dot)
 def _dot(a: Any, b: Any) -> Any:
     """Last axis of `a` with the last but one of `b`; a number multiplies."""
-    if shape_of(a) == () or shape_of(b) == ():
+    if () in (shape_of(a), shape_of(b)):
         return multiply(a, b)
     if len(shape_of(b)) > 2:  # where NumPy's dot and matmul differ
         return tensordot(a, b, (-1, -2))
@@ -85,9 +85,7 @@ def _dot(a: Any, b: Any) -> Any:
 @for_numpy(np.inner)
 def _inner(a: Any, b: Any) -> Any:
     """Sum of products over the last axes."""
-    if shape_of(a) == () or shape_of(b) == ():
-        return multiply(a, b)
-    return tensordot(a, b, (-1, -1))
+    return multiply(a, b) if () in (shape_of(a), shape_of(b)) else tensordot(a, b, (-1, -1))
 
 
 @for_numpy(np.vdot)
@@ -96,14 +94,8 @@ def _vdot(a: Any, b: Any) -> Any:
     return matmul(reshape(a, (-1,)), reshape(b, (-1,)))
 
 
-@for_numpy(np.vecdot)
-def _vecdot(x1: Any, x2: Any) -> Any:
-    """Sum of products along the last axis, broadcasting the others."""
-    return _vecdot_along(x1, x2)
-
-
-@for_numpy(np.linalg.vecdot)
-def _vecdot_along(x1: Any, x2: Any, axis: int = -1) -> Any:
+@for_numpy(np.vecdot, np.linalg.vecdot)
+def _vecdot(x1: Any, x2: Any, axis: int = -1) -> Any:
     """Sum of products along one axis, broadcasting the others."""
     left, right = (shape_of(x)[axis_of(axis, len(shape_of(x)), "np.vecdot")] for x in (x1, x2))
     if left != right:  # this axis does not broadcast

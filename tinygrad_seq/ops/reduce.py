@@ -1,3 +1,4 @@
+# mypy: disable-error-code="empty-body"
 """Reductions and running sums along axes."""
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from tinygrad_seq.ops.registry import (
     axis_of,
     constant,
     direction,
-    floating,
     floats_of,
     for_numpy,
     kept,
@@ -27,9 +27,10 @@ from tinygrad_seq.ops.registry import (
     operation,
     publish,
     record,
+    reduction,
     shape_of,
 )
-from tinygrad_seq.ops.samples import DISTINCT, NONZERO, reduction
+from tinygrad_seq.ops.samples import DISTINCT, NONZERO
 from tinygrad_seq.ops.shape import reshape, transpose
 
 if TYPE_CHECKING:
@@ -60,9 +61,6 @@ def _cumsum_rule(g: Any, axis: int) -> Any:
     return np.flip(np.cumsum(np.flip(g, axis), axis=axis), axis)
 
 
-SUM = moving("sum", np.sum, "x", [_sum_rule], sample=reduction())
-
-
 def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
     total = np.sum(x, axis=axis, keepdims=keepdims)
     if not x.size and total.size:
@@ -70,25 +68,6 @@ def _mean(x: Any, axis: Axis, keepdims: bool) -> Any:
     return total / (x.size // total.size if total.size else 1)
 
 
-MEAN = floating("mean", _mean, "x", [_mean_rule], sample=reduction(), moves=True)
-MAX = operation(
-    "max",
-    np.max,
-    "x",
-    [_extreme_rule],
-    sample=reduction(DISTINCT),
-    analytic=False,
-    kink="shared at a tie",
-)
-MIN = operation(
-    "min",
-    np.min,
-    "x",
-    [_extreme_rule],
-    sample=reduction(DISTINCT),
-    analytic=False,
-    kink="shared at a tie",
-)
 CUMSUM = moving("cumsum", np.cumsum, "x", [_cumsum_rule], sample=samples.along_axis)
 
 
@@ -131,27 +110,27 @@ PROD = operation(
 
 
 @for_numpy(np.sum)
+@reduction(np.sum, _sum_rule, moves=True)
 def sum(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Sum over one, several or all axes."""
-    return record(SUM, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 @for_numpy(np.mean)
+@reduction(_mean, _mean_rule, floats=True, moves=True)
 def mean(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Arithmetic mean over one, several or all axes."""
-    return record(MEAN, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 @for_numpy(np.max, np.amax)
+@reduction(np.max, _extreme_rule, DISTINCT, analytic=False, kink="shared at a tie")
 def max(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Largest entry; ties share the gradient equally."""
-    return record(MAX, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 @for_numpy(np.min, np.amin)
+@reduction(np.min, _extreme_rule, DISTINCT, analytic=False, kink="shared at a tie")
 def min(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Smallest entry; ties share the gradient equally."""
-    return record(MIN, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 @for_numpy(np.cumsum)
@@ -243,11 +222,7 @@ def _norm_rule(g: Any, x: Any, out: Any, axis: Axis, keepdims: bool) -> Any:
     return kept(g, axis, keepdims, ndim) * direction(x, kept(out, axis, keepdims, ndim))
 
 
-NORM = floating(
-    "norm", numeric.norm, "x", [_norm_rule], sample=reduction(NONZERO), kink="0 at the origin"
-)
-
-
+@reduction(numeric.norm, _norm_rule, NONZERO, floats=True, kink="0 at the origin")
 def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     """Euclidean norm, the root of the sum of squares, over one, several or all axes.
 
@@ -260,7 +235,6 @@ def norm(x: TensorLike, axis: Axis = None, keepdims: bool = False) -> Tensor:
     >>> tgs.norm(tgs.tensor([3e20, 4e20])).item() == tgs.tensor(5e20).item()
     True
     """
-    return record(NORM, (x,), {"axis": axis, "keepdims": keepdims})
 
 
 @for_numpy(np.linalg.norm)

@@ -85,7 +85,7 @@ def unary(
     Parameters
     ----------
     forward : callable
-        Its values; if this is a function of NumPy's, that is recorded on Tensors, too.
+        Its values; if this is a ufunc of NumPy's, that is recorded on Tensors, too.
     rule : callable
         Its gradient, as :class:`~tinygrad_seq.engine.op.Op` has it; the operand is ``x``.
     domain : str or callable
@@ -95,18 +95,9 @@ def unary(
     **options
         Of :class:`~tinygrad_seq.engine.op.Op`.
     """
-
-    def declare(described: F) -> F:
-        sample = samples.unary(domain) if isinstance(domain, str) else domain
-        known = {"sample": sample, "floats": floats, "pointwise": True, **options}
-        made = operation(described.__name__, forward, "x", [rule], **known)
-
-        def function(x: Any) -> Any:
-            return record(made, (x,), {})
-
-        return _declared(function, described, forward)
-
-    return declare
+    sample = samples.unary(domain) if isinstance(domain, str) else domain
+    options = {"sample": sample, "floats": floats, "pointwise": True, **options}
+    return _declared(lambda op: lambda x: record(op, (x,), {}), forward, "x", [rule], options)
 
 
 def binary(
@@ -117,27 +108,40 @@ def binary(
     **options: Any,
 ) -> Callable[[F], F]:
     """The same of two operands, ``a`` and ``b``, that broadcast (``floats=True`` is an option)."""
+    sample = samples.binary(*domain) if isinstance(domain, tuple) else domain
+    options = {"sample": sample, "pointwise": True, **options}
+    rules = [rule_a, rule_b]
+    return _declared(lambda op: lambda a, b: record(op, (a, b), {}), forward, "a b", rules, options)
+
+
+def reduction(
+    forward: Callable[..., Any], rule: Callable[..., Any], *values: str, **options: Any
+) -> Callable[[F], F]:
+    """The same along one, several or all axes; the rule may ask for ``axis`` and ``keepdims``."""
+
+    def call(op: Op) -> Callable[..., Any]:
+        def function(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+            return record(op, (x,), {"axis": axis, "keepdims": keepdims})
+
+        return function
+
+    return _declared(call, forward, "x", [rule], {"sample": samples.reduction(*values), **options})
+
+
+def _declared(
+    call: Callable[[Op], Callable[..., Any]], forward: Any, inputs: str, rules: Any, options: Any
+) -> Callable[[F], F]:
+    """The decorator: a function that records, with the name, types and words of the decorated."""
 
     def declare(described: F) -> F:
-        sample = samples.binary(*domain) if isinstance(domain, tuple) else domain
-        known = {"sample": sample, "pointwise": True, **options}
-        made = operation(described.__name__, forward, "a b", [rule_a, rule_b], **known)
-
-        def function(a: Any, b: Any) -> Any:
-            return record(made, (a, b), {})
-
-        return _declared(function, described, forward)
+        function = call(operation(described.__name__, forward, inputs, rules, **options))
+        functools.update_wrapper(function, described)
+        del function.__wrapped__  # type: ignore[attr-defined]
+        if isinstance(forward, np.ufunc):
+            DIFFERENTIABLE[forward] = function
+        return cast(F, function)
 
     return declare
-
-
-def _declared(function: Callable[..., Any], described: F, forward: Any) -> F:
-    """The function with the name, types and docstring of the one that describes it."""
-    functools.update_wrapper(function, described)
-    del function.__wrapped__  # type: ignore[attr-defined]
-    if isinstance(forward, np.ufunc):
-        DIFFERENTIABLE[forward] = function
-    return cast(F, function)
 
 
 def for_numpy(*functions: Any) -> Callable[[F], F]:

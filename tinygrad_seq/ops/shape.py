@@ -10,7 +10,7 @@ import numpy as np
 from tinygrad_seq.checks import choice, integers_of
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.errors import ConfigError, ShapeError, shown
+from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.ops import samples
 from tinygrad_seq.ops.math import multiply
 from tinygrad_seq.ops.registry import (
@@ -101,29 +101,23 @@ def squeeze(x: TensorLike, axis: int | tuple[int, ...] | None = None) -> Tensor:
     return reshape(x, tuple(size for i, size in enumerate(shape) if i not in axes))
 
 
-def _at_least(ndim: int) -> Callable[..., Any]:
-    """Of a tensor with fewer axes: axes of size 1 put in front."""
+def _at_least(widened: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Of a tensor with fewer axes: axes of size 1 put where NumPy puts them."""
 
     def widen(*arys: Any) -> Any:
         """Axes of size 1 put in front of what has too few."""
-        found = [
-            x if len(shape_of(x)) >= ndim else reshape(x, _widened(shape_of(x), ndim)) for x in arys
-        ]
+        found = []
+        for x in arys:
+            shape = widened(np.empty(shape_of(x))).shape
+            found.append(x if shape == shape_of(x) else reshape(x, shape))
         return found[0] if len(found) == 1 else tuple(found)
 
-    return widen
+    return for_numpy(widened)(widen)
 
 
-def _widened(size: tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    """NumPy gives a third axis to matrices at the end, and places vectors in the middle."""
-    if ndim == 3 and len(size) in (1, 2):
-        return (*((1,) * (2 - len(size))), *size, 1)
-    return (1,) * (ndim - len(size)) + size
-
-
-for_numpy(np.atleast_1d)(_at_least(1))
-for_numpy(np.atleast_2d)(_at_least(2))
-for_numpy(np.atleast_3d)(_at_least(3))
+at_least_1d = _at_least(np.atleast_1d)
+at_least_2d = _at_least(np.atleast_2d)
+at_least_3d = _at_least(np.atleast_3d)
 
 
 def _transpose_sample(draw: Draw) -> Sampled:
@@ -238,8 +232,7 @@ def _broadcast_arrays(*args: Any) -> Any:
 @for_numpy(np.meshgrid)
 def _meshgrid(*xi: Any, indexing: str = "xy") -> Any:
     """Coordinate grids of vectors."""
-    if indexing not in ("xy", "ij"):
-        raise ConfigError("np.meshgrid: indexing", expected="'xy' or 'ij'", got=shown(indexing))
+    choice("xy", "ij")("np.meshgrid: indexing", indexing)
     ndim = len(xi)
     places = list(range(ndim))
     if indexing == "xy" and ndim > 1:

@@ -6,11 +6,6 @@ from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq.optim.adagrad import Adagrad
 from tinygrad_seq.optim.adam import Adam, AdamW
 from tinygrad_seq.optim.clip import ClipReport, clip_grad_norm_, clip_grad_value_
-from tinygrad_seq.optim.clip_rules import (
-    clip_grad_adaptive_,
-    clip_grad_norm_each_,
-    clip_grad_squared_norm_,
-)
 from tinygrad_seq.optim.optimizer import Optimizer
 from tinygrad_seq.optim.plateau import ReduceLROnPlateau
 from tinygrad_seq.optim.rmsprop import RMSprop
@@ -39,10 +34,7 @@ __all__ = [
     "ReduceLROnPlateau",
     "SequentialLR",
     "StepLR",
-    "clip_grad_adaptive_",
     "clip_grad_norm_",
-    "clip_grad_norm_each_",
-    "clip_grad_squared_norm_",
     "clip_grad_value_",
 ]
 

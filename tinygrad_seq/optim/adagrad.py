@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.checks import Rule, epsilon, non_negative
-from tinygrad_seq.optim.optimizer import Block, Optimizer
-from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.checks import Epsilon, NonNegative, rules_of
+from tinygrad_seq.optim.optimizer import Block, Optimizer, Params
 
 __all__ = ["Adagrad"]
 
@@ -59,31 +58,18 @@ class Adagrad(Optimizer):
     array([0.5, 1.5], dtype=float32)
     """
 
-    option_rules: ClassVar[Mapping[str, Rule]] = {
-        "lr": non_negative,
-        "lr_decay": non_negative,
-        "weight_decay": non_negative,
-        "initial_accumulator_value": non_negative,
-        "eps": epsilon,
-    }
-
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        lr: float = 1e-2,
-        lr_decay: float = 0.0,
-        weight_decay: float = 0.0,
-        initial_accumulator_value: float = 0.0,
-        eps: float = 1e-10,
+        params: Params,
+        lr: NonNegative = 1e-2,
+        lr_decay: NonNegative = 0.0,
+        weight_decay: NonNegative = 0.0,
+        initial_accumulator_value: NonNegative = 0.0,
+        eps: Epsilon = 1e-10,
     ) -> None:
-        options = {
-            "lr": lr,
-            "lr_decay": lr_decay,
-            "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value,
-            "eps": eps,
-        }
-        super().__init__(params, options)
+        super().__init__(params, locals())
+
+    option_rules = rules_of(__init__)
 
     def _slots(self, options: Mapping[str, Any]) -> dict[str, float]:
         return {"sum": options["initial_accumulator_value"]}

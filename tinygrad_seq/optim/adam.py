@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from tinygrad_seq.checks import Rule, below_one, epsilon, flag, non_negative, pair
-from tinygrad_seq.optim.optimizer import Block, Optimizer
-from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.checks import Epsilon, NonNegative, Switch, below_one, pair, rules_of
+from tinygrad_seq.optim.optimizer import Block, Optimizer, Params
 
 __all__ = ["Adam", "AdamW"]
 
@@ -65,32 +64,20 @@ class Adam(Optimizer):
     array([0.5, 1.5], dtype=float32)
     """
 
-    option_rules: ClassVar[Mapping[str, Rule]] = {
-        "lr": non_negative,
-        "betas": pair(below_one),
-        "eps": epsilon,
-        "weight_decay": non_negative,
-        "amsgrad": flag,
-    }
     _decoupled: ClassVar[bool] = False
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        amsgrad: bool = False,
+        params: Params,
+        lr: NonNegative = 1e-3,
+        betas: Annotated[tuple[float, float], pair(below_one)] = (0.9, 0.999),
+        eps: Epsilon = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        amsgrad: Switch = False,
     ) -> None:
-        options = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-        }
-        super().__init__(params, options)
+        super().__init__(params, locals())
+
+    option_rules = rules_of(__init__)
 
     def _slots(self, options: Mapping[str, Any]) -> dict[str, float]:
         slots = {"exp_avg": 0.0, "exp_avg_sq": 0.0}
@@ -146,7 +133,7 @@ class AdamW(Adam):
 
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        params: Params,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,

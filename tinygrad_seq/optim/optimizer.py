@@ -23,12 +23,14 @@ from tinygrad_seq.tensor import Tensor
 
 Array: TypeAlias = NDArray[Any]
 Group: TypeAlias = dict[str, Any]
+Params: TypeAlias = Iterable[Tensor] | Iterable[Group]
 
 _BLOCK = 16384  # elements; four float32 arrays and the scratch of a block fit in 512 KiB
 # Where gradients stay zero (a symbol not seen for long), a moment decays to subnormal numbers,
 # which stick there and slow arithmetic down some fifty times: now and then they become 0.
 _FLUSH_EVERY = 256
-_NOT_OPTIONS = ("params", "initial_lr")  # initial_lr belongs to the schedules
+# initial_lr belongs to the schedules; the rest of it is what the locals() of an __init__ hold.
+_NOT_OPTIONS = {"params", "initial_lr", "self", "__class__"}
 
 
 @dataclass(slots=True)
@@ -84,9 +86,11 @@ class Optimizer:
 
     Notes
     -----
-    A subclass declares ``option_rules`` and ``_update``, which changes one `Block` in place,
-    and names the arrays it keeps in ``_slots``. A parameter whose ``grad`` is None is
-    skipped: neither it nor its state or step count moves. Everything is checked before
+    A subclass declares its options in the signature of ``__init__``, each with its check, type and
+    default (``lr: Annotated[float, checks.non_negative] = 0.1``), and passes its ``locals()`` on;
+    ``option_rules = rules_of(__init__)`` reads them off. It defines ``_update``, which changes one
+    `Block` in place, and names the arrays it keeps in ``_slots``. A parameter whose ``grad`` is
+    None is skipped: neither it nor its state or step count moves. Everything is checked before
     anything is written, so a refused step changes nothing. Hyperparameters and bias
     corrections are Python floats; all arrays keep the parameter's dtype.
     """
@@ -98,9 +102,7 @@ class Optimizer:
         our_inits_taking(cls)
 
     @taking
-    def __init__(
-        self, params: Iterable[Tensor] | Iterable[dict[str, Any]], defaults: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, params: Params, defaults: Mapping[str, Any]) -> None:
         self._kind = type(self).__name__
         self.defaults = self._checked(dict(defaults))
         self.param_groups: list[Group] = []
@@ -243,9 +245,7 @@ class Optimizer:
 
     # ------------------------------------------------------------------ checking
 
-    def _as_groups(
-        self, params: Iterable[Tensor] | Iterable[dict[str, Any]]
-    ) -> list[Mapping[str, Any]]:
+    def _as_groups(self, params: Params) -> list[Mapping[str, Any]]:
         if isinstance(params, (Tensor, Mapping)):
             raise ConfigError(
                 f"{self._kind}: the parameters must come in an iterable",
@@ -286,7 +286,7 @@ class Optimizer:
 
     def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a group, each through its check, and where schedules began."""
-        unknown = set(options) - set(self.option_rules) - set(_NOT_OPTIONS)
+        unknown = set(options) - set(self.option_rules) - _NOT_OPTIONS
         if unknown:
             raise ConfigError(
                 f"{self._kind}: unknown option {', '.join(map(repr, sorted(unknown)))}",

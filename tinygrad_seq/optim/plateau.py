@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from tinygrad_seq.checks import Rule, choice, count, non_negative, number
+from tinygrad_seq.checks import BelowOne, Count, NonNegative, Rule, choice, count, number, rules_of
 from tinygrad_seq.errors import ConfigError, NonFiniteError
 from tinygrad_seq.optim.optimizer import Optimizer
 from tinygrad_seq.optim.schedule import LRScheduler
@@ -62,16 +62,6 @@ class ReduceLROnPlateau(LRScheduler):
     [0.5]
     """
 
-    setting_rules: ClassVar[Mapping[str, Rule]] = {
-        "mode": choice("min", "max"),
-        "factor": number(0.0, 1.0, open_high=True),
-        "patience": count(0),
-        "threshold": non_negative,
-        "threshold_mode": choice("rel", "abs"),
-        "cooldown": count(0),
-        "min_lr": non_negative,
-        "eps": non_negative,
-    }
     progress_rules: ClassVar[Mapping[str, Rule]] = {
         **LRScheduler.progress_rules,
         "best": lambda name, value: None if value is None else _metric(name, value),
@@ -82,29 +72,21 @@ class ReduceLROnPlateau(LRScheduler):
     def __init__(
         self,
         optimizer: Optimizer,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float = 0.0,
-        eps: float = 1e-8,
+        mode: Annotated[str, choice("min", "max")] = "min",
+        factor: BelowOne = 0.1,
+        patience: Count = 10,
+        threshold: NonNegative = 1e-4,
+        threshold_mode: Annotated[str, choice("rel", "abs")] = "rel",
+        cooldown: Count = 0,
+        min_lr: NonNegative = 0.0,
+        eps: NonNegative = 1e-8,
     ) -> None:
-        settings = {
-            "mode": mode,
-            "factor": factor,
-            "patience": patience,
-            "threshold": threshold,
-            "threshold_mode": threshold_mode,
-            "cooldown": cooldown,
-            "min_lr": min_lr,
-            "eps": eps,
-        }
         self.best: float | None = None
         self.num_bad_epochs = 0
         self.cooldown_counter = 0
-        super().__init__(optimizer, settings)
+        super().__init__(optimizer, locals())
+
+    setting_rules = rules_of(__init__)
 
     def step(self, metric: float | None = None) -> None:
         """Note a metric, and reduce the rates if it is time.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.checks import Rule, below_one, epsilon, flag, non_negative
-from tinygrad_seq.optim.optimizer import Block, Optimizer
-from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.checks import BelowOne, Epsilon, NonNegative, Switch, rules_of
+from tinygrad_seq.optim.optimizer import Block, Optimizer, Params
 
 __all__ = ["RMSprop"]
 
@@ -65,34 +64,19 @@ class RMSprop(Optimizer):
     array([0., 1.], dtype=float32)
     """
 
-    option_rules: ClassVar[Mapping[str, Rule]] = {
-        "lr": non_negative,
-        "alpha": below_one,
-        "eps": epsilon,
-        "weight_decay": non_negative,
-        "momentum": non_negative,
-        "centered": flag,
-    }
-
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        lr: float = 1e-2,
-        alpha: float = 0.99,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        momentum: float = 0.0,
-        centered: bool = False,
+        params: Params,
+        lr: NonNegative = 1e-2,
+        alpha: BelowOne = 0.99,
+        eps: Epsilon = 1e-8,
+        weight_decay: NonNegative = 0.0,
+        momentum: NonNegative = 0.0,
+        centered: Switch = False,
     ) -> None:
-        options = {
-            "lr": lr,
-            "alpha": alpha,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum": momentum,
-            "centered": centered,
-        }
-        super().__init__(params, options)
+        super().__init__(params, locals())
+
+    option_rules = rules_of(__init__)
 
     def _slots(self, options: Mapping[str, Any]) -> dict[str, float]:
         slots = {"square_avg": 0.0}

@@ -10,28 +10,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from tinygrad_seq.arguments import our_inits_taking, taking
-from tinygrad_seq.checks import Rule, count, non_negative, number
+from tinygrad_seq.checks import (
+    Count,
+    NonNegative,
+    Positive,
+    Rule,
+    count,
+    non_negative,
+    number,
+    rules_of,
+)
 from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.optim.optimizer import Optimizer
 
-__all__ = [
-    "CosineAnnealingLR",
-    "ExponentialLR",
-    "LRScheduler",
-    "LinearLR",
-    "StepLR",
-]
+__all__ = ["CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LinearLR", "StepLR"]
 
 
 class LRScheduler:
     """Base of the schedules.
 
-    A subclass with a closed form lists its settings in ``setting_rules`` and gives
-    ``lr_at(base_lr, t)``: the learning rate after `t` steps of a group that began with
-    `base_lr`. That is all a schedule of your own needs.
+    A subclass with a closed form lists its settings in ``setting_rules``, or reads them off the
+    signature of its ``__init__`` (``rules_of``), and gives ``lr_at(base_lr, t)``: the learning
+    rate after `t` steps of a group that began with `base_lr`. That is all a schedule of your own
+    needs.
 
     A step sets just that where the rate is what this schedule alone would have left. Where it is
     another, by another schedule or by hand, the rate found is multiplied by
@@ -240,10 +244,10 @@ class StepLR(LRScheduler):
     [0.25]
     """
 
-    setting_rules: ClassVar[Mapping[str, Rule]] = {"step_size": count(1), "gamma": non_negative}
+    def __init__(self, optimizer: Optimizer, step_size: Positive, gamma: NonNegative = 0.1) -> None:
+        super().__init__(optimizer, locals())
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        super().__init__(optimizer, {"step_size": step_size, "gamma": gamma})
+    setting_rules = rules_of(__init__)
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
@@ -280,10 +284,10 @@ class ExponentialLR(LRScheduler):
     [1.0]
     """
 
-    setting_rules: ClassVar[Mapping[str, Rule]] = {"gamma": non_negative, "after": count(0)}
+    def __init__(self, optimizer: Optimizer, gamma: NonNegative, *, after: Count = 0) -> None:
+        super().__init__(optimizer, locals())
 
-    def __init__(self, optimizer: Optimizer, gamma: float, *, after: int = 0) -> None:
-        super().__init__(optimizer, {"gamma": gamma, "after": after})
+    setting_rules = rules_of(__init__)
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
@@ -316,10 +320,10 @@ class CosineAnnealingLR(LRScheduler):
     [0.75]
     """
 
-    setting_rules: ClassVar[Mapping[str, Rule]] = {"T_max": count(1), "eta_min": non_negative}
+    def __init__(self, optimizer: Optimizer, T_max: Positive, eta_min: NonNegative = 0.0) -> None:
+        super().__init__(optimizer, locals())
 
-    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0) -> None:
-        super().__init__(optimizer, {"T_max": T_max, "eta_min": eta_min})
+    setting_rules = rules_of(__init__)
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
@@ -367,31 +371,20 @@ class LinearLR(LRScheduler):
     [1.0]
     """
 
-    setting_rules: ClassVar[Mapping[str, Rule]] = {
-        "start_factor": number(0.0, 1.0, open_low=True),
-        "end_factor": number(0.0, 1.0),
-        "total_iters": count(1),
-    }
-
     def __init__(
         self,
         optimizer: Optimizer,
-        start_factor: float = 1.0 / 3.0,
-        end_factor: float = 1.0,
-        total_iters: int = 5,
+        start_factor: Annotated[float, number(0.0, 1.0, open_low=True)] = 1.0 / 3.0,
+        end_factor: Annotated[float, number(0.0, 1.0)] = 1.0,
+        total_iters: Positive = 5,
     ) -> None:
-        settings = {
-            "start_factor": start_factor,
-            "end_factor": end_factor,
-            "total_iters": total_iters,
-        }
-        super().__init__(optimizer, settings)
+        super().__init__(optimizer, locals())
+
+    setting_rules = rules_of(__init__)
 
     def lr_at(self, base_lr: float, t: int) -> float:
         """The closed form above."""
         base_lr, t = number()("lr_at: base_lr", base_lr), count(0)("lr_at: t", t)
-        start, end, total = (
-            self.settings[name] for name in ("start_factor", "end_factor", "total_iters")
-        )
+        start, end, total = (self.settings[name] for name in self.setting_rules)
         share = min(t, total) / total
         return float(base_lr * (start * (1.0 - share) + end * share))

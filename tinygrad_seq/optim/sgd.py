@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 
-from tinygrad_seq.checks import Rule, flag, non_negative, number
+from tinygrad_seq.checks import NonNegative, Switch, number, rules_of
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.optim.optimizer import Block, Optimizer
-from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.optim.optimizer import Block, Optimizer, Params
 
 __all__ = ["SGD"]
 
@@ -61,31 +60,18 @@ class SGD(Optimizer):
     array([0.5, 1. ], dtype=float32)
     """
 
-    option_rules: ClassVar[Mapping[str, Rule]] = {
-        "lr": non_negative,
-        "momentum": non_negative,
-        "dampening": number(),
-        "weight_decay": non_negative,
-        "nesterov": flag,
-    }
-
     def __init__(
         self,
-        params: Iterable[Tensor] | Iterable[dict[str, Any]],
-        lr: float = 1e-3,
-        momentum: float = 0.0,
-        dampening: float = 0.0,
-        weight_decay: float = 0.0,
-        nesterov: bool = False,
+        params: Params,
+        lr: NonNegative = 1e-3,
+        momentum: NonNegative = 0.0,
+        dampening: Annotated[float, number()] = 0.0,
+        weight_decay: NonNegative = 0.0,
+        nesterov: Switch = False,
     ) -> None:
-        options = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-        }
-        super().__init__(params, options)
+        super().__init__(params, locals())
+
+    option_rules = rules_of(__init__)
 
     def _check_together(self, options: Mapping[str, Any]) -> None:
         if options["nesterov"] and (options["momentum"] == 0 or options["dampening"] != 0):

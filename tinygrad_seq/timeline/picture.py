@@ -98,4 +98,4 @@ def gate(x: float, y: float, name: str) -> Slot:
 
 def state(x: float, y: float, name: str) -> Slot:
     """A state, in its colour."""
-    return Slot(x, y, 34, 34, name, f"{name}_fill", "circle", 15.0, state=True)
+    return Slot(x, y, 34, 34, name, "", "circle", 15.0, state=True)

@@ -29,7 +29,8 @@ def _traced(node: Node | None, axes: list[int], hops: int) -> tuple[int, list[in
     for left in range(hops, 0, -1):
         if node is None or node.op is None or len(node.shape) < 2:
             return None
-        how, params = node.op.axes, node.params
+        op, params = node.op, node.params
+        how = op.axes
         if how is Axes.STACKED:
             found = _stacked(node, axes)
             break
@@ -47,6 +48,8 @@ def _traced(node: Node | None, axes: list[int], hops: int) -> tuple[int, list[in
                 return None
             cuts += [(axes.index(a), part) for a, part in enumerate(parts) if a in axes]
             node = node.parents[0]
+        elif how is Axes.OTHER and op.moves:  # to other steps, perhaps
+            return None
         else:
             node = _like(node, *axes)
     else:

@@ -1,4 +1,4 @@
-"""Training: truncated backpropagation through time, checkpoints, measuring, generated tasks."""
+"""Training: truncated backpropagation through time, checkpoints, measuring."""
 
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -6,39 +6,22 @@ from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq.train.bptt import BPTT, bptt, first_run, forward_steps
 from tinygrad_seq.train.checkpoint import load_checkpoint, save_checkpoint
 from tinygrad_seq.train.metrics import Evaluation, MetricsTable, evaluate, evaluating
-from tinygrad_seq.train.tasks import Progress, Verdict, judge, learn, task_loss, task_model
 from tinygrad_seq.train.tbptt import TBPTT, StepReport, tbptt
-from tinygrad_seq.train.truncation import (
-    Comparison,
-    Truncated,
-    compare_truncations,
-    truncated_bptt,
-)
 
 __all__ = [
     "BPTT",
     "TBPTT",
-    "Comparison",
     "Evaluation",
     "MetricsTable",
-    "Progress",
     "StepReport",
-    "Truncated",
-    "Verdict",
     "bptt",
-    "compare_truncations",
     "evaluate",
     "evaluating",
     "first_run",
     "forward_steps",
-    "judge",
-    "learn",
     "load_checkpoint",
     "save_checkpoint",
-    "task_loss",
-    "task_model",
     "tbptt",
-    "truncated_bptt",
 ]
 
 if not _TYPE_CHECKING:  # type checkers know of a missing name themselves

@@ -163,8 +163,7 @@ def tbptt(
     With ``k >= T`` this is full backpropagation through time of each window. With `k2` it is
     TBPTT(k1, k2) (Williams and Peng 1990): each loss counts once, in the update after it. The
     state before the oldest piece comes from the last time it was run. The first updates of an
-    iterator, a resumed one too, have less behind them. The bare method, for any k2 >= k1 and
-    without an optimiser, is :func:`~tinygrad_seq.train.truncated_bptt`.
+    iterator, a resumed one too, have less behind them.
 
     Examples
     --------
@@ -363,7 +362,6 @@ def _checked_options(
                 what,
                 expected=f"a multiple of k = {k}",
                 got=shown(k2),
-                hint="train.truncated_bptt takes any k2 >= k1",
             )
         k2 = count(1)(what, k2)
     if clip_norm is not None and clip_value is not None:

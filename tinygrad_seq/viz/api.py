@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -149,6 +150,7 @@ def draw(
     if not graph.steps and graph.level.closed and depth is None and _lumped(graph):
         graph = built(level="op", survey=survey)
     check_size(graph, both, max_items)
+    colors = replace(colors, tracks=graph.tracks)
     picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both), clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
     picture.title = f"{view} graph, {level} level, {steps}"

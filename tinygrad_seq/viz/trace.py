@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of
+from tinygrad_seq.checks import array_of, instance_of
 from tinygrad_seq.engine.node import WEIGHTS, Array, Node
 from tinygrad_seq.engine.rules import arguments, unbroadcast
-from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.kernels import numeric
 
 __all__ = ["Trace", "checked_trace", "leaf_contribution", "norm"]
@@ -109,20 +108,13 @@ class Trace:
 
 
 def _seq(node: Node) -> int:
-    if not isinstance(node, Node):
-        raise ConfigError("Trace: node", expected="tensor.node", got=f"a {type(node).__name__}")
-    return node.seq
+    return instance_of("Trace: node", node, Node, hint="tensor.node").seq
 
 
 def checked_trace(trace: Any) -> Trace | None:
     """What was given as a trace, if it is one."""
-    if trace is not None and not isinstance(trace, Trace):
-        raise ConfigError(
-            "draw: trace",
-            expected="a viz.Trace that listened to the run: with tgs.observe(trace): ...",
-            got=f"a {type(trace).__name__}",
-        )
-    return trace
+    hint = "a viz.Trace that listened to the run: with tgs.observe(trace): ..."
+    return None if trace is None else instance_of("draw: trace", trace, Trace, hint=hint)
 
 
 def leaf_contribution(node: Node, index: int, cotangent: Array) -> Array | None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from tinygrad_seq import charlm
 from tinygrad_seq.charlm.commands.words import Parser, own_command
 from tinygrad_seq.charlm.loop import SAMPLES, require_startable
-from tinygrad_seq.charlm.options import RATES
+from tinygrad_seq.charlm.options import BUDGETS, GROUPS
 from tinygrad_seq.charlm.report import REPORT_FILES
 from tinygrad_seq.charlm.run import LAST
 from tinygrad_seq.checks import instance_of, path_of
@@ -37,81 +38,20 @@ def add_train(commands: Any, name: str) -> None:
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
     """All options; one that is not given is absent, so that a preset or a checkpoint decides."""
-    defaults = charlm.CharOptions().to_dict()
-
-    def add(group: Any, flag: str, text: str, **how: Any) -> None:
-        default = defaults.get(flag.lstrip("-").replace("-", "_"))
-        if default not in (None, ""):
-            text += f" (default: {default})"
-        group.add_argument(flag, default=argparse.SUPPRESS, help=text, **how)
-
-    group = parser.add_argument_group("text")
-    add(
-        group,
-        "--text",
-        "UTF-8 file to learn; default: the language reference in Python",
-        metavar="FILE",
-    )
-    add(
-        group,
-        "--validation",
-        "fraction, or exact count, held out at the end",
-        type=_count_or_fraction,
-    )
-
-    group = parser.add_argument_group("model")
-    add(group, "--model", "recurrent layers", choices=("lstm", "gru", "rnn"))
-    add(group, "--hidden", "width of a layer", type=int, metavar="H")
-    add(group, "--layers", "stacked layers", type=int)
-    add(group, "--dropout", "probability of dropping a layer's output", type=float, metavar="P")
-
-    group = parser.add_argument_group("training")
-    add(
-        group, "--preset", f"start from other defaults: {', '.join(charlm.PRESETS)}", metavar="NAME"
-    )
-    add(
-        group, "--seq-length", "steps per update that gradients go back over", type=int, metavar="T"
-    )
-    add(group, "--batch", "parallel streams of text", type=int, metavar="N")
-    add(group, "--optimizer", "update rule", choices=("adam", "adamw", "rmsprop", "adagrad", "sgd"))
-    rates = ", ".join(f"{rate:g} for {name}" for name, rate in RATES.items())
-    group.add_argument(
-        "--lr", type=float, default=argparse.SUPPRESS, help=f"learning rate (default: {rates})"
-    )
-    add(group, "--weight-decay", "decay of the weights", type=float)
-    add(group, "--schedule", "course of the learning rate", choices=("cosine", "decay", "constant"))
-    add(group, "--warmup", "fraction of the run with a rising rate", type=float, metavar="FRACTION")
-    add(group, "--lr-decay", "factor per epoch, with --schedule decay", type=float)
-    add(group, "--lr-decay-after", "first epoch that ends with a decay", type=int, metavar="EPOCH")
-    add(group, "--clip", "bound of the gradients, 0 for none", type=float, metavar="BOUND")
-    add(group, "--clip-by", "bound their global norm, or each entry", choices=("norm", "value"))
-    add(
-        group,
-        "--nonfinite",
-        "at a NaN or infinity: stop, or leave the update out",
-        choices=("raise", "skip"),
-    )
-    add(group, "--seed", "of initial weights, dropout and samples", type=int)
-
-    group = parser.add_argument_group("length of the run (whichever ends first)")
-    add(
-        group, "--minutes", "time, validations included; the schedule follows the clock", type=float
-    )
-    add(group, "--epochs", "passes over the training text", type=float)
-    add(group, "--steps", "updates", type=int)
-
-    group = parser.add_argument_group("watching")
-    add(
-        group,
-        "--evals",
-        "validations, samples and checkpoints in the run",
-        type=int,
-        metavar="COUNT",
-    )
-    add(group, "--eval-every", "updates between them instead", type=int, metavar="STEPS")
-    add(group, "--temperature", "of the samples", type=float)
-    add(group, "--prime", "text that samples begin with", metavar="TEXT")
-    add(group, "--sample-length", "characters in a sample", type=int, metavar="LENGTH")
+    kinds = {"int": int, "float": float}
+    group: Any = parser
+    for option in fields(charlm.CharOptions):
+        if option.name in GROUPS:
+            group = parser.add_argument_group(GROUPS[option.name])
+        if option.name == "seq_length":
+            said = f"start from other defaults: {', '.join(charlm.PRESETS)}"
+            group.add_argument("--preset", default=argparse.SUPPRESS, help=said, metavar="NAME")
+        said = option.metadata["help"]
+        if option.default not in (None, ""):
+            said += f" (default: {option.default})"
+        kind = kinds.get(str(option.type).partition(" ")[0])
+        how = {"type": kind, "default": argparse.SUPPRESS, "help": said, **option.metadata["how"]}
+        group.add_argument("--" + option.name.replace("_", "-"), **how)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
     group = parser.add_argument_group("files")
@@ -120,18 +60,11 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--resume", metavar="RUN", help="continue a run: its folder or checkpoint")
 
 
-def _count_or_fraction(text: str) -> float:
-    """``0.1`` is a fraction, ``111540`` a count."""
-    return int(text) if text.strip().isdecimal() else float(text)
-
-
-_NOT_OPTIONS = {"command", "preset", "quiet", "run_name", "out", "resume"}
-
-
 def open_run(options: argparse.Namespace) -> charlm.CharRun:
     """The run that parsed options ask for, new or resumed; nothing is written."""
     instance_of("open_run: options", options, argparse.Namespace)
-    given = {name: value for name, value in vars(options).items() if name not in _NOT_OPTIONS}
+    names = {option.name for option in fields(charlm.CharOptions)}
+    given = {name: value for name, value in vars(options).items() if name in names}
     if options.resume is None:
         preset = getattr(options, "preset", "default")
         return charlm.CharRun(charlm.CharOptions.preset(preset, **given))
@@ -197,7 +130,7 @@ def announce(run: charlm.CharRun, folder: Path) -> None:
         f"model    {options.model.upper()}, {options.layers} x {options.hidden}, "
         f"{run.model.num_parameters():,} parameters"
     )
-    budget = {"steps": options.steps, "epochs": options.epochs, "minutes": options.minutes}
+    budget = {name: getattr(options, name) for name in BUDGETS}
     length = ", ".join(f"{value:g} {name}" for name, value in budget.items() if value is not None)
     begun = f", resumed after {run.step} updates" if run.step else ""
     print(

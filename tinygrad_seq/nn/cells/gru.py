@@ -20,6 +20,7 @@ from tinygrad_seq.ops.math import sigmoid, tanh
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
 from tinygrad_seq.tensor import Tensor, TensorLike
+from tinygrad_seq.timeline.picture import Port, Slot, Template, gate, sign, state
 
 __all__ = ["GRU", "GRUCell", "gru_sequence", "gru_step"]
 
@@ -145,6 +146,44 @@ def gru_sequence(
     return y, h
 
 
+_UP, _LOW = 72.0, -70.0  # heights of the road of h, and of the sums
+_LEFT, _BELOW = (-1, 0), (0, -1)
+PICTURE = Template(
+    {
+        "a": Slot(-27, _LOW, 184, 28, "W h,  W x + b", "weight_fill"),
+        "z": gate(-100, -14, "z"),
+        "r": gate(-54, -14, "r"),
+        "reset": sign(-8, -14, "×"),
+        "n": Slot(40, -14, 48, 24, "n  tanh", "squash_fill", normed=(1, "norm tanh", 66, 12)),
+        "1-z": Slot(-40, 30, 34, 22, "1 −", "box"),
+        "fresh": sign(40, 30, "×"),
+        "kept": sign(-100, _UP, "×"),
+        "h": state(100, _UP, "h"),
+    },
+    {"h": sign(40, _UP, "+")},
+    244,
+    208,
+    (-3, 0),
+    {"h": ("kept", "h")},
+    {"h a": Port(_LEFT)},
+)
+PICTURE_BEFORE = PICTURE._replace(
+    slots={
+        **PICTURE.slots,
+        "a": Slot(-54, _LOW, 130, 28, "W h,  W x + b", "weight_fill"),
+        "inner": Slot(34, -14, 34, 24, "W", "weight_fill"),
+        "n": PICTURE.slots["n"]._replace(x=86),
+        "fresh": sign(86, 30, "×"),
+        "h": state(146, _UP, "h"),
+    },
+    glyphs={"h": sign(86, _UP, "+")},
+    width=290,
+    center=(20, 0),
+    # h goes to the reset gate's product between the sum and the gates.
+    ports={**PICTURE.ports, "h reset": Port(_BELOW, lane=-41), "w inner": Port(_BELOW, 8)},
+)
+
+
 class GRUCell(GatedCell):
     """One step of the GRU, ``h_t = (1 - z) * n + z * h_{t-1}``; see :func:`tinygrad_seq.gru_step`.
 
@@ -206,6 +245,11 @@ class GRUCell(GatedCell):
         (h,) = parts
         weights = self.weight_xh, self.weight_hh, self.bias, self._inner_bias()
         return (_changed_step(x, h, *weights, **changes),)
+
+    @property
+    def picture(self) -> Template:
+        """Where its parts stand in a drawing."""
+        return PICTURE if self.reset_after else PICTURE_BEFORE
 
     def fused(self) -> Fused | None:
         """All steps in one kernel."""

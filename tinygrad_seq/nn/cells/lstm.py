@@ -21,6 +21,7 @@ from tinygrad_seq.ops.linalg import matmul
 from tinygrad_seq.ops.math import sigmoid, tanh
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
 from tinygrad_seq.tensor import Tensor, TensorLike
+from tinygrad_seq.timeline.picture import Port, Slot, Template, gate, sign, state
 
 __all__ = ["LSTM", "LSTMCell", "lstm_sequence", "lstm_step"]
 
@@ -109,6 +110,42 @@ def lstm_sequence(
     return y, h, c
 
 
+_C, _H = 72.0, -70.0  # heights of the roads of c and h
+_NORMED = (2, "norm W x + norm W h + b", 0, 11)
+PICTURE = Template(
+    {
+        "a": Slot(
+            -40,
+            _H,
+            156,
+            28,
+            "W [h; x] + b",
+            "weight_fill",
+            normed=(2, "norm W x + norm W h + b", 0, 11),
+        ),
+        "f": gate(-100, -14, "f"),
+        "i": gate(-60, -14, "i"),
+        "g": Slot(-13, -14, 50, 24, "g  tanh", "squash_fill"),
+        "o": gate(32, -14, "o"),
+        "f*c": sign(-100, _C, "×"),
+        "i*g": sign(-37, 30, "×"),
+        "c": state(78, _C, "c"),
+        "tanh_c": Slot(78, 28, 40, 22, "tanh", "squash_fill", normed=(1, "norm, tanh", 72, 12)),
+        "h": state(120, _H, "h"),
+    },
+    {"c": sign(-37, _C, "+"), "h": sign(78, -14, "×")},
+    274,
+    208,
+    (8, 0),
+    {"c": ("f*c", "c"), "h": ("a", "h")},
+)
+PROJECTED = PICTURE._replace(
+    slots={**PICTURE.slots, "o*tanh_c": sign(78, -14, "×")},
+    glyphs={**PICTURE.glyphs, "h": Slot(78, -44, 30, 20, "W", "weight_fill")},
+    ports={"w h": Port((0, -1), -9)},
+)
+
+
 class LSTMCell(GatedCell):
     """One step of the LSTM of the notes; see :func:`tinygrad_seq.lstm_step`.
 
@@ -173,6 +210,11 @@ class LSTMCell(GatedCell):
             changes["weight_hr"] = self.weight_hr
         h, c = parts
         return _changed_step(x, h, c, self.weight_xh, self.weight_hh, self.bias, **changes)
+
+    @property
+    def picture(self) -> Template:
+        """Where its parts stand in a drawing."""
+        return PROJECTED if self.proj_size else PICTURE
 
     def fused(self) -> Fused | None:
         """All steps in one kernel, where h is not projected."""

@@ -16,6 +16,7 @@ from tinygrad_seq.ops.math import relu, tanh
 from tinygrad_seq.ops.samples import NONZERO
 from tinygrad_seq.ops.sequence import run_sequence, sequence_op
 from tinygrad_seq.tensor import Tensor, TensorLike
+from tinygrad_seq.timeline.picture import Slot, Template, state
 
 __all__ = ["RNN", "RNNCell", "rnn_sequence", "rnn_step"]
 
@@ -93,6 +94,16 @@ def rnn_sequence(
     return y, h
 
 
+PICTURE = Template(
+    {"a": Slot(-52, 0, 100, 28, "W [h; x] + b", "weight_fill"), "h": state(86, 0, "h")},
+    {"h": Slot(32, 0, 44, 24, "tanh", "squash_fill", renamed=("relu",))},
+    214,
+    50,
+    (0, 0),
+    {"h": ("a", "h")},
+)
+
+
 class RNNCell(GatedCell):
     """One step of the vanilla RNN, ``h_t = tanh(x_t W_xh + h_{t-1} W_hh + b)``.
 
@@ -115,6 +126,7 @@ class RNNCell(GatedCell):
     """
 
     title = "RNN"
+    picture = PICTURE
     state_type = RNNState
     norm_sizes: ClassVar = {"norm_x": 1, "norm_h": 1}
 

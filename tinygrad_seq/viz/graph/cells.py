@@ -24,9 +24,9 @@ from tinygrad_seq.timeline.roles import (
     RESTART,
     SQUASHED_CELL,
     STATE,
-    STATES,
     SUM,
-    UPDATE,
+    is_state,
+    states_of,
 )
 
 if TYPE_CHECKING:
@@ -52,31 +52,38 @@ def part_of(node: Node, serves: str | None) -> str | None:
 
     `serves` is the part that the node's only user belongs to, if that is of the same step.
     """
+    cell = node.scope.cell
+    if cell is not None and cell.picture is None:  # its own words: nothing is known of the rest
+        own = node.role or state_of(node)
+        return serves if own is None and serves in {LOGITS, LOSS} else own
     if node.role:
         return SUM if node.role in _SUMMED else node.role
     operands = [parent for parent in node.parents if parent is not None]
     if _does(node, "split") and operands and operands[0].role in _SUMMED:
         return SUM
     if serves is not None:
-        starts_anew = _does(node, "where") and any(part.role in STATES for part in operands)
+        starts_anew = _does(node, "where") and any(map(is_state, operands))
         if serves in _ABSORBING or node.op is ITEM or (starts_anew and serves in _REMEMBERED):
             return serves
     state = state_of(node)
     if state is not None:
         return state
     roles = [(parent.role or "") if parent else "" for parent in node.parents]
-    if _does(node, "multiply") and {*roles} & {*GATES}:
-        # Named by what is multiplied; a constant beside the forget gate is the carried c.
-        return "*".join(role or CELL for role in roles)
-    return f"1-{UPDATE}" if _does(node, "subtract") and UPDATE in roles else None
+    gates, second = GATES if cell is None else cell.gates, states_of(node)[-1]
+    if _does(node, "multiply") and {*roles} & {*gates}:
+        # Named by what is multiplied; a constant beside a gate is the carried state.
+        return "*".join(role or second for role in roles)
+    if _does(node, "subtract") and None in node.parents:
+        return next((f"1-{role}" for role in roles if role in gates), None)
+    return None
 
 
 def state_of(node: Node) -> str | None:
     """The state that a node is, also where only rows whose sequence goes on get a new one."""
-    if node.role in STATES:
+    if is_state(node):
         return node.role
     for operand in node.parents if _does(node, "where") else ():
-        known = operand is not None and (operand.role in STATES or _does(operand, "where"))
+        known = operand is not None and (is_state(operand) or _does(operand, "where"))
         if operand is not None and known and operand.scope == node.scope:
             return state_of(operand)
     return None
@@ -94,14 +101,21 @@ def starts_from(node: Node) -> bool:
 
 def carries_in(node: Node) -> bool:
     """Whether a constant operand of a cell's node is a state that it starts from."""
+    cell = node.scope.cell
+    if cell is not None and cell.picture is None:
+        return False  # it might be anything
     takes = _does(node, "matmul") or _does(node, "multiply")
     return takes and node.role in {None, FROM_STATE}
 
 
-def slot_of(node: Node) -> str:
-    """Which state an operand of a cell's first operation is: c is multiplied, h is projected."""
+def slot_of(node: Node) -> str | None:
+    """Which state an operand of a cell's first operation is: c is multiplied, h is projected.
+
+    None where the cell has other states.
+    """
     multiplied = _does(node, "multiply") and node.role is None
-    return CELL if multiplied else STATE  # a GRU multiplies h too, in products that have a role
+    found = CELL if multiplied else STATE  # a GRU multiplies h too, in products that have a role
+    return found if found in states_of(node) else None
 
 
 def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
@@ -113,8 +127,9 @@ def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
             continue
         parts = found.setdefault(place, {})
         if graph.closes(place) or item.kind == "bar":
-            if STATE in item.roles or item.kind == "bar":
-                parts[STATE] = parts[CELL] = [item.id]
+            if item.states[0] in item.roles or item.kind == "bar":
+                parts |= {name: [item.id] for name in item.states}
+                found[place] = parts
             parts.setdefault("x", [item.id])
         elif item.part == SUM:
             parts.setdefault(STATE, []).append(item.id)

@@ -7,12 +7,13 @@ their values, and is the same when backward has freed them.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
 
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.node import Node, next_seq
 from tinygrad_seq.engine.tape import ITEM, lift
 from tinygrad_seq.viz.graph.survey import recorded_nodes
 
@@ -51,11 +52,10 @@ def _expandable(node: Node) -> bool:
 
 
 def _copied(node: Node, parents: tuple[Node | None, ...]) -> Node:
-    copy = Node(node.op, parents, node.params, node.shape, node.dtype, node.scope)
-    copy.role, copy.owner, copy.out = node.role, node.owner, node.shown
-    if hasattr(node, "constants"):
-        copy.constants = node.constants
-    return copy
+    made = copy(node)
+    made.seq, made.parents = next_seq(), parents
+    made.inputs, made.residuals, made.out = None, None, node.shown
+    return made
 
 
 def _run_twin(node: Node, parents: tuple[Node | None, ...]) -> tuple[Node, ...] | None:

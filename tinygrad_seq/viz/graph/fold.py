@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.timeline.entries import hands_on
-from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE, STATES, WEIGHTS
+from tinygrad_seq.timeline.roles import LOGITS, LOSS, WEIGHTS, is_state
 from tinygrad_seq.viz.graph.attention import Reader
 from tinygrad_seq.viz.graph.cells import carries_in, slot_of, starts_from, state_of
 from tinygrad_seq.viz.graph.grouping import Key, Keys, User, item_id
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from tinygrad_seq.viz.trace import Trace
 
 __all__ = ["build"]
-
-SERIES = {STATE, CELL, LOGITS, LOSS}
 
 
 def build(
@@ -127,6 +125,9 @@ class _Folding:
                 self.graph.items.setdefault(item.id, item)
         for item in items.values():
             item.kind = _kind(item, self.graph)
+            if item.cell is not None:
+                for track, name in enumerate(item.cell.states):
+                    self.graph.tracks.setdefault(name, track)
         self.graph.roots = list(dict.fromkeys(self.item_of[top].id for top in tops))
 
     def _feeds_steps(self, node: Node, heads: set[Key], feeds_any: bool) -> bool:
@@ -149,14 +150,16 @@ class _Folding:
         inner = node.scope.path[len(place.path) :]
         if inner and place.step is not None:
             item.inner.add(inner.removeprefix("."))
-        if self.trace is not None and node.role in SERIES:
+        if self.trace is not None and (is_state(node) or node.role in {LOGITS, LOSS}):
             norms = [found.get(node.seq) for found in (self.trace.values, self.trace.gradients)]
             layer = "" if node.scope.layer is None else f" {node.scope.layer}"
-            series = self.graph.series.setdefault((node.scope.path + layer, node.role), {})
+            series = self.graph.series.setdefault((node.scope.path + layer, node.role or ""), {})
             series[step] = norms[0], norms[1]
         if None in node.parents and carries_in(node) and place.step != BAR:
             known = [note for note in getattr(node, "constants", ()) if note is not None]
-            self.starts[place, slot_of(node)] = known[0].zero if known else None
+            slot = slot_of(node)
+            if slot is not None:
+                self.starts[place, slot] = known[0].zero if known else None
 
     def count_edges(self, nodes: list[Node]) -> None:
         """Count every recorded edge: between items, or inside one of them."""
@@ -211,8 +214,9 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     item.computes = item.computes or not hands_on(node)
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
-    tells = node.role in STATES or (leads_out and not item.roles)
-    if item.shape is None or (tells and STATE not in item.roles):
+    item.cell = item.cell or node.scope.cell
+    tells = is_state(node) or (leads_out and not item.roles)
+    if item.shape is None or (tells and item.states[0] not in item.roles):
         item.shape, item.dtype = node.shape, str(node.dtype)
     if node.role == WEIGHTS and len(node.shape) == 4:  # (N, heads, T, S)
         item.heads = node.shape[1]
@@ -241,7 +245,7 @@ def _kind(item: Item, graph: Graph) -> str:
         return "module"
     if open_ and item.part not in {LOGITS, LOSS}:
         return "op"
-    if item.roles & set(STATES):
+    if item.roles & {*item.states}:
         return "cell"
     if LOSS in item.roles:
         return "loss"
@@ -263,4 +267,4 @@ def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     else:  # a start that was computed or is trained comes from the layer itself
         own = origin.scope.path == scope.path and node.role is None
         starts = own and origin.scope.layer is None and scope.layer is not None
-    return slot_of(node) if starts else DEPTH, delay
+    return (slot_of(node) if starts else None) or DEPTH, delay

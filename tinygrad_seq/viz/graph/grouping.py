@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from tinygrad_seq.timeline.entries import hands_on, pick, picked
 from tinygrad_seq.viz.graph.cells import part_of
 from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches, shortened
-from tinygrad_seq.viz.graph.time_axes import axes_of
 from tinygrad_seq.viz.graph.views import Level, View
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class Keys:
         self.stateless: set[Row] = survey.stateless if one_item else set()
         self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
         self._leaves = _leaf_names(survey.leaves)
-        self.axes = axes_of(view, survey, self.row)
+        self.axes = survey.axes(view, self.row)
 
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.

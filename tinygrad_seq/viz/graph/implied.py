@@ -6,7 +6,6 @@ state, or that a state was detached on the way, follows from what the other step
 
 from __future__ import annotations
 
-from tinygrad_seq.timeline.roles import CELL, STATE, STATES
 from tinygrad_seq.viz.graph.cells import entries
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, Row
 
@@ -46,17 +45,18 @@ def _add_carried(graph: Graph, starts: Starts) -> None:
     arrived: set[tuple[Place, str]] = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail].place, graph.items[edge.head].place
-        if edge.kind in STATES:
+        if edge.kind in graph.tracks:
             arrived.add((head, edge.kind))
             if edge.delay and tail.row == head.row:
                 kinds.setdefault(head.row, {}).setdefault(edge.kind, 1 if edge.delay > 0 else -1)
-    having = {
-        role: {i.place.row for i in graph.items.values() if role in i.roles} for role in STATES
-    }
-    for row in having[STATE] | having[CELL]:
-        kinds.setdefault(row, {})
+    held: dict[Row, set[str]] = {}
+    for item in graph.items.values():
+        held.setdefault(item.place.row, set()).update(item.roles & graph.tracks.keys())
+    for row in held:
+        if held[row]:
+            kinds.setdefault(row, {})
     for place, kind in starts:
-        if place.row in kinds and (kind == STATE or place.row in having[CELL]):
+        if place.row in kinds and (not graph.tracks[kind] or kind in held[place.row]):
             kinds[place.row].setdefault(kind, 1)
     for place, parts in entries(graph).items():
         for kind, sign in kinds.get(place.row, {}).items():
@@ -78,7 +78,8 @@ def _carry_in(
             graph.edges[before, entry, kind, sign] = edge
         return
     name = f"carried:{Place(place.path, place.layer)}:{kind}"
-    note = "unknown" if zero is None else "zero" if zero else "cut"
+    unknown = "unknown" if graph.items[entry].cell is None else ""
+    note = unknown if zero is None else "zero" if zero else "cut"
     graph.items[name] = Item(name, "carried", place, kind, note=note)
     graph.edges[name, entry, kind, sign] = Edge(name, entry, kind, sign, note == "cut", 0)
 
@@ -103,7 +104,7 @@ def _mark_starts(graph: Graph) -> None:
     """
     for item in graph.items.values():
         edges = graph.out_of(item.id)
-        feeds_states = edges and all(e.kind in STATES and e.delay == 0 for e in edges)
+        feeds_states = edges and all(e.kind in graph.tracks and e.delay == 0 for e in edges)
         if item.place.step is not None or not feeds_states:
             continue
         tails = [graph.items[edge.tail] for edge in graph.into(item.id)]

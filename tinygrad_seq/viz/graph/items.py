@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Union
 
+from tinygrad_seq.engine.cell import CellForm
+from tinygrad_seq.timeline.roles import STATES
 from tinygrad_seq.viz.graph.views import BAR, BEGIN, FOLDED, Axis, Level, Step, View
 
 __all__ = [
@@ -151,8 +153,15 @@ class Item:
     """Of an attention in several."""
     computes: bool = False
     """Whether it does more than hand on entries of its operands."""
+    cell: CellForm | None = None
+    """What the cell says of itself that its nodes are of."""
     nested: bool = False
     """Whether nodes of modules inside that of its place are among them."""
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of states that there may be, the main one first."""
+        return STATES if self.cell is None else self.cell.states
 
     def hide(self, step: int) -> None:
         """Note a time step that this item, a bar, hides."""
@@ -168,7 +177,7 @@ class Edge:
     ----------
     kind : str
         ``"depth"``, ``"weight"``, ``"input"``, or the state that it carries through time:
-        ``"h"``, ``"c"``, ``"state"``.
+        its name, ``"h"``, or ``"state"``.
     delay : int
         Time steps between tail and head; 0 within a step.
     cut : bool
@@ -230,6 +239,8 @@ class Graph:
     inside: int = 0
     """Recorded edges inside items."""
     roots: list[str] = field(default_factory=list)
+    tracks: dict[str, int] = field(default_factory=lambda: {s: k for k, s in enumerate(STATES)})
+    """Names of states, and which of their cell's each is: 0 is the main one."""
     stateless: set[tuple[str, int | None]] = field(default_factory=set)
     """Rows that are closed at cell level."""
     attention: AttentionNote | None = None

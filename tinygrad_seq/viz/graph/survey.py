@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.timeline.entries import picked
-from tinygrad_seq.timeline.roles import LOGITS, LOSS, STATE
+from tinygrad_seq.timeline.roles import LOGITS, LOSS, states_of
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
     from tinygrad_seq.viz.graph.items import Row
+    from tinygrad_seq.viz.graph.views import Axis, View
 
 __all__ = ["Survey", "recorded_nodes"]
 
@@ -41,10 +43,10 @@ class Survey:
     joins : set of ((path, layer), (path, layer))
         Rows of which the first reads the second within a time step.
     cells : set of (path, layer)
-        Rows that have a state h.
+        Rows that have a main state.
     stateless : set of (path, layer)
         Modules that ran step by step and gave neither a state nor logits nor a loss: attention,
-        for instance. Empty where nothing has a state h, since then nobody knows.
+        for instance. Empty where nothing has a state, since then nobody knows.
     fused : bool
         Whether any node has a composed twin.
     """
@@ -63,7 +65,7 @@ class Survey:
                 continue
             row = node.scope.path, node.scope.layer
             self.rows.setdefault(row, set()).add(step)
-            if node.role == STATE:
+            if node.role == states_of(node)[0]:
                 self.cells.add(row)
             elif node.role in {LOGITS, LOSS}:
                 telling.add(row)
@@ -75,3 +77,29 @@ class Survey:
         told = self.rows.keys() - self.cells - telling
         self.stateless = {row for row in told if row[0]} if self.cells else set()
         self.steps = sorted(set().union(*self.rows.values()))
+
+    def axes(self, view: View, row_of: Callable[[Row], Row]) -> dict[Row, Axis]:
+        """The time axis of every row that time steps are drawn in; of any other row, of all steps.
+
+        An encoder and its decoder count their steps separately: rows that hang on one another
+        within a time step share an axis, and a view shortens each axis by its own length.
+        ``row_of`` maps a row to the one that it is drawn in: that of the closed module around it,
+        for instance.
+        """
+        group: dict[Row, Row] = {}
+
+        def leader(row: Row) -> Row:
+            while group.setdefault(row, row) != row:
+                row = group[row]
+            return row
+
+        for one, two in self.joins:
+            group[leader(row_of(one))] = leader(row_of(two))
+        known: dict[Row, set[int]] = {}
+        for row, steps in self.rows.items():
+            known.setdefault(leader(row_of(row)), set()).update(steps)
+        axes = {row: view.axis(sorted(found)) for row, found in known.items()}
+        whole = view.axis(self.steps)
+        return defaultdict(
+            lambda: whole, {row_of(row): axes[leader(row_of(row))] for row in self.rows}
+        )

@@ -53,7 +53,8 @@ class Block:
 
     def anchor(self, item: str, port: str) -> Point:
         """The point where a wire meets an item."""
-        for key in (f"{port} {item}", port, "x"):
+        side = "h+" if port[-1] == "+" else "h" if port not in {"up", "w"} else "x"
+        for key in (f"{port} {item}", port, f"{side} {item}", side, "x"):  # of any other state
             if key in self.anchors:
                 return self.anchors[key]
         return self.shapes[0].x, self.shapes[0].y

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from tinygrad_seq.viz.graph.items import BAR, WEIGHT, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import LEADING, Line, Picture, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, shape_text, subscript
-from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text, weight_lines
+from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text, weight_lines
 
 STRIPE = 19.0  # height of the stripe of one state within a box
 
@@ -20,10 +19,10 @@ __all__ = ["cell_name", "closed_roads", "free_picture", "module_block", "weight_
 def cell_name(item: Item) -> str:
     """What a reader calls a box: ``LSTM 0``, ``RNN``, or the module's own name."""
     place = item.place
-    if item.roles & {"c", "h"} and not item.nested:
-        kind = "LSTM" if "c" in item.roles else "GRU" if item.roles >= {"r", "n"} else "RNN"
-        return kind if place.layer is None else f"{kind} {place.layer}"
     own = place.path.rpartition(".")[2]
+    if item.roles & {*item.states} and not item.nested:
+        kind = (own or "cell") if item.cell is None else item.cell.title
+        return kind if place.layer is None else f"{kind} {place.layer}"
     if item.heads > 1:
         return f"{own or 'multi-head attention'}, {item.heads} heads"
     if own:
@@ -45,9 +44,9 @@ def module_block(
     if roads:
         shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 22)
     anchors = ports(shape)
-    for state, y in {**closed_roads(item.roles), **roads}.items():
-        anchors[state] = anchors[state][0], y
-        anchors[f"{state}+"] = anchors[f"{state}+"][0], y
+    for state, y in {**closed_roads(item.states, item.roles), **roads}.items():
+        anchors[state] = anchors["h"][0], y
+        anchors[f"{state}+"] = anchors["h+"][0], y
     half_w, half_h = shape.width / 2, shape.height / 2
     narrow = shape.form == "circle"
     anchors["w"] = -half_w * 0.55, -half_h * (0.84 if narrow else 1.0)
@@ -55,19 +54,17 @@ def module_block(
     return Block(shape.width, shape.height, shapes, anchors=anchors, narrow=narrow)
 
 
-def closed_roads(roles: set[str]) -> dict[str, float]:
-    """Heights at which states pass a cell that is one box."""
-    return {"c": STRIPE / 2, "h": -STRIPE / 2} if "c" in roles else {"h": 0.0}
-
-
-def _look(item: Item, classes: str) -> dict[str, Any]:
-    return {"tooltip": item_tooltip(item), "classes": classes}
+def closed_roads(states: Sequence[str], roles: Collection[str]) -> dict[str, float]:
+    """Heights at which states pass a cell that is one box, the main one lowest."""
+    held = [name for name in states if name in roles] or [states[0]]
+    lowest = -STRIPE * (len(held) - 1) / 2
+    return {name: lowest + STRIPE * k for k, name in reversed(list(enumerate(held)))}
 
 
 def _circle(item: Item, theme: Theme) -> Shape:
     letter, fill = ("y", theme.output_fill) if item.kind == "output" else ("L", theme.loss_fill)
     lines = [Line(letter + subscript(item.place.step), 13)]
-    return Shape(item.id, 0, 0, 32, 32, lines, "circle", fill, **_look(item, item.kind))
+    return Shape(item.id, 0, 0, 32, 32, lines, "circle", fill, **item_look(item, item.kind))
 
 
 def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
@@ -83,7 +80,7 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
         label = f"L = {ops} over t" if over else "L" if len(chain) > 2 else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"
-    width, look = 7.0 * len(label) + 16, _look(item, "spanning")
+    width, look = 7.0 * len(label) + 16, item_look(item, "spanning")
     return Shape(item.id, 0, 0, width, 26, [Line(label, 11)], fill=theme.loss_fill, **look)
 
 
@@ -96,11 +93,11 @@ def _looked_at(item: Item, graph: Graph) -> bool:
 
 
 def _cell(item: Item, style: Style) -> list[Shape]:
-    """A box for a whole cell; where it carries two states, a stripe for each on its road."""
+    """A box for a whole cell; where it carries several states, a stripe for each on its road."""
     bar = item.place.step == BAR
     title = Line("⋯" if bar else cell_name(item), 12, bold=True)
-    look = _look(item, "bar" if bar else "cell")
-    if bar and "h" not in item.roles:
+    look = item_look(item, "bar" if bar else "cell")
+    if bar and item.states[0] not in item.roles:
         return [Shape(item.id, 0, 0, 32, 32, [title], "circle", dashed=True, **look)]
     said = shape_text(item.shape)
     if bar:
@@ -110,32 +107,29 @@ def _cell(item: Item, style: Style) -> list[Shape]:
     below = [Line(said, 10)] if said else []
     norms = {
         role: Line(norm_text(role, item.gradients[role]), 10)
-        for role in ("c", "h")
+        for role in reversed(item.states)
         if role in item.gradients
     }
-    two = len(norms) == 2 and not bar
-    middle = [Line(" ", 2 * STRIPE / LEADING)] if two else list(norms.values())
-    lines = [title, *middle, *below] if two else [title, *below, *middle]
+    apart = len(norms) > 1 and not bar
+    middle = [Line(" ", len(norms) * STRIPE / LEADING)] if apart else list(norms.values())
+    lines = [title, *middle, *below] if apart else [title, *below, *middle]
     width = max(80.0, *(line.width + 14 for line in [title, *below, *norms.values()]))
     height = sum(line.height for line in lines) + 10
     box = Shape(item.id, 0, 0, width, height, lines, fill=style.theme.box, dashed=bar, **look)
-    stripes = []
+    shapes, look = [box], item_look(item, "norm")
     for role, line in norms.items():
-        stripe = box
-        if two:
-            name, y = f"{item.id}#{role}", closed_roads({*norms})[role]
-            stripe = Shape(name, 0, y, width - 2, STRIPE - 1, [line], "square", box.fill, pen=0.4)
-            stripe.tooltip, stripe.classes = box.tooltip, "norm"
-            stripes.append(stripe)
-        style.paint(stripe, item.gradients[role])
-        if two:
-            stripe.stroke = stripe.fill
-    return [box, *stripes]
+        if apart:
+            name, y = f"{item.id}#{role}", closed_roads(item.states, norms)[role]
+            size = width - 2, STRIPE - 1
+            shapes.append(Shape(name, 0, y, *size, [line], "square", box.fill, pen=0.4, **look))
+        style.paint(shapes[-1], item.gradients[role])
+        shapes[-1].stroke = shapes[-1].fill if apart else ""
+    return shapes
 
 
 def weight_box(item: Item, style: Style) -> Shape:
     """The box of a bundle of weights, anywhere."""
-    lines, look = weight_lines(item, style.theme, style.both), _look(item, "weight")
+    lines, look = weight_lines(item, style.theme, style.both), item_look(item, "weight")
     fill, stroke = style.theme.weight_fill, style.theme.weight
     return Shape.around(item.id, lines, 10, 8, fill=fill, stroke=stroke, **look)
 
@@ -167,7 +161,7 @@ def _free_shape(item: Item, theme: Theme, root: str) -> Shape:
             lines.append(Line(cell_name(item), 9, color=theme.faint))
     if size:
         lines.append(Line(size, 9))
-    box = Shape.around(item.id, lines, 12, 8, stroke=theme.line, **_look(item, item.kind))
+    box = Shape.around(item.id, lines, 12, 8, stroke=theme.line, **item_look(item, item.kind))
     box.fill = theme.output_fill if item.id == root else theme.box
     if weight:
         box.fill, box.stroke = theme.weight_fill, theme.weight

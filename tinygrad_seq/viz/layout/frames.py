@@ -7,7 +7,7 @@ from tinygrad_seq.viz.layout.columns import Column
 from tinygrad_seq.viz.layout.grid import PAD, Grid
 from tinygrad_seq.viz.picture.shapes import Line, Panel, Picture, Shape
 from tinygrad_seq.viz.picture.style import subscript
-from tinygrad_seq.viz.picture.words import item_tooltip
+from tinygrad_seq.viz.picture.words import item_look
 
 __all__ = ["framed"]
 
@@ -52,10 +52,9 @@ def framed(grid: Grid) -> tuple[Picture, dict[str, Shape]]:
             near = [s for s in inputs.values() if abs(s.x - x) < 20 and abs(s.y - low) < 16]
             if not near:  # else that of another direction, say, stands there already
                 line = Line("x" + subscript(item.place.step), 13)
-                shape = Shape(item.id, x, low, 24, 20, [line], "text", classes="input")
-                shape.tooltip = item_tooltip(item)
-                near = [shape]
-                picture.shapes.append(shape)
+                look = item_look(item, "input")
+                near = [Shape(item.id, x, low, 24, 20, [line], "text", **look)]
+                picture.shapes += near
                 panels[grid.column(fed.head)].members.append(item.id)
             inputs[item.id] = near[0]
     return picture, inputs
@@ -80,18 +79,16 @@ def _steps(grid: Grid, column: Column) -> tuple[int, int]:
     axis, step = column
     if isinstance(step, int):
         return step, step
-    whole = grid.graph.start, grid.graph.start + grid.graph.length - 1
-    if step == FOLDED:
-        return whole
     hidden = [
-        item
-        for (row, s), items in grid.members.items()
+        hidden
+        for (row, shown), items in grid.members.items()
+        if shown == step and grid.segment[row] == axis
         for item in items
-        if s == BAR and grid.segment[row] == axis
+        for hidden in (item.first, item.last)
+        if hidden is not None
     ]
-    first = [item.first for item in hidden if item.first is not None]
-    last = [item.last for item in hidden if item.last is not None]
-    return min(first, default=whole[0]), max(last, default=whole[1])
+    start, last = grid.graph.start, grid.graph.start + grid.graph.length - 1
+    return min(hidden, default=start), max(hidden, default=last)
 
 
 def _step_label(grid: Grid, column: Column, steps: tuple[int, int]) -> str:

@@ -14,7 +14,7 @@ from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, subscript
-from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text
+from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text
 
 __all__ = ["layered_block"]
 
@@ -28,8 +28,6 @@ SYMBOLS = {
     "sigmoid": "σ",
 }
 _FILLS = {
-    "h": "h_fill",
-    "c": "c_fill",
     **dict.fromkeys(("i", "f", "o"), "gate_fill"),
     **dict.fromkeys(("g", "tanh_c"), "squash_fill"),
 }
@@ -86,14 +84,17 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
     symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
     role = min(item.roles, default="")
-    state = role in {"h", "c"}
+    state = role in item.states
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
-    fill = _FILLS.get(role, "output_fill" if role else "box")
-    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=getattr(theme, fill), tooltip=item_tooltip(item))
-    shape.classes = f"op {role}".strip()
+    fill = getattr(theme, _FILLS.get(role, "output_fill" if role else "box"))
+    if item.cell is not None and role in item.cell.gates:
+        fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
+    look = item_look(item, f"op {role}".strip())
+    shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, **look)
     if state:
-        shape.stroke, span = theme.state(role), item.gradients.get(role)
+        shape.fill, shape.stroke = theme.state_fill(role), theme.state(role)
+        span = item.gradients.get(role)
         if style.heat is not None and span is not None and span.count == 1:
             lines.append(Line(norm_text(role, span), 9))
         style.paint(shape, span)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from tinygrad_seq.timeline.picture import Template
 from tinygrad_seq.viz.graph.items import BAR, BEGIN, Edge, Graph, Item, Place
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import closed_roads, module_block
@@ -27,22 +28,28 @@ def block_maker(graph: Graph, style: Style) -> Callable[[list[Item], Place], Blo
             return module_block(items[0], graph, style, _begin_roads(graph, place))
         if graph.closes(place) and len(items) == 1:
             return module_block(items[0], graph, style)
-        template = template_for(item.part for item in items)
+        template = template_for((item.part for item in items), pictures(items))
         if template is not None:
             return template_block(template, items, inside.get(place, []), style)
         if len(items) > 1 or (graph.level.plain and place.step not in {None, BAR}):
             return layered_block(items, inside.get(place, []), graph, style)
         opened = not graph.level.plain and place.step == BAR
-        return module_block(items[0], graph, style, bar_roads(items[0].roles) if opened else {})
+        roads = bar_roads(items[0].roles, pictures(items)) if opened else {}
+        return module_block(items[0], graph, style, roads)
 
     return make
 
 
 def _begin_roads(graph: Graph, place: Place) -> dict[str, float]:
     """Heights at which the cells of a row take their states."""
-    roles: set[str] = set()
-    for item in graph.items.values():
-        if item.place.row == place.row and item.place.step is not None:
-            roles |= item.roles
-    closed = graph.closes(place._replace(step=0))
-    return closed_roads(roles) if closed else bar_roads(roles)
+    row = [i for i in graph.items.values() if i.place.row == place.row and i.place.step is not None]
+    roles = set[str]().union(*(item.roles for item in row))
+    if graph.closes(place._replace(step=0)):
+        return closed_roads(row[0].states, roles)
+    return bar_roads(roles, pictures(row))
+
+
+def pictures(items: Iterable[Item]) -> list[Template]:
+    """What the cells of some items say that they look like."""
+    found = [item.cell.picture for item in items if item.cell is not None]
+    return [picture for k, picture in enumerate(found) if picture and picture not in found[:k]]

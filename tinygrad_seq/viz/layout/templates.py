@@ -9,88 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tinygrad_seq.timeline.picture import Port, Slot, Template, gate, sign, state
+from tinygrad_seq.timeline.picture import Slot, Template
 from tinygrad_seq.viz.graph.items import Edge, Item
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, subscript
 from tinygrad_seq.viz.picture.words import edge_look, item_tooltip, norm_text, span_text
 
-__all__ = ["TEMPLATES", "bar_roads", "template_block", "template_for"]
-
-_C, _H = 72.0, -70.0  # heights of the upper and the lower road
-_LEFT, _BELOW = (-1, 0), (0, -1)
-_NORMED_SUM = (2, "norm W x + norm W h + b", 0, 11)
-_LSTM = Template(
-    {
-        "a": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill", normed=_NORMED_SUM),
-        "f": gate(-100, -14, "f"),
-        "i": gate(-60, -14, "i"),
-        "g": Slot(-13, -14, 50, 24, "g  tanh", "squash_fill"),
-        "o": gate(32, -14, "o"),
-        "f*c": sign(-100, _C, "×"),
-        "i*g": sign(-37, 30, "×"),
-        "c": state(78, _C, "c"),
-        "tanh_c": Slot(78, 28, 40, 22, "tanh", "squash_fill", normed=(1, "norm, tanh", 72, 12)),
-        "h": state(120, _H, "h"),
-    },
-    {"c": sign(-37, _C, "+"), "h": sign(78, -14, "×")},
-    274,
-    208,
-    (8, 0),
-    {"c": ("f*c", "c"), "h": ("a", "h")},
-)
-_PROJECTED_LSTM = _LSTM._replace(
-    slots={**_LSTM.slots, "o*tanh_c": sign(78, -14, "×")},
-    glyphs={**_LSTM.glyphs, "h": Slot(78, -44, 30, 20, "W", "weight_fill")},
-    ports={"w h": Port(_BELOW, -9)},
-)
-_RNN = Template(
-    {"a": Slot(-52, 0, 100, 28, "W [h; x] + b", "weight_fill"), "h": state(86, 0, "h")},
-    {"h": Slot(32, 0, 44, 24, "tanh", "squash_fill", renamed=("relu",))},
-    214,
-    50,
-    (0, 0),
-    {"h": ("a", "h")},
-)
-_GRU = Template(
-    {
-        "a": Slot(-27, _H, 184, 28, "W h,  W x + b", "weight_fill"),
-        "z": gate(-100, -14, "z"),
-        "r": gate(-54, -14, "r"),
-        "reset": sign(-8, -14, "×"),
-        "n": Slot(40, -14, 48, 24, "n  tanh", "squash_fill", normed=(1, "norm tanh", 66, 12)),
-        "1-z": Slot(-40, 30, 34, 22, "1 −", "box"),
-        "fresh": sign(40, 30, "×"),
-        "kept": sign(-100, _C, "×"),
-        "h": state(100, _C, "h"),
-    },
-    {"h": sign(40, _C, "+")},
-    244,
-    208,
-    (-3, 0),
-    {"h": ("kept", "h")},
-    {"h a": Port(_LEFT)},
-)
-_GRU_RESET_BEFORE = _GRU._replace(
-    slots={
-        **_GRU.slots,
-        "a": Slot(-54, _H, 130, 28, "W h,  W x + b", "weight_fill"),
-        "inner": Slot(34, -14, 34, 24, "W", "weight_fill"),
-        "n": _GRU.slots["n"]._replace(x=86),
-        "fresh": sign(86, 30, "×"),
-        "h": state(146, _C, "h"),
-    },
-    glyphs={"h": sign(86, _C, "+")},
-    width=290,
-    center=(20, 0),
-    # h goes to the reset gate's product between the sum and the gates.
-    ports={**_GRU.ports, "h reset": Port(_BELOW, lane=-41), "w inner": Port(_BELOW, 8)},
-)
-TEMPLATES: Sequence[Template] = (_LSTM, _PROJECTED_LSTM, _RNN, _GRU, _GRU_RESET_BEFORE)
+__all__ = ["bar_roads", "template_block", "template_for"]
 
 
-def template_for(parts: Iterable[str], known: Sequence[Template] = TEMPLATES) -> Template | None:
+def template_for(parts: Iterable[str], known: Sequence[Template]) -> Template | None:
     """The template that has exactly these parts."""
     names = list(parts)
     for template in known:
@@ -99,7 +28,7 @@ def template_for(parts: Iterable[str], known: Sequence[Template] = TEMPLATES) ->
     return None
 
 
-def bar_roads(roles: set[str], known: Sequence[Template] = TEMPLATES) -> dict[str, float]:
+def bar_roads(roles: set[str], known: Sequence[Template]) -> dict[str, float]:
     """Heights at which the states of a cell with these roles pass a bar that hides some."""
     fitting = [template for template in known if template.roads.keys() <= roles]
     if not fitting:
@@ -130,7 +59,8 @@ def template_block(template: Template, items: list[Item], edges: list[Edge], sty
         block.shapes.append(shape)
         if slot.state:
             style.paint(shape, item.gradients.get(part))
-            block.shapes += _norm_notes(item, part, shape, theme)
+            above = part != template.output
+            block.shapes += _norm_notes(item, part, shape.y + (25 if above else -25), shape, theme)
     parts = {item.id: template.part(item.part) for item in items}
     roads = {entry: name for name, (entry, _) in template.roads.items() if entry != template.affine}
     for edge in edges:
@@ -162,13 +92,12 @@ def _told(slot: Slot, item: Item) -> Slot:
     return slot._replace(text=text, width=max(slot.width, 5.6 * len(text) + 10), size=10)
 
 
-def _norm_notes(item: Item, part: str, shape: Shape, theme: Theme) -> list[Shape]:
+def _norm_notes(item: Item, part: str, y: float, shape: Shape, theme: Theme) -> list[Shape]:
     """The gradient norm of a state, in figures beside it."""
     span = item.gradients.get(part)
     if span is None:
         return []
     line = Line(span_text(span), 10, color=theme.faint)
-    y = shape.y + (25.0 if part == "c" else -25.0)
     note = Shape(f"{item.id}#", shape.x, y, line.width, 12, [line], "text", classes="norm")
     note.tooltip = norm_text(part, span)
     return [note]
@@ -178,10 +107,12 @@ def _shape(item: Item, slot: Slot, template: Template, theme: Theme) -> Shape:
     text = slot.text + (subscript(item.place.step) if slot.state else "")
     x, y = slot.x - template.center[0], slot.y - template.center[1]
     shape = Shape(item.id, x, y, slot.width, slot.height, [Line(text, slot.size)], slot.form)
-    shape.fill, shape.tooltip = getattr(theme, slot.fill), item_tooltip(item)
-    shape.classes = "gate"
+    shape.tooltip = item_tooltip(item)
     if slot.state:
-        shape.classes, shape.stroke, shape.pen = f"state-{slot.text}", theme.state(slot.text), 1.8
+        shape.classes, shape.fill = f"state-{slot.text}", theme.state_fill(slot.text)
+        shape.stroke, shape.pen = theme.state(slot.text), 1.8
+    else:
+        shape.classes, shape.fill = "gate", getattr(theme, slot.fill)
     return shape
 
 

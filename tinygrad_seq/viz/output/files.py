@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+from tinygrad_seq.checks import path_of
 from tinygrad_seq.errors import ConfigError
 
 __all__ = ["target_of", "write"]
@@ -15,14 +16,7 @@ __all__ = ["target_of", "write"]
 
 def target_of(caller: str, path: Any, suffixes: tuple[str, ...]) -> Path:
     """The file that a path names, if it ends in one of the suffixes (in lower case)."""
-    named = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
-    if not isinstance(named, str):
-        raise ConfigError(
-            f"{caller}: path",
-            expected="a file name, or a pathlib.Path",
-            got=type(path).__name__,
-        )
-    target = Path(named)
+    target = path_of(f"{caller}: path", path)
     if target.suffix.lower() not in suffixes:
         raise ConfigError(
             f"{caller}: {target.name!r}",

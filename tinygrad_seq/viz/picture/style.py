@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tinygrad_seq.checks import choice
@@ -49,9 +50,16 @@ class Theme:
     heat: tuple[str, ...]
     alignment: tuple[str, ...]
 
+    tracks: Mapping[str, int] = field(default_factory=dict)
+    """Which of its cell's each state is, by name: the first two have colours of their own."""
+
     def state(self, kind: str) -> str:
         """Of the lines of a state; of any other line where it is no state with a colour."""
-        return {"h": self.h, "c": self.c}.get(kind, self.line)
+        return {0: self.h, 1: self.c}.get(self.tracks.get(kind, -1), self.line)
+
+    def state_fill(self, kind: str) -> str:
+        """Of what holds a state."""
+        return {0: self.h_fill, 1: self.c_fill}.get(self.tracks.get(kind, -1), self.output_fill)
 
 
 _COLORS: dict[str, tuple[Any, Any]] = {  # light, dark
@@ -172,7 +180,7 @@ def heat_scale(graph: Graph, theme: Theme) -> HeatScale | None:
     spans = [
         item.gradients[role]
         for item in graph.items.values()
-        for role in ("h", "c")
+        for role in item.states
         if role in item.gradients
     ]
     positive = [norm for span in spans for norm in (span.low, span.high) if 0 < norm < math.inf]

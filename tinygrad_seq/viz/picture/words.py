@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Item, Span
+from tinygrad_seq.viz.graph.items import DEPTH, WEIGHT, Edge, Item, Span
 from tinygrad_seq.viz.picture.shapes import Line
 from tinygrad_seq.viz.picture.style import Theme, number, shape_text
 
-__all__ = ["edge_look", "item_tooltip", "norm_text", "span_text", "weight_lines"]
+__all__ = ["edge_look", "item_look", "item_tooltip", "norm_text", "span_text", "weight_lines"]
 
 
 def span_text(span: Span) -> str:
@@ -49,7 +49,7 @@ def item_tooltip(item: Item) -> str:
     for symbol, spans in (("", item.values), ("∂L/∂", item.gradients)):
         parts += [
             f"|{symbol}{role or 'out'}| = {span_text(spans[role])}"
-            for role in dict.fromkeys(("h", "c", item.part, ""))
+            for role in dict.fromkeys((*item.states, item.part, ""))
             if role in spans and (role or len(spans) == 1)
         ]
     if item.source:
@@ -57,11 +57,16 @@ def item_tooltip(item: Item) -> str:
     return " | ".join(parts)
 
 
+def item_look(item: Item, classes: str) -> dict[str, Any]:
+    """Tooltip and classes of a shape."""
+    return {"tooltip": item_tooltip(item), "classes": classes}
+
+
 def edge_look(edge: Edge) -> dict[str, Any]:
     """Tooltip and class of a wire: kind, delay and counts of the edge."""
-    parts = [
-        {"h": "state h", "c": "state c", "depth": "to the next layer"}.get(edge.kind, edge.kind)
-    ]
+    parts = [{DEPTH: "to the next layer"}.get(edge.kind, edge.kind)]
+    if edge.kind not in {DEPTH, WEIGHT, "input", "state"}:
+        parts = [f"state {edge.kind}"]
     if edge.delay:
         parts.append(f"{edge.delay:+d} step")
     if edge.cut:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from tinygrad_seq.viz.graph.items import Edge
+from tinygrad_seq.viz.layout.frames import framed
 from tinygrad_seq.viz.layout.grid import Grid
-from tinygrad_seq.viz.layout.weight_boxes import WeightBox
-from tinygrad_seq.viz.picture.shapes import Picture, Point, Shape, Wire
+from tinygrad_seq.viz.layout.weight_boxes import weight_boxes
+from tinygrad_seq.viz.picture.shapes import Point, Wire
 from tinygrad_seq.viz.picture.words import edge_look
 from tinygrad_seq.viz.route.lanes import Lanes
 
@@ -19,23 +20,20 @@ ASIDE = 7.0  # between a forward wire and its gradient
 class Canvas:
     """A picture that wires are added to.
 
-    Parameters
+    Attributes
     ----------
-    grid : Grid
-    picture : Picture
-        With the blocks of the grid.
     inputs : dict
         Shapes of the inputs, by item.
     boxes : list of WeightBox
         Of shared weights, left of their rows.
     """
 
-    def __init__(
-        self, grid: Grid, picture: Picture, inputs: dict[str, Shape], boxes: list[WeightBox]
-    ) -> None:
-        self.grid, self.picture, self.inputs, self.boxes = grid, picture, inputs, boxes
-        self.graph, self.theme, self.both = grid.graph, grid.style.theme, grid.style.both
-        self.lanes = Lanes(grid, boxes)
+    def __init__(self, grid: Grid) -> None:
+        self.grid, self.graph = grid, grid.graph
+        self.theme, self.both = grid.style.theme, grid.style.both
+        self.picture, self.inputs = framed(grid)
+        self.boxes = weight_boxes(grid) if grid.style.weights == "once" else []
+        self.lanes = Lanes(grid, self.boxes)
 
     def wire(self, edge: Edge, corners: list[Point], color: str = "", **look: Any) -> Wire:
         """Draw an edge along corners."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from tinygrad_seq.viz.graph.items import WEIGHT
-from tinygrad_seq.viz.layout.frames import framed
 from tinygrad_seq.viz.layout.grid import Grid
-from tinygrad_seq.viz.layout.weight_boxes import weight_boxes
 from tinygrad_seq.viz.picture.shapes import Picture, Shape, Wire
 from tinygrad_seq.viz.route.canvas import Canvas, road_of
 from tinygrad_seq.viz.route.depth import draw_depth, draw_input
@@ -17,23 +15,21 @@ __all__ = ["connected"]
 
 def connected(grid: Grid) -> tuple[Picture, dict[str, str]]:
     """The picture of a grid with all its wires; and short names of weights drawn as labels."""
-    picture, inputs = framed(grid)
-    boxes = weight_boxes(grid) if grid.style.weights == "once" else []
-    canvas = Canvas(grid, picture, inputs, boxes)
+    canvas = Canvas(grid)
     states = States(canvas)
     for edge in grid.graph.edges.values():
         if edge.kind == WEIGHT or grid.graph.items[edge.head].kind == "start":
             continue  # a start's label names what is trained
-        if edge.tail in inputs:
+        if edge.tail in canvas.inputs:
             draw_input(canvas, edge)
         elif not states.draw(edge) and grid.where[edge.tail] != grid.where[edge.head]:
             draw_depth(canvas, edge)
-    for box in boxes:
+    for box in canvas.boxes:
         draw_weights(canvas, box)
     named = grid.style.weights == "labels" and not grid.graph.level.plain
     names = name_weights(canvas) if named else {}
     _name_roads(canvas)
-    return picture, names
+    return canvas.picture, names
 
 
 def _name_roads(canvas: Canvas) -> None:
@@ -50,7 +46,7 @@ def _name_roads(canvas: Canvas) -> None:
             for name in (edge.tail, edge.head, road_of(edge)):
                 on.setdefault(name, set()).add(f"road-{number}")
     for item in graph.items.values():  # the last states lead nowhere, but lie on it too
-        for kind in item.roles & {"h", "c"}:
+        for kind in item.roles & graph.tracks.keys():
             road = f"{kind} of {item.place.path} {item.place.layer}"
             if road in numbers and item.place.step is not None:
                 for name in (item.id, f"{item.id}#{kind}"):

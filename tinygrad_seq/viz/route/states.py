@@ -10,7 +10,7 @@ from tinygrad_seq.viz.layout.columns import Column, RowKey, Spot
 from tinygrad_seq.viz.layout.grid import GAP, PAD
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import subscript
-from tinygrad_seq.viz.picture.words import item_tooltip
+from tinygrad_seq.viz.picture.words import item_look
 from tinygrad_seq.viz.route.canvas import ASIDE, Canvas
 
 __all__ = ["States"]
@@ -42,7 +42,7 @@ class States:
             self._carried(edge, tail)
         elif head.kind == "begin":
             self._into_begin(edge)
-        elif tail.kind == "begin" and edge.kind in {"h", "c"}:
+        elif tail.kind == "begin" and edge.kind in self.graph.tracks:
             self._state(edge)
         elif not edge.delay:
             return False
@@ -64,9 +64,12 @@ class States:
 
     def _ends(self, edge: Edge) -> tuple[Point, Point, int]:
         """Where a state leaves and arrives, and on which side its name goes."""
-        kind = "c" if edge.kind == "c" else "h"
-        start = self.grid.anchor(edge.tail, f"{kind}+")
-        return start, self.grid.anchor(edge.head, kind), 1 if kind == "c" else -1
+        start = self.grid.anchor(edge.tail, f"{edge.kind}+")
+        return start, self.grid.anchor(edge.head, edge.kind), self._above(edge)
+
+    def _above(self, edge: Edge) -> int:
+        """1 where a state goes over the main one, -1 for that itself."""
+        return 1 if self.graph.tracks.get(edge.kind) else -1
 
     def _way(self, edge: Edge) -> int:
         """1 to the right, -1 to the left."""
@@ -80,7 +83,7 @@ class States:
 
     def _branches_off(self, edge: Edge) -> bool:
         """Whether the state goes on its road into the same block, and here beside it too."""
-        if edge.kind not in {"h", "c"} or edge.head not in self.grid.where:
+        if edge.kind not in self.graph.tracks or edge.head not in self.grid.where:
             return False
         key = (edge.tail, edge.kind, self.grid.where[edge.head])
         return not self._enters_by_road(edge) and key in self._on_road
@@ -96,6 +99,7 @@ class States:
             and abs(edge.delay) == 1
             and tail.part in {"", edge.kind}
             and head.part == edge.kind
+            and "where" in head.ops
             and tail.place.row == head.place.row
         )
 
@@ -148,15 +152,14 @@ class States:
         width = line.width + 6
         x = side - way * ((44 if step == FOLDED else 24) + width / 2)
         name = self._start_name(item, edge.kind)
-        shape = Shape(name, x, end[1], width, 16, [line], "text", classes="carried")
-        shape.tooltip = item_tooltip(item)
-        self.canvas.picture.shapes.append(shape)
+        look = item_look(item, "carried")
+        self.canvas.picture.shapes.append(Shape(name, x, end[1], width, 16, [line], "text", **look))
         constant = item.kind == "carried"
         wire = self._line(edge, [(x + way * width / 2, end[1]), end], 1.8, dashed=constant)
         wire.tail = name
-        if constant and item.note != "zero":
+        if constant and item.note in {"cut", "unknown"}:
             wire.label = Line("✂", 13)
-            wire.label_at = (side - way * 12, end[1] + (9 if edge.kind == "c" else -9))
+            wire.label_at = (side - way * 12, end[1] + 9 * self._above(edge))
 
     # -- from column to column ------------------------------------------------------------------
 
@@ -185,7 +188,8 @@ class States:
             corners = [up, (up[0], up[1] + 12), (low[0], up[1] + 12), low]
             self.canvas.wire(edge, corners if abs(up[0] - low[0]) > 1 else [up, low])
             return
-        start = grid.anchor(edge.tail, "c+" if self.graph.items[edge.tail].part == "c" else "h+")
+        part = self.graph.items[edge.tail].part
+        start = grid.anchor(edge.tail, f"{part}+" if part in self.graph.tracks else "h+")
         tail, head = grid.column(edge.tail), grid.column(edge.head)
         left = grid.frame(head)[0] - 12
         if row not in grid.backwards and grid.columns[head] - grid.columns[tail] == 1:
@@ -252,7 +256,7 @@ class States:
         """A state between blocks whose nodes stand at any height: along the gap between them."""
         start, end, _ = self._ends(edge)
         left = self.grid.frame(self.grid.column(edge.head))[0] + PAD - GAP
-        lane = left + GAP * {"c": 0.36, "h": 0.64}.get(edge.kind, 0.5)
+        lane = left + GAP * {0: 0.64, 1: 0.36}.get(self.graph.tracks.get(edge.kind, 2), 0.5)
         corners = [start, (lane, start[1]), (lane, end[1]), end]
         if abs(start[1] - end[1]) < 1:
             corners = [start, end]
@@ -277,7 +281,7 @@ class States:
         self._loops[row, above] = more + 1
         lane = y + above * (height / 2 + 15 + 26 * more)
         left, right = self.grid.frame(self.grid.column(edge.head))
-        wide = 45 if self.graph.level.plain and edge.kind == "h" else 19  # outside c's loop
+        wide = 45 if self.graph.level.plain and self._above(edge) < 0 else 19  # outside c's loop
         back, out = wide + 9 * more, wide + 20 * more  # out past the other loops' delays
         way = self._way(edge)
         left, right = (left - back, right + out) if way > 0 else (right + back, left - out)

@@ -8,7 +8,7 @@ from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Edge
 from tinygrad_seq.viz.layout.weight_boxes import WeightBox
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape
 from tinygrad_seq.viz.picture.style import number, subscript
-from tinygrad_seq.viz.picture.words import item_tooltip
+from tinygrad_seq.viz.picture.words import item_look
 from tinygrad_seq.viz.route.canvas import Canvas
 
 __all__ = ["draw_weights", "name_weights"]
@@ -80,10 +80,11 @@ def name_weights(canvas: Canvas) -> dict[str, str]:
         if canvas.grid.where[edge.head][1] is not None:
             x, y = canvas.grid.anchor(edge.head, "w")
             faint, line = canvas.theme.faint, Line(name, 10, color=canvas.theme.faint)
-            shape = Shape(f"{edge.tail}>{edge.head}", x, y - 24, 22, 14, [line], "text")
-            shape.tooltip = item_tooltip(canvas.graph.items[edge.tail])
-            shape.classes = "weight"
-            canvas.picture.shapes.append(shape)
+            use, look = (
+                f"{edge.tail}>{edge.head}",
+                item_look(canvas.graph.items[edge.tail], "weight"),
+            )
+            canvas.picture.shapes.append(Shape(use, x, y - 24, 22, 14, [line], "text", **look))
             way = [(x, y - 24 + 7), (x, y)]
-            canvas.wire(edge, way, faint, pen=0.9, arrow=0.5, road="").tail = shape.id
+            canvas.wire(edge, way, faint, pen=0.9, arrow=0.5, road="").tail = use
     return names

@@ -1,4 +1,4 @@
-"""Learning the generated tasks of :mod:`tinygrad_seq.data`, and judging what was learnt.
+"""Learning the generated tasks of `demos.lab`, and judging what was learnt.
 
 No sequence is seen twice, so the loss of a batch before its update is a test loss. It is taken
 where the answer asks for memory, in the units of ``task.trivial_loss``.
@@ -14,15 +14,16 @@ import numpy as np
 
 from tinygrad_seq import nn, optim
 from tinygrad_seq.checks import array_of, callable_of, generator_of, instance_of, number, size
-from tinygrad_seq.data.grammars import Dyck, EmbeddedReber
-from tinygrad_seq.data.tasks import IGNORE, Adding, CopyMemory, TaskBatch, TemporalOrder
-from tinygrad_seq.data.translation import AddNumbers, Dates, TaskPairs
 from tinygrad_seq.engine.mode import no_grad
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import IndexRangeError, ShapeError
 from tinygrad_seq.kernels.numeric import log_softmax
 from tinygrad_seq.ops import cross_entropy, mse_loss
 from tinygrad_seq.tensor import Tensor
+
+from .grammars import Dyck, EmbeddedReber
+from .tasks import IGNORE, Adding, CopyMemory, TaskBatch, TemporalOrder
+from .translation import AddNumbers, Dates, TaskPairs
 
 __all__ = ["Progress", "Verdict", "judge", "learn", "task_loss", "task_model"]
 
@@ -65,7 +66,7 @@ def task_model(
     Parameters
     ----------
     task
-        Any of the tasks of :mod:`tinygrad_seq.data`; pairs of strings are read as one stream.
+        Any of the tasks of `demos.lab`; pairs of strings are read as one stream.
     recurrent : RNN, LSTM or GRU
         Of the task's input_size.
     rng : numpy.random.Generator, optional
@@ -74,10 +75,11 @@ def task_model(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_seq import data, nn, train
+    >>> from demos.lab import Adding, task_loss, task_model
+    >>> from tinygrad_seq import nn
     >>> rng = np.random.default_rng(0)
-    >>> model = train.task_model(data.Adding(20), nn.GRU(2, 8, rng=rng), rng=rng)
-    >>> train.task_loss(model, data.Adding(20).batch(3, rng)).shape
+    >>> model = task_model(Adding(20), nn.GRU(2, 8, rng=rng), rng=rng)
+    >>> task_loss(model, Adding(20).batch(3, rng)).shape
     ()
     """
     _require_task("task_model", task)
@@ -195,10 +197,11 @@ def learn(
     --------
     >>> import itertools
     >>> import numpy as np
-    >>> from tinygrad_seq import data, nn, optim, train
-    >>> task, rng = data.CopyMemory(3, symbols=2, width=1), np.random.default_rng(0)
-    >>> model = train.task_model(task, nn.LSTM(task.input_size, 8, rng=rng), rng=rng)
-    >>> updates = train.learn(task, model, optim.Adam(model.parameters(), lr=0.02), rng)
+    >>> from demos.lab import CopyMemory, learn, task_model
+    >>> from tinygrad_seq import nn, optim
+    >>> task, rng = CopyMemory(3, symbols=2, width=1), np.random.default_rng(0)
+    >>> model = task_model(task, nn.LSTM(task.input_size, 8, rng=rng), rng=rng)
+    >>> updates = learn(task, model, optim.Adam(model.parameters(), lr=0.02), rng)
     >>> *_, last = itertools.islice(updates, 150)
     >>> last.sequences, last.loss < task.trivial_loss
     (3000, True)
@@ -213,7 +216,7 @@ def learn(
 
 
 def _require_task(owner: str, task: Any) -> None:
-    instance_of(f"{owner}: task", task, get_args(Task), hint="a task of tinygrad_seq.data")
+    instance_of(f"{owner}: task", task, get_args(Task), hint="a task of demos.lab")
 
 
 def _learn(

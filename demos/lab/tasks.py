@@ -2,8 +2,8 @@
 
 A task is a small record; ``task.batch(n, rng)`` draws sequences, and ``task.trivial_loss`` is the
 loss of the best predictor that remembers nothing. A result means something by its margin below
-that figure. Grammars are in :mod:`~tinygrad_seq.data.grammars`, pairs of strings in
-:mod:`~tinygrad_seq.data.translation`.
+that figure. Grammars are in `grammars.py`, pairs of strings in
+`translation.py`.
 """
 
 from __future__ import annotations

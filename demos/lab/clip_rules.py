@@ -55,7 +55,7 @@ def clip_grad_norm_each_(
     --------
     >>> import numpy as np
     >>> import tinygrad_seq as tgs
-    >>> from tinygrad_seq.optim.clip_rules import clip_grad_norm_each_
+    >>> from demos.lab import clip_grad_norm_each_
     >>> a, b = (tgs.tensor([0.0], requires_grad=True) for _ in range(2))
     >>> a.grad, b.grad = np.array([30.0]), np.array([0.5])
     >>> report = clip_grad_norm_each_([a, b], 5.0)
@@ -118,7 +118,7 @@ def clip_grad_adaptive_(
     --------
     >>> import numpy as np
     >>> import tinygrad_seq as tgs
-    >>> from tinygrad_seq.optim.clip_rules import clip_grad_adaptive_
+    >>> from demos.lab import clip_grad_adaptive_
     >>> w = tgs.tensor([[3.0, 0.0], [4.0, 1.0]], requires_grad=True)  # norms 5 and 1
     >>> w.grad = np.full((2, 2), 2.0)
     >>> _ = clip_grad_adaptive_(w, clip_factor=0.1)
@@ -187,7 +187,7 @@ def clip_grad_squared_norm_(
     --------
     >>> import numpy as np
     >>> import tinygrad_seq as tgs
-    >>> from tinygrad_seq.optim.clip_rules import clip_grad_squared_norm_
+    >>> from demos.lab import clip_grad_squared_norm_
     >>> w = tgs.tensor(np.zeros(2), requires_grad=True)
     >>> for n in (2, 3, 5, 10, 50):
     ...     w.grad = n * np.array([0.6, 0.8])

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.checks import generator_of, instance_of, integers_of
-from tinygrad_seq.data.tasks import IGNORE, TaskBatch, counted, drawing, tokens_of
 from tinygrad_seq.errors import ConfigError, DataError, ShapeError
+
+from .tasks import IGNORE, TaskBatch, counted, drawing, tokens_of
 
 __all__ = ["Dyck", "EmbeddedReber"]
 

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.checks import count, flag, generator_of, integers_of
-from tinygrad_seq.data.tasks import IGNORE, TaskBatch, counted, drawing, tokens_of
 from tinygrad_seq.errors import IndexRangeError
+
+from .tasks import IGNORE, TaskBatch, counted, drawing, tokens_of
 
 __all__ = ["AddNumbers", "Dates", "TaskPairs"]
 

@@ -128,7 +128,7 @@ def truncated_bptt(
     --------
     >>> import numpy as np
     >>> import tinygrad_seq as tgs
-    >>> from tinygrad_seq.train.truncation import truncated_bptt
+    >>> from demos.lab import truncated_bptt
     >>> w = tgs.tensor(np.array(0.2), requires_grad=True)
     >>> def model(inputs, x):  # x_{t+1} = w x_t
     ...     outputs = []
@@ -155,12 +155,12 @@ def truncated_bptt(
 
     To train with it, update between two backwards:
 
-    >>> from tinygrad_seq import data, optim, charlm, train
+    >>> from tinygrad_seq import charlm, data, optim
     >>> model = charlm.CharLM(5, hidden=8, layers=1, rng=np.random.default_rng(0))
     >>> optimizer = optim.Adam(model.parameters(), lr=0.02)
     >>> windows = data.Streams(np.arange(1000) % 5, streams=4).windows(50)
     >>> losses = []
-    >>> for part in train.truncated_bptt(model, windows, k1=5, k2=15):
+    >>> for part in truncated_bptt(model, windows, k1=5, k2=15):
     ...     _ = optim.clip_grad_norm_(model.parameters(), 1.0)
     ...     optimizer.step()
     ...     optimizer.zero_grad()
@@ -335,8 +335,8 @@ def compare_truncations(
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_seq import charlm, train
-    >>> from tinygrad_seq.train.truncation import compare_truncations
+    >>> from tinygrad_seq import charlm
+    >>> from demos.lab import compare_truncations
     >>> model = charlm.CharLM(5, hidden=6, layers=1, rng=np.random.default_rng(0), dtype=np.float64)
     >>> tokens = np.random.default_rng(0).integers(0, 5, (21, 2))
     >>> short, long = compare_truncations(model, tokens[:-1], tokens[1:], [(5, 5), (5, 20)])
