@@ -129,6 +129,35 @@ def test_a_state_may_be_a_constant(every: Any) -> None:
     assert layer.cell_l0.scale.grad.all()
 
 
+class Undeclared(nn.Cell):
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+
+def test_a_cell_may_be_replaced_by_one_that_fits() -> None:
+    layer, x = layer_of(MGUCell, num_layers=2), inputs(0)
+    other = layer_of(MGUCell, seed=1, num_layers=2)
+    y, _ = other(x)
+    layer.cell_l0, layer.cell_l1 = other.cell_l0, other.cell_l1
+    np.testing.assert_array_equal(layer(x)[0].numpy(), y.numpy())
+    scopes = {node.scope.path for node in nodes_behind(layer(x)[0]) if node.op is not None}
+    assert scopes == {""}
+    for wrong in (MGUCell(SIZE + 1, H, rng=np.random.default_rng(0)), nn.LSTMCell(SIZE, H)):
+        with pytest.raises(ConfigError, match="cells"):
+            layer.cell_l0 = wrong
+    assert layer.cell_l0 is other.cell_l0
+
+
+def nodes_behind(y: Any) -> list[Any]:
+    found, stack = [], [y.node]
+    while stack:
+        node = stack.pop()
+        if node is not None:
+            found.append(node)
+            stack.extend(node.parents)
+    return found
+
+
 two = {"a": 3, "b": 2}
 three = np.zeros((N, 3), np.float32)
 
@@ -164,6 +193,7 @@ def test_what_a_cell_returns_is_checked(cell: Any, kind: Any, said: str) -> None
         (lambda rng: nn.Recurrent(lambda n: MGUCell(n, 5 - n, rng=rng), 2, 2), "differ"),
         (lambda rng: nn.Recurrent(lambda n: 3, 2), "an nn.Cell"),
         (lambda rng: Wrong(None, {}), "names of the parts"),
+        (lambda rng: nn.Recurrent(Undeclared()), "declares no states"),
         (lambda rng: Wrong(None, {"a b": 3}), "names of the parts"),
     ],
 )

@@ -9,24 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = [
-    "ArgumentError",
-    "CheckpointError",
-    "ConfigError",
-    "DataError",
-    "DtypeError",
-    "GraphError",
-    "IndexRangeError",
-    "MissingNameError",
-    "NonFiniteError",
-    "NotDifferentiableError",
-    "RenderError",
-    "ShapeError",
-    "StateDictError",
-    "TinygradSeqError",
-    "shown",
-]
-
 
 def shown(value: object, form: Callable[[object], str] = repr) -> str:
     """A value as messages show it: on one line, not longer than one can read, and never an error.

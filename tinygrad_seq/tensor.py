@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import array_of, converted, dtype_of, flag, refuse_masked
+from tinygrad_seq.checks import array_of, callable_of, converted, dtype_of, flag, refuse_masked
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.hooks import Handle, Hook, add_hook
@@ -186,14 +186,8 @@ class Tensor(ArrayMethods):
         2.0
         """
         node = self._tracked_node("register_hook", "register on")
-        if not callable(hook):
-            raise ConfigError(
-                "register_hook: hook",
-                expected="a function of the gradient",
-                got=shown(hook),
-                hint="lambda g: g.clip(-1, 1), for one",
-            )
-        return add_hook(node, hook)
+        what = "a function of the gradient, as lambda g: g.clip(-1, 1)"
+        return add_hook(node, callable_of("register_hook: hook", hook, what))
 
     def _tracked_node(self, what: str, instead: str) -> Node:
         if self._node is None:

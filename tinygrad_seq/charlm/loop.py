@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NamedTuple
 
 from tinygrad_seq.charlm.run import BEST, LAST, CharRun, HeldOut
@@ -20,23 +20,10 @@ from tinygrad_seq.train.tbptt import StepReport
 
 __all__ = ["Monitor", "Outcome", "fit", "require_startable"]
 
-COLUMNS = (
-    "step",
-    "epoch",
-    "seconds",
-    "lr",
-    "train_nats",
-    "train_bits",
-    "grad_norm",
-    "grad_norm_after",
-    "clip_factor",
-    "skipped",
-    "tokens_per_second",
-    "held_out_nats",
-    "held_out_bits",
-    "held_out_reset_nats",
-    "held_out_reset_bits",
-)
+_LOSS, _PACE = ("train_nats", "train_bits"), ("skipped", "tokens_per_second")
+_NORMS = ("grad_norm", "grad_norm_after", "clip_factor")
+_HELD_OUT = ("held_out_nats", "held_out_bits", "held_out_reset_nats", "held_out_reset_bits")
+COLUMNS = ("step", "epoch", "seconds", "lr", *_LOSS, *_NORMS, *_PACE, *_HELD_OUT)
 METRICS, SAMPLES = "metrics.csv", "samples.txt"
 _ROW_EVERY = 10  # updates
 _SHARE_OF_CHECKS = 0.1  # of a time budget, at most, that validations and samples may take
@@ -163,12 +150,7 @@ class Monitor:
         self._began = self._clock()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._finish()
@@ -199,11 +181,11 @@ class Monitor:
         run.step, run.state = report.step, state
         run.seconds = self._seconds_before + self._clock() - began
         self._recent.append(report)
-        if not report.skipped:
+        if report.skipped:
+            self.say(f"step {report.step}: update left out, {report.problem}")
+        else:
             old = report.loss if math.isnan(self._smooth) else self._smooth
             self._smooth = 0.95 * old + 0.05 * report.loss
-        else:
-            self.say(f"step {report.step}: update left out, {report.problem}")
         self._show(report)
         if run.step % _ROW_EVERY == 0:
             self._write_row()
@@ -251,24 +233,17 @@ class Monitor:
         """Validate, sample, save: none of it touches what training goes on from."""
         run = self.run
         found = run.evaluate()
-        carried, reset = found.carried.nats, found.reset.nats
-        if run.best is None or carried < run.best:
-            run.best = carried
+        carried, reset = found
+        if run.best is None or carried.nats < run.best:
+            run.best = carried.nats
             run.save(self.folder / BEST)
         run.save(self.folder / LAST)
-        self._table.write(
-            {
-                **self._where(),
-                "held_out_nats": carried,
-                "held_out_bits": found.carried.bits,
-                "held_out_reset_nats": reset,
-                "held_out_reset_bits": found.reset.bits,
-            }
-        )
+        values = (carried.nats, carried.bits, reset.nats, reset.bits)
+        self._table.write({**self._where(), **dict(zip(_HELD_OUT, values, strict=True))})
         self.say(
             f"step {run.step:5d}  epoch {run.epoch:.2f}  {_minutes(run.seconds)}  "
-            f"train {self._smooth:.3f} nats  held out {carried:.3f} nats = "
-            f"{found.carried.bits:.3f} bits/char  (reset every 64: {reset:.3f} nats)"
+            f"train {self._smooth:.3f} nats  held out {carried.nats:.3f} nats = "
+            f"{carried.bits:.3f} bits/char  (reset every 64: {reset.nats:.3f} nats)"
         )
         self._sample()
         return found
@@ -288,15 +263,12 @@ class Monitor:
         recent, self._recent = self._recent, []
         losses = [report.loss for report in recent if not report.skipped]
         last = recent[-1]
+        seconds = sum(report.tokens / report.tokens_per_second for report in recent)
         row = {
             **self._where(),
-            "lr": last.lr,
-            "grad_norm": last.grad_norm,
-            "grad_norm_after": last.grad_norm_after,
-            "clip_factor": last.clip_factor,
+            **{name: getattr(last, name) for name in ("lr", *_NORMS)},
             "skipped": sum(report.skipped for report in recent),
-            "tokens_per_second": sum(report.tokens for report in recent)
-            / sum(report.tokens / report.tokens_per_second for report in recent),
+            "tokens_per_second": sum(report.tokens for report in recent) / seconds,
         }
         if losses:
             mean = math.fsum(losses) / len(losses)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields, replace
-from numbers import Integral
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from tinygrad_seq import optim
 from tinygrad_seq.charlm.model import LAYERS
@@ -23,6 +22,7 @@ from tinygrad_seq.checks import (
     shown,
     size,
 )
+from tinygrad_seq.data.text import share_or_count
 from tinygrad_seq.errors import ConfigError
 
 __all__ = ["PRESETS", "CharOptions", "learning_rate"]
@@ -37,7 +37,7 @@ CHANGEABLE = frozenset(
 class Recipe(NamedTuple):
     """An optimiser, the learning rate that suits it, and its other options."""
 
-    kind: Any
+    kind: Callable[..., optim.Optimizer]
     lr: float
     options: Mapping[str, float] = {}
 
@@ -98,13 +98,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 ours is the mean, which RMSprop and Adagrad do not notice. ``fast``: a look at everything that a
 run leaves, in seconds; it has learnt little.
 """
-
-
-def _share(name: str, value: Any) -> float:
-    """Rule for a fraction, or a number of characters."""
-    if isinstance(value, Integral):
-        return cast("float", count(1)(name, value))
-    return cast("float", number(0, 1, open_low=True, open_high=True)(name, value))
 
 
 def _words(name: str, value: Any) -> str:
@@ -202,7 +195,7 @@ class CharOptions:
         metavar="FILE",
     )
     validation: float = _option(
-        0.1, _share, "fraction, or exact count, held out at the end", type=count_or_fraction
+        0.1, share_or_count, "fraction, or exact count, held out at the end", type=count_or_fraction
     )
     model: str = _option(next(iter(LAYERS)), LAYERS, "recurrent layers")
     hidden: int = _option(128, size, "width of a layer", metavar="H")

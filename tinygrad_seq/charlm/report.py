@@ -26,6 +26,7 @@ from tinygrad_seq.engine.mode import enable_grad
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.nn import Module
 from tinygrad_seq.train.metrics import Evaluation, MetricsTable, evaluating
+from tinygrad_seq.viz.output.html import filled
 
 __all__ = ["REPORT_FILES", "draw_char_lm", "write_report", "yardsticks"]
 
@@ -193,7 +194,6 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
     def curve(name: str) -> tuple[list[float], list[float]]:
         return MetricsTable.column(folder / METRICS, "step", name)
 
-    clear = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.2}
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -221,7 +221,7 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
     seen = [*train, *held[1], *reset[1], *lines.values()]
     if seen:
         # The first updates fall from log2 of the alphabet; what follows is the interesting part.
-        top = max([*list(lines.values()), min(seen) * 1.3]) * 1.06
+        top = max([*lines.values(), min(seen) * 1.3]) * 1.06
         axes.set_ylim(min(seen) * 0.93, max(top, min(seen) + 0.1))
     if held[0]:
         axes.annotate(
@@ -231,7 +231,7 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
             textcoords="offset points",
             fontsize=9,
             color="#0b5394",
-            bbox=clear,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.2},
         )
     axes.set_xlabel("update")
     axes.set_ylabel("bits per character")
@@ -243,25 +243,6 @@ def plot_loss(folder: Path, lines: dict[int, float]) -> None:
 
 
 # -- the page -------------------------------------------------------------------------------------
-
-_STYLE = """
-:root { color-scheme: light }
-body { font: 16px/1.55 system-ui, sans-serif; color: #1d242b; max-width: 60rem;
-       margin: 2.5rem auto; padding: 0 1.2rem }
-h1 { font-size: 1.7rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin-top: 2.4rem }
-p.sub, figcaption { color: #5b6670 } figure { margin: 1rem 0 }
-img { max-width: 100%; height: auto } figcaption { font-size: .9rem }
-table { border-collapse: collapse } td, th { text-align: left; padding: .22rem 1.4rem .22rem 0;
-       border-bottom: 1px solid #e6e9ec; vertical-align: top } td.n { text-align: right;
-       font-variant-numeric: tabular-nums } tr.own td { font-weight: 600 }
-pre { background: #f6f7f8; border-left: 3px solid #c9d3dc; padding: .8rem 1rem;
-      margin: .4rem 0 1rem; white-space: pre-wrap; overflow-wrap: anywhere;
-      font-size: .84rem; line-height: 1.4 }
-.wide { overflow-x: auto; border: 1px solid #e6e9ec; padding: .5rem }
-.wide svg { max-width: 100%; height: auto; display: block; margin: auto }
-.problem { background: #fff4e5; border-left: 3px solid #b45f06; padding: .5rem 1rem }
-details { margin-top: 2rem } code { font-size: .88em }
-"""
 
 
 def _write_html(
@@ -279,57 +260,43 @@ def _write_html(
         f"{summary['steps']:,} updates ({summary['epochs']:.1f} passes over "
         f"{summary['train_characters']:,} characters) in {minutes} min {seconds:02d} s"
     )
-    parts = [
-        f"<h1>{escape(title)}</h1>",
-        f"<p class=sub>{escape(lead)}</p>",
-        *[f"<p class=problem>{escape(problem)}</p>" for problem in problems],
-        "<h2>Held-out text</h2>",
-        _results(summary),
-        _figure(folder / "loss.png", "Bits per character while training. Lower is better."),
-        "<h2>What it writes</h2>",
-        _samples(folder / SAMPLES),
-        "<h2>What its units do</h2>",
-        _cells(units),
-        "<h2>The graph</h2>",
-        _drawing(folder / "unrolled.svg"),
-        _details(summary),
-    ]
-    page = (
-        f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>{escape(title)}</title>\n"
-        f"<style>{_STYLE}</style>\n<body>\n" + "\n".join(parts) + "\n</body></html>\n"
-    )
+    fields = {
+        "title": escape(title),
+        "lead": escape(lead),
+        "problems": "".join(f"<p class=problem>{escape(told)}</p>\n" for told in problems),
+        "results": _results(summary),
+        "loss": _figure(folder / "loss.png"),
+        "samples": _samples(folder / SAMPLES),
+        "units": _cells(units),
+        "drawing": _drawing(folder / "unrolled.svg"),
+        "details": _details(summary),
+    }
+    page = filled(Path(__file__).with_name("report.html"), fields)
     (folder / "report.html").write_text(page, encoding="utf-8", errors="replace")
 
 
 def _results(summary: dict[str, Any]) -> str:
-    rows = [("all symbols equally likely", summary["uniform_bits"], False)]
-    rows += [
-        (f"n-gram model of order {order}, counted on the training text", bits, False)
-        for order, bits in summary["ngram_bits"].items()
-    ]
-    rows += [
-        (
-            "this model, state reset every 64 characters",
-            summary["held_out_reset_every_64_bits"],
-            True,
-        ),
-        ("this model, state carried", summary["held_out_bits"], True),
-    ]
+    rows = [("all symbols equally likely", summary["uniform_bits"], "")]
+    for order, bits in summary["ngram_bits"].items():
+        rows.append((f"n-gram model of order {order}, counted on the training text", bits, ""))
+    reset = summary["held_out_reset_every_64_bits"]
+    rows.append(("this model, state reset every 64 characters", reset, " class=own"))
+    rows.append(("this model, state carried", summary["held_out_bits"], " class=own"))
     body = "".join(
-        f"<tr{' class=own' if own else ''}><td>{escape(name)}<td class=n>{bits:.3f}"
-        f"<td class=n>{bits * math.log(2):.3f}"
+        f"<tr{own}><td>{escape(name)}<td class=n>{bits:.3f}<td class=n>{bits * math.log(2):.3f}"
         for name, bits, own in rows
     )
     return f"<table><tr><th>predictor<th>bits/char<th>nats/char{body}</table>"
 
 
-def _figure(path: Path, caption: str) -> str:
+def _figure(path: Path) -> str:
     if not path.is_file():
         return ""
+    caption = "Bits per character while training. Lower is better."
     data = base64.b64encode(path.read_bytes()).decode()
     return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
@@ -337,12 +304,11 @@ def _drawing(path: Path) -> str:
     if not path.is_file():
         return "<p>No picture was made; see above.</p>"
     text = path.read_text(encoding="utf-8")
-    drawing = text[text.index("<svg") :]
-    caption = (
-        f"The recorded graph of the trained model on {_DRAWN_STEPS} characters of the held-out "
-        "text; time runs to the right."
+    return (
+        f"<figure><div class=wide>{text[text.index('<svg') :]}</div><figcaption>The recorded graph "
+        f"of the trained model on {_DRAWN_STEPS} characters of the held-out text; time runs to the "
+        "right.</figcaption></figure>"
     )
-    return f"<figure><div class=wide>{drawing}</div><figcaption>{caption}</figcaption></figure>"
 
 
 def _cells(units: list[tuple[str, str, Any]] | None) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -160,11 +161,8 @@ class CharRun:
     def clipping(self) -> dict[str, Any]:
         """What :func:`~tinygrad_seq.train.tbptt` is to do about large and non-finite gradients."""
         options = self.options
-        return {
-            "clip_norm": options.clip if options.clip and options.clip_by == "norm" else None,
-            "clip_value": options.clip if options.clip and options.clip_by == "value" else None,
-            "nonfinite": options.nonfinite,
-        }
+        bound = {f"clip_{options.clip_by}": options.clip} if options.clip else {}
+        return {"clip_norm": None, "clip_value": None, "nonfinite": options.nonfinite, **bound}
 
     def set_learning_rate(self) -> float:
         """Give the optimiser the rate for where the run stands."""
@@ -243,10 +241,8 @@ class CharRun:
                 got=run.options.text or "pydoc_data.topics of this Python",
                 hint="name the file with --text if it has moved",
             )
-        try:
+        with _fitting(file):
             run._restore(saved)
-        except (KeyError, TypeError, AttributeError, TinygradSeqError) as error:
-            raise _incomplete(file, error) from error
         run.origin = file.resolve()
         return run
 
@@ -276,11 +272,8 @@ def build_model(options: CharOptions, vocab: int) -> CharLM:
 
 def build_optimizer(options: CharOptions, model: CharLM) -> optim.Optimizer:
     """The optimiser of the options."""
-    recipe = OPTIMIZERS[options.optimizer]
-    made: optim.Optimizer = recipe.kind(
-        model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **recipe.options
-    )
-    return made
+    kind, _, more = OPTIMIZERS[options.optimizer]
+    return kind(model.parameters(), lr=options.lr, weight_decay=options.weight_decay, **more)
 
 
 def load_char_lm(path: str | os.PathLike[str]) -> tuple[CharLM, Vocabulary, CharOptions]:
@@ -293,13 +286,11 @@ def load_char_lm(path: str | os.PathLike[str]) -> tuple[CharLM, Vocabulary, Char
     """
     file = _file_of(path, BEST, LAST)
     saved = _read(file)
-    try:
+    with _fitting(file):
         options = CharOptions.from_dict(saved["options"])
         vocabulary = Vocabulary.from_json(saved["vocabulary"])
         model = build_model(options, len(vocabulary))
         model.load_state_dict(saved["model"])
-    except (KeyError, TypeError, TinygradSeqError) as error:
-        raise _incomplete(file, error) from error
     model.eval()
     return model, vocabulary, options
 
@@ -351,10 +342,15 @@ def _read(file: Path) -> dict[str, Any]:
     return saved
 
 
-def _incomplete(file: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"checkpoint {str(file)!r} does not fit this program",
-        expected="all entries of a run of the character model",
-        got=f"{type(error).__name__}: {error}",
-        hint="it may come from another version; the file was left as it is",
-    )
+@contextmanager
+def _fitting(file: Path) -> Iterator[None]:
+    """What a checkpoint lacks, or has of another kind, is the fault of the file."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, TinygradSeqError) as error:
+        raise CheckpointError(
+            f"checkpoint {str(file)!r} does not fit this program",
+            expected="all entries of a run of the character model",
+            got=f"{type(error).__name__}: {error}",
+            hint="it may come from another version; the file was left as it is",
+        ) from error

@@ -180,7 +180,19 @@ def split_text(text: TextOrIds, validation: float = 0.1) -> tuple[TextOrIds, Tex
                 hint="split first, then lay the parts out in Streams",
             )
     length = len(text)
-    held_out = _validation_length(length, validation)
+    what = "split_text: validation is a fraction or a number of symbols"
+    try:
+        held_out = share_or_count(what, validation)
+    except ConfigError as error:
+        raise ConfigError(
+            what,
+            expected="a float between 0 and 1, or a positive integer",
+            got=error.got,
+            hint="to train on everything, do not split",
+        ) from None
+    if isinstance(held_out, float):
+        # Round the last bits away first: a tenth of 30 is 3, not a little more than 3.
+        held_out = math.ceil(round(length * held_out, 6))
     if held_out < 2 or length - held_out < 2:
         raise DataError(
             "split_text: the text is too short for this split",
@@ -191,18 +203,8 @@ def split_text(text: TextOrIds, validation: float = 0.1) -> tuple[TextOrIds, Tex
     return text[: length - held_out], text[length - held_out :]
 
 
-def _validation_length(length: int, validation: float) -> int:
-    what = "split_text: validation is a fraction or a number of symbols"
-    try:
-        if isinstance(validation, Integral):
-            return int(count(1)(what, validation))
-        share: float = number(0, 1, open_low=True, open_high=True)(what, validation)
-    except ConfigError as error:
-        raise ConfigError(
-            what,
-            expected="a float between 0 and 1, or a positive integer",
-            got=error.got,
-            hint="to train on everything, do not split",
-        ) from None
-    # Round the float's last bits away first: a tenth of 30 is 3, not a little more than 3.
-    return math.ceil(round(length * share, 6))
+def share_or_count(name: str, value: Any) -> float | int:
+    """Rule for a fraction between 0 and 1, or for a number of symbols."""
+    rule = count(1) if isinstance(value, Integral) else number(0, 1, open_low=True, open_high=True)
+    found: float | int = rule(name, value)
+    return found

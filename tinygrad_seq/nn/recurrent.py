@@ -18,7 +18,7 @@ from tinygrad_seq.nn.cells.cell import Cell, cell_maker, checked_cell, checked_i
 from tinygrad_seq.nn.layers import Dropout, positive_size, probability
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.norm import VariationalDropout
-from tinygrad_seq.nn.state import checked_state
+from tinygrad_seq.nn.state import MadeState, checked_state
 from tinygrad_seq.ops.registry import values_of
 from tinygrad_seq.ops.sequence import run_sequence, sequence_options, unroll
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -122,7 +122,14 @@ class Recurrent(Module, Generic[State]):
     def _adopt(self, cell: Cell, suffix: str) -> None:
         """Take in the cell of one place."""
         setattr(self, f"cell{suffix}", cell)
-        cell._named("")  # what it records is the layer's
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        held = self._modules.get(name) if isinstance(value, Cell) else None
+        if isinstance(held, Cell):
+            checked_cell(type(self).__name__, value, held.input_size, held)
+        super().__setattr__(name, value)
+        if isinstance(value, Cell):
+            value._named("")  # what it records is the layer's
 
     def _warn_of_idle_dropout(self, dropout: float, variational: bool) -> None:
         owner = type(self).__name__
@@ -377,7 +384,8 @@ class Recurrent(Module, Generic[State]):
     def _state_hint(self, found: Sequence[Any], shapes: Sequence[Any]) -> str:
         if len(found) != len(shapes):
             kind = self.state_type
-            return f"nn.{kind.__name__}({', '.join(kind._fields)}), or None to start from zeros"
+            made = "layer.state_type" if issubclass(kind, MadeState) else f"nn.{kind.__name__}"
+            return f"{made}({', '.join(kind._fields)}), or None to start from zeros"
         if any(len(size) != len(shape) for size, shape in zip(found, shapes, strict=True)):
             return "layers come first: h[None] is the state of one layer"
         return "a state belongs to one batch size: start from None when it changes"

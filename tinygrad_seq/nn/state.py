@@ -18,6 +18,7 @@ from tinygrad_seq.transforms.nest import map_nest
 __all__ = [
     "GRUState",
     "LSTMState",
+    "MadeState",
     "RNNState",
     "array_in",
     "checked_state",
@@ -62,7 +63,7 @@ class LSTMState(NamedTuple):
         return detach(self)
 
 
-class _Made:
+class MadeState:
     """What named tuples of states that are made here have, and how they copy and pickle."""
 
     __slots__ = ()
@@ -89,7 +90,7 @@ def state_type(name: str, fields: tuple[str, ...]) -> Any:
     """
     plain = namedtuple(name, fields)  # type: ignore[misc]
     space = {"__slots__": (), "__doc__": f"State of a recurrent layer: {', '.join(fields)}."}
-    return type(name, (_Made, plain), space)
+    return type(name, (MadeState, plain), space)
 
 
 def _restored(name: str, fields: tuple[str, ...], parts: tuple[Any, ...]) -> Any:
@@ -186,7 +187,7 @@ def checked_state(
     given = tuple(state) if isinstance(state, (tuple, list)) else (state,)
     found = [shape_of(part) for part in given]
     if found != shapes:
-        wanted = sorted({str(shape) for shape in shapes})
+        wanted = list(map(str, shapes if len({*shapes}) > 1 else shapes[:1]))
         kind = f"{type(state).__name__} of " if hasattr(state, "_fields") else ""
         raise ShapeError(
             f"{owner}: state",

@@ -54,27 +54,22 @@ def _rearranged(function: Callable[..., Any]) -> Callable[..., Tensor]:
     return on_tensor
 
 
-def _counts(what: str, given: Any) -> Any:
-    """Integers, one or several: NumPy would read text, and cut off fractions."""
-    return integers_of(what, np.asarray(given) if isinstance(given, Variable) else given)
-
-
 @for_numpy(np.roll)
 def roll(x: TensorLike, shift: int | tuple[int, ...], axis: Axis = None) -> Tensor:
     """Shift entries along axes (of the flattened tensor without `axis`), around the end."""
-    return _rearranged(np.roll)(x, _counts("roll: shift", shift), axis)
+    return _rearranged(np.roll)(x, integers_of("roll: shift", values_of(shift)), axis)
 
 
 @for_numpy(np.repeat)
 def repeat(x: TensorLike, repeats: Any, axis: int | None = None) -> Tensor:
     """Repeat entries along an axis (of the flattened tensor without `axis`)."""
-    return _rearranged(np.repeat)(x, _counts("repeat: repeats", repeats), axis)
+    return _rearranged(np.repeat)(x, integers_of("repeat: repeats", values_of(repeats)), axis)
 
 
 @for_numpy(np.tile)
 def tile(x: TensorLike, reps: int | Sequence[int]) -> Tensor:
     """Repeat the whole tensor along each axis."""
-    return _rearranged(np.tile)(x, _counts("tile: reps", reps))
+    return _rearranged(np.tile)(x, integers_of("tile: reps", values_of(reps)))
 
 
 @for_numpy(np.diagonal)

@@ -24,8 +24,8 @@ from tinygrad_seq.ops.join import stack
 from tinygrad_seq.ops.registry import (
     check_indices,
     constant,
+    operation,
     record_several,
-    register,
     shape_of,
     values_of,
 )
@@ -241,20 +241,18 @@ def sequence_op(
         return (x, *initial, *drawn), options
 
     backward = _Backward(kernel, matrices)
-    return register(
-        Op(
-            name,
-            forward,
-            f"x {states} {weights}",
-            joint=backward,
-            sample=sample,
-            twin=twin,
-            outputs=1 + len(parts),
-            keep=True,
-            analytic=not kink,
-            kink=kink,
-            mixes=False,
-        )
+    return operation(
+        name,
+        forward,
+        f"x {states} {weights}",
+        joint=backward,
+        sample=sample,
+        twin=twin,
+        outputs=1 + len(parts),
+        keep=True,
+        analytic=not kink,
+        kink=kink,
+        mixes=False,
     )
 
 

@@ -10,12 +10,10 @@ import argparse
 import io
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tinygrad_seq as tgs
-from tinygrad_seq.charlm.commands.trained import add_cells, add_draw, add_sample
+from tinygrad_seq.charlm.commands import trained, training
 from tinygrad_seq.charlm.commands.training import (
-    add_train,
     announce,
     finish,
     folder_of,
@@ -30,14 +28,8 @@ __all__ = ["announce", "finish", "folder_of", "guarded", "main", "open_run", "tr
 
 Command = Callable[[argparse.Namespace], int]
 
-# Each adds its own parser and sets `command`: a function of the parsed options that returns the
-# exit status.
-COMMANDS: dict[str, Callable[[Any, str], None]] = {
-    "train": add_train,
-    "sample": add_sample,
-    "draw": add_draw,
-    "cells": add_cells,
-}
+COMMANDS = {"train": training.TRAIN, **trained.COMMANDS}
+"""By name: what it does, what adds its options, and what runs it and returns the exit status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,8 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"tinygrad_seq {tgs.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, add in COMMANDS.items():
-        add(commands, name)
+    for name, (does, add_options, command) in COMMANDS.items():
+        own = commands.add_parser(name, help=does, description=does)
+        add_options(own)
+        own.set_defaults(command=command)
     options = parser.parse_args(arguments)
     return guarded(options.command, options)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from tinygrad_seq import celltext, charlm
 from tinygrad_seq.celltext.page import check_page
@@ -16,19 +15,18 @@ from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.output.drawing import FORMATS, format_of
 from tinygrad_seq.viz.picture.style import THEMES
 
-__all__ = ["add_cells", "add_draw", "add_sample"]
+__all__ = ["COMMANDS"]
 
+_RUN = "folder of a run, or a checkpoint"
+_TEXT = "UTF-8 file to read; default: what the run held out"
 _KNOWS = "a model knows the characters of the text that it learnt"
 
 
 # -- sample ---------------------------------------------------------------------------------------
 
 
-def add_sample(commands: Any, name: str) -> None:
-    """Add the parser of ``sample``."""
-    help_text = "let a trained model write"
-    parser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+def _sample_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help=_RUN)
     parser.add_argument("--length", type=int, default=500, help="characters (default: 500)")
     parser.add_argument(
         "--temperature",
@@ -38,7 +36,6 @@ def add_sample(commands: Any, name: str) -> None:
     )
     parser.add_argument("--prime", default="", metavar="TEXT", help="text to continue")
     parser.add_argument("--seed", type=int, help="for the same text again")
-    parser.set_defaults(command=_sample)
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -67,11 +64,8 @@ def _sample(options: argparse.Namespace) -> int:
 # -- draw -----------------------------------------------------------------------------------------
 
 
-def add_draw(commands: Any, name: str) -> None:
-    """Add the parser of ``draw``."""
-    help_text = "draw the recorded graph of a trained model"
-    parser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
+def _draw_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help=_RUN)
     parser.add_argument(
         "--out",
         metavar="FILE",
@@ -79,9 +73,7 @@ def add_draw(commands: Any, name: str) -> None:
         "(default: VIEW-LEVEL.svg beside the checkpoint)",
     )
     group = parser.add_argument_group("what is drawn")
-    group.add_argument(
-        "--text", metavar="FILE", help="UTF-8 file to read; default: what the run held out"
-    )
+    group.add_argument("--text", metavar="FILE", help=_TEXT)
     group.add_argument(
         "--steps", type=int, default=5, metavar="T", help="characters to read (default: 5)"
     )
@@ -106,7 +98,6 @@ def add_draw(commands: Any, name: str) -> None:
         metavar="D",
         help="close modules D names deep: one box each (default: all are open)",
     )
-    parser.set_defaults(command=_draw)
 
 
 def _draw(options: argparse.Namespace) -> int:
@@ -152,14 +143,9 @@ def _text(options: argparse.Namespace, trained: charlm.CharOptions) -> str:
 # -- cells ----------------------------------------------------------------------------------------
 
 
-def add_cells(commands: Any, name: str) -> None:
-    """Add the parser of ``cells``."""
-    help_text = "colour a text by what each unit of a trained model does"
-    parser = commands.add_parser(name, help=help_text, description=help_text)
-    parser.add_argument("run", metavar="RUN", help="folder of a run, or a checkpoint")
-    parser.add_argument(
-        "--text", metavar="FILE", help="UTF-8 file to read; default: what the run held out"
-    )
+def _cells_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help=_RUN)
+    parser.add_argument("--text", metavar="FILE", help=_TEXT)
     parser.add_argument(
         "--length", type=int, default=2000, help="characters of it, from its start (default: 2000)"
     )
@@ -181,7 +167,6 @@ def add_cells(commands: Any, name: str) -> None:
         metavar="FILE",
         help="default: cells.html beside the checkpoint; with --text, cells-NAME.html",
     )
-    parser.set_defaults(command=_cells)
 
 
 def _cells(options: argparse.Namespace) -> int:
@@ -216,3 +201,10 @@ def _cells(options: argparse.Namespace) -> int:
             print(f"{name:<22} {unit.r:+.2f}  {unit}")
     print(f"{len(seen.ids):,} characters, {size / 1e6:.1f} MB: {out}")
     return 0
+
+
+COMMANDS = {
+    "sample": ("let a trained model write", _sample_options, _sample),
+    "draw": ("draw the recorded graph of a trained model", _draw_options, _draw),
+    "cells": ("colour a text by what each unit of a trained model does", _cells_options, _cells),
+}

@@ -18,7 +18,7 @@ from tinygrad_seq.charlm.run import LAST
 from tinygrad_seq.checks import instance_of, path_of
 from tinygrad_seq.errors import ConfigError
 
-__all__ = ["add_train", "announce", "finish", "folder_of", "open_run", "train_parser"]
+__all__ = ["TRAIN", "announce", "finish", "folder_of", "open_run", "train_parser"]
 
 
 def train_parser(description: str) -> argparse.ArgumentParser:
@@ -26,14 +26,6 @@ def train_parser(description: str) -> argparse.ArgumentParser:
     parser = Parser(description=description)
     _train_options(parser)
     return parser
-
-
-def add_train(commands: Any, name: str) -> None:
-    """Add the parser of ``train``."""
-    help_text = "train a character model; results go to runs/NAME"
-    parser = commands.add_parser(name, help=help_text, description=help_text)
-    _train_options(parser)
-    parser.set_defaults(command=_train)
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
@@ -179,3 +171,6 @@ def finish(run: charlm.CharRun, folder: Path, outcome: charlm.Outcome) -> int:
     print(f"let it write: {own_command()} sample {shlex.quote(str(folder))}")
     print(f"draw it: {own_command()} draw {shlex.quote(str(folder))} --view rolled --level cell")
     return 0
+
+
+TRAIN = "train a character model; results go to runs/NAME", _train_options, _train

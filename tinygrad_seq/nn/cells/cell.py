@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from tinygrad_seq.arguments import taking
 from tinygrad_seq.checks import array_of, choice
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import scope
@@ -170,6 +171,7 @@ class Cell(Module):
         parts = (p for _, module in self._walk() for p in module._parameters.values())
         return next((p.dtype for p in parts if p is not None), np.dtype(np.float32))
 
+    @taking
     def __call__(self, x: Any, state: Any = None) -> Any:
         """One step from x (N, I), or tokens (N,), and a state, zeros by default."""
         if not self._checks_itself:
@@ -265,6 +267,7 @@ def cell_maker(
     if size is not None:
         (size,) = positive_size(owner, input_size=size)
     if isinstance(cell, Cell):
+        checked_cell(owner, cell, getattr(cell, "input_size", 0), None)
         if places > 1 or size not in (None, cell.input_size):
             raise ConfigError(
                 f"{owner}: one cell makes one layer in one direction, of its own input_size",
@@ -277,7 +280,7 @@ def cell_maker(
         raise ConfigError(
             f"{owner}: cell",
             expected="an nn.Cell, or a callable that makes one for inputs of a given size",
-            got=f"a {type(cell).__name__}",
+            got=type(cell).__name__,
             hint="derive the class of your step from nn.Cell, and declare its states",
         )
     if size is None:
@@ -287,6 +290,11 @@ def cell_maker(
 
 def checked_cell(owner: str, cell: Any, size: int, first: Cell | None) -> Cell:
     """Refuse what is no cell for inputs of this size, or does not fit the first of a layer."""
+    if isinstance(cell, Cell) and "states" not in vars(cell):
+        raise ConfigError(
+            f"{owner}: {type(cell).__name__} declares no states",
+            hint="super().__init__(input_size, hidden_size) in its __init__",
+        )
     if not isinstance(cell, Cell) or cell.input_size != size:
         got = type(cell).__name__
         raise ConfigError(
