@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from demos.lab import truncated_bptt
 from tinygrad_seq import charlm, data, nn, optim, train
 from tinygrad_seq.errors import ConfigError, NonFiniteError, ShapeError
 
@@ -159,7 +160,7 @@ def test_streams_are_not_windows_yet(windows, said):
     with pytest.raises(ConfigError, match=rf"^tbptt: windows[\s\S]*{said}"):
         train.tbptt(model, windows, optimizer)
     with pytest.raises(ConfigError, match=rf"^truncated_bptt: windows[\s\S]*{said}"):
-        train.truncated_bptt(model, windows, k1=5, k2=15)
+        truncated_bptt(model, windows, k1=5, k2=15)
 
 
 def test_a_model_without_a_state_is_refused():

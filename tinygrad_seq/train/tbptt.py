@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from typing import Any, Literal, NamedTuple
 
@@ -28,7 +29,6 @@ __all__ = ["TBPTT", "StepReport", "tbptt"]
 
 Model = Callable[[Any, Any], tuple[Any, Any]]
 Loss = Callable[[Any, Any], Tensor]
-_POLICIES = ("raise", "skip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +183,23 @@ def tbptt(
         if schedule.optimizer is not optimizer:
             raise ConfigError("tbptt: the schedule belongs to another optimiser")
     require_windows("tbptt", windows)
-    k, k2, clip_norm, clip_value = _checked_options(k, k2, clip_norm, clip_value)
-    choice(*_POLICIES)("tbptt: nonfinite", nonfinite)
-    step = count(0)("tbptt: step", step)
-    callable_of("tbptt: model", model, "model(inputs, state) -> (outputs, state)")
-    callable_of("tbptt: loss", loss, "loss(outputs, targets) -> a scalar Tensor")
+    k = count(1)("tbptt: k, a number of steps", k)
+    choice("raise", "skip")("tbptt: nonfinite", nonfinite)
     return TBPTT(
-        _Update(model, optimizer, loss, clip_norm, clip_value, nonfinite),
-        windows,
-        k,
-        0 if k2 is None or k2 == k else k2,
-        state,
+        callable_of("tbptt: model", model, "model(inputs, state) -> (outputs, state)"),
+        callable_of("tbptt: loss", loss, "loss(outputs, targets) -> a scalar Tensor"),
+        optimizer,
         schedule,
-        step,
+        _clipping(clip_norm, clip_value, nonfinite),
+        nonfinite == "skip",
+        _pieces(windows, k),
+        0 if k2 is None else _reach(k, k2),
+        detach(state),
+        count(0)("tbptt: step", step),
     )
 
 
+@dataclass(eq=False, repr=False)
 class TBPTT(Iterator[StepReport]):
     """The iterator that :func:`tbptt` returns.
 
@@ -210,23 +211,17 @@ class TBPTT(Iterator[StepReport]):
         Updates so far.
     """
 
-    def __init__(
-        self,
-        update: _Update,
-        windows: Iterable[Any],
-        k: int,
-        reach: int,
-        state: Any,
-        schedule: LRScheduler | None,
-        step: int,
-    ) -> None:
-        self.state = detach(state)
-        self._reach = reach  # in steps; 0 where no piece but the present one is run
-        self._past: list[_Past] = []  # oldest first
-        self.step = step
-        self._update = update
-        self._pieces = _pieces(windows, k)
-        self._schedule = schedule
+    _model: Model
+    _loss: Loss
+    _optimizer: Optimizer
+    _schedule: LRScheduler | None
+    _clip: Callable[[Iterable[Tensor]], ClipReport]
+    _skip: bool
+    _pieces: Iterator[_Piece]
+    _reach: int  # in steps; 0 where no piece but the present one is run
+    state: Any
+    step: int
+    _past: list[_Past] = field(default_factory=list)  # oldest first
 
     def __next__(self) -> StepReport:
         piece = next(self._pieces)
@@ -234,88 +229,57 @@ class TBPTT(Iterator[StepReport]):
         while self._past and _length(self._past) + _steps(piece.inputs) > self._reach:
             del self._past[0]
         past = [*self._past, _Past(piece, self.state)]
-        after, loss, clip, problem = self._update(past, self.step + 1)
+        loss, clip, after = self._update(past)
         self.step += 1
-        if not problem:  # else as if this piece had not been there
+        if clip.finite:  # else as if this piece had not been there
             self.state = after
             self._past = past if self._reach else []
-        lr = self._update.lr
+        lr = float(self._optimizer.param_groups[0]["lr"])
         if self._schedule is not None:
             self._schedule.step()
         tokens = math.prod(np.shape(piece.inputs)[:2])
         seconds = max(time.perf_counter() - began, 1e-9)
-        return StepReport(
-            self.step,
-            loss,
-            clip.norm,
-            clip.norm_after,
-            clip.factor,
-            tokens,
-            tokens / seconds,
-            lr,
-            bool(problem),
-            problem,
-        )
+        norms = clip.norm, clip.norm_after, clip.factor
+        skipped = not clip.finite
+        speed = tokens / seconds
+        return StepReport(self.step, loss, *norms, tokens, speed, lr, skipped, clip.problem)
 
+    def _update(self, past: list[_Past]) -> tuple[float, ClipReport, Any]:
+        """The loss of the last piece, what clipping did, and the detached state after it."""
+        self._optimizer.zero_grad()
+        loss, after = self._forward(past)
+        value = float(loss.item())
+        if math.isfinite(value):
+            loss.backward()
+            groups = self._optimizer.param_groups
+            clip = self._clip([p for group in groups for p in group["params"]])
+            if clip.finite:
+                self._optimizer.step()
+        elif self._skip:
+            problem = f"the loss is {value}"
+            clip = ClipReport(math.nan, math.nan, 1.0, False, problem=problem)
+        else:
+            raise NonFiniteError(
+                f"tbptt: the loss of update {self.step + 1} is not finite",
+                expected="a finite loss",
+                got=value,
+                hint='lower the learning rate, clip gradients, or pass nonfinite="skip"',
+            )
+        return value, clip, after
 
-@dataclass(slots=True)
-class _Update:
-    """One update from the last of some pieces that follow one another."""
-
-    model: Model
-    optimizer: Optimizer
-    loss: Loss
-    clip_norm: float | None
-    clip_value: float | None
-    nonfinite: Literal["raise", "skip"]
-
-    def __call__(self, past: list[_Past], step: int) -> tuple[Any, float, ClipReport, str]:
-        """The detached state after the piece, its loss, what clipping did, and what failed.
+    def _forward(self, past: list[_Past]) -> tuple[Tensor, Any]:
+        """The loss of the last piece, and the detached state after it.
 
         The states in `past` become those of this run.
         """
-        self.optimizer.zero_grad()
         state = past[0].state
-        outputs: Any = None
         for place, (piece, _) in enumerate(past):
             if place:
                 past[place] = _Past(piece, detach(state))
             if piece.reset is not None and state is not None:
                 state = reset_rows(state, piece.reset)
-            outputs, state = self._run(piece.inputs, state)
-        loss = require_loss("tbptt", self.loss(outputs, past[-1].piece.targets))
-        value = float(loss.item())
-        after = detach(state)
-        del state, outputs
-        if not math.isfinite(value):
-            problem = f"the loss is {value}"
-            if self.nonfinite == "raise":
-                raise NonFiniteError(
-                    f"tbptt: the loss of update {step} is not finite",
-                    expected="a finite loss",
-                    got=value,
-                    hint='lower the learning rate, clip gradients, or pass nonfinite="skip"',
-                )
-            return after, value, ClipReport(math.nan, math.nan, 1.0, False), problem
-        loss.backward()
-        clip = self._clip()
-        if clip.finite:
-            self.optimizer.step()
-        return after, value, clip, clip.problem
-
-    @property
-    def lr(self) -> float:
-        return float(self.optimizer.param_groups[0]["lr"])
-
-    def _run(self, inputs: Any, state: Any) -> tuple[Any, Any]:
-        return require_pair("tbptt", self.model(inputs, state))
-
-    def _clip(self) -> ClipReport:
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        if self.clip_value is not None:
-            return clip_grad_value_(parameters, self.clip_value, nonfinite=self.nonfinite)
-        bound = math.inf if self.clip_norm is None else self.clip_norm
-        return clip_grad_norm_(parameters, bound, nonfinite=self.nonfinite)
+            outputs, state = require_pair("tbptt", self._model(piece.inputs, state))
+        return require_loss("tbptt", self._loss(outputs, piece.targets)), detach(state)
 
 
 def _pieces(windows: Iterable[Any], k: int) -> Iterator[_Piece]:
@@ -351,27 +315,26 @@ def _steps(inputs: Any) -> int:
     return int(shape[0])
 
 
-def _checked_options(
-    k: Any, k2: Any, clip_norm: Any, clip_value: Any
-) -> tuple[int, int | None, float | None, float | None]:
-    k = count(1)("tbptt: k, a number of steps", k)
-    if k2 is not None:
-        what = "tbptt: k2 is a number of steps, and whole pieces of k"
-        if isinstance(k2, bool) or not isinstance(k2, Integral) or k2 < k or k2 % k:
-            raise ConfigError(
-                what,
-                expected=f"a multiple of k = {k}",
-                got=shown(k2),
-            )
-        k2 = count(1)(what, k2)
-    if clip_norm is not None and clip_value is not None:
+def _reach(k: int, k2: Any) -> int:
+    """How far gradients go back, in steps; 0 for no further than a piece."""
+    what = "tbptt: k2 is a number of steps, and whole pieces of k"
+    if isinstance(k2, bool) or not isinstance(k2, Integral) or k2 < k or k2 % k != 0:
+        raise ConfigError(what, expected=f"a multiple of k = {k}", got=shown(k2))
+    return 0 if k2 == k else int(count(1)(what, k2))
+
+
+def _clipping(norm: Any, value: Any, nonfinite: Any) -> Callable[..., ClipReport]:
+    """What clips the gradients, or only measures them."""
+    if norm is not None and value is not None:
         raise ConfigError(
             "tbptt: two ways of clipping at once",
             expected="clip_norm or clip_value",
-            got=f"clip_norm={shown(clip_norm)}, clip_value={shown(clip_value)}",
+            got=f"clip_norm={shown(norm)}, clip_value={shown(value)}",
             hint="clipping by norm keeps the direction of the gradient",
         )
     bound = number(0.0, open_low=True, infinite=True)
-    norm = None if clip_norm is None else bound("tbptt: clip_norm", clip_norm)
-    value = None if clip_value is None else bound("tbptt: clip_value", clip_value)
-    return k, k2, norm, value
+    if value is not None:
+        limit = bound("tbptt: clip_value", value)
+        return partial(clip_grad_value_, clip_value=limit, nonfinite=nonfinite)
+    limit = math.inf if norm is None else bound("tbptt: clip_norm", norm)
+    return partial(clip_grad_norm_, max_norm=limit, nonfinite=nonfinite)
