@@ -185,11 +185,13 @@ def instance_of(
     raise ConfigError(what, expected=f"a {' or '.join(names)}", got=shown(value), hint=hint)
 
 
-def callable_of(what: str, value: Any, kind: str = "a function") -> Callable[..., Any]:
+def callable_of(
+    what: str, value: Any, kind: str = "a function", *, hint: str | None = None
+) -> Callable[..., Any]:
     """Something to call; `kind` says in words what it should do."""
     if callable(value):
         return value  # type: ignore[no-any-return]
-    raise ConfigError(what, expected=kind, got=shown(value))
+    raise ConfigError(what, expected=kind, got=shown(value), hint=hint)
 
 
 def generator_of(what: str, rng: Any) -> np.random.Generator:

@@ -186,8 +186,8 @@ class Tensor(ArrayMethods):
         2.0
         """
         node = self._tracked_node("register_hook", "register on")
-        what = "a function of the gradient, as lambda g: g.clip(-1, 1)"
-        return add_hook(node, callable_of("register_hook: hook", hook, what))
+        what, hint = "a function of the gradient", "lambda g: g.clip(-1, 1), for one"
+        return add_hook(node, callable_of("register_hook: hook", hook, what, hint=hint))
 
     def _tracked_node(self, what: str, instead: str) -> Node:
         if self._node is None:
