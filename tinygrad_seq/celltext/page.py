@@ -17,8 +17,8 @@ from tinygrad_seq.celltext.read import Key, asked_roles, connectivity, label, re
 from tinygrad_seq.checks import choice, count, instance_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from tinygrad_seq.files import target_of, write
 from tinygrad_seq.kernels.numeric import log_softmax
-from tinygrad_seq.viz.output.files import target_of, write
 from tinygrad_seq.viz.output.html import embedded, filled
 from tinygrad_seq.viz.picture.style import THEMES
 
@@ -166,7 +166,8 @@ class CellText:
         large (see :meth:`html`).
         """
         target = target_of("CellText.save", path, (".html", ".htm"))
-        write(target, self.html().encode("utf-8", "replace"), "CellText.save")
+        content = self.html().encode("utf-8", "replace")
+        write(target, content, f"CellText.save: {str(target)!r}")
         return target
 
     def __repr__(self) -> str:
