@@ -10,7 +10,8 @@ import pytest
 
 import tinygrad_seq as tgs
 from tinygrad_seq import rnn_sequence
-from tinygrad_seq.engine.mode import Mode, Scope, current_mode
+from tinygrad_seq.engine.mode import Mode, current_mode
+from tinygrad_seq.engine.scope import Scope
 from tinygrad_seq.errors import ConfigError, GraphError
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
-from tinygrad_seq.engine.mode import Scope
 from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.scope import Scope
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.survey import Survey, recorded_nodes

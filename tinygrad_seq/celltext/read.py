@@ -16,9 +16,9 @@ import numpy as np
 
 from tinygrad_seq import nn, ops
 from tinygrad_seq.checks import choice, function_of, instance_of, sequence_of
-from tinygrad_seq.engine.cell import CellForm
 from tinygrad_seq.engine.mode import composed, enable_grad, observe
 from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.errors import ConfigError, GraphError, TinygradSeqError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.timeline import roles

@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from tinygrad_seq.arguments import taking
-from tinygrad_seq.engine.cell import CellForm
 from tinygrad_seq.engine.decorate import Decorator
+from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.scope import CellForm, Scope
 from tinygrad_seq.errors import ArgumentError, ConfigError, shown
-
-if TYPE_CHECKING:
-    from tinygrad_seq.engine.node import Array, Node
 
 __all__ = [
     "Mode",
     "Observer",
-    "Scope",
     "Switch",
     "composed",
     "current_mode",
@@ -32,35 +29,6 @@ __all__ = [
     "observe",
     "scope",
 ]
-
-
-class Scope(NamedTuple):
-    """Where in a model, and when in a sequence, an operation was recorded."""
-
-    path: str = ""
-    """Dotted module path, ``""`` outside any module."""
-    layer: int | None = None
-    """Layer of a stacked recurrent module."""
-    step: int | None = None
-    """Time step t of an unrolled sequence."""
-    start: int = 0
-    """Time step at which sequences begin that run step by step here."""
-    cell: CellForm | None = None
-    """What the recurrent cell says of itself that the operation is part of."""
-
-    @property
-    def place(self) -> str:
-        """Module path and layer in short, ``"rnn.l0"``; ``""`` where there are none."""
-        layer = "" if self.layer is None else f"l{self.layer}"
-        return ".".join(part for part in (self.path, layer) if part)
-
-    def __str__(self) -> str:
-        parts = [f"module {self.path}"] if self.path else []
-        if self.layer is not None:
-            parts.append(f"layer {self.layer}")
-        if self.step is not None:
-            parts.append(f"t = {self.step}")
-        return ", ".join(parts)
 
 
 class Observer(Protocol):
@@ -241,7 +209,7 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
     path, layer, step, start, cell : optional
         Fields of :class:`Scope`. `step` says when the nodes themselves are; `start` at which step
         a layer called in the block begins, for windows of one sequence; `cell` is an
-        :class:`~tinygrad_seq.engine.cell.CellForm`, which every :class:`~tinygrad_seq.nn.Cell`
+        :class:`~tinygrad_seq.engine.scope.CellForm`, which every :class:`~tinygrad_seq.nn.Cell`
         gives for itself.
 
     Examples

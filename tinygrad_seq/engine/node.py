@@ -10,16 +10,13 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.engine.mode import Scope
-
-if TYPE_CHECKING:
-    from tinygrad_seq.engine.op import Op
-    from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.scope import Scope
 
 __all__ = ["Array", "Constant", "Node", "next_seq", "noted"]
 
@@ -114,7 +111,7 @@ class Node:
         self.out = out
         self.residuals = residuals
         self.role: str | None = None
-        self.owner: weakref.ref[Variable] | None = None
+        self.owner: weakref.ref[Any] | None = None
         self.freed = False
         told = op is not None and (scope.step is not None or op.twin is not None)
         if inputs and told and None in parents:

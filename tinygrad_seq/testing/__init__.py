@@ -9,7 +9,8 @@ from tinygrad_seq.testing.gradcheck import GradcheckReport, gradcheck
 from tinygrad_seq.testing.layercheck import check_layer
 from tinygrad_seq.testing.opcheck import check_op
 from tinygrad_seq.testing.report import GradientError
-from tinygrad_seq.testing.rtrl import layer_step, rtrl, rtrl_layer
+from tinygrad_seq.testing.rtrl import rtrl
+from tinygrad_seq.testing.rtrl_layer import layer_step, rtrl_layer
 
 __all__ = [
     "GradcheckReport",

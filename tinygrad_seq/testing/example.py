@@ -13,18 +13,16 @@ from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
 from tinygrad_seq.errors import ConfigError, DtypeError
-from tinygrad_seq.tensor import Tensor, tensor
-from tinygrad_seq.testing.memory import copies
-from tinygrad_seq.testing.numeric import central_derivative, complex_gradient, perturbed
-from tinygrad_seq.testing.report import GradientError, Tolerance, describe, worst_mismatch
-from tinygrad_seq.transforms import grad
+from tinygrad_seq.tensor import Tensor
+from tinygrad_seq.testing.numeric import central_gradient, complex_gradient
+from tinygrad_seq.testing.report import GradientError, Tolerance, worst_mismatch
+from tinygrad_seq.testing.subject import Subject, cast, is_float
 
 __all__ = ["CENTRAL", "COMPLEX", "Example", "defaults_of", "operands_of", "record_of"]
 
 COMPLEX = Tolerance(1e-10, 1e-13)
 CENTRAL = Tolerance(1e-6, 1e-9)
 
-BY_HAND = "compare its record with the mathematics by hand"
 REAL = (
     "say analytic=False where the operation is made, if it takes absolute values, maxima, "
     "comparisons or else holds for real numbers only"
@@ -81,73 +79,37 @@ def defaults_of(op: Op) -> dict[str, Any]:
     return {p.name: p.default for p in given if p.default is not p.empty}
 
 
-class Example:
-    """An operation with one set of operands."""
+class Example(Subject):
+    """An operation with one set of operands; its record's own function gives the values."""
+
+    advice = "compare its record with the mathematics by hand"
 
     def __init__(
         self, op: Op, arrays: Sequence[Any], params: dict[str, Any], rng: np.random.Generator
     ) -> None:
         self.op = op
-        self.arrays = [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
-        self.params = params
-        self.rng = rng
-        self.wanted = [i for i in range(len(arrays)) if self._differentiable(i)]
-        self.values = self.forward(copies(self.arrays))
-        self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, v.shape)) for v in self.values]
         self._reference: list[Array] | None = None
-        self.names = [f"input {i}" for i in range(len(arrays))]
+        rules = [op.joint] * len(arrays) if op.joint is not None else op.rules
+        wanted = [i for i, a in enumerate(arrays) if is_float(a) and rules[i] is not None]
+        names = [f"input {i}" for i in range(len(arrays))]
         if not op.variadic:
-            self.names = [
-                f"{name} ({operand})" for name, operand in zip(self.names, op.inputs, strict=True)
-            ]
+            names = [f"{name} ({own})" for name, own in zip(names, op.inputs, strict=True)]
+        super().__init__(
+            op.name, lambda *given: apply(op, given, params), arrays, wanted, rng, names, params
+        )
 
-    def _differentiable(self, i: int) -> bool:
-        array = self.arrays[i]
-        if not (isinstance(array, np.ndarray) and array.dtype.kind == "f"):
-            return False
-        return self.op.joint is not None or self.op.rules[i] is not None
-
-    def forward(self, arrays: Sequence[Any], keep: bool = False) -> list[Array]:
-        """Outputs of the record's forward function, as a list."""
+    def evaluate(self, arrays: Sequence[Any], keep: bool = False) -> list[Array]:
+        """Outputs of the record's forward function."""
         if self.op.keep:
             out, _ = self.op.forward(*arrays, keep=keep, **self.params)
         else:
             out = self.op.forward(*arrays, **self.params)
-        return [np.asarray(part) for part in out] if self.several else [np.asarray(out)]
+        return [np.asarray(part) for part in (out if self.op.outputs != 1 else [out])]
 
-    @property
-    def several(self) -> bool:
-        """Whether the operation has several outputs."""
-        return self.op.outputs != 1
-
-    def loss(self, arrays: Sequence[Any]) -> Any:
-        """The scalar sum(c * forward(arrays))."""
-        outs = self.forward(arrays)
-        return sum(np.sum(c * v) for c, v in zip(self.cotangents, outs, strict=True))
-
-    def record(
-        self, wanted: Sequence[int] | None = None, dtype: Any = np.float64
-    ) -> tuple[list[Any], list[Tensor]]:
+    def record(self, dtype: Any = np.float64) -> tuple[list[Any], list[Tensor]]:
         """Operands (tensors where gradients are wanted) and recorded outputs."""
-        wanted = self.wanted if wanted is None else wanted
-        made = [
-            a.astype(dtype) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a
-            for a in self.arrays
-        ]
-        for i in wanted:
-            made[i] = tensor(made[i], requires_grad=True)
-        out = apply(self.op, tuple(made), self.params)
-        return made, list(out) if self.several else [out]
-
-    def gradients(self, wanted: Sequence[int] | None = None, dtype: Any = np.float64) -> list[Any]:
-        """What the engine returns for the wanted operands, None where nothing arrives."""
-        wanted = self.wanted if wanted is None else wanted
-        if not wanted:
-            return []
-        made, outs = self.record(wanted, dtype)
-        cots = [c.astype(dtype) for c in self.cotangents]
-        found = grad(outs, [made[i] for i in wanted], cots, allow_unused=True)
-        return [None if g is None else g._array for g in found]
+        made = self.tensors(cast(self.arrays, dtype))
+        return made, self.outputs(made)
 
     @property
     def reference(self) -> list[Array]:
@@ -157,19 +119,13 @@ class Example:
         return self._reference
 
     def _numerical(self, which: int) -> Array:
-        if self.op.analytic:
-            try:
-                return complex_gradient(self.loss, self.arrays, which)
-            except TypeError as error:
-                raise self.failure(f"it takes no complex numbers: {error}", hint=REAL) from error
-        return self._central(which)
-
-    def _central(self, which: int) -> Array:
-        gradient = np.zeros(self.arrays[which].shape)
-        for index in np.ndindex(gradient.shape):
-            at = perturbed(self.loss, self.arrays, which, index)
-            gradient[index] = central_derivative(at)
-        return gradient
+        loss = self.loss(self.cotangents)
+        if not self.op.analytic:
+            return central_gradient(loss, self.arrays, which)
+        try:
+            return complex_gradient(loss, self.arrays, which)
+        except TypeError as error:
+            raise self.failure(f"it takes no complex numbers: {error}", hint=REAL) from error
 
     def compare_gradient(self, which: int, what: str, got: Any, expected: Any) -> None:
         """Raise unless a gradient (None is zero) agrees with the numerical one."""
@@ -181,34 +137,10 @@ class Example:
         except GradientError as error:
             if not self.op.analytic or np.shape(value) != np.shape(expected):
                 raise
-            if worst_mismatch(value, self._central(which), CENTRAL) is not None:
+            differences = central_gradient(self.loss(self.cotangents), self.arrays, which)
+            if worst_mismatch(value, differences, CENTRAL) is not None:
                 raise
             raise self.failure(
                 f"{what} agrees with central differences, not with the complex step",
                 hint=REAL,
             ) from error
-
-    def compare(
-        self, what: str, got: Any, expected: Any, tolerance: Tolerance, source: str = ""
-    ) -> None:
-        """Raise if two arrays differ in shape or by more than the tolerance."""
-        if np.shape(got) != np.shape(expected):
-            raise self.failure(f"{what}: wrong shape", np.shape(expected), np.shape(got))
-        bad = worst_mismatch(got, expected, tolerance)
-        if bad is not None:
-            raise self.failure(
-                f"{what} is wrong at index {bad.place}",
-                f"{bad.expected!r}{source}",
-                f"{bad.got!r} (relative error {bad.error:.3g})",
-            )
-
-    def failure(
-        self, what: str, expected: Any = None, got: Any = None, hint: str = BY_HAND
-    ) -> GradientError:
-        """The error that says what fails, with the example."""
-        return GradientError(
-            f"{self.op.name}: {what}",
-            expected=expected,
-            got=got,
-            hint=f"{hint}, " + describe(self.arrays, self.params, self.names),
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +24,17 @@ from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.testing.numeric import (
+    COMPLEX_STEP,
     Kink,
+    Loss,
     central_derivative,
+    central_gradient,
     complex_gradient,
     find_kink,
     perturbed,
 )
-from tinygrad_seq.testing.report import GradientError, Mismatch, Tolerance, describe, worst_mismatch
-from tinygrad_seq.testing.subject import Function, Subject, is_float
-from tinygrad_seq.transforms import grad
-from tinygrad_seq.transforms.nest import leaves
+from tinygrad_seq.testing.report import GradientError, Tolerance, worst_mismatch
+from tinygrad_seq.testing.subject import Function, Subject, is_float, paired
 
 __all__ = ["GradcheckReport", "gradcheck"]
 
@@ -147,7 +148,12 @@ def gradcheck(
         raise ConfigError("gradcheck: names", expected=f"{len(inputs)}, or none", got=len(names))
     arrays, wanted = _prepare(inputs, names, allow_float32)
     single = any(is_float(a) and a.dtype == np.float32 for a in arrays)
-    subject = Subject(fn, arrays, wanted, np.random.default_rng(seed), names)
+    name = getattr(fn, "__name__", type(fn).__name__)
+    rng = np.random.default_rng(seed)
+    subject = Subject(f"gradcheck of {name}", fn, arrays, wanted, rng, names)
+    if [value.size for value in subject.values] == [1]:  # so that messages show its own slopes
+        subject.cotangents = [np.ones(subject.values[0].shape)]
+    _require_repeatable(subject)
     if method == "auto":
         method = "complex" if subject.is_analytic() else "central"
     tolerance = SINGLE if single else COMPLEX if method == "complex" else CENTRAL
@@ -156,15 +162,51 @@ def gradcheck(
     )
     tally = _Tally(subject, method, tolerance)
     if check == "jacobian":
-        for cotangents in subject.unit_cotangents():
+        for cotangents in _units(subject.values):
             tally.gradient(cotangents)
     elif check == "gradient":
         tally.gradient(subject.cotangents)
     else:
-        tally.directional(subject.cotangents)
+        tally.directional()
     if order == 2:
         tally.second(max(tolerance, CENTRAL))
     return GradcheckReport(method, tally.checked, tally.worst, tuple(tally.kinks))
+
+
+def _units(values: Sequence[Array]) -> Iterator[list[Array]]:
+    """Cotangents for each entry of each output."""
+    for k, value in enumerate(values):
+        for index in np.ndindex(value.shape):
+            unit = [np.zeros(v.shape) for v in values]
+            unit[k][index] = 1.0
+            yield unit
+
+
+def _require_repeatable(subject: Subject) -> None:
+    """Refuse outputs at which nothing can be compared: that differ, are none, or not finite."""
+    for a, b in zip(subject.values, subject.evaluate(subject.arrays), strict=True):
+        if not np.array_equal(a, b, equal_nan=True):
+            raise GradientError(
+                "gradcheck: the function gives different values when called twice",
+                expected="the same value for the same inputs",
+                hint="make its random numbers inside, from a fixed seed",
+            )
+    if not any(value.size for value in subject.values):
+        raise GradientError(
+            "gradcheck: the function gives nothing, so nothing would be compared",
+            expected="at least one number",
+            got=f"shapes {', '.join(str(v.shape) for v in subject.values) or 'of no tensor'}",
+        )
+    for value in subject.values:
+        odd = np.argwhere(~np.isfinite(value))
+        if len(odd):
+            place = tuple(int(i) for i in odd[0])
+            raise GradientError(
+                f"gradcheck: the function gives {value[place]} at {place or 'its end'}",
+                expected="finite numbers: others have no differences",
+                got=f"{len(odd)} NaN or infinite",
+                hint="return what is finite there: y[np.isfinite(y.numpy())]",
+            )
 
 
 def _check_options(check: Any, order: Any, method: Any, rtol: Any, atol: Any) -> None:
@@ -229,36 +271,26 @@ class _Tally:
         self.checked = 0
         self.worst = 0.0
         self.kinks: list[Kink] = []
-        self.precise = [a.astype(np.float64) if is_float(a) else a for a in subject.arrays]
 
     def gradient(self, cotangents: Sequence[Array]) -> None:
         """Every entry of every input, for one cotangent."""
         subject = self.subject
-        found = subject.gradients(cotangents, subject.arrays)
-        again = subject.gradients(cotangents, subject.arrays)
+        found = subject.gradients(cotangents=cotangents)
+        again = subject.gradients(cotangents=cotangents)
         loss = subject.loss(cotangents)
+        numerical = complex_gradient if self.method == "complex" else central_gradient
         for which, got, repeat in zip(subject.wanted, found, again, strict=True):
             if not np.array_equal(got, repeat, equal_nan=True):
                 raise GradientError(
                     f"gradcheck: the gradient to {subject.names[which]} differs when taken twice",
                     expected="the same bits each time",
                 )
-            expected = self._reference(loss, which)
-            expected = self._accept_kinks(loss, which, got, expected)
+            expected = numerical(loss, subject.precise, which)
+            self._accept_kinks(loss, which, got, expected)
             what = f"the gradient to {subject.names[which]}"
             self._compare(what, got, expected, self.tolerance)
 
-    def _reference(self, loss: Callable[[Sequence[Any]], Any], which: int) -> Array:
-        if self.method == "complex":
-            return complex_gradient(loss, self.precise, which)
-        out = np.zeros(self.precise[which].shape)
-        for index in np.ndindex(out.shape):
-            out[index] = central_derivative(perturbed(loss, self.precise, which, index))
-        return out
-
-    def _accept_kinks(
-        self, loss: Callable[[Sequence[Any]], Any], which: int, got: Array, expected: Array
-    ) -> Array:
+    def _accept_kinks(self, loss: Loss, which: int, got: Array, expected: Array) -> None:
         """At a kink, take any value between the one-sided slopes as right, and report it."""
         top = float(np.max(np.abs(expected), initial=0.0))
         allowed = self.tolerance.relative * top + self.tolerance.absolute
@@ -267,122 +299,78 @@ class _Tally:
             suspect[...] = True
         for index in np.argwhere(suspect):
             place = tuple(int(i) for i in index)
-            slopes = find_kink(perturbed(loss, self.precise, which, place))
-            if slopes is None:
-                continue
-            kink = Kink(which, place, *slopes, name=self.subject.names[which])
-            if kink.allows(float(got[place]), 1e-4 * max(map(abs, slopes))):
-                self.kinks.append(kink)
+            at = perturbed(loss, self.subject.precise, which, place)
+            if self._at_kink(self.subject.names[which], float(got[place]), at, which, place):
                 expected[place] = got[place]
-        return expected
 
-    def directional(self, cotangents: Sequence[Array]) -> None:
+    def _at_kink(
+        self,
+        name: str,
+        got: float,
+        at: Callable[[float], float],
+        which: int | None = None,
+        place: tuple[int, ...] = (),
+    ) -> bool:
+        """Whether one number is a slope of `at` at a kink, and right there; then it is noted."""
+        slopes = find_kink(at)
+        if slopes is None:
+            return False
+        kink = Kink(which, place, *slopes, name=name)
+        right = kink.allows(got, 1e-4 * max(map(abs, slopes)))
+        if right:
+            self.kinks.append(kink)
+        return right
+
+    def directional(self) -> None:
         """One slope along one random direction through all inputs."""
         subject = self.subject
-        directions = {
-            i: subject.rng.standard_normal(subject.arrays[i].shape) for i in subject.wanted
-        }
-        found = subject.gradients(cotangents, subject.arrays)
-        got = sum(
-            float(np.sum(g * directions[i])) for i, g in zip(subject.wanted, found, strict=True)
-        )
-        loss = subject.loss(cotangents)
+        directions = [
+            np.asarray(subject.rng.standard_normal(subject.arrays[i].shape)) for i in subject.wanted
+        ]
+        found = subject.gradients()
+        loss = subject.loss(subject.cotangents)
 
-        def along(eps: Any) -> Any:
-            moved = list(self.precise)
-            for i, u in directions.items():
-                moved[i] = np.asarray(moved[i] + eps * u)
-            return loss(moved)
+        def along(eps: float) -> float:
+            return float(np.real(loss(subject.moved(directions, eps))))
 
         if self.method == "complex":
-            expected = float(np.imag(along(1e-20j)) / 1e-20)
+            step = COMPLEX_STEP
+            expected = float(np.imag(loss(subject.moved(directions, step * 1j))) / step)
         else:
-            expected = central_derivative(lambda eps: float(np.real(along(eps))))
+            expected = central_derivative(along)
         size = max(float(np.max(np.abs(g), initial=0.0)) for g in found)
         allowed = Tolerance(self.tolerance.relative, self.tolerance.absolute + 1e-12 * size)
         what = "the slope along a random direction"
-        if not self._at_kink(what, got, expected, allowed, lambda eps: float(np.real(along(eps)))):
-            self._compare(what, got, expected, allowed)
+        self._number(what, paired(found, directions), expected, allowed, along)
 
-    def _at_kink(
+    def second(self, tolerance: Tolerance) -> None:
+        """The slope of <gradient, v> along u, from create_graph and from differences."""
+        subject = self.subject
+        vs, us = subject.drawn(), subject.drawn()
+        _, found, _ = subject.twice(vs)
+        along = subject.gradient_along(vs, us)
+        what = "the second derivative along a direction"
+        got = paired(found or [], us[: len(found or [])])
+        self._number(what, got, central_derivative(along), tolerance, along)
+
+    def _number(
         self,
         what: str,
         got: float,
         expected: float,
         tolerance: Tolerance,
         at: Callable[[float], float],
-    ) -> bool:
-        """Whether one number is a slope of `at` at a kink, and right there; then it is noted."""
+    ) -> None:
+        """One slope, which may be at a kink."""
         doubtful = worst_mismatch(got, expected, tolerance) is not None
-        slopes = find_kink(at) if doubtful or self.method == "central" else None
-        if slopes is None:
-            return False
-        kink = Kink(None, (), *slopes, name=what)
-        right = kink.allows(got, 1e-4 * max(map(abs, slopes)))
-        if right:
-            self.kinks.append(kink)
-        return right
-
-    def second(self, tolerance: Tolerance) -> None:
-        """The slope of <gradient, v> along u, from create_graph and from differences."""
-        subject = self.subject
-        shapes = [subject.arrays[i].shape for i in subject.wanted]
-        vs = [subject.rng.uniform(0.5, 1.5, shape) for shape in shapes]
-        us = [subject.rng.uniform(0.5, 1.5, shape) for shape in shapes]
-        got = self._second_slope(vs, us)
-
-        def slope(eps: float) -> float:
-            moved = list(self.precise)
-            for i, u in zip(subject.wanted, us, strict=True):
-                moved[i] = np.asarray(moved[i] + eps * u)
-            found = subject.gradients(subject.cotangents, moved)
-            return sum(float(np.sum(g * v)) for g, v in zip(found, vs, strict=True))
-
-        expected = central_derivative(slope)
-        what = "the second derivative along a direction"
-        if not self._at_kink(what, got, expected, tolerance, slope):
+        if not ((doubtful or self.method == "central") and self._at_kink(what, got, at)):
             self._compare(what, got, expected, tolerance)
 
-    def _second_slope(self, vs: Sequence[Array], us: Sequence[Array]) -> float:
-        subject = self.subject
-        made = subject.tensors(subject.arrays)
-        outs = leaves(subject.fn(*made))
-        used = [(o, c) for o, c in zip(outs, subject.cotangents, strict=True) if o.requires_grad]
-        sources = [made[i] for i in subject.wanted]
-        first = grad(
-            [o for o, _ in used],
-            sources,
-            [c for _, c in used],
-            create_graph=True,
-            allow_unused=True,
-        )
-        tracked = [
-            (g, v) for g, v in zip(first, vs, strict=True) if g is not None and g.requires_grad
-        ]
-        if not tracked:
-            return 0.0
-        found = grad([g for g, _ in tracked], sources, [v for _, v in tracked], allow_unused=True)
-        return sum(
-            float(np.sum(g._array * u)) for g, u in zip(found, us, strict=True) if g is not None
-        )
-
     def _compare(self, what: str, got: Any, expected: Any, tolerance: Tolerance) -> None:
-        bad = worst_mismatch(got, expected, tolerance)
         self.checked += int(np.size(expected))
-        if bad is not None:
-            raise self._failure(what, bad)
+        self.subject.compare(what, got, expected, tolerance, f" ({self.method} step)")
         distance = float(np.max(np.abs(np.asarray(got) - expected), initial=0.0))
         # As the tolerance has it: of an array that vanishes, the last digits are noise.
         floor = tolerance.absolute / tolerance.relative if tolerance.relative else 0.0
         size = float(np.max(np.abs(expected), initial=0.0)) + floor
         self.worst = max(self.worst, distance / size if size else 0.0)
-
-    def _failure(self, what: str, bad: Mismatch) -> GradientError:
-        name = getattr(self.subject.fn, "__name__", type(self.subject.fn).__name__)
-        return GradientError(
-            f"gradcheck of {name}: {what} is wrong at index {bad.place}",
-            expected=f"{bad.expected!r} ({self.method} step)",
-            got=f"{bad.got!r} (relative error {bad.error:.3g})",
-            hint="compare the rule with the derivative by hand, "
-            + describe(self.subject.arrays, names=self.subject.names),
-        )

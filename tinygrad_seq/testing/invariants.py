@@ -1,4 +1,7 @@
-"""Manners of the engine that every model may rely on, as assertions to reuse."""
+"""Manners of the engine that every model may rely on, as assertions to reuse.
+
+Beside them what tells them: copies, overlaps and strides of what lies in memory.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,16 @@ from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.testing.report import GradientError
 
 __all__ = [
+    "arrays_in",
     "assert_deterministic",
     "assert_freed",
     "assert_gradients_own_their_memory",
+    "copies",
     "live_nodes",
     "nodes_behind",
+    "overlap",
+    "same",
+    "strided",
     "unchanged",
 ]
 
@@ -94,9 +102,54 @@ def unchanged(*arrays: Any) -> Iterator[None]:
     ...     y = x + 1
     """
     values = [a._array if isinstance(a, Tensor) else a for a in arrays]
-    before = [np.array(value) for value in values]
+    before = copies(values)
     yield
     for k, (old, new) in enumerate(zip(before, values, strict=True)):
-        if not np.array_equal(old, new, equal_nan=old.dtype.kind in "fc"):
+        if not same([old], [new]):
             name = getattr(arrays[k], "name", "") or f"array {k}"
             raise GradientError(f"{name} was written to")
+
+
+def strided(array: Array) -> Array:
+    """The same numbers in memory with gaps, read backward along the first axis."""
+    if array.ndim == 0:
+        return array.copy()
+    wide = np.zeros((2 * array.shape[0], *array.shape[1:]), array.dtype)
+    view = wide[::-2]
+    view[...] = array
+    return view
+
+
+def arrays_in(values: Sequence[Any]) -> Iterator[Array]:
+    """Every array in nested tuples and lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value._array
+        elif isinstance(value, np.ndarray):
+            yield value
+        elif isinstance(value, (tuple, list)):
+            yield from arrays_in(value)
+
+
+def copies(arrays: Sequence[Any]) -> list[Any]:
+    """Copies of the arrays; anything else as it is."""
+    return [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
+
+
+def same(before: Sequence[Any], after: Sequence[Any]) -> bool:
+    """Whether no array has changed."""
+    return all(
+        np.array_equal(a, b, equal_nan=np.asarray(a).dtype.kind in "fc")
+        for a, b in zip(before, after, strict=True)
+        if isinstance(a, np.ndarray)
+    )
+
+
+def overlap(a: Any, b: Any) -> bool:
+    """Whether two arrays share memory."""
+    return (
+        isinstance(a, np.ndarray)
+        and isinstance(b, np.ndarray)
+        and bool(a.size and b.size)
+        and np.shares_memory(a, b)
+    )

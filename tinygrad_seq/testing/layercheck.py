@@ -23,7 +23,7 @@ from tinygrad_seq.testing.report import GradientError, Tolerance, worst_mismatch
 from tinygrad_seq.testing.subject import is_float
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
 
-__all__ = ["check_layer"]
+__all__ = ["check_layer", "replaced"]
 
 EQUAL = Tolerance(1e-10, 1e-12)
 
@@ -149,7 +149,7 @@ class _Layer:
         for rng, state in self.generators.values():
             rng.bit_generator.state = state
         named = dict(zip(self.parameters, values[self.count :], strict=True))
-        with _replaced(self.module, self.parameters, named):
+        with replaced(self.module, self.parameters, named):
             result = self.call(self.module, *rebuild(self.inputs, values[: self.count]))
         found = [out for out in leaves(result) if isinstance(out, Tensor)]
         if not found:
@@ -189,7 +189,7 @@ def _array(value: Any) -> Any:
 
 
 @contextmanager
-def _replaced(
+def replaced(
     module: Module, parameters: Mapping[str, Tensor], values: Mapping[str, Any]
 ) -> Iterator[None]:
     """The module with other tensors in place of its parameters, wherever they are used."""

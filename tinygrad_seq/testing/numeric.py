@@ -14,7 +14,14 @@ import numpy as np
 
 from tinygrad_seq.engine.node import Array
 
-__all__ = ["Kink", "central_derivative", "complex_gradient", "find_kink", "perturbed"]
+__all__ = [
+    "Kink",
+    "central_derivative",
+    "central_gradient",
+    "complex_gradient",
+    "find_kink",
+    "perturbed",
+]
 
 COMPLEX_STEP = 1e-20
 LADDER = (2e-3, 2e-4, 2e-5, 2e-6, 5e-7, 2e-2)
@@ -115,6 +122,14 @@ def central_derivative(at: Callable[[float], float]) -> float:
         if doubt <= 2e-6 * max(abs(value), 1e-3):
             break
     return best
+
+
+def central_gradient(loss: Loss, arrays: Sequence[Any], which: int) -> Array:
+    """Gradient of `loss` to ``arrays[which]``, entry by entry, by central differences."""
+    gradient = np.zeros(np.shape(arrays[which]))
+    for index in np.ndindex(gradient.shape):
+        gradient[index] = central_derivative(perturbed(loss, arrays, which, index))
+    return gradient
 
 
 def find_kink(at: Callable[[float], float]) -> tuple[float, float] | None:

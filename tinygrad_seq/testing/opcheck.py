@@ -13,14 +13,12 @@ from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.rules import arguments
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.errors import ConfigError, TinygradSeqError
-from tinygrad_seq.tensor import Tensor, tensor
+from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.testing.example import CENTRAL, Example, defaults_of, operands_of, record_of
-from tinygrad_seq.testing.memory import arrays_in, copies, overlap, same, strided
-from tinygrad_seq.testing.numeric import (
-    central_derivative,
-)
+from tinygrad_seq.testing.invariants import arrays_in, copies, overlap, same, strided
+from tinygrad_seq.testing.numeric import central_derivative
 from tinygrad_seq.testing.report import GradientError, Tolerance
-from tinygrad_seq.transforms import grad
+from tinygrad_seq.testing.subject import Subject, cast, paired
 
 __all__ = ["check_op", "contributions"]
 
@@ -119,7 +117,7 @@ def check_op(
 def _check_forward(example: Example) -> None:
     op = example.op
     operands = copies(example.arrays)
-    again = example.forward(operands, keep=True)
+    again = example.evaluate(operands, keep=True)
     if not same(example.arrays, operands):
         raise example.failure("the forward function writes to its operands")
     _, outs = example.record()
@@ -149,17 +147,15 @@ def _check_subsets(example: Example) -> None:
     if len(example.wanted) < 2:
         return
     for i, expected in zip(example.wanted, example.reference, strict=True):
-        (got,) = example.gradients([i])
+        (got,) = example.gradients(wanted=[i])
         example.compare_gradient(
             i, f"the gradient to {example.names[i]}, wanted alone,", got, expected
         )
 
 
 def _check_single_precision(example: Example) -> None:
-    found = example.gradients(dtype=np.float32)
+    found = example.gradients(cast(example.arrays, np.float32))
     for i, got, expected in zip(example.wanted, found, example.reference, strict=True):
-        if got is None:
-            continue
         example.compare(f"the float32 gradient to {example.names[i]}", got, expected, SINGLE)
 
 
@@ -238,49 +234,24 @@ def _check_second_order(example: Example) -> None:
     """Recorded gradients equal plain ones, and differentiate again, cotangent included."""
     if not example.wanted:
         return
-    made, outs = example.record()
-    sources = [made[i] for i in example.wanted]
-    cots = [tensor(c, requires_grad=True) for c in example.cotangents]
-    first = grad(outs, sources, cots, create_graph=True, allow_unused=True)
+    vs, us = example.drawn(), example.drawn()
+    first, found, to_cotangents = example.twice(vs)
     for i, got, expected in zip(example.wanted, first, example.reference, strict=True):
         value = None if got is None else got._array
         example.compare_gradient(i, f"the recorded gradient to {example.names[i]}", value, expected)
-    vs = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
-    us = [example.rng.uniform(0.5, 1.5, s.shape) for s in sources]
-    tracked = [(g, v) for g, v in zip(first, vs, strict=True) if g is not None and g.requires_grad]
-    if not tracked:
+    if found is None:
         raise example.failure("the recorded gradient does not depend on the cotangent")
-    found: Any = grad(
-        [g for g, _ in tracked], [*sources, *cots], [v for _, v in tracked], allow_unused=True
-    )
-    got = sum(float(np.sum(g._array * u)) for g, u in zip(found, us, strict=False) if g is not None)
-    example.compare(
-        "the second derivative along a direction", got, _second_slope(example, vs, us), CENTRAL
-    )
-    _check_transpose(example, vs, found[len(sources) :])
-
-
-def _second_slope(example: Example, vs: Sequence[Array], us: Sequence[Array]) -> float:
-    def slope(eps: float) -> float:
-        moved = list(example.arrays)
-        for i, u in zip(example.wanted, us, strict=True):
-            moved[i] = np.asarray(moved[i] + eps * u)
-        other = Example(example.op, moved, example.params, np.random.default_rng(0))
-        other.cotangents = example.cotangents
-        return sum(
-            float(np.sum(g * v))
-            for g, v in zip(other.gradients(), vs, strict=True)
-            if g is not None
-        )
-
+    slope = example.gradient_along(vs, us)
     # Small steps only: a long one could leave the domain on which the operation is smooth.
-    return central_derivative(lambda eps: slope(0.1 * eps)) * 10.0
+    bend = central_derivative(lambda eps: slope(0.1 * eps)) * 10.0
+    example.compare("the second derivative along a direction", paired(found, us), bend, CENTRAL)
+    _check_transpose(example, vs, to_cotangents)
 
 
 def _check_transpose(example: Example, vs: Sequence[Array], found: Sequence[Any]) -> None:
     """The slope of <vjp(c), v> to c is J v: it pairs with a cotangent w as vjp(w) pairs with v."""
     ws = [np.asarray(example.rng.uniform(-1, 1, c.shape)) for c in example.cotangents]
-    got = sum(float(np.sum(g._array * w)) for g, w in zip(found, ws, strict=True) if g is not None)
+    got = paired(found, ws)
     _, outs = example.record()
     parts = contributions(_node_of(outs), example.wanted, ws)
     by_input = dict(zip(example.wanted, vs, strict=True))
@@ -290,20 +261,19 @@ def _check_transpose(example: Example, vs: Sequence[Array], found: Sequence[Any]
 
 
 def _check_twin(example: Example) -> None:
-    op = example.op
-    if op.twin is None:
+    op, composed_of = example.op, example.op.twin
+    if composed_of is None:
         return
-    made = list(example.arrays)
-    for i in example.wanted:
-        made[i] = tensor(made[i], requires_grad=True)
-    result = op.twin(*made, **example.params)
-    outs: list[Tensor] = list(result) if isinstance(result, tuple) else [result]
-    for value, out in zip(example.values, outs, strict=True):
-        example.compare("the twin's value", out._array, value, EQUAL)
-    sources: list[Any] = [made[i] for i in example.wanted]
-    found = grad(outs, sources, example.cotangents, allow_unused=True)
-    for i, got, mine in zip(example.wanted, found, example.gradients(), strict=True):
-        zero = np.zeros(np.shape(example.arrays[i]))
-        twin = zero if got is None else got._array
-        rule = zero if mine is None else mine
-        example.compare(f"twin and rule, {example.names[i]}:", twin, rule, EQUAL)
+    twin = Subject(
+        op.name,
+        lambda *given: composed_of(*given, **example.params),
+        example.arrays,
+        example.wanted,
+        example.rng,
+        example.names,
+    )
+    for mine, other in zip(example.values, twin.values, strict=True):
+        example.compare("the twin's value", other, mine, EQUAL)
+    found = twin.gradients(cotangents=example.cotangents)
+    for i, other, mine in zip(example.wanted, found, example.gradients(), strict=True):
+        example.compare(f"twin and rule, {example.names[i]}:", other, mine, EQUAL)

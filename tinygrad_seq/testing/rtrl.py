@@ -14,22 +14,19 @@ units: it is for small ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq.checks import array_of, callable_of, instance_of, sequence_of, shown
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
-from tinygrad_seq.nn import GRU, LSTM, RNN, GRUCell, LSTMCell, Module, RNNCell
+from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.nn import Cell, GRUCell, LSTMCell, RNNCell
 
-__all__ = ["MAX_UNITS", "Forward", "layer_step", "rtrl", "rtrl_layer"]
+__all__ = ["COMPLEX_STEP", "EQUATIONS", "Forward", "Step", "rtrl"]
 
-MAX_UNITS = 8
-"""Hidden units that :func:`rtrl_layer` takes: beyond, the oracle gets slow."""
-
-_STEP = 1e-20
+COMPLEX_STEP = 1e-20
 
 Step = Callable[[Mapping[str, Any], Any, Any], Any]
 """``step(weights, x_t, state) -> state``, states being vectors."""
@@ -168,153 +165,9 @@ def _slopes(function: Callable[..., Any], at: Array, *rest: Any) -> Array:
     columns = []
     for k in range(at.size):
         moved = at.astype(np.complex128)
-        moved[k] += _STEP * 1j
-        columns.append(np.reshape(np.imag(function(moved, *rest)) / _STEP, -1))
+        moved[k] += COMPLEX_STEP * 1j
+        columns.append(np.reshape(np.imag(function(moved, *rest)) / COMPLEX_STEP, -1))
     return np.stack(columns, axis=-1)
-
-
-def rtrl_layer(
-    layer: Module, x: Any, cotangents: Array, state: Sequence[Array] | None = None
-) -> dict[str, Array]:
-    """Gradients of ``sum(cotangents * y)`` to a recurrent layer's parameters, carried forward.
-
-    ``y (T, N, H)`` are the layer's outputs; for a cell, its h at every step. The equations are
-    written down here once more, from the docstrings of the cells.
-
-    Parameters
-    ----------
-    layer : RNN, LSTM or GRU, or RNNCell, LSTMCell or GRUCell
-        float64, at most 8 hidden units; layers in one direction, without ``proj_size``,
-        ``layer_norm`` or ``trainable_state``. Dropout is not applied.
-    x : (T, N, I) floats or (T, N) integer tokens
-    cotangents : (T, N, H)
-    state : sequence of arrays, optional
-        h, or h and c, each (layers, N, H); zeros by default.
-
-    Returns
-    -------
-    dict
-        By parameter name.
-
-    Raises
-    ------
-    ConfigError
-        For layers that are too large, or of another kind.
-    ShapeError
-        For cotangents of another shape than the outputs.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_seq import nn
-    >>> from tinygrad_seq.testing import rtrl_layer
-    >>> rng = np.random.default_rng(0)
-    >>> gru, x = nn.GRU(2, 3, rng=rng, dtype=np.float64), rng.standard_normal((6, 4, 2))
-    >>> c = rng.standard_normal((6, 4, 3))
-    >>> (gru(x)[0] * c).sum().backward()
-    >>> exact = rtrl_layer(gru, x, c)
-    >>> bool(np.allclose(gru.weight_hh_l0.grad, exact["weight_hh_l0"], rtol=1e-11, atol=1e-13))
-    True
-    """
-    step = layer_step(layer)
-    weights = {name: parameter.numpy() for name, parameter in layer.named_parameters()}
-    _, parts, suffixes = _kind(layer)
-    hidden = weights[f"weight_hh{suffixes[0]}"].shape[0]
-    if hidden > MAX_UNITS or any(w.dtype != np.float64 for w in weights.values()):
-        raise ConfigError(
-            "rtrl_layer: layer",
-            expected=f"float64, at most {MAX_UNITS} hidden units",
-            got=f"{next(iter(weights.values())).dtype}, {hidden} units",
-        )
-    x, cotangents = array_of("rtrl_layer: x", x), array_of("rtrl_layer: cotangents", cotangents)
-    size = weights[f"weight_xh{suffixes[0]}"].shape[0]
-    tokens = x.dtype.kind in "iu"
-    if x.ndim + tokens != 3 or 0 in x.shape or not (tokens or x.shape[-1] == size):
-        raise ShapeError("rtrl_layer: x", expected=f"(T, N, {size}) or (T, N)", got=x.shape)
-    if tokens and not (x.min() >= 0 and x.max() < size):
-        raise IndexRangeError("rtrl_layer: x", expected=f"0 <= id < {size}", got=x.max())
-    if cotangents.shape != (*x.shape[:2], hidden):
-        raise ShapeError(
-            "rtrl_layer: cotangents", expected=(*x.shape[:2], hidden), got=cotangents.shape
-        )
-    depth, rows = len(suffixes), x.shape[1]
-    if state is None:
-        state = [np.zeros((depth, rows, hidden))] * parts
-    given = [array_of("rtrl_layer: state", part) for part in sequence_of("state", state, "arrays")]
-    if len(given) != parts or any(part.size != depth * rows * hidden for part in given):
-        raise ShapeError(
-            "rtrl_layer: state",
-            expected=f"{parts} of shape {(depth, rows, hidden)}",
-            got=[part.shape for part in given],
-        )
-    starts = np.stack([np.reshape(part, (depth, rows, hidden)) for part in given], axis=1)
-
-    def loss(w: Mapping[str, Any], s: Any, c: Any) -> Any:
-        return np.sum(s.reshape(depth, parts, hidden)[-1, 0] * c)
-
-    total = {name: np.zeros(w.shape) for name, w in weights.items()}
-    for row in range(rows):
-        start = starts[:, :, row].reshape(-1)
-        found = rtrl(step, loss, weights, x[:, row], cotangents[:, row], start)
-        for name, gradient in found.gradients.items():
-            total[name] += gradient
-    return total
-
-
-def layer_step(layer: Module, prefix: str = "") -> Step:
-    """The equations of a recurrent layer as a step for :func:`rtrl`.
-
-    The state is every layer's h, or h and c, one after the other: of one layer of H units, its
-    first H entries are h. The weights are found under the names of the layer's parameters, after
-    `prefix`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_seq import nn
-    >>> cell = nn.RNNCell(2, 3, rng=np.random.default_rng(0), dtype=np.float64)
-    >>> weights = {name: p.numpy() for name, p in cell.named_parameters()}
-    >>> after = layer_step(cell)(weights, np.ones(2), np.zeros(3))
-    >>> bool(np.allclose(after, cell(np.ones((1, 2))).data[0]))
-    True
-    """
-    instance_of("layer_step: prefix", prefix, str)
-    cell, parts, suffixes = _kind(layer)
-    names = ("weight_xh", "weight_hh", "bias", "bias_hn")
-
-    def step(w: Mapping[str, Any], below: Any, s: Any) -> Any:
-        states = []
-        for suffix, before in zip(suffixes, s.reshape(len(suffixes), parts, -1), strict=True):
-            keys = {name: f"{prefix}{name}{suffix}" for name in names}
-            after = cell({n: w[key] for n, key in keys.items() if key in w}, below, *before)
-            states.append(np.concatenate(after))
-            below = after[0]
-        return np.concatenate(states)
-
-    return step
-
-
-def _kind(layer: Module) -> tuple[Callable[..., tuple[Any, ...]], int, list[str]]:
-    """The equations of a layer, how many vectors its state has, and its layers' suffixes."""
-    options = ("bidirectional", "proj_size", "layer_norm", "trainable_state")
-    instance_of("rtrl_layer: layer", layer, Module)
-    simple = not any(getattr(layer, option, None) for option in options)
-    if not simple or not isinstance(layer, (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)):
-        raise ConfigError(
-            "rtrl_layer: layer",
-            expected="an RNN, LSTM or GRU or one of their cells, in one direction, without "
-            "proj_size, layer_norm or trainable_state",
-            got=shown(layer),
-            hint="for other equations, write the step and call rtrl",
-        )
-    suffixes = [""]
-    if isinstance(layer, (RNN, LSTM, GRU)):
-        suffixes = [f"_l{k}" for k in range(layer.num_layers)]
-    if isinstance(layer, (LSTM, LSTMCell)):
-        return _lstm, 2, suffixes
-    if isinstance(layer, (GRU, GRUCell)):
-        return _gru, 1, suffixes
-    return (_rnn_relu if layer.nonlinearity == "relu" else _rnn_tanh), 1, suffixes
 
 
 def _inputs(w: Mapping[str, Any], x: Any) -> Any:
@@ -348,3 +201,15 @@ def _gru(w: Mapping[str, Any], x: Any, h: Any) -> tuple[Any]:
     r, z = _logistic(xr + h @ wr), _logistic(xz + h @ wz)
     inner = r * (h @ wn + w["bias_hn"]) if "bias_hn" in w else (r * h) @ wn
     return ((1 - z) * np.tanh(xn + inner) + z * h,)
+
+
+EQUATIONS: dict[tuple[type[Cell], Any], Callable[..., tuple[Any, ...]]] = {
+    (RNNCell, "tanh"): _rnn_tanh,
+    (RNNCell, "relu"): _rnn_relu,
+    (LSTMCell, None): _lstm,
+    (GRUCell, None): _gru,
+}
+"""One step of the cells of this package with their plain options, by class and nonlinearity.
+
+``equations(weights, x_t, *states) -> states`` of vectors, written down here once more from the
+docstrings of the cells."""

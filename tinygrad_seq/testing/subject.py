@@ -1,4 +1,4 @@
-"""A function under test, seen as plain scalar functions of arrays."""
+"""What is under test, with its operands: what the engine says of it, and what numbers say."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor, tensor
-from tinygrad_seq.testing.invariants import nodes_behind
-from tinygrad_seq.testing.report import GradientError
+from tinygrad_seq.testing.invariants import copies, nodes_behind
+from tinygrad_seq.testing.report import GradientError, Tolerance, describe, worst_mismatch
 from tinygrad_seq.transforms import grad
 from tinygrad_seq.transforms.nest import leaves
 
-__all__ = ["Function", "Subject", "is_float"]
+__all__ = ["Function", "Subject", "cast", "is_float", "paired"]
 
 Function = Callable[..., Any]
 
@@ -27,39 +27,68 @@ def is_float(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f"
 
 
+def cast(arrays: Sequence[Any], dtype: Any) -> list[Any]:
+    """The arrays, those of real numbers in another dtype."""
+    return [a.astype(dtype) if is_float(a) else a for a in arrays]
+
+
+def paired(found: Sequence[Any], vectors: Sequence[Array]) -> float:
+    """The sum of the products of gradients with as many arrays; None is zero."""
+    pairs = zip(found, vectors, strict=True)
+    return sum(float(np.sum(getattr(g, "_array", g) * v)) for g, v in pairs if g is not None)
+
+
 class Subject:
-    """The function under test as plain scalar functions of arrays."""
+    """A function of tensors at some operands, as plain scalar functions of arrays.
+
+    Parameters
+    ----------
+    title : str
+        What errors begin with.
+    fn : callable
+        Of tensors and whatever else is among the operands; returns a nest of tensors.
+    arrays : list
+        The operands.
+    wanted : list of int
+        Those to differentiate to.
+    rng : numpy.random.Generator
+        Of cotangents and directions.
+    names : sequence of str
+        Of the operands.
+    params : dict, optional
+        What errors show beside the operands.
+    """
+
+    advice = "compare the rule with the derivative by hand"
 
     def __init__(
         self,
+        title: str,
         fn: Function,
-        arrays: list[Any],
+        arrays: Sequence[Any],
         wanted: list[int],
         rng: np.random.Generator,
         names: Sequence[str],
+        params: dict[str, Any] | None = None,
     ) -> None:
-        self.fn = fn
-        self.arrays = arrays
-        self.wanted = wanted
-        self.rng = rng
-        self.names = names
-        first, second = self.outputs(arrays), self.outputs(arrays)
-        for a, b in zip(first, second, strict=True):
-            if not np.array_equal(a._array, b._array, equal_nan=True):
-                raise GradientError(
-                    "gradcheck: the function gives different values when called twice",
-                    expected="the same value for the same inputs",
-                    hint="make its random numbers inside, from a fixed seed",
-                )
-        _require_finite(first)
-        self.recorded = first
-        self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, out.shape)) for out in first]
-        if [out.size for out in first] == [1]:  # so that messages show its own slopes
-            self.cotangents = [np.ones(first[0].shape)]
+        self.title, self.fn, self.rng, self.names = title, fn, rng, names
+        self.arrays, self.wanted, self.params = copies(arrays), wanted, params or {}
+        self.precise = cast(self.arrays, np.float64)
+        self.values = self.evaluate(copies(self.arrays))
+        self.cotangents = [np.asarray(rng.uniform(0.5, 1.5, v.shape)) for v in self.values]
 
-    def outputs(self, arrays: Sequence[Any], track: bool = True) -> list[Tensor]:
-        """Outputs of the function at these arrays."""
-        outs = leaves(self.fn(*self.tensors(arrays, track)))
+    def tensors(
+        self, arrays: Sequence[Any], wanted: Sequence[int] | None = None, track: bool = True
+    ) -> list[Any]:
+        """Arguments of the function: tensors for arrays of numbers to differentiate to."""
+        made = copies(arrays)
+        for i in self.wanted if wanted is None else wanted:
+            made[i] = tensor(made[i], requires_grad=True) if track else Tensor._wrap(made[i], None)
+        return made
+
+    def outputs(self, operands: Sequence[Any]) -> list[Tensor]:
+        """What the function makes of these operands."""
+        outs = leaves(self.fn(*operands))
         for out in outs:
             if not isinstance(out, Tensor):
                 raise ConfigError(
@@ -67,91 +96,120 @@ class Subject:
                 )
         return outs
 
-    def tensors(self, arrays: Sequence[Any], track: bool = True) -> list[Any]:
-        """Arguments of the function: tensors for arrays of numbers to differentiate to."""
-        made = list(arrays)
-        for i in self.wanted:
-            made[i] = tensor(arrays[i], requires_grad=True) if track else _plain(arrays[i])
-        return made
+    def evaluate(self, arrays: Sequence[Any]) -> list[Array]:
+        """The values of the outputs at these arrays, which may be complex."""
+        track = not any(np.iscomplexobj(arrays[i]) for i in self.wanted)
+        return [out._array for out in self.outputs(self.tensors(arrays, track=track))]
 
     def loss(self, cotangents: Sequence[Array]) -> Callable[[Sequence[Any]], Any]:
         """The scalar sum(c * fn(arrays)); complex arrays make it complex."""
 
         def at(arrays: Sequence[Any]) -> Any:
-            is_complex = np.iscomplexobj(arrays[self.wanted[0]])
-            outs = self.outputs(arrays, track=not is_complex)
-            total: Any = 0.0
-            for c, out in zip(cotangents, outs, strict=True):
-                total = total + np.sum(c * out._array)
-            return total
+            outs = self.evaluate(arrays)
+            return sum((np.sum(c * v) for c, v in zip(cotangents, outs, strict=True)), 0.0)
 
         return at
 
-    def gradients(self, cotangents: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:
-        """What the engine says, as arrays; zeros for inputs that nothing depends on."""
-        made = self.tensors(arrays)
-        outs = leaves(self.fn(*made))
-        used = [(o, c) for o, c in zip(outs, cotangents, strict=True) if o.requires_grad]
-        sources = [made[i] for i in self.wanted]
-        if not used:
-            return [np.zeros(s.shape) for s in sources]
-        found = grad([o for o, _ in used], sources, [c for _, c in used], allow_unused=True)
+    def gradients(
+        self,
+        arrays: Sequence[Any] | None = None,
+        cotangents: Sequence[Array] | None = None,
+        wanted: Sequence[int] | None = None,
+    ) -> list[Array]:
+        """What the engine says, as arrays; zeros for operands that nothing depends on."""
+        wanted = self.wanted if wanted is None else wanted
+        made = self.tensors(self.arrays if arrays is None else arrays, wanted)
+        outs, cots = self._tracked(made, self.cotangents if cotangents is None else cotangents)
+        sources = [made[i] for i in wanted]
+        found = grad(outs, sources, cots, allow_unused=True) if outs else [None] * len(sources)
         return [
-            np.zeros(s.shape) if g is None else np.array(g._array, np.float64)
+            np.zeros(s.shape) if g is None else g._array
             for s, g in zip(sources, found, strict=True)
         ]
 
-    def unit_cotangents(self) -> list[list[Array]]:
-        """One list of cotangents for each entry of each output."""
-        units = []
-        for k, out in enumerate(self.recorded):
-            for index in np.ndindex(out.shape):
-                unit = [np.zeros(o.shape) for o in self.recorded]
-                unit[k][index] = 1.0
-                units.append(unit)
-        return units
+    def _tracked(
+        self, operands: Sequence[Any], cotangents: Sequence[Any]
+    ) -> tuple[list[Tensor], list[Any]]:
+        """The outputs that can be differentiated, and their cotangents."""
+        pairs = list(zip(self.outputs(operands), cotangents, strict=True))
+        pairs = [(out, c.astype(out.dtype)) for out, c in pairs if out.requires_grad]
+        return [out for out, _ in pairs], [c for _, c in pairs]
+
+    def twice(self, vs: Sequence[Array]) -> tuple[list[Any], list[Any] | None, list[Any]]:
+        """The recorded gradients, and those of their products with `vs`.
+
+        To the operands, None if the gradients do not depend on anything, and to the cotangents.
+        """
+        made = self.tensors(self.arrays)
+        sources = [made[i] for i in self.wanted]
+        given = [tensor(c, requires_grad=True) for c in self.cotangents]
+        outs, cots = self._tracked(made, given)
+        first = grad(outs, sources, cots, create_graph=True, allow_unused=True) if outs else []
+        pairs = zip(first, vs, strict=False)
+        tracked = [(g, v.astype(g.dtype)) for g, v in pairs if g is not None and g.requires_grad]
+        if not tracked:
+            return list(first), None, []
+        slopes, weights = zip(*tracked, strict=True)
+        found = list(grad(slopes, [*sources, *given], weights, allow_unused=True))
+        return list(first), found[: len(sources)], found[len(sources) :]
+
+    def moved(self, directions: Sequence[Array], eps: Any) -> list[Any]:
+        """The operands a step `eps` along a direction of each that is differentiated to."""
+        arrays = list(self.precise)
+        for i, u in zip(self.wanted, directions, strict=True):
+            arrays[i] = np.asarray(arrays[i] + eps * u)
+        return arrays
+
+    def gradient_along(self, vs: Sequence[Array], us: Sequence[Array]) -> Callable[[float], float]:
+        """The product of the gradients with `vs`, as a function of a step along `us`."""
+        return lambda eps: paired(self.gradients(self.moved(us, eps)), vs)
+
+    def drawn(self) -> list[Array]:
+        """A direction of each operand that is differentiated to."""
+        shapes = [self.arrays[i].shape for i in self.wanted]
+        return [np.asarray(self.rng.uniform(0.5, 1.5, shape)) for shape in shapes]
 
     def is_analytic(self) -> bool:
         """Whether every recorded operation holds for complex numbers, and the function too."""
-        for node in nodes_behind(*self.recorded):
+        recorded = self.outputs(self.tensors(self.arrays))
+        for node in nodes_behind(*recorded):
             if node.op is not None and node.op is not ITEM and not node.op.analytic:
                 return False
-        values = [
-            a.astype(np.complex128) if i in self.wanted else a for i, a in enumerate(self.arrays)
-        ]
+        values = list(self.arrays)
+        for i in self.wanted:
+            values[i] = values[i].astype(np.complex128)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                outs = self.outputs(values, track=False)
+                outs = self.evaluate(values)
         except Exception:  # whatever complex numbers broke: real steps will do
             return False
         return all(
-            np.iscomplexobj(out._array) or not rec.requires_grad
-            for out, rec in zip(outs, self.recorded, strict=True)
+            np.iscomplexobj(out) or not rec.requires_grad
+            for out, rec in zip(outs, recorded, strict=True)
         )
 
-
-def _plain(array: Array) -> Tensor:
-    made = Tensor._wrap(array, None)
-    assert isinstance(made, Tensor)
-    return made
-
-
-def _require_finite(outs: Sequence[Tensor]) -> None:
-    """Refuse outputs at which nothing can be compared: no numbers at all, or no finite ones."""
-    if not any(out.size for out in outs):
-        raise GradientError(
-            "gradcheck: the function gives nothing, so nothing would be compared",
-            expected="at least one number",
-            got=f"shapes {', '.join(str(out.shape) for out in outs) or 'of no tensor'}",
-        )
-    for out in outs:
-        odd = np.argwhere(~np.isfinite(out._array))
-        if len(odd):
-            place = tuple(int(i) for i in odd[0])
-            raise GradientError(
-                f"gradcheck: the function gives {out._array[place]} at {place or 'its end'}",
-                expected="finite numbers: others have no differences",
-                got=f"{len(odd)} NaN or infinite",
-                hint="return what is finite there: y[np.isfinite(y.numpy())]",
+    def compare(
+        self, what: str, got: Any, expected: Any, tolerance: Tolerance, source: str = ""
+    ) -> None:
+        """Raise if two arrays differ in shape or by more than the tolerance."""
+        if np.shape(got) != np.shape(expected):
+            raise self.failure(f"{what}: wrong shape", np.shape(expected), np.shape(got))
+        bad = worst_mismatch(got, expected, tolerance)
+        if bad is not None:
+            raise self.failure(
+                f"{what} is wrong at index {bad.place}",
+                f"{bad.expected!r}{source}",
+                f"{bad.got!r} (relative error {bad.error:.3g})",
             )
+
+    def failure(
+        self, what: str, expected: Any = None, got: Any = None, hint: str | None = None
+    ) -> GradientError:
+        """The error that says what fails, with the operands."""
+        return GradientError(
+            f"{self.title}: {what}",
+            expected=expected,
+            got=got,
+            hint=f"{hint or self.advice}, " + describe(self.arrays, self.params, self.names),
+        )

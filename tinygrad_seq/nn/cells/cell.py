@@ -10,10 +10,10 @@ import numpy as np
 
 from tinygrad_seq.arguments import taking
 from tinygrad_seq.checks import array_of, choice
-from tinygrad_seq.engine.cell import CellForm
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import scope
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Module

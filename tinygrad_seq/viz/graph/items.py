@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Union
 
-from tinygrad_seq.engine.cell import CellForm
+from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.timeline.roles import STATES
 from tinygrad_seq.viz.graph.views import BAR, BEGIN, FOLDED, Axis, Level, Step, View
 
