@@ -1,8 +1,8 @@
 """NumPy's own functions on Tensors (NEP 13 and NEP 18).
 
 What is an operation is registered beside it, and :mod:`tinygrad_seq.ops.numpy_rest` says what
-happens to the rest; here it is done. Whatever has
-no gradient is refused on a tensor that requires one, never evaluated silently.
+happens to the rest; here it is done. Whatever has no gradient is refused on a tensor that requires
+one, never evaluated silently.
 """
 
 from __future__ import annotations
