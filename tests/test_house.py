@@ -49,11 +49,12 @@ MAY_READ: dict[str, set[str]] = {
     "__main__": {"charlm"},
 }
 # Files beside the room they belong to: what Tensor inherits, and what finds it when called; what
-# checks what is given, and what errors about missing names and arguments advise.
+# checks what is given, what errors about missing names and arguments advise, what writes files.
 ROOM_OF_FILE = {
     "arguments": "errors",
     "checks": "errors",
     "elsewhere": "errors",
+    "files": "errors",
     "methods": "tensor",
     "protocols": "tensor",
 }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tinygrad_seq.checks import number, sequence_of
 from tinygrad_seq.kernels.numeric import norm
 from tinygrad_seq.optim.clip import ClipReport, clip_grad_norm_
-from tinygrad_seq.optim.options import some_tensors, tensors
+from tinygrad_seq.optim.options import tensors
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["clip_grad_adaptive_", "clip_grad_norm_each_", "clip_grad_squared_norm_"]
@@ -220,7 +220,7 @@ def clip_grad_squared_norm_(
 
 def _distinct(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """Every tensor that has a gradient, once."""
-    given = some_tensors(owner, parameters, "nothing to clip")
+    given = tensors(owner, parameters, "nothing to clip")
     found = {id(p): p for p in given if p.grad is not None}
     for param in found.values():
         assert param.grad is not None

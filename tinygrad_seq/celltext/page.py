@@ -17,8 +17,8 @@ from tinygrad_seq.celltext.read import Key, asked_roles, connectivity, label, re
 from tinygrad_seq.checks import choice, count, instance_of
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, DataError, NonFiniteError, ShapeError
+from tinygrad_seq.files import target_of, write
 from tinygrad_seq.kernels.numeric import log_softmax
-from tinygrad_seq.viz.output.files import target_of, write
 from tinygrad_seq.viz.output.html import embedded, filled
 from tinygrad_seq.viz.picture.style import THEMES
 
@@ -32,6 +32,19 @@ _LEVELS = 63  # 0 .. 62: one character of this alphabet per value, and 0 in the 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _DECADES = 3  # of connectivity that are told apart
 _BITS_PER_LEVEL = 0.25
+
+
+_COLORS = {
+    "paper": "background",
+    "ink": "ink",
+    "faint": "faint",
+    "line": "panel_line",
+    "panel": "panel",
+    "low": "h",
+    "high": "c",
+    "gradient": "gradient",
+}
+"""Names of colours on the page, and in a theme."""
 
 
 class _Symbols(Protocol):
@@ -111,12 +124,7 @@ class CellText:
     def address(self, name: str, found: Correlation) -> str:
         """The part after ``cells.html`` of the address that shows a unit and marks a property."""
         choice(*self.properties)("address: property", name)
-        if not isinstance(found, Correlation):
-            raise ConfigError(
-                "address: unit",
-                expected="one of those that correlations() returns",
-                got=f"a {type(found).__name__}",
-            )
+        instance_of("address: unit", found, Correlation, hint="one that correlations() returns")
         shown = {
             "layer": instance_of("address: layer", found.layer, str),
             "quantity": instance_of("address: quantity", found.quantity, str),
@@ -137,27 +145,13 @@ class CellText:
         _check_size(sum(block.size for block in self.values.values()))
         data = _page_data(self)
         colors = {
-            name: {
-                "paper": theme.background,
-                "ink": theme.ink,
-                "faint": theme.faint,
-                "line": theme.panel_line,
-                "panel": theme.panel,
-                "low": theme.h,
-                "high": theme.c,
-                "gradient": theme.gradient,
-            }
+            name: {part: getattr(theme, source) for part, source in _COLORS.items()}
             for name, theme in THEMES.items()
         }
-        return filled(
-            Path(__file__).with_name("page.html"),
-            {
-                "title": escape(self.title),
-                "data": embedded(data | {"colors": colors}),
-                "light": _variables(colors["light"]),
-                "dark": _variables(colors["dark"]),
-            },
-        )
+        fields = {"title": escape(self.title), "data": embedded(data | {"colors": colors})}
+        for name, palette in colors.items():
+            fields[name] = " ".join(f"--{part}: {color};" for part, color in palette.items())
+        return filled(Path(__file__).with_name("page.html"), fields)
 
     def save(self, path: str | Path) -> Path:
         """Write the page.
@@ -166,7 +160,8 @@ class CellText:
         large (see :meth:`html`).
         """
         target = target_of("CellText.save", path, (".html", ".htm"))
-        write(target, self.html().encode("utf-8", "replace"), "CellText.save")
+        content = self.html().encode("utf-8", "replace")
+        write(target, content, f"CellText.save: {str(target)!r}")
         return target
 
     def __repr__(self) -> str:
@@ -240,8 +235,7 @@ def cell_text(
     asked = None if quantities is None else asked_roles(quantities)
     choice("next", "likeliest")("cell_text: target", target)
     horizon = count(0)("cell_text: horizon", horizon)
-    if not isinstance(title, str):
-        raise ConfigError("cell_text: title", expected="text", got=f"a {type(title).__name__}")
+    instance_of("cell_text: title", title, str)
     if not hasattr(vocabulary, "symbols") or not hasattr(vocabulary, "encode"):
         raise ConfigError(
             "cell_text: vocabulary",
@@ -411,7 +405,3 @@ def _property(name: str, seen: CellText, places: dict[Key, int]) -> dict[str, An
             for found in seen.correlations(name)
         ],
     }
-
-
-def _variables(colors: dict[str, str]) -> str:
-    return " ".join(f"--{name}: {color};" for name, color in colors.items())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,96 +21,67 @@ Text = Sequence[str]
 _OPEN, _CLOSE = "([{", ")]}"
 
 
-def _inside_quotes(text: Text) -> Array:
+def _tracked(step: Callable[[Any, str, str], Any], text: Text) -> Array:
+    """What is known after every character: ``step(known, character, the one before)``."""
+    found, known, before = np.zeros(len(text)), 0, ""
+    for t, symbol in enumerate(text):
+        known = found[t] = step(known, symbol, before)
+        before = symbol
+    return found
+
+
+def _in_quotes(inside: Any, symbol: str, before: str) -> bool:
     """1 after an opening double quote until the closing one; forgotten at an empty line."""
-    found, inside = np.zeros(len(text)), False
-    for t, symbol in enumerate(text):
-        if symbol == '"':
-            inside = not inside
-        elif symbol in "\u201c\u201d":
-            inside = symbol == "\u201c"
-        elif symbol == "\n" and t and text[t - 1] == "\n":
-            inside = False
-        found[t] = inside
-    return found
+    if symbol == '"':
+        return not inside
+    if symbol in "\u201c\u201d":
+        return symbol == "\u201c"
+    return bool(inside) and not symbol == before == "\n"
 
 
-def _line_position(text: Text) -> Array:
-    """Characters since the line began; 0 for a line break."""
-    return _run_length([symbol != "\n" for symbol in text])
-
-
-def _bracket_depth(text: Text) -> Array:
+def _depth(depth: Any, symbol: str, before: str) -> Any:
     """Open brackets ( [ { that are not closed yet; forgotten at an empty line."""
-    found, depth = np.zeros(len(text)), 0
-    for t, symbol in enumerate(text):
-        if symbol in _OPEN:
-            depth += 1
-        elif symbol in _CLOSE:
-            depth = max(0, depth - 1)
-        elif symbol == "\n" and t and text[t - 1] == "\n":
-            depth = 0
-        found[t] = depth
-    return found
+    if symbol in _OPEN:
+        return depth + 1
+    if symbol in _CLOSE:
+        return max(0, depth - 1)
+    return 0 if symbol == before == "\n" else depth
 
 
 def _indentation(text: Text) -> Array:
     """Blanks that the line began with, kept until it ends."""
     found, width, leading = np.zeros(len(text)), 0, True
     for t, symbol in enumerate(text):
-        if symbol == "\n":
-            width, leading = 0, True
-        elif leading and symbol in " \t":
-            width += 1
-        else:
-            leading = False
+        leading = symbol == "\n" or (leading and symbol in " \t")
+        width = 0 if symbol == "\n" else width + leading
         found[t] = width
     return found
 
 
-def _word_position(text: Text) -> Array:
+def _in_line(since: Any, symbol: str, before: str) -> Any:
+    """Characters since the line began; 0 for a line break."""
+    return 0 if symbol == "\n" else since + 1
+
+
+def _in_word(since: Any, symbol: str, before: str) -> Any:
     """Letters since the word began, the first being 1; 0 between words."""
-    return _run_length([symbol.isalpha() for symbol in text])
+    return since + 1 if symbol.isalpha() else 0
 
 
-def _word_start(text: Text) -> Array:
-    """1 at the first letter of a word."""
-    return np.asarray(_word_position(text) == 1, np.float64)
-
-
-def _upper_case(text: Text) -> Array:
-    """1 at a capital letter."""
-    return np.array([symbol.isupper() for symbol in text], np.float64)
-
-
-def _digit(text: Text) -> Array:
-    """1 at a digit."""
-    return np.array([symbol.isdigit() for symbol in text], np.float64)
-
-
-def _blank(text: Text) -> Array:
-    """1 at a space, a tab or a line break."""
-    return np.array([symbol.isspace() for symbol in text], np.float64)
-
-
-def _run_length(holds: Sequence[bool]) -> Array:
-    found, count = np.zeros(len(holds)), 0
-    for t, true in enumerate(holds):
-        count = count + 1 if true else 0
-        found[t] = count
-    return found
+def _each(holds: Callable[[str], bool], text: Text) -> Array:
+    return np.array([holds(symbol) for symbol in text], np.float64)
 
 
 PROPERTIES: dict[str, Callable[[Text], Array]] = {
-    "inside quotes": _inside_quotes,
-    "position in the line": _line_position,
-    "bracket depth": _bracket_depth,
+    "inside quotes": partial(_tracked, _in_quotes),
+    "position in the line": partial(_tracked, _in_line),
+    "bracket depth": partial(_tracked, _depth),
     "indentation": _indentation,
-    "position in the word": _word_position,
-    "start of a word": _word_start,
-    "upper case": _upper_case,
-    "digit": _digit,
-    "blank": _blank,
+    "position in the word": partial(_tracked, _in_word),
+    "start of a word": lambda text: np.asarray(_tracked(_in_word, text) == 1, np.float64),
+    "upper case": partial(_each, str.isupper),
+    "digit": partial(_each, str.isdigit),
+    "blank": partial(_each, str.isspace),
 }
 """What a unit may keep track of, by name: functions of the characters of a text."""
 

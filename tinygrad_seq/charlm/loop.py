@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -201,8 +202,6 @@ class Monitor:
         if self._say is not None:
             self._say(line)
         else:
-            import sys
-
             self._begun("say")
             self._bar.write(line, file=sys.stdout)
 
@@ -329,14 +328,13 @@ def require_startable(folder: Path, run: CharRun) -> None:
             hint="give it more: --steps, --epochs or --minutes count from its very beginning",
         )
     try:
-        if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"{str(folder)!r} is a file", expected="a folder for the run")
+        is_file = folder.exists() and not folder.is_dir()
     except (OSError, ValueError) as error:  # no path at all: too long, a NUL
-        if isinstance(error, ConfigError):
-            raise
         raise ConfigError(
             f"{str(folder)[:100]!r} is no path", expected="a folder for the run", got=str(error)
         ) from error
+    if is_file:
+        raise ConfigError(f"{str(folder)!r} is a file", expected="a folder for the run")
     own = run.origin is not None and run.origin.parent == folder.resolve()
     if (folder / LAST).exists() and not own:
         raise ConfigError(

@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_seq.checks import array_of, count
-from tinygrad_seq.data.vocabulary import code_points
-from tinygrad_seq.errors import DataError, DtypeError, ShapeError
+from tinygrad_seq.checks import count
+from tinygrad_seq.data.vocabulary import code_points, flat_ids
+from tinygrad_seq.errors import DataError
 
 __all__ = ["ngram_cross_entropy", "ngram_entropy"]
 
@@ -201,14 +201,8 @@ def _sum_c_log_c(counts: npt.NDArray[np.intp]) -> float:
 
 
 def _sequence(where: str, text: Sequence) -> npt.NDArray[Any]:
-    if isinstance(text, str):
-        array: npt.NDArray[Any] = code_points(text)
-    else:
-        array = array_of(f"{where}: a text", text)
-    if array.ndim != 1:
-        raise ShapeError(f"{where}: a text is flat", expected="(L,)", got=array.shape)
+    ids = code_points(text) if isinstance(text, str) else text
+    array = flat_ids(f"{where}: ids", ids)
     if array.size == 0:
         raise DataError(f"{where}: a text is empty", expected="at least one symbol")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise DtypeError(f"{where}: ids are integers", expected="str or ints", got=array.dtype)
     return array

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tinygrad_seq.checks import array_of, count, flag, index_of
-from tinygrad_seq.errors import ConfigError, DataError, DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.checks import count, flag, index_of
+from tinygrad_seq.data.vocabulary import flat_ids
+from tinygrad_seq.errors import ConfigError, DataError, IndexRangeError
 
 __all__ = ["Streams", "Window"]
 
@@ -81,7 +82,7 @@ class Streams:
     __slots__ = ("_rows", "length", "streams", "unused")
 
     def __init__(self, ids: npt.ArrayLike, streams: int = 1) -> None:
-        array = _flat_ids("Streams: the sequence", ids)
+        array = flat_ids("Streams: ids", ids)
         self.streams = count(1)("Streams: streams", streams)
         self.length = len(array) // self.streams
         self.unused = len(array) - self.streams * self.length
@@ -185,22 +186,3 @@ class Streams:
             Window(self._rows[t : min(t + k, pairs)], self._rows[t + 1 : min(t + k, pairs) + 1])
             for t in range(start * k, windows * k, k)
         )
-
-
-def _flat_ids(what: str, ids: Any) -> Ids:
-    array = array_of(what, ids)
-    if array.ndim != 1:
-        raise ShapeError(
-            f"{what} is flat",
-            expected="(L,)",
-            got=array.shape,
-            hint="pass the ids of the whole text; Streams makes the batch",
-        )
-    if array.size and array.dtype.kind not in "iu":
-        raise DtypeError(
-            f"{what} holds integer ids",
-            expected="an integer dtype",
-            got=array.dtype,
-            hint="encode the text first: Vocabulary.from_text(text).encode(text)",
-        )
-    return array

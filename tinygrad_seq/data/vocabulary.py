@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
@@ -215,23 +217,10 @@ class Vocabulary:
         >>> Vocabulary("abc").decode([2, 0, 1])
         'cab'
         """
-        array = array_of("Vocabulary.decode: ids", ids)
+        array = np.atleast_1d(array_of("Vocabulary.decode: ids", ids))
         if array.size == 0:
             return ""
-        if array.dtype.kind not in "iu":
-            raise DtypeError(
-                "Vocabulary.decode: ids are integers",
-                expected="an integer dtype",
-                got=array.dtype,
-                hint="of scores or probabilities, decode the argmax",
-            )
-        if array.ndim > 1:
-            raise ShapeError(
-                "Vocabulary.decode: ids have one axis",
-                expected="(L,)",
-                got=array.shape,
-                hint="decode one stream at a time, for example ids[:, n] of (T, N)",
-            )
+        array = flat_ids("Vocabulary.decode: ids", array)
         low, high = array.min(), array.max()
         if low < 0 or high >= len(self):
             raise IndexRangeError(
@@ -240,7 +229,7 @@ class Vocabulary:
                 got=int(low if low < 0 else high),
                 hint="decode with the vocabulary that the ids come from",
             )
-        return _from_code_points(self._codes[array.reshape(-1)])
+        return _from_code_points(self._codes[array])
 
     def to_json(self) -> str:
         """Write the vocabulary as JSON text, for a checkpoint.
@@ -251,16 +240,8 @@ class Vocabulary:
         >>> Vocabulary.from_json(vocabulary.to_json()) == vocabulary
         True
         """
-        import json
-
-        record = {
-            "format": _FORMAT,
-            "version": 1,
-            "symbols": self.symbols,
-            "unknown": self.unknown,
-            "replacement": self.replacement,
-        }
-        return json.dumps(record)
+        record = {"format": _FORMAT, "version": 1, "symbols": self.symbols}
+        return json.dumps({**record, "unknown": self.unknown, "replacement": self.replacement})
 
     @classmethod
     def from_json(cls, text: str) -> Vocabulary:
@@ -276,27 +257,24 @@ class Vocabulary:
         >>> Vocabulary.from_json(Vocabulary("ab").to_json()).symbols
         'ab'
         """
-        import json
-
         try:
             record = json.loads(text)
+            if not isinstance(record, dict) or record.get("format") != _FORMAT:
+                raise ValueError(shown(text))
+            if record.get("version") != 1:
+                raise ValueError(f"version {record.get('version')!r}, this program reads 1")
+            symbols = record.get("symbols")
+            if not isinstance(symbols, str) or sorted(set(symbols)) != list(symbols):
+                raise ValueError("symbols that are not sorted and distinct")
+            policy, replacement = record.get("unknown", "error"), record.get("replacement")
+            return cls(symbols, unknown=policy, replacement=replacement)
         except (TypeError, ValueError, RecursionError) as error:
-            raise _not_a_vocabulary(f"{error}") from error
-        if not isinstance(record, dict) or record.get("format") != _FORMAT:
-            raise _not_a_vocabulary(f"{text[:60]!r}")
-        if record.get("version") != 1:
-            raise _not_a_vocabulary(f"version {record.get('version')!r}, this program reads 1")
-        symbols = record.get("symbols")
-        if not isinstance(symbols, str) or sorted(set(symbols)) != list(symbols):
-            raise _not_a_vocabulary("symbols that are not sorted and distinct")
-        try:
-            return cls(
-                symbols,
-                unknown=record.get("unknown", "error"),
-                replacement=record.get("replacement"),
-            )
-        except ConfigError as error:
-            raise _not_a_vocabulary(str(error)) from error
+            raise DataError(
+                "Vocabulary.from_json: this is not a vocabulary",
+                expected="the text that Vocabulary.to_json wrote",
+                got=str(error),
+                hint="check that the file belongs to the checkpoint and is complete",
+            ) from error
 
 
 def _check_policy(unknown: str, replacement: str | None) -> None:
@@ -328,20 +306,30 @@ def _require_text(what: str, text: Any) -> None:
         )
 
 
-def _not_a_vocabulary(got: str) -> DataError:
-    return DataError(
-        "Vocabulary.from_json: this is not a vocabulary",
-        expected="the text that Vocabulary.to_json wrote",
-        got=got,
-        hint="check that the file belongs to the checkpoint and is complete",
-    )
-
-
 def _describe(symbol: str) -> str:
-    import unicodedata
-
     name = unicodedata.name(symbol, "")
     return f"{symbol!r} (U+{ord(symbol):04X}{' ' + name if name else ''})"
+
+
+def flat_ids(what: str, ids: Any) -> npt.NDArray[Any]:
+    """An array of integers with one axis; an empty one may be of any dtype."""
+    array = array_of(what, ids)
+    if array.ndim != 1:
+        raise ShapeError(
+            f"{what} have one axis",
+            expected="(L,)",
+            got=array.shape,
+            hint="give one text at a time, for example ids[:, n] of (T, N)",
+        )
+    if array.size and array.dtype.kind not in "iu":
+        raise DtypeError(
+            f"{what} are integers",
+            expected="an integer dtype",
+            got=array.dtype,
+            hint="encode the text first: Vocabulary.from_text(text).encode(text); "
+            "of scores or probabilities, take the argmax",
+        )
+    return array
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tinygrad_seq.arguments import taking
 from tinygrad_seq.checks import choice, number
 from tinygrad_seq.errors import ConfigError, NonFiniteError
-from tinygrad_seq.optim.options import label, some_tensors
+from tinygrad_seq.optim.options import label, tensors
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["ClipReport", "clip_grad_norm_", "clip_grad_value_"]
@@ -244,7 +244,7 @@ def _ldexp(fraction: float, exponent: int) -> float:
 def _gradients(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[_Gradient]:
     """Every gradient once, writable in place."""
     found: dict[int, _Gradient] = {}
-    for position, param in enumerate(some_tensors(owner, parameters, "nothing to clip")):
+    for position, param in enumerate(tensors(owner, parameters, "nothing to clip")):
         if param.grad is None or id(param) in found:
             continue
         if not param.grad.flags.writeable:

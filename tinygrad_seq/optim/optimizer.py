@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinygrad_seq.arguments import our_inits_taking, taking
 from tinygrad_seq.checks import Rule, in_order
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.optim.options import label, some_tensors
+from tinygrad_seq.optim.options import label, listed, tensors
 from tinygrad_seq.optim.reader import State, StateReader
 from tinygrad_seq.tensor import Tensor
 
@@ -256,9 +256,7 @@ class Optimizer:
                 else "put it in a list",
             )
         in_order(f"{self._kind}: the parameters", params)
-        # An array without axes only looks as if it could be iterated.
-        alone = not isinstance(params, Iterable) or getattr(params, "shape", None) == ()
-        items: list[Any] = [params] if alone else list(params)
+        items = listed(params)
         if items and all(isinstance(item, Mapping) for item in items):
             return items
         return [{"params": items}]
@@ -266,7 +264,7 @@ class Optimizer:
     def _new_params(self, params: Tensor | Iterable[Tensor]) -> list[Tensor]:
         """The tensors of a new group, refused if empty, repeated or computed."""
         in_order(f"{self._kind}: the parameters", params)
-        found = some_tensors(self._kind, params, "a parameter group is empty")
+        found = tensors(self._kind, params, "a parameter group is empty")
         seen = set(self._states)
         for position, param in enumerate(found):
             if not param.is_leaf:

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from tinygrad_seq.checks import instance_of
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["label", "some_tensors", "tensors"]
+__all__ = ["label", "listed", "tensors"]
 
 
-def tensors(owner: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def listed(values: Any) -> list[Any]:
+    """What an iterable holds, a generator too; anything else as the only one of a list."""
+    try:
+        parts = iter(values)
+    except TypeError:
+        return [values]
+    return list(parts)
+
+
+def tensors(
+    owner: str, parameters: Tensor | Iterable[Tensor], empty: str | None = None
+) -> list[Tensor]:
     """The tensors of an iterable (or of a single tensor) in order, or an error that says why not.
 
-    A generator is consumed here, once.
+    A generator is consumed here, once. `empty` says what is wrong where there are none, unless
+    that is all right.
     """
-    if isinstance(parameters, Tensor):
-        return [parameters]
+    found = [parameters] if isinstance(parameters, Tensor) else listed(parameters)
     hint = "pass model.parameters(), or a list of tensors"
-    try:
-        parts = iter(parameters)
-    except TypeError:
-        raise ConfigError(
-            f"{owner}: the parameters are not iterable",
-            expected="tensors",
-            got=type(parameters).__name__,
-            hint=hint,
-        ) from None
-    found = list(parts)
     for position, item in enumerate(found):
-        if not isinstance(item, Tensor):
-            raise ConfigError(
-                f"{owner}: item {position} of the parameters is not a tensor",
-                expected="Tensor",
-                got=type(item).__name__,
-                hint=hint,
-            )
-    return found
-
-
-def some_tensors(owner: str, parameters: Tensor | Iterable[Tensor], what: str) -> list[Tensor]:
-    """The same, at least one."""
-    found = tensors(owner, parameters)
-    if not found:
+        instance_of(
+            f"{owner}: item {position} of the parameters is not a tensor", item, Tensor, hint=hint
+        )
+    if empty is not None and not found:
         raise ConfigError(
-            f"{owner}: {what}",
+            f"{owner}: {empty}",
             expected="at least one tensor",
             got="none",
             hint="a generator gives its parameters only once: call parameters() again",

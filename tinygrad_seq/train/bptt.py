@@ -11,13 +11,13 @@ whose solution is the binomial schedule of Griewank and Walther (2000), in close
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from math import comb, isqrt
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_seq.checks import callable_of, count, instance_of, sequence_of
+from tinygrad_seq.checks import callable_of, count, instance_of
 from tinygrad_seq.engine.mode import enable_grad, no_grad
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, GraphError, shown
@@ -26,6 +26,7 @@ from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms import grad
 from tinygrad_seq.transforms.checkpoint import sketch
 from tinygrad_seq.transforms.draws import Draws
+from tinygrad_seq.transforms.nest import leaves, rebuild
 
 __all__ = ["BPTT", "bptt", "first_run", "forward_steps"]
 
@@ -123,7 +124,7 @@ def bptt(
         ``step(t, state) -> (state, loss)``: one step, or one window of a sequence; `loss` is a
         scalar tensor or None. It is run several times for the same t, with the same random
         numbers (dropout masks) each time, and must do the same.
-    state : Tensor, or a tuple of tensors such as LSTMState
+    state : Tensor, or a nest of tensors such as LSTMState
         Where to start.
     steps : int
         T.
@@ -167,32 +168,17 @@ def bptt(
 
 
 def _tensors(state: Any) -> list[Tensor]:
-    parts = [state] if isinstance(state, Tensor) else sequence_of("bptt: state", state, "tensors")
-    return [instance_of("bptt: a part of the state", part, Tensor) for part in parts]
+    return [instance_of("bptt: a part of the state", part, Tensor) for part in leaves(state)]
 
 
 def _parts(state: Any) -> list[Array]:
     return [part._array for part in _tensors(state)]
 
 
-def _pair(made: Any) -> tuple[Any, Any]:
-    """What a step returned."""
-    if not isinstance(made, (tuple, list)) or len(made) != 2:
-        raise ConfigError(
-            "bptt: what step returned",
-            expected="a pair, (state, loss); loss may be None",
-            got=shown(made),
-        )
-    return made[0], made[1]
-
-
-def _other(t: int, what: str) -> GraphError:
-    return GraphError(
-        f"bptt: step {t}, run again, led to another {what}",
-        expected="a step that does the same for the same t and state",
-        got="other values than before",
-        hint="if it draws random numbers, pass their source: generators=[rng]",
-    )
+def _sum(known: Array | None, found: Array | None) -> Array | None:
+    if known is None or found is None:
+        return known if found is None else found
+    return np.asarray(known + found)
 
 
 class _Run:
@@ -210,13 +196,6 @@ class _Run:
         self.last: list[Array] | None = None
         self.forwards = 0
         self.seen: dict[int, float] = {}  # the loss of each step, when first run
-
-    def _state(self, tensors: Sequence[Tensor]) -> Any:
-        if isinstance(self.like, Tensor):
-            return tensors[0]
-        if hasattr(self.like, "_fields"):
-            return type(self.like)(*tensors)
-        return type(self.like)(tensors)
 
     def all(self, steps: int, slots: int) -> None:
         """Every step forward, and then back one by one from the nearest state stored."""
@@ -238,23 +217,33 @@ class _Run:
                 stored.pop()
         self.draws.set(left or [])
 
+    def run(self, t: int, state: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """Run a step; refuse a loss that differs from an earlier run's: it may draw numbers."""
+        made = self.step(t, rebuild(self.like, state))
+        if not isinstance(made, (tuple, list)) or len(made) != 2:
+            raise ConfigError(
+                "bptt: what step returned",
+                expected="a pair, (state, loss); loss may be None",
+                got=shown(made),
+            )
+        reached, loss = made
+        value = np.nan if loss is None else instance_of("bptt: loss", loss, Tensor).item()
+        _require_same(t, "loss", value, self.seen.setdefault(t, value))
+        self.forwards += 1
+        return _tensors(reached), loss
+
     def forward(self, parts: list[Array], start: int, stop: int) -> list[Array]:
         """The state after steps start .. stop - 1; nothing is recorded."""
         with no_grad():
             for t in range(start, stop):
-                state, loss = _pair(self.step(t, self._state([Tensor(part) for part in parts])))
-                self._check_loss(loss, t)
-                parts = _parts(state)
-                self.forwards += 1
+                parts = [tensor._array for tensor in self.run(t, [*map(Tensor, parts)])[0]]
         return parts
 
     def back(self, parts: list[Array], t: int) -> None:
         """Run step t once more, recorded, and carry the cotangents through it."""
-        leaves = [Tensor(part, requires_grad=True) for part in parts]
+        inputs = [Tensor(part, requires_grad=True) for part in parts]
         with enable_grad():
-            state, loss = _pair(self.step(t, self._state(leaves)))
-        self.forwards += 1
-        reached = _tensors(state)
+            reached, loss = self.run(t, inputs)
         if len(reached) != len(self.carried):
             raise ConfigError(
                 "bptt: the state that step returned",
@@ -263,8 +252,9 @@ class _Run:
             )
         if self.last is None:
             self.last = [tensor.numpy() for tensor in reached]
-        self._check_loss(loss, t)
-        self._check_same(reached, t)
+        if self.following is not None:  # the step must lead to where the one after it began
+            found = [sketch(tensor._array) for tensor in reached]
+            _require_same(t, "state", found, self.following)
         self.following = [sketch(part) for part in parts]
         pairs: list[tuple[Tensor, Any]] = [
             (tensor, cotangent)
@@ -275,33 +265,15 @@ class _Run:
             self.losses.append(float(loss.item()))
             if loss.requires_grad:
                 pairs.append((loss, np.ones(loss.shape, loss.dtype)))
-        wanted = [*self.parameters, *leaves]
-        found: Any = [None] * len(wanted)
+        wanted = [*self.parameters, *inputs]
+        arrays: list[Array | None] = [None] * len(wanted)
         if pairs:
             outs, cotangents = zip(*pairs, strict=True)
             found = grad(outs, wanted, list(cotangents), allow_unused=True)
-        arrays = [None if g is None else g._array for g in found]
+            arrays = [None if g is None else g._array for g in found]
         count = len(self.parameters)
         self.carried = arrays[count:]
-        for i, part in enumerate(arrays[:count]):
-            total = self.totals[i]
-            if part is not None:
-                self.totals[i] = part if total is None else np.asarray(total + part)
-
-    def _check_same(self, tensors: list[Tensor], t: int) -> None:
-        """Refuse a step that did not lead to where the step after it began."""
-        if self.following is None:
-            return
-        found = [sketch(tensor._array) for tensor in tensors]
-        if not np.allclose(found, self.following, rtol=1e-4, atol=0, equal_nan=True):
-            raise _other(t, "state")
-
-    def _check_loss(self, loss: Any, t: int) -> None:
-        """Refuse a loss that differs from that of an earlier run: it may draw numbers alone."""
-        value = np.nan if loss is None else instance_of("bptt: loss", loss, Tensor).item()
-        before = self.seen.setdefault(t, value)
-        if not np.isclose(value, before, rtol=1e-4, atol=0, equal_nan=True):
-            raise _other(t, "loss")
+        self.totals = [*map(_sum, self.totals, arrays[:count])]
 
     def finish(self) -> BPTT:
         """Hand out the gradients."""
@@ -309,12 +281,21 @@ class _Run:
             raise ConfigError("bptt: no step has a loss", expected="a scalar tensor, at least once")
         for parameter, total in zip(self.parameters, self.totals, strict=True):
             if total is not None:
-                known = parameter.grad
-                parameter.grad = np.array(total) if known is None else np.asarray(known + total)
+                parameter.grad = np.array(_sum(parameter.grad, total))
         first = [
             np.zeros(part.shape, part.dtype) if cotangent is None else cotangent
             for part, cotangent in zip(_parts(self.like), self.carried, strict=True)
         ]
-        assert self.last is not None
-        state = self._state([Tensor(part) for part in self.last])
+        state = rebuild(self.like, map(Tensor, self.last or []))
         return BPTT(float(np.sum(self.losses[::-1])), state, first, self.forwards)
+
+
+def _require_same(t: int, what: str, found: Any, before: Any) -> None:
+    """Refuse a step that, run again, gave something else."""
+    if not np.allclose(found, before, rtol=1e-4, atol=0, equal_nan=True):
+        raise GraphError(
+            f"bptt: step {t}, run again, led to another {what}",
+            expected="a step that does the same for the same t and state",
+            got="other values than before",
+            hint="if it draws random numbers, pass their source: generators=[rng]",
+        )

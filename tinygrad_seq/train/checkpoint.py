@@ -11,14 +11,13 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tinygrad_seq.checks import instance_of, path_of, shown
 from tinygrad_seq.errors import CheckpointError, ConfigError
+from tinygrad_seq.files import write
 from tinygrad_seq.nn.decoder import FedState
 from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, state_type
 from tinygrad_seq.tensor import Tensor
@@ -96,7 +95,10 @@ def save_checkpoint(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> No
             expected="floats, integers or booleans",
             got=", ".join(sorted({str(a.dtype) for a in arrays.values()})),
         ) from error
-    _write_atomically(file, raw)
+    hint = (
+        "check the folder, its permissions and the space left; an earlier checkpoint is still there"
+    )
+    write(file, raw, f"checkpoint {str(file)!r}", CheckpointError, hint)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -171,13 +173,12 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
         return {_TAG: "generator", "state": _encode(value.bit_generator.state, where, arrays)}
     if isinstance(value, Mapping):
         for key in value:
-            if not isinstance(key, str) or key == _TAG:
+            if not isinstance(key, str) or key == _TAG or not _is_whole(key):
                 raise ConfigError(
                     f"save_checkpoint: a key in {where or 'the top'}",
-                    expected=f"a str other than {_TAG!r}",
+                    expected=f"a str of whole characters, other than {_TAG!r}",
                     got=shown(key),
                 )
-            _check_whole(key, where)
         return {
             key: _encode(item, f"{where}/{key}", arrays, level + 1) for key, item in value.items()
         }
@@ -196,16 +197,9 @@ def _encode(value: Any, where: str, arrays: Arrays, level: int = 0) -> Any:
     )
 
 
-def _check_whole(key: str, where: str) -> None:
-    """Refuse a key with half a character, a lone surrogate: no file can hold it as a name."""
-    try:
-        key.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(
-            f"save_checkpoint: a key in {where or 'the top'}",
-            expected="text of whole characters",
-            got=ascii(key),
-        ) from error
+def _is_whole(key: str) -> bool:
+    """Whether it has no half character, a lone surrogate: no file can hold it as a name."""
+    return not any("\ud800" <= character <= "\udfff" for character in key)
 
 
 def _take_in(array: Any, where: str, arrays: Arrays) -> str:
@@ -257,28 +251,3 @@ def _digest(content: str, arrays: Arrays) -> str:
         found.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
         found.update(array.tobytes())
     return found.hexdigest()
-
-
-# -- the file -------------------------------------------------------------------------------------
-
-
-def _write_atomically(path: Path, raw: bytes) -> None:
-    """Write beside `path`, then rename: whatever interrupts, `path` is the old or the new."""
-    part = path.parent / f".{path.name}.{os.getpid()}.part"
-    try:
-        with part.open("wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException as error:
-        with suppress(OSError, ValueError):
-            part.unlink(missing_ok=True)
-        if isinstance(error, (OSError, ValueError)):  # ValueError: no name that a file can have
-            raise CheckpointError(
-                f"checkpoint {str(path)!r} cannot be written",
-                got=str(error),
-                hint="check the folder, its permissions and the space left; an earlier "
-                "checkpoint of this name is still there",
-            ) from error
-        raise

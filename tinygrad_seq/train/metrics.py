@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from tinygrad_seq import nn, ops
 from tinygrad_seq.checks import count, instance_of, integers_of, path_of, sequence_of, shown
 from tinygrad_seq.errors import ConfigError, DataError
+from tinygrad_seq.files import write
 from tinygrad_seq.nn import evaluating
 
 __all__ = ["Evaluation", "MetricsTable", "evaluate", "evaluating"]
@@ -147,13 +149,13 @@ class MetricsTable:
         first = self.columns[0]
         kept = [row for row in rows if (row.get(first) or "").isdecimal()]
         kept = [row for row in kept if int(row[first]) <= (keep_until or 0)]
-        temporary = self.path.with_name(self.path.name + ".part")
-        with _files(self.path):
-            with temporary.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore")
-                writer.writeheader()
-                writer.writerows(kept)
-            temporary.replace(self.path)
+        with io.StringIO(newline="") as text:
+            writer = csv.DictWriter(text, self.columns, restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(kept)
+            write(
+                self.path, text.getvalue().encode("utf-8", "replace"), _table(self.path), DataError
+            )
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row; columns left out stay empty."""
@@ -199,6 +201,10 @@ def _cell(name: str, value: Any) -> Any:
     )
 
 
+def _table(path: Path) -> str:
+    return f"MetricsTable: {str(path)!r}"
+
+
 @contextmanager
 def _files(path: Path) -> Iterator[None]:
     """Say in the project's words that a file cannot be read or written."""
@@ -206,7 +212,7 @@ def _files(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, csv.Error) as error:  # ValueError: no such path, no UTF-8
         raise DataError(
-            f"MetricsTable: {str(path)!r} cannot be used",
+            f"{_table(path)} cannot be used",
             expected="a CSV file in an existing folder",
             got=str(error),
         ) from error

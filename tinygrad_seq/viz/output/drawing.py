@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_seq.checks import Rule, number
 from tinygrad_seq.errors import ConfigError, RenderError
-from tinygrad_seq.viz.output.files import target_of, write
+from tinygrad_seq.files import target_of, write
 from tinygrad_seq.viz.output.html import page
 from tinygrad_seq.viz.output.render import LEAST_DPI, TIMEOUT, paint_png, render
 from tinygrad_seq.viz.output.svg import polished
@@ -120,12 +120,13 @@ class Drawing:
         target = target_of("Drawing.save", path, _SUFFIXES)
         dpi = dots_per_inch("Drawing.save: dpi", dpi)
         try:
-            write(target, self._content(format_of(target), dpi), "Drawing.save")
+            content = self._content(format_of(target), dpi)
+            write(target, content, f"Drawing.save: {str(target)!r}")
         except RenderError as error:
             kept = target.with_suffix(".gv")
             if kept.exists():
                 raise
-            write(kept, self._content("gv", dpi), "Drawing.save")
+            write(kept, self._content("gv", dpi), f"Drawing.save: {str(kept)!r}")
             raise RenderError(f"{error}\n  kept: the DOT text is in {kept}") from error
         return target
 
