@@ -72,7 +72,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
         raise DataError(
             f"read_text: {name!r} {'is a directory' if folder else 'cannot be read'}",
             expected="a readable UTF-8 text file",
-            got=str(error),
+            got=None if folder else str(error),
             hint="name a file in it, or join its files into one first" if folder else hint,
         ) from error
     text = _decode_utf8(raw, name).removeprefix("\ufeff")
