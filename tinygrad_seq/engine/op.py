@@ -153,34 +153,6 @@ class Op:
         of the user's may hand out an array that somebody else holds.
     """
 
-    __slots__ = (
-        "analytic",
-        "axes",
-        "defer",
-        "floats",
-        "forward",
-        "inputs",
-        "joint",
-        "keep",
-        "kink",
-        "makes",
-        "mixes",
-        "moves",
-        "name",
-        "outputs",
-        "plain",
-        "plans",
-        "pointwise",
-        "product",
-        "rules",
-        "sample",
-        "twin",
-        "unread",
-        "variadic",
-        "view",
-        "why",
-    )
-
     def __init__(
         self,
         name: str,

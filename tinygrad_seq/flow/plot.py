@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def plot_flow(tracks: Iterable[Track]) -> Figure:
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
     ((norms, decay), (ratio, plane)) = figure.subplots(2, 2)
-    for track, colour in zip(tracks, _cycle(), strict=False):
+    for track, colour in zip(tracks, cycle(COLOURS), strict=False):
         norms.semilogy(_positive(track.dh_norm), color=colour, label=f"{track.name}: dL/dh")
         if track.dc_norm is not None:
             label = f"{track.name}: dL/dc"
@@ -52,11 +53,6 @@ def plot_flow(tracks: Iterable[Track]) -> Figure:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.legend(frameon=False, fontsize=9)
     return figure
-
-
-def _cycle() -> Iterable[str]:
-    while True:
-        yield from COLOURS
 
 
 def _positive(values: Any) -> Any:

@@ -106,16 +106,12 @@ class Track:
     @property
     def rate(self) -> float:
         """Growth of the carried gradient per step, the geometric mean; 0 if it is cut off."""
-        lags = len(self.decay) - 1
-        return float(self.decay[-1] ** (1 / lags)) if lags else 1.0
+        return _rate(self.decay)
 
     @property
     def cell_rate(self) -> float | None:
         """The same along the cells alone; None without a cell."""
-        if self.cell_decay is None:
-            return None
-        lags = len(self.cell_decay) - 1
-        return float(self.cell_decay[-1] ** (1 / lags)) if lags else 1.0
+        return None if self.cell_decay is None else _rate(self.cell_decay)
 
     @property
     def verdict(self) -> str:
@@ -300,10 +296,7 @@ def _carried(states: tuple[Node, ...], before: tuple[Node, ...], u: list[Array])
 
 
 def _decay(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
-    def one_step_back(t: int, u: list[Array]) -> list[Array]:
-        return _carried(states[t], states[t - 1], u)
-
-    return _sizes_going_back(direct, one_step_back)
+    return _sizes_going_back(direct, lambda t, u: _carried(states[t], states[t - 1], u))
 
 
 def _cell_decay(states: list[tuple[Node, ...]], found: dict[Node, Array]) -> Array:
@@ -343,6 +336,11 @@ def _ratios(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
         carried = _size(_carried(states[t], states[t - 1], direct[t])) if size > 0 else np.nan
         found.append(carried / size if size > 0 else np.nan)
     return np.array(found)
+
+
+def _rate(decay: Array) -> float:
+    lags = len(decay) - 1
+    return float(decay[-1] ** (1 / lags)) if lags else 1.0
 
 
 def _norms(array: Array) -> Array:

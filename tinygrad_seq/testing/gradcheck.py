@@ -350,8 +350,7 @@ class _Tally:
         _, found, _ = subject.twice(vs)
         along = subject.gradient_along(vs, us)
         what = "the second derivative along a direction"
-        got = paired(found or [], us[: len(found or [])])
-        self._number(what, got, central_derivative(along), tolerance, along)
+        self._number(what, paired(found, us), central_derivative(along), tolerance, along)
 
     def _number(
         self,

@@ -10,12 +10,10 @@ import numpy as np
 
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import ITEM
-from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.invariants import copies, nodes_behind
 from tinygrad_seq.testing.report import GradientError, Tolerance, describe, worst_mismatch
-from tinygrad_seq.transforms import grad
-from tinygrad_seq.transforms.nest import leaves
+from tinygrad_seq.transforms.gradient import grad_or_zeros, tensors_in
 
 __all__ = ["Function", "Subject", "cast", "is_float", "paired"]
 
@@ -33,9 +31,9 @@ def cast(arrays: Sequence[Any], dtype: Any) -> list[Any]:
 
 
 def paired(found: Sequence[Any], vectors: Sequence[Array]) -> float:
-    """The sum of the products of gradients with as many arrays; None is zero."""
+    """The sum of the products of gradients with as many arrays."""
     pairs = zip(found, vectors, strict=True)
-    return sum(float(np.sum(getattr(g, "_array", g) * v)) for g, v in pairs if g is not None)
+    return sum(float(np.sum(getattr(g, "_array", g) * v)) for g, v in pairs)
 
 
 class Subject:
@@ -88,13 +86,7 @@ class Subject:
 
     def outputs(self, operands: Sequence[Any]) -> list[Tensor]:
         """What the function makes of these operands."""
-        outs = leaves(self.fn(*operands))
-        for out in outs:
-            if not isinstance(out, Tensor):
-                raise ConfigError(
-                    "gradcheck: the function must return tensors", got=type(out).__name__
-                )
-        return outs
+        return tensors_in("gradcheck: the function", self.fn(*operands))
 
     def evaluate(self, arrays: Sequence[Any]) -> list[Array]:
         """The values of the outputs at these arrays, which may be complex."""
@@ -119,39 +111,30 @@ class Subject:
         """What the engine says, as arrays; zeros for operands that nothing depends on."""
         wanted = self.wanted if wanted is None else wanted
         made = self.tensors(self.arrays if arrays is None else arrays, wanted)
-        outs, cots = self._tracked(made, self.cotangents if cotangents is None else cotangents)
-        sources = [made[i] for i in wanted]
-        found = grad(outs, sources, cots, allow_unused=True) if outs else [None] * len(sources)
-        return [
-            np.zeros(s.shape) if g is None else g._array
-            for s, g in zip(sources, found, strict=True)
-        ]
+        outs, cots = self._weighted(made, self.cotangents if cotangents is None else cotangents)
+        return [g._array for g in grad_or_zeros(outs, [made[i] for i in wanted], cots)]
 
-    def _tracked(
+    def _weighted(
         self, operands: Sequence[Any], cotangents: Sequence[Any]
     ) -> tuple[list[Tensor], list[Any]]:
-        """The outputs that can be differentiated, and their cotangents."""
-        pairs = list(zip(self.outputs(operands), cotangents, strict=True))
-        pairs = [(out, c.astype(out.dtype)) for out, c in pairs if out.requires_grad]
-        return [out for out, _ in pairs], [c for _, c in pairs]
+        """The outputs, and cotangents of their dtype where they are floats."""
+        outs = self.outputs(operands)
+        pairs = zip(outs, cotangents, strict=True)
+        return outs, [c.astype(out.dtype) if out.requires_grad else c for out, c in pairs]
 
-    def twice(self, vs: Sequence[Array]) -> tuple[list[Any], list[Any] | None, list[Any]]:
+    def twice(self, vs: Sequence[Array]) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """The recorded gradients, and those of their products with `vs`.
 
-        To the operands, None if the gradients do not depend on anything, and to the cotangents.
+        To the operands, and to the cotangents.
         """
         made = self.tensors(self.arrays)
         sources = [made[i] for i in self.wanted]
         given = [tensor(c, requires_grad=True) for c in self.cotangents]
-        outs, cots = self._tracked(made, given)
-        first = grad(outs, sources, cots, create_graph=True, allow_unused=True) if outs else []
-        pairs = zip(first, vs, strict=False)
-        tracked = [(g, v.astype(g.dtype)) for g, v in pairs if g is not None and g.requires_grad]
-        if not tracked:
-            return list(first), None, []
-        slopes, weights = zip(*tracked, strict=True)
-        found = list(grad(slopes, [*sources, *given], weights, allow_unused=True))
-        return list(first), found[: len(sources)], found[len(sources) :]
+        outs, cots = self._weighted(made, given)
+        first = grad_or_zeros(outs, sources, cots, create_graph=True)
+        cast_vs = [v.astype(g.dtype) for g, v in zip(first, vs, strict=True)]
+        found = grad_or_zeros(first, [*sources, *given], cast_vs)
+        return first, found[: len(sources)], found[len(sources) :]
 
     def moved(self, directions: Sequence[Array], eps: Any) -> list[Any]:
         """The operands a step `eps` along a direction of each that is differentiated to."""

@@ -16,9 +16,10 @@ from tinygrad_seq.engine.node import Node, next_seq
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.engine.variable import Guarded, Pin, guarded
-from tinygrad_seq.errors import ConfigError, GraphError
+from tinygrad_seq.errors import GraphError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.draws import Draws
+from tinygrad_seq.transforms.gradient import tensors_in
 from tinygrad_seq.transforms.nest import leaves, rebuild
 
 __all__ = ["checkpoint", "sketch"]
@@ -82,13 +83,7 @@ def checkpoint(
     run = functools.partial(_run, fn, args, kwargs, mode, draws, draws.now())
     first = next_seq()
     result = fn(*args, **kwargs)
-    outputs = leaves(result)
-    for out in outputs:
-        if not isinstance(out, Tensor):
-            raise ConfigError(
-                "checkpoint: the function must return tensors, or nests of them",
-                got=type(out).__name__,
-            )
+    outputs = tensors_in("checkpoint: the function", result)
     inner, outer = _split(outputs, first)
     if not inner:
         return result

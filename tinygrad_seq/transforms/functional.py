@@ -13,7 +13,7 @@ from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.ops import reshape, stack
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, tensor
-from tinygrad_seq.transforms.gradient import grad
+from tinygrad_seq.transforms.gradient import grad_or_zeros, tensors_in
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
 
 __all__ = ["hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
@@ -41,12 +41,7 @@ class _Call:
         spread = isinstance(self.inputs, tuple) and not hasattr(self.inputs, "_fields")
         with enable_grad():
             self.result = func(*self.inputs) if spread else func(self.inputs)
-        self.outputs = leaves(self.result)
-        for out in self.outputs:
-            if not isinstance(out, Tensor):
-                raise ConfigError(
-                    "the function must return tensors, or nests of them", got=type(out).__name__
-                )
+        self.outputs = tensors_in("the function", self.result)
 
     def _tracked(self, value: Any) -> Any:
         """A tensor of its own for this call, so that no graph but this one is looked at."""
@@ -61,21 +56,9 @@ class _Call:
 
     def pull(self, cotangents: Sequence[Any], *, record: bool, keep: bool) -> list[Any]:
         """Gradients to the sources of the outputs, weighted with these cotangents."""
-        used = [(o, c) for o, c in zip(self.outputs, cotangents, strict=True) if o.requires_grad]
-        found: Sequence[Any] = [None] * len(self.sources)
-        if used:
-            found = grad(
-                [o for o, _ in used],
-                self.sources,
-                [c for _, c in used],
-                create_graph=record,
-                retain_graph=keep,
-                allow_unused=True,
-            )
-        return [
-            _zeros(x.shape, x.dtype) if g is None else g
-            for x, g in zip(self.sources, found, strict=True)
-        ]
+        return grad_or_zeros(
+            self.outputs, self.sources, cotangents, create_graph=record, retain_graph=keep
+        )
 
     def like_inputs(self, gradients: Sequence[Any]) -> Any:
         """A nest like the inputs: gradients, and None for what was only passed on."""
@@ -94,8 +77,7 @@ class _Call:
                 got=[out.shape for out in self.outputs],
                 hint="reduce it first: loss.sum() or loss.mean()",
             )
-        out: Tensor = self.outputs[0]
-        return out
+        return self.outputs[0]
 
 
 def _kind(value: Any) -> str:
@@ -105,10 +87,6 @@ def _kind(value: Any) -> str:
 
 def _is_source(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
-
-
-def _zeros(shape: tuple[int, ...], dtype: Any) -> Tensor:
-    return tensor(np.zeros(shape, dtype))
 
 
 def _tangents(call: _Call, like: str, given: Any, nest: Any, targets: Sequence[Tensor]) -> Any:
@@ -220,19 +198,7 @@ def jvp(func: Callable[..., Any], inputs: Any, v: Any, *, create_graph: bool = F
     tangents = _tangents(call, "jvp: v", v, call.inputs, call.sources)
     zeros = [tensor(np.zeros(o.shape, o.dtype), requires_grad=True) for o in call.outputs]
     pulled = call.pull(zeros, record=True, keep=True)
-    used = [(g, t) for g, t in zip(pulled, tangents, strict=True) if g.requires_grad]
-    found: Sequence[Any] = [None] * len(zeros)
-    if used:
-        found = grad(
-            [g for g, _ in used],
-            zeros,
-            [t for _, t in used],
-            create_graph=create_graph,
-            allow_unused=True,
-        )
-    pushed = [
-        _zeros(o.shape, o.dtype) if t is None else t for o, t in zip(zeros, found, strict=True)
-    ]
+    pushed = grad_or_zeros(pulled, zeros, tangents, create_graph=create_graph)
     return call.value(), rebuild(call.result, pushed)
 
 
@@ -270,7 +236,7 @@ def _rows(call: _Call, k: int) -> Any:
     stacked = []
     for i, source in enumerate(call.sources):
         parts = [row[i] for row in rows]
-        whole = stack(parts) if parts else _zeros((0, *source.shape), source.dtype)
+        whole = stack(parts) if parts else tensor(np.zeros((0, *source.shape), source.dtype))
         stacked.append(reshape(whole, (*out.shape, *source.shape)))
     return call.like_inputs(stacked)
 
@@ -328,18 +294,5 @@ def hvp(func: Callable[..., Any], inputs: Any, v: Any, *, create_graph: bool = F
     call.scalar("hvp")
     vs = _tangents(call, "hvp: v", v, call.inputs, call.sources)
     slopes = call.pull([np.ones(call.outputs[0].shape)], record=True, keep=True)
-    used = [(g, u) for g, u in zip(slopes, vs, strict=True) if g.requires_grad]
-    found: Sequence[Any] = [None] * len(call.sources)
-    if used:
-        found = grad(
-            [g for g, _ in used],
-            call.sources,
-            [u for _, u in used],
-            create_graph=create_graph,
-            allow_unused=True,
-        )
-    product = [
-        _zeros(x.shape, x.dtype) if h is None else h
-        for x, h in zip(call.sources, found, strict=True)
-    ]
+    product = grad_or_zeros(slopes, call.sources, vs, create_graph=create_graph)
     return call.value(), call.like_inputs(product)

@@ -12,10 +12,11 @@ from tinygrad_seq.checks import flag, instance_of, sequence_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import enable_grad
 from tinygrad_seq.engine.tape import lift
-from tinygrad_seq.errors import GraphError, ShapeError
-from tinygrad_seq.tensor import Tensor, starting_point
+from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
+from tinygrad_seq.tensor import Tensor, starting_point, tensor
+from tinygrad_seq.transforms.nest import leaves
 
-__all__ = ["grad"]
+__all__ = ["grad", "grad_or_zeros", "tensors_in"]
 
 
 def grad(
@@ -114,3 +115,30 @@ def _tensors(what: str, given: Any) -> list[Tensor]:
     """One tensor, or a sequence of them, as a list."""
     found = [given] if isinstance(given, Tensor) else sequence_of(what, given, "Tensors")
     return [instance_of(what, each, Tensor) for each in found]
+
+
+def tensors_in(what: str, result: Any) -> list[Tensor]:
+    """The tensors in a nest that a function returned; ConfigError for anything else in it."""
+    outs = leaves(result)
+    for out in outs:
+        if not isinstance(out, Tensor):
+            raise ConfigError(
+                f"{what} must return tensors, or nests of them", got=type(out).__name__
+            )
+    return outs
+
+
+def grad_or_zeros(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[Any], **options: Any
+) -> list[Tensor]:
+    """As :func:`grad`, with zeros where nothing depends on an input; outputs may be constants."""
+    pairs = zip(outputs, grad_outputs, strict=True)
+    used = [(out, cotangent) for out, cotangent in pairs if out.requires_grad]
+    found: Sequence[Any] = [None] * len(inputs)
+    if used:
+        outs, cotangents = zip(*used, strict=True)
+        found = grad(outs, inputs, cotangents, allow_unused=True, **options)
+    return [
+        tensor(np.zeros(x.shape, x.dtype)) if g is None else g
+        for x, g in zip(inputs, found, strict=True)
+    ]
