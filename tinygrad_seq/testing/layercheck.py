@@ -129,7 +129,7 @@ class _Layer:
         for name, value in zip(self.names, self.values, strict=True):
             hint = "module.astype(np.float64), and inputs likewise"
             require_double(f"check_layer: {name}", value, hint)
-        self.draws = Draws((), [module, call])
+        self.draws = Draws((), module)
         self.began = self.draws.now()
         self.results: list[str] = []
 
