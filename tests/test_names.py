@@ -31,3 +31,8 @@ def test_rooms_are_imported_when_asked_for(room):
 def test_unknown_names_are_attribute_errors():
     with pytest.raises(AttributeError, match="'tinygrad_seq' has no attribute 'nnn'"):
         tgs.nnn  # noqa: B018
+
+
+def test_helpers_of_operations_are_not_public():
+    """The public names of operations follow from their functions: nobody lists them."""
+    assert not {"at_least_1d", "record", "np"} & set(tgs.__all__)

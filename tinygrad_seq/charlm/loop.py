@@ -116,7 +116,7 @@ class Monitor:
         self._say = say
         self._show_bar = bar
         self._clock = clock
-        self._signals = _StopSignals()
+        self._stopped_by = 0
         self._smooth = math.nan
         self._recent: list[StepReport] = []
         self._seconds_before = run.seconds
@@ -147,7 +147,10 @@ class Monitor:
             miniters=0,
             leave=False,
         )
-        self._signals.__enter__()
+        self._handlers: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._asked_to_stop)
         self._began = self._clock()
         return self
 
@@ -156,23 +159,29 @@ class Monitor:
             if kind is None:
                 self._finish()
         finally:
-            self._signals.__exit__()
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
             self._bar.close()
+
+    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
+        """Note the first SIGINT or SIGTERM; the second interrupts at once."""
+        if self._stopped_by:
+            raise KeyboardInterrupt
+        self._stopped_by = number
 
     def _finish(self) -> None:
         self._write_row()
-        stopped = self._signals.received
-        if stopped and self.run.progress < 1:
+        if self._stopped_by and self.run.progress < 1:
             self.run.save(self.folder / LAST)
-            self.outcome = Outcome(None, stopped)
-            return
-        self.outcome = Outcome(self._check(final=True), 0)
+            self.outcome = Outcome(None, self._stopped_by)
+        else:
+            self.outcome = Outcome(self._check(), 0)
 
     # -- after every update -----------------------------------------------------------------------
 
     def goes_on(self) -> bool:
         """Whether there is budget left and nobody has asked to stop."""
-        return self.run.progress < 1 and not self._signals.received
+        return self.run.progress < 1 and not self._stopped_by
 
     def record(self, report: StepReport, state: Any) -> None:
         """Take note of an update and the state it left; validate and save when it is time."""
@@ -228,7 +237,7 @@ class Monitor:
         self._last_check = now
         return True
 
-    def _check(self, final: bool = False) -> HeldOut:
+    def _check(self) -> HeldOut:
         """Validate, sample, save: none of it touches what training goes on from."""
         run = self.run
         found = run.evaluate()
@@ -289,29 +298,6 @@ class Monitor:
             refresh=False,
         )
         bar.update(int(1000 * min(self.run.progress, 1.0)) - bar.n)
-
-
-class _StopSignals:
-    """Turns the first SIGINT or SIGTERM into a note, and lets the second interrupt at once."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._take)
-
-    def __exit__(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous.clear()
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.received:
-            raise KeyboardInterrupt
-        self.received = number
 
 
 def require_startable(folder: Path, run: CharRun) -> None:

@@ -66,18 +66,14 @@ def read_text(path: str | os.PathLike[str]) -> str:
             got=f"no such path, seen from {str(Path.cwd())!r}",
             hint="check the spelling, or give the full path",
         ) from error
-    except IsADirectoryError as error:
-        raise DataError(
-            f"read_text: {name!r} is a directory",
-            expected="one UTF-8 text file",
-            hint="name a file in it, or join its files into one first",
-        ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        folder = isinstance(error, IsADirectoryError)
+        hint = "check the permissions of the file and of the folders above it"
         raise DataError(
-            f"read_text: {name!r} cannot be read",
+            f"read_text: {name!r} {'is a directory' if folder else 'cannot be read'}",
             expected="a readable UTF-8 text file",
-            got=str(error),
-            hint="check the permissions of the file and of the folders above it",
+            got=None if folder else str(error),
+            hint="name a file in it, or join its files into one first" if folder else hint,
         ) from error
     text = _decode_utf8(raw, name).removeprefix("\ufeff")
     if not text:

@@ -33,7 +33,7 @@ def norm(x: Any, axis: int | tuple[int, ...] | None = None, keepdims: bool = Fal
 
     Examples
     --------
-    >>> norm(np.array([3e200, 4e200])) < np.inf
+    >>> bool(norm(np.array([3e200, 4e200])) < np.inf)
     True
     """
     top = np.max(np.abs(x.real), axis=axis, keepdims=True, initial=0.0)

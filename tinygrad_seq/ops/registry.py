@@ -169,6 +169,7 @@ def publish(room: dict[str, Any]) -> list[str]:
         for name, each in room.items()
         if isinstance(each, FunctionType)
         and each.__module__.startswith(room["__name__"])
+        and each.__name__ == name
         and not name.startswith("_")
     )
     room["__all__"] = names

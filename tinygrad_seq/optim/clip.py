@@ -305,16 +305,12 @@ def _peak(found: list[_Gradient]) -> float:
 
 def _refuse(owner: str, found: list[_Gradient], policy: str) -> ClipReport:
     """Raise, or report, that some gradients are not finite."""
-    problems, nan = [], False
-    for item in found:
-        nans = int(np.count_nonzero(np.isnan(item.array)))
-        infinite = int(np.count_nonzero(np.isinf(item.array)))
-        nan = nan or nans > 0
-        if nans or infinite:
-            problems.append(
-                f"{item.label}: {nans} NaN and {infinite} infinite of {item.array.size} entries"
-            )
-    problem = "; ".join(problems)
+    counts = [(item, np.isnan(item.array).sum(), np.isinf(item.array).sum()) for item in found]
+    problem = "; ".join(
+        f"{item.label}: {nans} NaN and {infinite} infinite of {item.array.size} entries"
+        for item, nans, infinite in counts
+        if nans or infinite
+    )
     if policy == "raise":
         raise NonFiniteError(
             f"{owner}: a gradient is not finite",
@@ -323,7 +319,7 @@ def _refuse(owner: str, found: list[_Gradient], policy: str) -> ClipReport:
             hint="lower the learning rate or look for the operation that overflows; with "
             'nonfinite="skip", leave out the step when report.finite is False',
         )
-    norm = math.nan if nan else math.inf
+    norm = math.nan if any(nans for _, nans, _ in counts) else math.inf
     return ClipReport(norm, norm, 1.0, False, 0.0, problem)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tinygrad_seq.arguments import our_inits_taking, taking
 from tinygrad_seq.checks import Rule, in_order
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.optim.options import label, listed, tensors
+from tinygrad_seq.optim.options import checked, label, listed, tensors
 from tinygrad_seq.optim.reader import State, StateReader
 from tinygrad_seq.tensor import Tensor
 
@@ -136,11 +136,11 @@ class Optimizer:
             If an option of a group was set to a value that cannot work; no parameter has
             moved then.
         """
-        checked = [self._checked(group) for group in self.param_groups]
-        for options, group in zip(checked, self.param_groups, strict=True):
+        options = [self._checked(group) for group in self.param_groups]
+        for chosen, group in zip(options, self.param_groups, strict=True):
             for param in group["params"]:
                 if param.grad is not None:
-                    self._step_one(param, param.grad, options)
+                    self._step_one(param, param.grad, chosen)
 
     @taking
     def zero_grad(self) -> None:
@@ -293,14 +293,11 @@ class Optimizer:
         missing = set(self.option_rules) - set(options)
         if missing:
             raise ConfigError(f"{self._kind}: option {', '.join(sorted(missing))} is missing")
-        checked = {
-            name: rule(f"{self._kind}: {name}", options[name])
-            for name, rule in self.option_rules.items()
-        }
-        self._check_together(checked)
+        found = checked(self._kind, self.option_rules, options)
+        self._check_together(found)
         if "initial_lr" in options:
-            checked["initial_lr"] = self.option_rules["lr"]("initial_lr", options["initial_lr"])
-        return checked
+            found["initial_lr"] = self.option_rules["lr"]("initial_lr", options["initial_lr"])
+        return found
 
     # ------------------------------------------------------------------ one parameter
 

@@ -1,15 +1,15 @@
-"""What the optimisers and the clips are given to work on: tensors, and what messages call them."""
+"""What optimisers, clips and schedules are given: options, states, tensors and their names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tinygrad_seq.checks import instance_of
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.checks import Rule, instance_of
+from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.tensor import Tensor
 
-__all__ = ["label", "listed", "tensors"]
+__all__ = ["checked", "label", "listed", "require_same", "tensors"]
 
 
 def listed(values: Any) -> list[Any]:
@@ -43,6 +43,17 @@ def tensors(
             hint="a generator gives its parameters only once: call parameters() again",
         )
     return found
+
+
+def checked(owner: str, rules: Mapping[str, Rule], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that rules are for, each through its rule."""
+    return {name: rule(f"{owner}: {name}", values[name]) for name, rule in rules.items()}
+
+
+def require_same(what: str, expected: object, got: object, hint: str | None = None) -> None:
+    """Refuse a saved state that is that of something else."""
+    if type(expected) is not type(got) or expected != got:
+        raise StateDictError(f"{what} does not match", expected=expected, got=got, hint=hint)
 
 
 def label(tensor: Tensor, position: int) -> str:

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.optim.options import require_same
 from tinygrad_seq.tensor import Tensor
 
 if TYPE_CHECKING:
     from tinygrad_seq.optim.optimizer import Optimizer
 
 __all__ = ["State", "StateReader"]
+
+HINT = "build the optimiser as the saving run did: same class, groups and parameters"
 
 
 @dataclass(slots=True)
@@ -37,6 +40,7 @@ class StateReader:
     def __init__(self, optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
         self.optimizer = optimizer
         self.saved = saved
+        self.owner = f"{optimizer._kind}.load_state_dict"
         self.place: list[int] = []  # of each saved parameter, among the optimiser's
 
     def read(self) -> tuple[list[dict[str, Any]], list[State]]:
@@ -121,13 +125,7 @@ class StateReader:
         raise self._error("a step count is wrong", "integers >= 0 in steps", repr(value))
 
     def _same(self, what: str, expected: object, got: object) -> None:
-        if expected != got:
-            raise self._error(f"{what} does not match", expected, got)
+        require_same(f"{self.owner}: {what}", expected, got, HINT)
 
     def _error(self, what: str, expected: object, got: object) -> StateDictError:
-        return StateDictError(
-            f"{self.optimizer._kind}.load_state_dict: {what}",
-            expected=expected,
-            got=got,
-            hint="build the optimiser as the saving run did: same class, groups and parameters",
-        )
+        return StateDictError(f"{self.owner}: {what}", expected=expected, got=got, hint=HINT)

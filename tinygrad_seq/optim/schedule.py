@@ -25,6 +25,7 @@ from tinygrad_seq.checks import (
 )
 from tinygrad_seq.errors import ConfigError, StateDictError
 from tinygrad_seq.optim.optimizer import Optimizer
+from tinygrad_seq.optim.options import checked, require_same
 
 __all__ = ["CosineAnnealingLR", "ExponentialLR", "LRScheduler", "LinearLR", "StepLR"]
 
@@ -78,7 +79,7 @@ class LRScheduler:
                 expected="Optimizer",
                 got=type(optimizer).__name__,
             )
-        self.settings = self._checked(settings)
+        self.settings = checked(type(self).__name__, self.setting_rules, settings)
         self.optimizer = optimizer
         self.last_epoch = 0
         for group in optimizer.param_groups:
@@ -177,13 +178,6 @@ class LRScheduler:
             )
         return groups
 
-    def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        owner = type(self).__name__
-        return {
-            name: rule(f"{owner}: {name}", settings[name])
-            for name, rule in self.setting_rules.items()
-        }
-
     def _read(self, state: Mapping[str, Any]) -> list[tuple[LRScheduler, dict[str, Any]]]:
         """Schedules and the attributes to set on them, out of a state that is sound."""
         owner = f"{type(self).__name__}.load_state_dict"
@@ -193,28 +187,16 @@ class LRScheduler:
             raise StateDictError(
                 f"{owner}: entries are missing", expected=sorted(expected), got=got
             )
-        kind = state["schedule"]
-        if not isinstance(kind, str) or kind != expected["schedule"]:
-            raise StateDictError(
-                f"{owner}: the state is of another schedule",
-                expected=expected["schedule"],
-                got=kind,
-            )
+        require_same(f"{owner}: the kind of schedule", expected["schedule"], state["schedule"])
         try:
-            attributes = {
-                name: rule(name, state[name]) for name, rule in self.progress_rules.items()
-            }
-            attributes["settings"] = self._checked(state["settings"])
+            attributes = checked(owner, self.progress_rules, state)
+            attributes["settings"] = checked(owner, self.setting_rules, state["settings"])
             attributes["base_lrs"] = [non_negative("base_lrs", lr) for lr in state["base_lrs"]]
             rates = [non_negative("last_lr", lr) for lr in state["last_lr"]]
         except (ConfigError, KeyError, TypeError) as error:
             raise StateDictError(f"{owner}: {error!r}") from error
-        if not len(attributes["base_lrs"]) == len(rates) == len(self.base_lrs):
-            raise StateDictError(
-                f"{owner}: the state is for another number of parameter groups",
-                expected=len(self.base_lrs),
-                got=len(rates),
-            )
+        for found in (attributes["base_lrs"], rates):
+            require_same(f"{owner}: the number of groups", len(self.base_lrs), len(found))
         return [(self, attributes)]
 
 

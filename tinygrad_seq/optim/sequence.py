@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tinygrad_seq.checks import count, sequence_of
-from tinygrad_seq.errors import ConfigError, StateDictError
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.optim.optimizer import Optimizer
+from tinygrad_seq.optim.options import require_same
 from tinygrad_seq.optim.schedule import LRScheduler
 
 __all__ = ["SequentialLR"]
@@ -114,17 +115,11 @@ class SequentialLR(LRScheduler):
     def _read(self, state: Mapping[str, Any]) -> list[tuple[LRScheduler, dict[str, Any]]]:
         """The plan for the sequence and for each of its parts."""
         plan = super()._read(state)
-        parts = state.get("schedulers")
-        if (
-            state.get("milestones") != self.milestones
-            or not isinstance(parts, list)
-            or len(parts) != len(self.schedulers)
-        ):
-            raise StateDictError(
-                "SequentialLR.load_state_dict: the sequence is another one",
-                expected=f"{len(self.schedulers)} schedules, milestones {self.milestones}",
-                got=f"milestones {state.get('milestones')}",
-            )
+        owner = "SequentialLR.load_state_dict"
+        parts: Any = state.get("schedulers")
+        require_same(f"{owner}: milestones", self.milestones, state.get("milestones"))
+        found = len(parts) if isinstance(parts, list) else parts
+        require_same(f"{owner}: the number of schedules", len(self.schedulers), found)
         for part, saved in zip(self.schedulers, parts, strict=True):
             plan += part._read(saved)
         return plan

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 from tinygrad_seq import celltext, charlm
 from tinygrad_seq.celltext.page import check_page
-from tinygrad_seq.charlm.commands.words import advising
+from tinygrad_seq.charlm.commands.words import add, advising
 from tinygrad_seq.data import pydoc_topics, read_text, split_text
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.api import DIRECTIONS, WEIGHTS
@@ -27,15 +28,10 @@ _KNOWS = "a model knows the characters of the text that it learnt"
 
 def _sample_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=_RUN)
-    parser.add_argument("--length", type=int, default=500, help="characters (default: 500)")
-    parser.add_argument(
-        "--temperature",
-        type=float,
-        default=0.8,
-        help="lower is safer, 0 always takes the likeliest (default: 0.8)",
-    )
-    parser.add_argument("--prime", default="", metavar="TEXT", help="text to continue")
-    parser.add_argument("--seed", type=int, help="for the same text again")
+    add(parser, "--length", "characters", 500)
+    add(parser, "--temperature", "lower is safer, 0 always takes the likeliest", 0.8)
+    add(parser, "--prime", "text to continue", "", metavar="TEXT")
+    add(parser, "--seed", "for the same text again", type=int)
 
 
 def _sample(options: argparse.Namespace) -> int:
@@ -66,38 +62,27 @@ def _sample(options: argparse.Namespace) -> int:
 
 def _draw_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=_RUN)
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help=f"{', '.join('.' + kind for kind in FORMATS)}; the suffix says which "
-        "(default: VIEW-LEVEL.svg beside the checkpoint)",
-    )
+    kinds = ", ".join(f".{kind}" for kind in FORMATS)
+    said = f"{kinds}; the suffix says which (default: VIEW-LEVEL.svg beside the checkpoint)"
+    add(parser, "--out", said, metavar="FILE")
     group = parser.add_argument_group("what is drawn")
-    group.add_argument("--text", metavar="FILE", help=_TEXT)
-    group.add_argument(
-        "--steps", type=int, default=5, metavar="T", help="characters to read (default: 5)"
-    )
-    group.add_argument(
-        "--no-gradients", action="store_true", help="the forward pass alone, without norms"
-    )
+    add(group, "--text", _TEXT, metavar="FILE")
+    add(group, "--steps", "characters to read", 5, metavar="T")
+    said = "the forward pass alone, without norms"
+    group.add_argument("--no-gradients", action="store_true", help=said)
     group = parser.add_argument_group("how it is drawn (docs/drawing.md shows each)")
-    choices = {
-        "--view": (tuple(VIEWS), "what becomes of the time steps"),
-        "--level": (tuple(LEVELS), "layers as boxes, gates by name, or every recorded node"),
-        "--direction": (DIRECTIONS, "with the gradients' way back"),
-        "--weights": (WEIGHTS, "shared weights"),
-        "--theme": (tuple(THEMES), "colours"),
-    }
-    for flag, (known, text) in choices.items():
-        default = None if flag == "--weights" else known[0]
-        said = f"{text} (default: {default or 'once, at op level labels'})"
-        group.add_argument(flag, choices=known, default=default, help=said)
-    group.add_argument(
-        "--depth",
-        type=int,
-        metavar="D",
-        help="close modules D names deep: one box each (default: all are open)",
-    )
+
+    def one_of(flag: str, known: Iterable[str], text: str) -> None:
+        add(group, flag, text, next(iter(known)), choices=tuple(known))
+
+    one_of("--view", VIEWS, "what becomes of the time steps")
+    one_of("--level", LEVELS, "layers as boxes, gates by name, or every recorded node")
+    one_of("--direction", DIRECTIONS, "with the gradients' way back")
+    said = "shared weights (default: once, at op level labels)"
+    add(group, "--weights", said, choices=WEIGHTS)
+    one_of("--theme", THEMES, "colours")
+    said = "close modules D names deep: one box each (default: all are open)"
+    add(group, "--depth", said, type=int, metavar="D")
 
 
 def _draw(options: argparse.Namespace) -> int:
@@ -145,28 +130,14 @@ def _text(options: argparse.Namespace, trained: charlm.CharOptions) -> str:
 
 def _cells_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=_RUN)
-    parser.add_argument("--text", metavar="FILE", help=_TEXT)
-    parser.add_argument(
-        "--length", type=int, default=2000, help="characters of it, from its start (default: 2000)"
-    )
-    parser.add_argument(
-        "--horizon",
-        type=int,
-        default=64,
-        metavar="K",
-        help="how far back to ask what a prediction depends on, 0 for not at all (default: 64)",
-    )
-    parser.add_argument(
-        "--target",
-        choices=("next", "likeliest"),
-        default="next",
-        help="whose prediction that is: of what came next, or of the likeliest (default: next)",
-    )
-    parser.add_argument(
-        "--out",
-        metavar="FILE",
-        help="default: cells.html beside the checkpoint; with --text, cells-NAME.html",
-    )
+    add(parser, "--text", _TEXT, metavar="FILE")
+    add(parser, "--length", "characters of it, from its start", 2000)
+    said = "how far back to ask what a prediction depends on, 0 for not at all"
+    add(parser, "--horizon", said, 64, metavar="K")
+    said = "whose prediction that is: of what came next, or of the likeliest"
+    add(parser, "--target", said, "next", choices=("next", "likeliest"))
+    said = "default: cells.html beside the checkpoint; with --text, cells-NAME.html"
+    add(parser, "--out", said, metavar="FILE")
 
 
 def _cells(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_seq import charlm
-from tinygrad_seq.charlm.commands.words import Parser, own_command
+from tinygrad_seq.charlm.commands.words import Parser, own_command, told
 from tinygrad_seq.charlm.loop import SAMPLES, require_startable
 from tinygrad_seq.charlm.options import BUDGETS, GROUPS
 from tinygrad_seq.charlm.report import REPORT_FILES
@@ -38,9 +38,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
         if option.name == "seq_length":
             said = f"start from other defaults: {', '.join(charlm.PRESETS)}"
             group.add_argument("--preset", default=argparse.SUPPRESS, help=said, metavar="NAME")
-        said = option.metadata["help"]
-        if option.default not in (None, ""):
-            said += f" (default: {option.default})"
+        said = told(option.metadata["help"], option.default)
         kind = kinds.get(str(option.type).partition(" ")[0])
         how = {"type": kind, "default": argparse.SUPPRESS, "help": said, **option.metadata["how"]}
         group.add_argument("--" + option.name.replace("_", "-"), **how)

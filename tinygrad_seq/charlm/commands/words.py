@@ -15,7 +15,15 @@ from typing import Any, NoReturn
 
 from tinygrad_seq.errors import TinygradSeqError
 
-__all__ = ["Parser", "advising", "as_options", "own_command", "without_a_package"]
+__all__ = [
+    "Parser",
+    "add",
+    "advising",
+    "as_options",
+    "own_command",
+    "told",
+    "without_a_package",
+]
 
 
 class Parser(argparse.ArgumentParser):
@@ -52,6 +60,18 @@ class Parser(argparse.ArgumentParser):
         names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
         near = [difflib.get_close_matches(name, known, 1) for name in names]
         return ", ".join(match for matches in near for match in matches)
+
+
+def add(group: Any, flag: str, text: str, default: Any = None, **how: Any) -> None:
+    """Add an option that takes a value, of its default's type; the default is told with it."""
+    if default is not None:
+        how.setdefault("type", type(default))
+    group.add_argument(flag, default=default, help=told(text, default), **how)
+
+
+def told(text: str, default: Any) -> str:
+    """The help of an option, with its default where there is one."""
+    return text if default in (None, "") else f"{text} (default: {default})"
 
 
 def own_command() -> str:
