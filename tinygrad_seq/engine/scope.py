@@ -19,6 +19,9 @@ class CellForm(NamedTuple):
     picture: Any = None
     """Where its parts stand in a drawing; None where nothing is known of them."""
 
+    def __hash__(self) -> int:  # a picture need not have one
+        return hash((self.title, self.states, self.gates))
+
 
 class Scope(NamedTuple):
     """Where in a model, and when in a sequence, an operation was recorded."""
