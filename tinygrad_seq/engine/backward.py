@@ -9,7 +9,6 @@ out only at the end: a refused backward changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from tinygrad_seq.engine.faults import (
 )
 from tinygrad_seq.engine.hooks import any_hooks, run_hooks
 from tinygrad_seq.engine.mode import Observer, current_mode
-from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.node import Node, nodes_behind
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.rules import Lift, arguments, saved_input, unbroadcast
 from tinygrad_seq.engine.tape import ITEM
@@ -32,8 +31,6 @@ from tinygrad_seq.engine.variable import Guarded, Variable
 from tinygrad_seq.errors import GraphError
 
 __all__ = ["backpropagate"]
-
-_seq = attrgetter("seq")
 
 
 def backpropagate(
@@ -68,7 +65,7 @@ def backpropagate(
     starts = list(outputs)
     targets = None if wanted is None else set(wanted)
     stop = targets if partial and targets is not None else set()
-    order = _collect([node for node, _ in starts], stop)
+    order = nodes_behind([node for node, _ in starts], stop)
     useful = None if targets is None else _useful(order, targets)
     passed = _passed(order, useful, stop)
     _check_alive(passed)
@@ -90,21 +87,6 @@ def backpropagate(
         for node in [node for node in cotangents if node not in done]:
             walk.watch(node, cotangents[node])
     return {node: walk.result(node) for node in cotangents if targets is None or node in targets}
-
-
-def _collect(starts: list[Node], stop: set[Node]) -> list[Node]:
-    """Every node reachable from `starts`, by ascending ``seq``; `stop` nodes are not expanded."""
-    found = set(starts)
-    stack = list(found)
-    while stack:
-        node = stack.pop()
-        if node in stop:
-            continue
-        for parent in node.parents:
-            if parent is not None and parent not in found:
-                found.add(parent)
-                stack.append(parent)
-    return sorted(found, key=_seq)
 
 
 def _useful(ascending: list[Node], targets: set[Node]) -> set[Node]:

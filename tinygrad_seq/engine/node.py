@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.scope import Scope
 
-__all__ = ["Array", "Constant", "Node", "next_seq", "noted"]
+__all__ = ["Array", "Constant", "Node", "next_seq", "nodes_behind", "noted"]
 
 Array = NDArray[Any]
 
 next_seq = itertools.count().__next__
+_seq = attrgetter("seq")
 
 WEIGHTS = "weights"
 """The role of attention weights."""
@@ -162,3 +164,18 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.seq} {self}, shape {self.shape}>"
+
+
+def nodes_behind(starts: Iterable[Node], stop: Set[Node] = frozenset()) -> list[Node]:
+    """Every node reachable from `starts`, the oldest first; nodes of `stop` are not looked past."""
+    stack = list(starts)
+    found = set(stack)
+    while stack:
+        node = stack.pop()
+        if node in stop:
+            continue
+        for parent in node.parents:
+            if parent is not None and parent not in found:
+                found.add(parent)
+                stack.append(parent)
+    return sorted(found, key=_seq)

@@ -12,10 +12,10 @@ from tinygrad_seq.checks import array_of, shown
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.tape import apply
-from tinygrad_seq.errors import ConfigError, DtypeError
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.testing.numeric import central_gradient, complex_gradient
-from tinygrad_seq.testing.report import GradientError, Tolerance, worst_mismatch
+from tinygrad_seq.testing.report import GradientError, Tolerance, require_double, worst_mismatch
 from tinygrad_seq.testing.subject import Subject, cast, is_float
 
 __all__ = ["CENTRAL", "COMPLEX", "Example", "defaults_of", "operands_of", "record_of"]
@@ -59,14 +59,8 @@ def operands_of(op: Op, arrays: Any) -> list[Any]:
         for a in values
     ]
     for i, value in enumerate(values):
-        dtype = getattr(value, "dtype", np.dtype(np.float64))
-        if dtype.kind == "f" and dtype != np.float64:
-            raise DtypeError(
-                f"check_op: input {i} of {op.name}",
-                expected="float64: float32 has too few digits, and is checked besides",
-                got=dtype,
-                hint="pass x.astype(np.float64)",
-            )
+        hint = "pass x.astype(np.float64); float32 is checked besides"
+        require_double(f"check_op: input {i} of {op.name}", value, hint)
     return values
 
 

@@ -21,7 +21,7 @@ from tinygrad_seq.checks import (
     shown,
 )
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError, DtypeError
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.testing.numeric import (
     COMPLEX_STEP,
@@ -33,7 +33,7 @@ from tinygrad_seq.testing.numeric import (
     find_kink,
     perturbed,
 )
-from tinygrad_seq.testing.report import GradientError, Tolerance, worst_mismatch
+from tinygrad_seq.testing.report import GradientError, Tolerance, require_double, worst_mismatch
 from tinygrad_seq.testing.subject import Function, Subject, is_float, paired
 
 __all__ = ["GradcheckReport", "gradcheck"]
@@ -234,14 +234,9 @@ def _prepare(
             given = isinstance(value, (np.ndarray, float))
             array = array_of(f"gradcheck: {names[i]}", value).copy() if given else value
             track = is_float(array)
-        if track and array.dtype != np.float64 and not allow_float32:
-            raise DtypeError(
-                f"gradcheck: {names[i]}",
-                expected="float64: float32 has too few digits to tell a wrong gradient",
-                got=array.dtype,
-                hint="pass x.astype(np.float64), of a layer too; or allow_float32=True for a "
-                "loose check",
-            )
+        if track and not allow_float32:
+            hint = "pass x.astype(np.float64), of a layer too; allow_float32=True checks loosely"
+            require_double(f"gradcheck: {names[i]}", array, hint)
         if track:
             wanted.append(i)
             if not np.isfinite(array).all():

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_seq.engine import node as graph
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import GraphError
 from tinygrad_seq.tensor import Tensor
@@ -42,14 +43,7 @@ def nodes_behind(*tensors: Tensor) -> list[Node]:
     >>> [str(node) for node in nodes_behind(tgs.tanh(w * w))]
     ['leaf', 'multiply', 'tanh']
     """
-    stack = [t.node for t in tensors if t.node is not None]
-    found = set(stack)
-    while stack:
-        for parent in stack.pop().parents:
-            if parent is not None and parent not in found:
-                found.add(parent)
-                stack.append(parent)
-    return sorted(found, key=lambda node: node.seq)
+    return graph.nodes_behind([t.node for t in tensors if t.node is not None])
 
 
 def live_nodes() -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_seq.checks import array_of, callable_of, count, instance_of
 from tinygrad_seq.engine.mode import composed
-from tinygrad_seq.errors import ConfigError, DtypeError
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn import Module
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.gradcheck import GradcheckReport, gradcheck
@@ -19,13 +19,15 @@ from tinygrad_seq.testing.invariants import (
     assert_gradients_own_their_memory,
     unchanged,
 )
-from tinygrad_seq.testing.report import GradientError, Tolerance, worst_mismatch
+from tinygrad_seq.testing.report import Tolerance, require_close, require_double
 from tinygrad_seq.testing.subject import is_float
+from tinygrad_seq.transforms.draws import Draws
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
 
 __all__ = ["check_layer", "replaced"]
 
 EQUAL = Tolerance(1e-10, 1e-12)
+BY_TWIN = "compare the fused operation with its twin by check_op"
 
 
 def check_layer(
@@ -103,15 +105,8 @@ def check_layer(
     with composed():
         twin = layer.backward(seed)
     for name, mine, other in zip(layer.results, plain, twin, strict=True):
-        bad = worst_mismatch(mine, other, EQUAL)
-        if bad is not None:
-            raise GradientError(
-                f"check_layer of {type(module).__name__}: {name} differs under composed() at index "
-                f"{bad.place}",
-                expected=f"{bad.expected!r} (composed)",
-                got=f"{bad.got!r} (relative error {bad.error:.3g})",
-                hint="compare the fused operation with its twin by check_op",
-            )
+        says = f"check_layer of {type(module).__name__}: {name} differs under composed()"
+        require_close(says, mine, other, EQUAL, " (composed)", lambda: BY_TWIN)
     return report
 
 
@@ -132,22 +127,15 @@ class _Layer:
         self.values = [*given, *(p.numpy() for p in self.parameters.values())]
         self.names = [*(f"input {i}" for i in range(self.count)), *self.parameters]
         for name, value in zip(self.names, self.values, strict=True):
-            if is_float(value) and value.dtype != np.float64:
-                raise DtypeError(
-                    f"check_layer: {name}",
-                    expected="float64: float32 has too few digits to tell a wrong gradient",
-                    got=value.dtype,
-                    hint="module.astype(np.float64), and inputs likewise",
-                )
-        self.generators = {
-            name: (rng, rng.bit_generator.state) for name, rng in module.generators().items()
-        }
+            hint = "module.astype(np.float64), and inputs likewise"
+            require_double(f"check_layer: {name}", value, hint)
+        self.draws = Draws((), module)
+        self.began = self.draws.now()
         self.results: list[str] = []
 
     def run(self, *values: Any) -> list[Tensor]:
         """Outputs of the module at these inputs and parameters, with the same dropout masks."""
-        for rng, state in self.generators.values():
-            rng.bit_generator.state = state
+        self.draws.set(self.began)
         named = dict(zip(self.parameters, values[self.count :], strict=True))
         with replaced(self.module, self.parameters, named):
             result = self.call(self.module, *rebuild(self.inputs, values[: self.count]))

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import TinygradSeqError
+from tinygrad_seq.errors import DtypeError, TinygradSeqError
 
-__all__ = ["GradientError", "Mismatch", "Tolerance", "describe", "worst_mismatch"]
+__all__ = [
+    "GradientError",
+    "Mismatch",
+    "Tolerance",
+    "describe",
+    "require_close",
+    "require_double",
+    "worst_mismatch",
+]
 
 
 class GradientError(TinygradSeqError, AssertionError):
@@ -59,18 +67,46 @@ def worst_mismatch(got: Any, expected: Any, tolerance: Tolerance) -> Mismatch | 
     return Mismatch(index, float(got[index]), float(expected[index]), error)
 
 
-def describe(
-    arrays: Sequence[Any], params: dict[str, Any] | None = None, names: Sequence[str] = ()
-) -> str:
+def require_close(
+    what: str,
+    got: Any,
+    expected: Any,
+    tolerance: Tolerance,
+    source: str = "",
+    hint: Callable[[], str] = str,
+) -> None:
+    """Raise unless two arrays agree; what was expected is said to come from `source`."""
+    bad = worst_mismatch(got, expected, tolerance)
+    if bad is not None:
+        raise GradientError(
+            f"{what} at index {bad.place}",
+            expected=f"{bad.expected!r}{source}",
+            got=f"{bad.got!r} (relative error {bad.error:.3g})",
+            hint=hint() or None,
+        )
+
+
+def require_double(what: str, value: Any, hint: str) -> None:
+    """Refuse floats that are not float64."""
+    dtype = getattr(value, "dtype", np.dtype(np.float64))
+    if dtype.kind == "f" and dtype != np.float64:
+        raise DtypeError(
+            what,
+            expected="float64: float32 has too few digits to tell a wrong gradient",
+            got=dtype,
+            hint=hint,
+        )
+
+
+def describe(arrays: Sequence[Any], params: dict[str, Any], names: Sequence[str]) -> str:
     """The example that failed, in full where it is small."""
     lines = []
-    names = names or [f"input {i}" for i in range(len(arrays))]
     for name, array in zip(names, arrays, strict=True):
         if isinstance(array, np.ndarray):
             lines.append(f"{name} {array.dtype}{list(array.shape)} = {_body(array)}")
         else:
             lines.append(f"{name} = {array!r}")
-    lines += [f"{name} = {value!r}" for name, value in (params or {}).items()]
+    lines += [f"{name} = {value!r}" for name, value in params.items()]
     return "\n    ".join(["with", *lines])
 
 

@@ -12,7 +12,7 @@ from tinygrad_seq.engine.node import Array
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.tensor import Tensor, tensor
 from tinygrad_seq.testing.invariants import copies, nodes_behind
-from tinygrad_seq.testing.report import GradientError, Tolerance, describe, worst_mismatch
+from tinygrad_seq.testing.report import GradientError, Tolerance, describe, require_close
 from tinygrad_seq.transforms.gradient import grad_or_zeros, tensors_in
 
 __all__ = ["Function", "Subject", "cast", "is_float", "paired"]
@@ -178,13 +178,8 @@ class Subject:
         """Raise if two arrays differ in shape or by more than the tolerance."""
         if np.shape(got) != np.shape(expected):
             raise self.failure(f"{what}: wrong shape", np.shape(expected), np.shape(got))
-        bad = worst_mismatch(got, expected, tolerance)
-        if bad is not None:
-            raise self.failure(
-                f"{what} is wrong at index {bad.place}",
-                f"{bad.expected!r}{source}",
-                f"{bad.got!r} (relative error {bad.error:.3g})",
-            )
+        says = f"{self.title}: {what} is wrong"
+        require_close(says, got, expected, tolerance, source, self._example)
 
     def failure(
         self, what: str, expected: Any = None, got: Any = None, hint: str | None = None
@@ -194,5 +189,9 @@ class Subject:
             f"{self.title}: {what}",
             expected=expected,
             got=got,
-            hint=f"{hint or self.advice}, " + describe(self.arrays, self.params, self.names),
+            hint=self._example(hint),
         )
+
+    def _example(self, advice: str | None = None) -> str:
+        told = describe(self.arrays, self.params, self.names)
+        return f"{advice or self.advice}, {told}"
