@@ -123,15 +123,13 @@ class Module:
                 registry[name] = None
             else:
                 registry.pop(name, None)
-        if way_back:
-            pass
-        elif isinstance(value, Parameter):
+        if not way_back and isinstance(value, Parameter):
             value.name = value.name or name  # one that is shared keeps its first
-        elif isinstance(value, Module):
+        elif not way_back and isinstance(value, Module):
             value._named(name)
             for inner, parameter in value.named_parameters():
                 parameter.name = f"{name}.{inner}"
-        elif is_container(value):
+        elif not way_back and is_container(value):
             own["_containers"][name] = -1
         object.__setattr__(self, name, value)
 
