@@ -9,7 +9,7 @@ out only at the end: a refused backward changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -261,11 +261,15 @@ class _Walk:
             else:
                 self.deposit(parent, node, contribution)
 
+    def _leads_on(self, parent: Node | None) -> TypeGuard[Node]:
+        """Whether an operand leads to what was asked for."""
+        return parent is not None and (self.useful is None or parent in self.useful)
+
     def _propagate_around(self, node: Node, op: Op, cotangent: Any) -> None:
         """The same where some entries are read by nobody: they get 0, whatever the rule says."""
         unread = self.unread.pop(node, None)
         for i, parent in enumerate(node.parents):
-            if parent is None or (self.useful is not None and parent not in self.useful):
+            if not self._leads_on(parent):
                 continue
             rule = op.rules[i]
             if rule is None:
@@ -301,14 +305,12 @@ class _Walk:
         if unread is not None and op.moves:
             read = op.joint.fn((~unread).astype(node.dtype), *args)
             for parent, contribution, part in zip(node.parents, contributions, read, strict=True):
-                if parent is not None and (self.useful is None or parent in self.useful):
+                if self._leads_on(parent):
                     self._deposit_around(parent, node, contribution, np.asarray(part) == 0)
             return
         parts = cotangent if type(cotangent) is list else (cotangent,)
         for parent, contribution in zip(node.parents, contributions, strict=True):
-            if parent is None or contribution is None:
-                continue
-            if self.useful is None or parent in self.useful:
+            if contribution is not None and self._leads_on(parent):
                 made = op.makes and getattr(contribution, "base", self) is None
                 fresh = made and not any([contribution is part for part in parts])
                 self.deposit(parent, node, contribution, fresh=fresh)
@@ -321,9 +323,7 @@ class _Walk:
         outs = outs if isinstance(outs, tuple) else (outs,)
         cots = cotangent if type(cotangent) is list else [cotangent]
         starts = [(o._node, c) for o, c in zip(outs, cots, strict=True) if o._node is not None]
-        wanted = [
-            p for p in node.parents if p is not None and (self.useful is None or p in self.useful)
-        ]
+        wanted = [p for p in node.parents if self._leads_on(p)]
         found = backpropagate(starts, wanted, retain_graph=True, lift=self.lift, partial=True)
         # An operand given twice gets its cotangent, complete for both places, once.
         return [None if p is None else found.pop(p, None) for p in node.parents]

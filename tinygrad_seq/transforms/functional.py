@@ -54,11 +54,9 @@ class _Call:
                 return reshape(value, value.shape)  # stays connected to the outer graph
         return value.detach().requires_grad_()
 
-    def pull(self, cotangents: Sequence[Any], *, record: bool, keep: bool) -> list[Any]:
+    def pull(self, cotangents: Sequence[Any], **options: Any) -> list[Any]:
         """Gradients to the sources of the outputs, weighted with these cotangents."""
-        return grad_or_zeros(
-            self.outputs, self.sources, cotangents, create_graph=record, retain_graph=keep
-        )
+        return grad_or_zeros(self.outputs, self.sources, cotangents, **options)
 
     def like_inputs(self, gradients: Sequence[Any]) -> Any:
         """A nest like the inputs: gradients, and None for what was only passed on."""
@@ -89,7 +87,7 @@ def _is_source(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad
 
 
-def _tangents(call: _Call, like: str, given: Any, nest: Any, targets: Sequence[Tensor]) -> Any:
+def _tangents(like: str, given: Any, nest: Any, targets: Sequence[Tensor]) -> Any:
     """Tensors or arrays from a nest, checked against the tensors they belong to."""
     found = [x for x in leaves(given) if x is not None]
     if len(found) != len(targets):
@@ -137,7 +135,7 @@ def value_and_grad(func: Callable[..., Any], inputs: Any, *, create_graph: bool 
     """
     call = _Call(func, inputs, create_graph)
     out = call.scalar("value_and_grad")
-    found = call.pull([np.ones(out.shape)], record=create_graph, keep=create_graph)
+    found = call.pull([np.ones(out.shape)], create_graph=create_graph)
     return call.value(), call.like_inputs(found)
 
 
@@ -166,8 +164,8 @@ def vjp(func: Callable[..., Any], inputs: Any, v: Any = None, *, create_graph: b
     if v is None:
         cots: Sequence[Any] = [np.ones(call.scalar("vjp without v").shape)]
     else:
-        cots = _tangents(call, "vjp: v", v, call.result, call.outputs)
-    return call.value(), call.like_inputs(call.pull(cots, record=create_graph, keep=create_graph))
+        cots = _tangents("vjp: v", v, call.result, call.outputs)
+    return call.value(), call.like_inputs(call.pull(cots, create_graph=create_graph))
 
 
 def jvp(func: Callable[..., Any], inputs: Any, v: Any, *, create_graph: bool = False) -> Any:
@@ -195,9 +193,9 @@ def jvp(func: Callable[..., Any], inputs: Any, v: Any, *, create_graph: bool = F
     [2.0, 40.0]
     """
     call = _Call(func, inputs, create_graph)
-    tangents = _tangents(call, "jvp: v", v, call.inputs, call.sources)
+    tangents = _tangents("jvp: v", v, call.inputs, call.sources)
     zeros = [tensor(np.zeros(o.shape, o.dtype), requires_grad=True) for o in call.outputs]
-    pulled = call.pull(zeros, record=True, keep=True)
+    pulled = call.pull(zeros, create_graph=True)
     pushed = grad_or_zeros(pulled, zeros, tangents, create_graph=create_graph)
     return call.value(), rebuild(call.result, pushed)
 
@@ -232,7 +230,7 @@ def _rows(call: _Call, k: int) -> Any:
     for index in np.ndindex(out.shape):
         cots = [np.zeros(o.shape, o.dtype) for o in call.outputs]
         cots[k][index] = 1.0
-        rows.append(call.pull(cots, record=call.create_graph, keep=True))
+        rows.append(call.pull(cots, create_graph=call.create_graph, retain_graph=True))
     stacked = []
     for i, source in enumerate(call.sources):
         parts = [row[i] for row in rows]
@@ -292,7 +290,7 @@ def hvp(func: Callable[..., Any], inputs: Any, v: Any, *, create_graph: bool = F
     """
     call = _Call(func, inputs, create_graph)
     call.scalar("hvp")
-    vs = _tangents(call, "hvp: v", v, call.inputs, call.sources)
-    slopes = call.pull([np.ones(call.outputs[0].shape)], record=True, keep=True)
+    vs = _tangents("hvp: v", v, call.inputs, call.sources)
+    slopes = call.pull([np.ones(call.outputs[0].shape)], create_graph=True)
     product = grad_or_zeros(slopes, call.sources, vs, create_graph=create_graph)
     return call.value(), call.like_inputs(product)
