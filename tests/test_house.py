@@ -39,7 +39,7 @@ MAY_READ: dict[str, set[str]] = {
     "flow": BELOW_NN,
     "viz": BELOW_NN | {"nn"},
     "celltext": BELOW_NN | {"nn", "data", "viz"},
-    "train": BELOW_TRAIN | {"viz"},
+    "train": BELOW_NN | {"nn", "optim"},
     "charlm": BELOW_TRAIN | {"viz", "celltext", "train", FACE},
     FACE: BELOW_TRAIN | {"viz", "train"},
     # Leaves: they may read what users see, and nothing else reads them.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tinygrad_seq import optim
+from tinygrad_seq import checks, optim
 from tinygrad_seq.errors import ConfigError, GraphError
 
 each_rule = pytest.mark.parametrize(
@@ -197,3 +197,36 @@ def test_messages_name_the_parameter():
     param.name = "rnn.weight_hh"
     with pytest.raises(ConfigError, match=r"'rnn\.weight_hh'"):
         optim.SGD([param])
+
+
+class Sign(optim.Optimizer):
+    """An optimiser of one's own, whose options stand in its signature."""
+
+    def __init__(
+        self,
+        params: Any,
+        lr: checks.NonNegative = 0.5,
+        keep: Annotated[float, checks.number(0.0, 1.0)] = 0.0,
+    ) -> None:
+        super().__init__(params, locals())
+
+    option_rules = checks.rules_of(__init__)
+
+    def _update(self, block, options, step):
+        block.param -= options["lr"] * (1.0 - options["keep"]) * np.sign(block.grad)
+
+
+def test_options_are_declared_by_a_signature_alone():
+    assert list(Sign.option_rules) == ["lr", "keep"]
+    a, b = leaf([1.0, 2.0]), leaf([3.0])
+    optimizer = Sign([{"params": [a]}, {"params": [b], "keep": 0.5}], lr=1)
+    assert optimizer.defaults == {"lr": 1.0, "keep": 0.0}
+    a.grad, b.grad = np.array([2.0, -3.0]), np.array([7.0])
+    optimizer.step()
+    assert (a.tolist(), b.tolist()) == ([0.0, 3.0], [2.5])
+    assert optimizer.state_dict()["param_groups"][1] == {"params": [1], "lr": 1.0, "keep": 0.5}
+    for options in ({"keep": 1.5}, {"lr": -1.0}):
+        with pytest.raises(ConfigError, match=f"Sign: {next(iter(options))} is out of range"):
+            Sign([leaf([1.0])], **options)
+    with pytest.raises(ConfigError, match="unknown option 'kept'"):
+        Sign([{"params": [leaf([1.0])], "kept": 0.5}])

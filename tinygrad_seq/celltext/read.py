@@ -167,12 +167,7 @@ def read(model: nn.Module, ids: Array, quantities: Iterable[str] | None = None) 
     ConfigError
         If a layer reads backwards.
     """
-    if not isinstance(model, nn.Module):
-        raise ConfigError(
-            "cell_text: model",
-            expected="a Module that is called as model(tokens, state)",
-            got=f"a {type(model).__name__}",
-        )
+    instance_of("cell_text: model", model, nn.Module, hint="one called as model(tokens, state)")
     function_of("cell_text: model", model, ids, None)
     tagged, state = _Tagged(), None
     kept: dict[Key, list[Array]] = {}

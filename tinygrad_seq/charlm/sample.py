@@ -85,25 +85,18 @@ def generate(
     if not len(ids):  # a vocabulary that skips what it does not know may skip it all
         ids = np.zeros(1, np.int32)
     rng = nn.init.generator(rng, "sample")
-    return _continue(model, vocabulary, ids, length, temperature, rng)
 
+    def characters(ids: Any) -> Iterator[str]:
+        state = None
+        for _ in range(length):
+            # The model is in evaluation mode for this call alone: between two characters the
+            # caller may train it.
+            with evaluating(model):
+                logits, state = model(ids[:, None], state)
+            ids = np.array([_draw(logits.data[-1, 0], temperature, rng)])
+            yield vocabulary.symbols[ids[0]]
 
-def _continue(
-    model: nn.Module,
-    vocabulary: Vocabulary,
-    ids: Any,
-    length: int,
-    temperature: float,
-    rng: np.random.Generator,
-) -> Iterator[str]:
-    state = None
-    for _ in range(length):
-        # The model is in evaluation mode for this call alone: between two characters the
-        # caller may train it.
-        with evaluating(model):
-            logits, state = model(ids[:, None], state)
-        ids = np.array([_draw(logits.data[-1, 0], temperature, rng)])
-        yield vocabulary.symbols[ids[0]]
+    return characters(ids)
 
 
 def _draw(logits: Any, temperature: float, rng: np.random.Generator) -> int:

@@ -88,7 +88,7 @@ class Vocabulary:
         distinct = set(given)
         if not distinct:
             raise DataError(
-                "Vocabulary: there are no symbols",
+                "Vocabulary: there are no symbols, the text is empty",
                 expected="at least one character",
                 hint="build it from a text that is not empty",
             )
@@ -118,12 +118,6 @@ class Vocabulary:
         'abn'
         """
         _require_text("Vocabulary.from_text", text)
-        if not text:
-            raise DataError(
-                "Vocabulary.from_text: the text is empty",
-                expected="at least one character",
-                hint="check where the text comes from",
-            )
         return cls(text, unknown=unknown, replacement=replacement)
 
     def __len__(self) -> int:
@@ -279,20 +273,13 @@ class Vocabulary:
 
 def _check_policy(unknown: str, replacement: str | None) -> None:
     choice(*_POLICIES)("Vocabulary: the policy for unknown characters", unknown)
-    if unknown == "replace":
-        if not isinstance(replacement, str) or len(replacement) != 1:
-            raise ConfigError(
-                'Vocabulary: unknown="replace" needs a replacement',
-                expected="a single character",
-                got=shown(replacement),
-                hint='replacement="?" or replacement="\\ufffd"',
-            )
-    elif replacement is not None:
+    one = isinstance(replacement, str) and len(replacement) == 1
+    if not (one if unknown == "replace" else replacement is None):
         raise ConfigError(
-            f'Vocabulary: a replacement has no use with unknown="{unknown}"',
-            expected="no replacement",
+            f'Vocabulary: the replacement with unknown="{unknown}"',
+            expected="a single character" if unknown == "replace" else "none",
             got=shown(replacement),
-            hint='say unknown="replace", or leave the replacement out',
+            hint='unknown="replace" with replacement="?" or "\\ufffd", or neither of them',
         )
 
 

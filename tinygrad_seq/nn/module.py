@@ -10,11 +10,12 @@ import numpy as np
 
 from tinygrad_seq import elsewhere
 from tinygrad_seq.arguments import is_ours, our_inits_taking, refuse_misfit, taking
-from tinygrad_seq.checks import array_of, flag, float_dtype, instance_of
+from tinygrad_seq.checks import flag, float_dtype, instance_of
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, StateDictError, shown
 from tinygrad_seq.nn.hidden import hidden_part, is_container, is_iterator, lost_part, size_of
+from tinygrad_seq.nn.state import array_in
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["Module", "Parameter"]
@@ -122,15 +123,13 @@ class Module:
                 registry[name] = None
             else:
                 registry.pop(name, None)
-        if way_back:
-            pass
-        elif isinstance(value, Parameter):
+        if not way_back and isinstance(value, Parameter):
             value.name = value.name or name  # one that is shared keeps its first
-        elif isinstance(value, Module):
+        elif not way_back and isinstance(value, Module):
             value._named(name)
             for inner, parameter in value.named_parameters():
                 parameter.name = f"{name}.{inner}"
-        elif is_container(value):
+        elif not way_back and is_container(value):
             own["_containers"][name] = -1
         object.__setattr__(self, name, value)
 
@@ -244,13 +243,17 @@ class Module:
                     break
         outer = current_mode.get().scope.path
         path = f"{outer}.{self._name}" if outer and self._name else outer or self._name
-        with scope(path=path):
+        with self._scope(path):
             try:
                 return self.forward(*args, **kwargs)
             except TypeError as error:
                 if is_ours(type(self).forward.__module__):
                     refuse_misfit(error, self.forward, args, kwargs)
                 raise
+
+    def _scope(self, path: str) -> scope:
+        """The block that a call runs in."""
+        return scope(path=path)
 
     # -- walking ---------------------------------------------------------------------------------
 
@@ -334,7 +337,9 @@ class Module:
             raise StateDictError(
                 f"{type(self).__name__}.load_state_dict", expected="a dict", got=shown(state)
             )
-        values = {name: _values(name, state[name]) for name in own.keys() & state.keys()}
+        values = {
+            name: array_in(f"state dict: {name}", state[name]) for name in own.keys() & state.keys()
+        }
         faults = [f"missing {name}" for name in own if name not in state]
         faults += [f"unknown {name}" for name in state if name not in own]
         for name, value in values.items():
@@ -412,8 +417,3 @@ elsewhere.answer(Module, elsewhere.MODULES)
 
 
 _OWN = frozenset(["_parameters", "_modules", "_containers", "_name"])
-
-
-def _values(name: str, value: Any) -> Array:
-    """An entry of a state dict as an array."""
-    return value._array if isinstance(value, Tensor) else array_of(f"state dict: {name}", value)

@@ -40,8 +40,8 @@ class LRScheduler:
 
     A step sets just that where the rate is what this schedule alone would have left. Where it is
     another, by another schedule or by hand, the rate found is multiplied by
-    ``lr_at(base_lr, t) / lr_at(base_lr, t - 1)``; `CosineAnnealingLR` does that to what is above
-    its minimum.
+    ``lr_at(base_lr, t) / lr_at(base_lr, t - 1)``; a schedule with a setting ``eta_min`` does
+    that to what is above it.
 
     Parameters
     ----------
@@ -153,18 +153,15 @@ class LRScheduler:
         self, groups: Sequence[dict[str, Any]], before: Sequence[float], now: Sequence[float]
     ) -> None:
         """Change the rates found as this schedule's own go from `before` to `now`."""
+        low = float(self.settings.get("eta_min", 0.0))  # what rates are scaled above
         for group, old, new in zip(groups, before, now, strict=True):
-            found, low = group["lr"], self._lowest()
+            found = group["lr"]
             if found == old:
                 group["lr"] = new  # the closed form, to the bit
             elif old == low:
                 group["lr"] = found + new - low  # there is nothing to scale
             elif new != old:
                 group["lr"] = low + (found - low) * ((new - low) / (old - low))
-
-    def _lowest(self) -> float:
-        """What rates are scaled above."""
-        return 0.0
 
     def _groups(self) -> Sequence[dict[str, Any]]:
         """The optimiser's groups, as many as when the schedule was made."""
@@ -314,9 +311,6 @@ class CosineAnnealingLR(LRScheduler):
         # One period is 2 T_max: reducing t first keeps the turning points exact.
         share = (1.0 + math.cos(math.pi * (t % (2 * t_max)) / t_max)) / 2.0
         return float(base_lr * share + low * (1.0 - share))
-
-    def _lowest(self) -> float:
-        return float(self.settings["eta_min"])
 
 
 class LinearLR(LRScheduler):

@@ -98,7 +98,6 @@ class Cell(Module):
     title: ClassVar[str] = ""
     picture: ClassVar[Any] = None
     state_type: ClassVar[Any] = None
-    _checks_itself: ClassVar[bool] = False
 
     states: dict[str, int]
     input_size: int
@@ -174,11 +173,11 @@ class Cell(Module):
     @taking
     def __call__(self, x: Any, state: Any = None) -> Any:
         """One step from x (N, I), or tokens (N,), and a state, zeros by default."""
-        if not self._checks_itself:
-            x, parts = self._checked(x, state)
-            state = parts[0] if len(parts) == 1 else parts
-        with scope(cell=self.form()):
-            return self._tagged(super().__call__(x, state))
+        x, parts = self._checked(x, state)
+        return self._tagged(super().__call__(x, parts[0] if len(parts) == 1 else parts))
+
+    def _scope(self, path: str) -> scope:
+        return scope(path=path, cell=self.form())
 
     def _tagged(self, found: Any) -> Any:
         """What `forward` returned, its states known by their names to whoever reads the graph."""

@@ -14,9 +14,9 @@ from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Cell, Fused
 from tinygrad_seq.nn.layers import positive_size, probability
-from tinygrad_seq.nn.module import Parameter
+from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.norm import LayerNorm
-from tinygrad_seq.ops.registry import array_at
+from tinygrad_seq.ops.registry import array_at, shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["GatedCell", "inputs_of", "preactivation"]
@@ -82,7 +82,6 @@ class GatedCell(Cell):
     """
 
     reads_tokens = True
-    _checks_itself = True
     norm_sizes: ClassVar[dict[str, int]] = {}
 
     bias: Parameter | None
@@ -161,11 +160,18 @@ class GatedCell(Cell):
 
         return step
 
+    __call__ = Module.__call__  # `forward` checks what it is given, and tags what it makes
+
     def forward(self, x: TensorLike, state: Any = None) -> Any:
         """One step from x (N, I), or tokens (N,), and a state, zeros by default."""
         x, parts = self._checked(x, state)
-        new = self._step(x, *parts, **self._changes(*np.shape(parts[0])[:-1]))
+        changes = {} if self._is_plain() else self._changes(*shape_of(parts[0])[:-1])
+        new = self._step(x, *parts, **changes)
         return new[0] if len(new) == 1 else tuple(new)
+
+    def _is_plain(self) -> bool:
+        """Whether a step is what kernels compute."""
+        return not (self.layer_norm or (self.training and self.recurrent_dropout))
 
     def _changes(self, *rows: int) -> dict[str, Any]:
         """The norms of a step and the dropping of its states, if there are any."""
@@ -187,7 +193,7 @@ class GatedCell(Cell):
 
     def _bound_to(self, op: Op, *more: Any) -> Fused | None:
         """The operation with these weights, unless an option asks for what it cannot do."""
-        if self.layer_norm or (self.training and self.recurrent_dropout):
+        if not self._is_plain():
             return None
         return Fused(op, (self.weight_xh, self.weight_hh, self._bias_or_zeros(), *more))
 
