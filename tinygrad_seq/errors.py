@@ -7,7 +7,8 @@ exception that a NumPy or PyTorch user would catch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def shown(value: object, form: Callable[[object], str] = repr) -> str:
@@ -68,6 +69,24 @@ class TinygradSeqError(Exception):
     def advising(self, hint: str) -> TinygradSeqError:
         """The same error with other advice, for those who cannot follow the first."""
         return type(self)(self.what, expected=self.expected, got=self.got, hint=hint)
+
+
+@contextmanager
+def advising(hint: str) -> Iterator[None]:
+    """Give other advice in errors from inside, for those who cannot follow the first.
+
+    Examples
+    --------
+    >>> with advising("a longer text"):
+    ...     raise DataError("too short", hint="fewer streams")
+    Traceback (most recent call last):
+    tinygrad_seq.errors.DataError: too short
+      try: a longer text
+    """
+    try:
+        yield
+    except TinygradSeqError as error:
+        raise error.advising(hint) from error
 
 
 class ShapeError(TinygradSeqError, ValueError):

@@ -19,7 +19,7 @@ from tinygrad_seq.charlm.options import OPTIMIZERS, CharOptions, learning_rate
 from tinygrad_seq.charlm.sample import sample
 from tinygrad_seq.checks import instance_of, path_of
 from tinygrad_seq.data import Streams, Vocabulary, pydoc_topics, read_text, split_text
-from tinygrad_seq.errors import CheckpointError, DataError, TinygradSeqError
+from tinygrad_seq.errors import CheckpointError, DataError, TinygradSeqError, advising
 from tinygrad_seq.train.checkpoint import load_checkpoint, save_checkpoint
 from tinygrad_seq.train.metrics import Evaluation, evaluate
 from tinygrad_seq.train.tbptt import TBPTT, tbptt
@@ -92,24 +92,17 @@ class CharRun:
                 got=f"{len(text):,} times {text[0]!r}",
                 hint="check that it is the file that was meant",
             )
-        try:
+        with advising("use characters of the text in option prime"):
             self.vocabulary.encode(options.prime)  # refused now, not at the first sample
-        except DataError as error:
-            raise error.advising("use characters of the text in option prime") from error
         self.train_text, self.held_out_text = split_text(text, options.validation)
         self.held_out_ids = self.vocabulary.encode(self.held_out_text)
-        try:
-            self.streams = Streams(self.vocabulary.encode(self.train_text), options.batch)
+        symbols, rows = len(self.train_text), options.batch
+        hint = f"option seq_length of at most {symbols // rows - 1}, a smaller option batch"
+        if symbols < 2 * rows:
+            hint = f"option batch of at most {symbols // 2}"
+        with advising(f"{hint}, or a longer text"):
+            self.streams = Streams(self.vocabulary.encode(self.train_text), rows)
             self.windows_per_epoch = self.streams.window_count(options.seq_length, drop_last=True)
-        except DataError as error:
-            symbols = len(self.train_text)
-            hint = (
-                f"option batch of at most {symbols // 2}"
-                if symbols < 2 * options.batch
-                else f"option seq_length of at most {symbols // options.batch - 1}, "
-                "a smaller option batch"
-            )
-            raise error.advising(f"{hint}, or a longer text") from error
         self.model = build_model(options, len(self.vocabulary))
         self.optimizer = build_optimizer(options, self.model)
         self.step = 0

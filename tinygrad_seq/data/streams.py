@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tinygrad_seq.checks import count, flag, index_of
 from tinygrad_seq.data.vocabulary import flat_ids
-from tinygrad_seq.errors import ConfigError, DataError, IndexRangeError
+from tinygrad_seq.errors import DataError, IndexRangeError, advising
 
 __all__ = ["Streams", "Window"]
 
@@ -175,12 +175,9 @@ class Streams:
         [[4, 5, 6, 7], [8]]
         """
         windows = self.window_count(k, drop_last=drop_last)
-        try:
-            place = f"Streams.windows: start among {windows} windows of {k} steps"
+        place = f"Streams.windows: start among {windows} windows of {k} steps"
+        with advising("resume with the same text, number of streams and window length"):
             start = count(0, windows)(place, start)
-        except ConfigError as error:
-            hint = "resume with the same text, number of streams and window length"
-            raise error.advising(hint) from None
         pairs = self.length - 1
         return (
             Window(self._rows[t : min(t + k, pairs)], self._rows[t + 1 : min(t + k, pairs) + 1])

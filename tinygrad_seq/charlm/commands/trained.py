@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tinygrad_seq import celltext, charlm
 from tinygrad_seq.celltext.page import check_page
-from tinygrad_seq.charlm.commands.words import add, advising
+from tinygrad_seq.charlm.commands.words import add
 from tinygrad_seq.data import pydoc_topics, read_text, split_text
-from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.errors import ConfigError, advising
 from tinygrad_seq.viz.api import DIRECTIONS, WEIGHTS
 from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.output.drawing import FORMATS, format_of

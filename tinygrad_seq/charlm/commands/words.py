@@ -8,17 +8,13 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
-
-from tinygrad_seq.errors import TinygradSeqError
 
 __all__ = [
     "Parser",
     "add",
-    "advising",
     "as_options",
     "own_command",
     "told",
@@ -94,15 +90,6 @@ def as_options(message: str) -> str:
     return re.sub(
         r"\boption ([a-z]+(?:_[a-z]+)*)\b", lambda m: "--" + m[1].replace("_", "-"), message
     )
-
-
-@contextmanager
-def advising(hint: str) -> Iterator[None]:
-    """Give other advice in errors from inside: the library's is for those who write Python."""
-    try:
-        yield
-    except TinygradSeqError as error:
-        raise error.advising(hint) from error
 
 
 def without_a_package(error: ModuleNotFoundError) -> str:
