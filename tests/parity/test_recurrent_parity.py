@@ -32,8 +32,8 @@ def places(layer):
 def recurrent_bias(layer, suffix: str, get) -> np.ndarray:
     """PyTorch's second bias: 0 but for the GRU's inside the reset gate."""
     hidden = layer.hidden_size
-    bias = np.zeros(layer.gates * hidden)
-    if layer.gates == 3:
+    bias = np.zeros(max(len(layer.gates), 1) * hidden)
+    if len(layer.gates) == 3:
         bias[2 * hidden :] = get(getattr(layer, f"bias_hn{suffix}"))
     return bias
 
@@ -101,7 +101,7 @@ def run_both(ours, theirs, dtype, lengths=None):
     for suffix, k, reverse in places(ours):
         w_xh, w_hh, b = (torch_order(w.grad, hidden) for w in ours.layer_weights(k, reverse))
         found = {"weight_ih": w_xh.T, "weight_hh": w_hh.T, "bias_ih": b}
-        if ours.gates == 3:  # of r and z, both biases have the same gradient
+        if len(ours.gates) == 3:  # of r and z, both biases have the same gradient
             inner = recurrent_bias(ours, suffix, lambda p: p.grad)
             found["bias_hh"] = np.concatenate([b[: 2 * hidden], inner[2 * hidden :]])
         else:
@@ -132,6 +132,29 @@ def test_packed_lengths(kind, both):
     """PyTorch packs, and knows no row of length 0."""
     ours, theirs = twins(kind, 5, 7, 2, np.float64, both)
     agree(run_both(ours, theirs, np.float64, lengths=[7, 11, 1, 4]), np.float64)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "lstm", "gru"])
+def test_without_biases(kind):
+    kinds = {"tanh": (nn.RNN, torch.nn.RNN), "lstm": (nn.LSTM, torch.nn.LSTM)}
+    ours, theirs = kinds.get(kind, (nn.GRU, torch.nn.GRU))
+    options = {"bias": False, "bidirectional": True}
+    layer = ours(5, 7, 2, rng=np.random.default_rng(0), dtype=np.float64, **options)
+    twin, pairs = theirs(5, 7, 2, dtype=torch.float64, **options), []
+    with torch.no_grad():
+        for suffix, k, reverse in places(layer):
+            weights = layer.layer_weights(k, reverse)[:2]
+            for name, weight in zip(("weight_ih", "weight_hh"), weights, strict=True):
+                parameter = getattr(twin, f"{name}{suffix}")
+                parameter.copy_(torch.from_numpy(torch_order(weight.numpy(), 7).T.copy()))
+                pairs.append((weight, parameter))
+    assert len(pairs) == len(list(layer.parameters())) == len(list(twin.parameters()))
+    x = np.random.default_rng(1).standard_normal((6, 3, 5))
+    y, (ty, _) = layer(x)[0], twin(torch.from_numpy(x))
+    (y * y).sum().backward()
+    (ty * ty).sum().backward()
+    agree([(y.numpy(), ty)], np.float64)
+    agree([(torch_order(a.grad, 7).T, b.grad) for a, b in pairs], np.float64)
 
 
 @pytest.mark.parametrize("both", [False, True])
