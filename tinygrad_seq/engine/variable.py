@@ -101,13 +101,7 @@ class Variable:
                 hint="make a new tensor, or convert the array first",
             )
         self._require_leaf("assign to .data of")
-        if array is not self._array:
-            array = array.copy()
-        if self._base is None:
-            self._written()
-        else:
-            self.version += 1
-        self._replace(array)
+        self._assign(array if array is self._array else array.copy())
 
     def writable(self) -> Array:
         """The array itself, for writing in place; bumps ``version``.
@@ -230,11 +224,7 @@ class Variable:
     def _convert(self, dtype: np.dtype[Any]) -> None:
         """Take another floating dtype in place, as a write. The node stays, with its hooks."""
         self._require_leaf("convert")
-        if self._base is None:
-            self._written()
-        else:
-            self.version += 1
-        self._replace(self._array.astype(dtype))
+        self._assign(self._array.astype(dtype))
         self.grad = self._grad
         node = getattr(self, "_frozen", self._node)
         if node is not None:
@@ -274,6 +264,14 @@ class Variable:
         if self._base is not None:  # a view of a leaf: the leaf was written too
             self._base._pin = None
             self._base.version += 1
+
+    def _assign(self, array: Array) -> None:
+        """Take other values, as a write: of a view of a leaf, the leaf keeps its own."""
+        if self._base is None:
+            self._written()
+        else:
+            self.version += 1
+        self._replace(array)
 
     def _replace(self, array: Array) -> None:
         """Take other memory: whoever looks into the old one keeps it, unchanged."""
