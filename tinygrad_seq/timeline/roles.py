@@ -38,8 +38,8 @@ RESTART = "reset"
 """``r * h``, or ``r`` times the projected h: one of the two places where a GRU reads h."""
 INNER = "inner"
 """``(r * h) W_hn``, of a GRU that resets before the product. A part of a drawn cell."""
-FRESH, KEPT = "fresh", "kept"
-"""``(1 - z) * n`` and ``z * h``, which add up to h. Drawings find h's way in by the second."""
+KEPT = "kept"
+"""``z * h``, which with ``(1 - z) * n`` adds up to h. Drawings find h's way in by it."""
 
 
 def states_of(node: Node) -> tuple[str, ...]:

@@ -114,15 +114,7 @@ _C, _H = 72.0, -70.0  # heights of the roads of c and h
 _NORMED = (2, "norm W x + norm W h + b", 0, 11)
 PICTURE = Template(
     {
-        "a": Slot(
-            -40,
-            _H,
-            156,
-            28,
-            "W [h; x] + b",
-            "weight_fill",
-            normed=(2, "norm W x + norm W h + b", 0, 11),
-        ),
+        "a": Slot(-40, _H, 156, 28, "W [h; x] + b", "weight_fill", normed=_NORMED),
         "f": gate(-100, -14, "f"),
         "i": gate(-60, -14, "i"),
         "g": Slot(-13, -14, 50, 24, "g  tanh", "squash_fill"),
