@@ -224,23 +224,15 @@ class Module:
             if name in self._containers:
                 self._containers[name] = size
 
-    def _look_into_containers(self) -> None:
-        for name in self._containers:
-            value = getattr(self, name, None)
-            self._refuse_hidden(name, value)
-            self._containers[name] = size_of(value)
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module writes its own."""
         raise ConfigError(f"{type(self).__name__} has no forward method", hint="define forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run :meth:`forward`, tagging what it records with this module's path."""
-        if self._containers:
-            for name, size in self._containers.items():
-                if size_of(getattr(self, name, None)) != size:
-                    self._look_into_containers()
-                    break
+        held = self._containers
+        if held and any(size_of(getattr(self, name, None)) != held[name] for name in held):
+            self._look_for_hidden()
         outer = current_mode.get().scope.path
         path = f"{outer}.{self._name}" if outer and self._name else outer or self._name
         with self._scope(path):
