@@ -54,6 +54,11 @@ class Place(NamedTuple):
         """Module and layer, whatever the time."""
         return self.path, self.layer
 
+    @property
+    def untimed(self) -> Place:
+        """The same place, whatever the time."""
+        return self._replace(step=None)
+
     def __str__(self) -> str:
         layer = "" if self.layer is None else f"[{self.layer}]"
         step = "" if self.step is None else f"@{self.step}"
