@@ -168,7 +168,9 @@ def beam_search(
     with no_grad():
         for _ in range(max_steps):
             logits, state = _stepped("beam_search", step(current.reshape(-1), state), rows * width)
-            _require_token("beam_search: end", end, logits.shape[-1])
+            if not 0 <= end < logits.shape[-1]:
+                expected = f"0 <= token < {logits.shape[-1]}"
+                raise IndexRangeError("beam_search: end", expected=expected, got=end)
             next_scores = log_softmax(logits.numpy().astype(np.float64)).reshape(rows, width, -1)
             vocabulary = next_scores.shape[-1]
             next_scores[~running] = -np.inf
@@ -219,8 +221,3 @@ def _stepped(owner: str, found: Any, rows: int) -> tuple[Tensor, Any]:
             f"{owner}: the logits of a step", expected=f"({rows}, V)", got=logits.shape
         )
     return logits, found[1]
-
-
-def _require_token(what: str, token: int, size: int) -> None:
-    if not 0 <= token < size:
-        raise IndexRangeError(what, expected=f"0 <= token < {size}", got=token)
