@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import array_of, count, flag, float_dtype, integers_of, require_room
+from tinygrad_seq.checks import array_of, count, flag, integers_of, require_room
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.layers import Linear, positive_size, steps_apart
+from tinygrad_seq.nn.layers import Linear, started, steps_apart
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.ops.registry import shape_of, values_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -177,19 +177,6 @@ def require_sequence(what: str, x: Any, expected: str, batch: int | None = None)
     return shape[0]
 
 
-def _checked_mask(owner: str, mask: Any, shape: tuple[int, ...]) -> Array:
-    """A mask of what may be attended to, refused unless it is booleans of exactly this shape."""
-    found: Array = array_of(f"{owner}: mask", values_of(mask))
-    if found.shape != shape or found.dtype != bool:
-        raise ShapeError(
-            f"{owner}: mask",
-            expected=f"booleans of shape {shape}",
-            got=f"{found.dtype} of shape {found.shape}",
-            hint="stretch it on purpose: np.broadcast_to(mask[:, None], (N, T, S))",
-        )
-    return found
-
-
 def allowed(
     owner: str, shape: tuple[int, ...], mask: Any = None, lengths: Any = None, causal: bool = False
 ) -> Array | None:
@@ -200,7 +187,15 @@ def allowed(
     batch, steps, size = shape[0], shape[1] if len(shape) == 3 else 1, shape[-1]
     parts = []
     if mask is not None:
-        parts.append(_checked_mask(owner, mask, shape).reshape(batch, steps, size))
+        given: Array = array_of(f"{owner}: mask", values_of(mask))
+        if given.shape != shape or given.dtype != bool:
+            raise ShapeError(
+                f"{owner}: mask",
+                expected=f"booleans of shape {shape}",
+                got=f"{given.dtype} of shape {given.shape}",
+                hint="stretch it on purpose: np.broadcast_to(mask[:, None], (N, T, S))",
+            )
+        parts.append(given.reshape(batch, steps, size))
     if lengths is not None:
         parts.append(length_mask(lengths, size)[:, None])
         if len(parts[-1]) != batch:
@@ -212,15 +207,12 @@ def allowed(
     return np.broadcast_to(functools.reduce(np.logical_and, parts), (batch, steps, size))
 
 
-def _require_query_and_keys(attention: Attention, query: Any, keys: Any) -> None:
+def _rows_first(attention: Attention, query: Any, keys: Any) -> tuple[Tensor, Tensor]:
+    """Queries (T, N, Q) and prepared keys (S, N, K), as (N, T, Q) and (N, S, K)."""
     owner = type(attention).__name__
     require_sequence(f"{owner}: query", query, "(T, N, Q)")
     require_sequence(f"{owner}: keys", keys, "prepare(memory), (S, N, K)", shape_of(query)[1])
-
-
-def _rows_first(x: Any) -> Any:
-    """(T, N, F) as (N, T, F)."""
-    return ops.swapaxes(x, 0, 1)
+    return ops.swapaxes(query, 0, 1), ops.swapaxes(keys, 0, 1)
 
 
 class AdditiveAttention(Attention):
@@ -256,14 +248,14 @@ class AdditiveAttention(Attention):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size(
-            "AdditiveAttention",
+        rng, dtype, *_ = started(
+            self,
+            rng,
+            dtype,
             query_size=query_size,
             memory_size=memory_size,
             attention_size=attention_size,
         )
-        dtype = float_dtype("AdditiveAttention", dtype)
-        rng = init.generator(rng, type(self).__name__)
         self.query = Linear(query_size, attention_size, bias=False, rng=rng, dtype=dtype)
         self.memory = Linear(memory_size, attention_size, rng=rng, dtype=dtype)
         values = init.glorot_uniform(rng, attention_size, 1, dtype=dtype)
@@ -275,11 +267,9 @@ class AdditiveAttention(Attention):
 
     def score(self, query: Any, keys: Any) -> Tensor:
         """Scores (N, T, S)."""
-        _require_query_and_keys(self, query, keys)
-        queries = ops.linear(query, self.query.weight)
-        queries = ops.expand_dims(_rows_first(queries), 2)  # (N, T, 1, A)
-        keys = ops.expand_dims(_rows_first(keys), 1)  # (N, 1, S, A)
-        return ops.matmul(ops.tanh(queries + keys), self.v)
+        queries, keys = _rows_first(self, ops.linear(query, self.query.weight), keys)
+        sums = ops.expand_dims(queries, 2) + ops.expand_dims(keys, 1)  # (N, T, S, A)
+        return ops.matmul(ops.tanh(sums), self.v)
 
 
 class DotAttention(Attention):
@@ -297,7 +287,7 @@ class DotAttention(Attention):
 
     def score(self, query: Any, keys: Any) -> Tensor:
         """Scores (N, T, S)."""
-        _require_query_and_keys(self, query, keys)
+        queries, rows = _rows_first(self, query, keys)
         wide, long = shape_of(query)[-1], shape_of(keys)[-1]
         if wide != long:
             raise ShapeError(
@@ -306,7 +296,7 @@ class DotAttention(Attention):
                 got=wide,
                 hint="use MultiplicativeAttention for different sizes",
             )
-        scores = ops.matmul(_rows_first(query), ops.swapaxes(_rows_first(keys), 1, 2))
+        scores = ops.matmul(queries, ops.swapaxes(rows, 1, 2))
         return scores * float(1 / np.sqrt(wide)) if self.scale else scores
 
 
@@ -332,9 +322,7 @@ class MultiplicativeAttention(Attention):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        positive_size("MultiplicativeAttention", query_size=query_size, memory_size=memory_size)
-        rng = init.generator(rng, type(self).__name__)
-        dtype = float_dtype("MultiplicativeAttention", dtype)
+        rng, dtype, *_ = started(self, rng, dtype, query_size=query_size, memory_size=memory_size)
         values = init.glorot_uniform(rng, memory_size, query_size, dtype=dtype)
         self.weight = Parameter(values)
 
@@ -344,5 +332,5 @@ class MultiplicativeAttention(Attention):
 
     def score(self, query: Any, keys: Any) -> Tensor:
         """Scores (N, T, S)."""
-        _require_query_and_keys(self, query, keys)
-        return ops.matmul(_rows_first(query), ops.swapaxes(_rows_first(keys), 1, 2))
+        queries, rows = _rows_first(self, query, keys)
+        return ops.matmul(queries, ops.swapaxes(rows, 1, 2))

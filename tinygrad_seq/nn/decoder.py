@@ -15,14 +15,16 @@ from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import Attention
 from tinygrad_seq.nn.cells.cell import checked_input
+from tinygrad_seq.nn.decode import Generated, beam_search, beams_of
+from tinygrad_seq.nn.evaluation import evaluating
 from tinygrad_seq.nn.layers import Linear, positive_size, steps_apart
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.recurrent import Recurrent
-from tinygrad_seq.nn.state import detach
+from tinygrad_seq.nn.state import detach, named_state, select_rows
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
-__all__ = ["Decoded", "Decoder", "FedState", "Join", "made_like", "one_step", "time_major"]
+__all__ = ["Decoded", "Decoder", "FedState", "Join"]
 
 
 def made_like(recurrent: Recurrent[Any], rng: Any) -> dict[str, Any]:
@@ -31,21 +33,26 @@ def made_like(recurrent: Recurrent[Any], rng: Any) -> dict[str, Any]:
     return {"rng": rng, "dtype": recurrent.dtype}
 
 
+def is_a(kind: type, what: str, given: Any, expected: str, hint: str) -> None:
+    """Refuse what is not a part of this kind."""
+    if not isinstance(given, kind):
+        got = getattr(given, "__name__", type(given).__name__)
+        raise ConfigError(what, expected=expected, got=got, hint=hint)
+
+
 def time_major(owner: str, recurrent: Recurrent[Any]) -> None:
     """Refuse what is not a recurrent layer, or not a time-major one."""
-    if not isinstance(recurrent, Recurrent):
-        raise ConfigError(
-            f"{owner}: recurrent layer",
-            expected="an nn.Recurrent, such as nn.LSTM",
-            got=getattr(recurrent, "__name__", type(recurrent).__name__),
-            hint="layers around it go into a Module of your own, whose forward calls them",
-        )
+    what = f"{owner}: recurrent layer"
+    hint = "layers around it go into a Module of your own, whose forward calls them"
+    is_a(Recurrent, what, recurrent, "an nn.Recurrent, such as nn.LSTM", hint)
     if recurrent.batch_first:
-        raise ConfigError(
-            f"{owner}: recurrent layer",
-            expected="time-major, (T, N, ...)",
-            got="batch_first=True",
-        )
+        raise ConfigError(what, expected="time-major, (T, N, ...)", got="batch_first=True")
+
+
+def a_decoder(owner: str, decoder: Decoder) -> None:
+    """Refuse what is not a decoder."""
+    hint = "nn.Decoder(layer) makes one of a recurrent layer, such as nn.LSTM"
+    is_a(Decoder, f"{owner}: decoder", decoder, "an nn.Decoder", hint)
 
 
 class Join(Linear):
@@ -75,6 +82,7 @@ class Decoded(NamedTuple):
     """(N, T, S) attention weights; None without attention."""
 
 
+@named_state
 class FedState(NamedTuple):
     """State of a decoder with input feeding."""
 
@@ -321,22 +329,27 @@ class Decoder(Module):
         return f"attend={self.attend!r}" if self.fed_size else ""
 
 
-def a_decoder(owner: str, decoder: Decoder) -> None:
-    """Refuse what is not a decoder."""
-    if not isinstance(decoder, Decoder):
-        raise ConfigError(
-            f"{owner}: decoder",
-            expected="an nn.Decoder",
-            got=getattr(decoder, "__name__", type(decoder).__name__),
-            hint="nn.Decoder(layer) makes one of a recurrent layer, such as nn.LSTM",
-        )
+def written(
+    make: Callable[..., Generated], model: Any, given: Any, lengths: Any, **options: Any
+) -> Generated:
+    """What a model with a decoder makes of what it is given, by generate or beam_search.
 
+    ``model._begun(given, lengths)`` is what its decoder may look into, and its first state.
+    """
+    decoder: Decoder = model.decoder
+    with evaluating(model):
+        known, state = model._begun(given, lengths)
+        rows = shape_of(state[0])[1]
+        if make is beam_search:
+            beams = beams_of(rows, options["width"])
+            known, state = select_rows((known, state), beams)
+            if known.get("lengths") is not None:
+                known["lengths"] = known["lengths"][beams]
+        if decoder.attention is not None:
+            known["keys"] = decoder.attention.prepare(known["memory"])
 
-def one_step(decoder: Decoder, **given: Any) -> Callable[[Any, Any], tuple[Tensor, Any]]:
-    """A decoder as the step of a generation: tokens (N,) to logits (N, V)."""
+        def step(tokens: Any, state: Any) -> tuple[Tensor, Any]:
+            logits, state, _ = decoder(np.asarray(tokens)[None], state, **known)
+            return logits[0], state
 
-    def step(tokens: Any, state: Any) -> tuple[Tensor, Any]:
-        logits, state, _ = decoder(np.asarray(tokens)[None], state, **given)
-        return logits[0], state
-
-    return step
+        return make(step, state, rows, **options)

@@ -18,15 +18,15 @@ from tinygrad_seq.errors import ArgumentError
 __all__ = ["hidden_part", "is_container", "is_iterator", "lost_part", "size_of"]
 
 _LISTS = (list, tuple, set, frozenset, deque, UserList, weakref.WeakSet)
-_VIEWS = (KeysView, ValuesView, ItemsView)
-_MAPS = (
-    dict,
-    UserDict,
-    ChainMap,
-    types.MappingProxyType,
-    weakref.WeakValueDictionary,
-    weakref.WeakKeyDictionary,
-)
+_MAPS = (dict, UserDict, ChainMap, types.MappingProxyType)
+_WEAK = (weakref.WeakValueDictionary, weakref.WeakKeyDictionary)
+_PARTS: dict[Any, Callable[[Any], list[Any]]] = {
+    (*_LISTS, KeysView, ValuesView, ItemsView): list,
+    (*_MAPS, *_WEAK): lambda held: [*held.keys(), *held.values()],
+    functools.partial: lambda held: [held.func, *held.args, *held.keywords.values()],
+    types.MethodType: lambda held: [held.__self__],
+    types.SimpleNamespace: lambda held: list(vars(held).values()),
+}
 _MADE: list[Any] = [[], (), set(), {}, {}.values(), {}.items(), deque()]
 _ITERATORS: tuple[type, ...] = (
     *(type(iter(each)) for each in _MADE),
@@ -34,7 +34,6 @@ _ITERATORS: tuple[type, ...] = (
     *(itertools.chain, itertools.cycle, itertools.islice),
 )
 _PLAIN = frozenset([int, float, str, bytes, bool, type(None)])  # long lists are passed over fast
-_OTHERS = (functools.partial, types.MethodType, types.SimpleNamespace)
 
 
 def hidden_part(value: Any, kinds: Any, is_known: Callable[[Any], bool]) -> Any:
@@ -47,9 +46,9 @@ def hidden_part(value: Any, kinds: Any, is_known: Callable[[Any], bool]) -> Any:
         if isinstance(thing, kinds):
             if not is_known(thing):
                 return thing
-        elif is_container(thing) and id(thing) not in seen:
+        elif (parts := _looking_into(thing)) and id(thing) not in seen:
             seen[id(thing)] = thing  # kept alive, so that its id stays its own
-            stack.extend(part for part in _parts(thing) if type(part) not in _PLAIN)
+            stack.extend(part for part in parts(thing) if type(part) not in _PLAIN)
     return None
 
 
@@ -58,11 +57,19 @@ def is_container(value: Any) -> bool:
 
     Objects of other classes are not looked into: what they do with a model is their own affair.
     """
-    if isinstance(value, (*_LISTS, *_VIEWS, *_MAPS, *_OTHERS)):
-        return True
+    return _looking_into(value) is not None
+
+
+def _looking_into(value: Any) -> Callable[[Any], list[Any]] | None:
+    for kinds, parts in _PARTS.items():
+        if isinstance(value, kinds):
+            return parts
     if isinstance(value, np.ndarray):
-        return bool(value.dtype.hasobject)
-    return dataclasses.is_dataclass(value) and not isinstance(value, type)
+        return (lambda held: list(held.flat)) if value.dtype.hasobject else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+        return lambda held: [getattr(held, name, None) for name in names]
+    return None
 
 
 def is_iterator(value: Any) -> bool:
@@ -75,23 +82,6 @@ def size_of(value: Any) -> int:
     if isinstance(value, types.SimpleNamespace):
         return len(vars(value))
     return len(value) if hasattr(value, "__len__") else 0
-
-
-def _parts(container: Any) -> list[Any]:
-    if isinstance(container, (*_LISTS, *_VIEWS)):
-        return list(container)
-    if isinstance(container, _MAPS):
-        return [*container.keys(), *container.values()]
-    if isinstance(container, functools.partial):
-        return [container.func, *container.args, *container.keywords.values()]
-    if isinstance(container, types.MethodType):
-        return [container.__self__]
-    if isinstance(container, types.SimpleNamespace):
-        return list(vars(container).values())
-    if isinstance(container, np.ndarray):
-        return list(container.flat)
-    names = [field.name for field in dataclasses.fields(container)]
-    return [getattr(container, name, None) for name in names]
 
 
 def lost_part(owner: str, name: str, is_module: bool, value: Any) -> ArgumentError:

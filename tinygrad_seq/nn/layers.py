@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import below_one, flag, size
+from tinygrad_seq.checks import below_one, flag, float_dtype, size
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, DtypeError
@@ -24,6 +24,7 @@ __all__ = [
     "floating",
     "positive_size",
     "probability",
+    "started",
     "steps_apart",
 ]
 
@@ -31,6 +32,13 @@ __all__ = [
 def positive_size(owner: str, **sizes: int) -> tuple[int, ...]:
     """Refuse sizes that are not positive integers; NumPy's, which may wrap, become Python's."""
     return tuple(size(f"{owner}: {name}", given) for name, given in sizes.items())
+
+
+def started(layer: Module, rng: Any, dtype: Any, **sizes: int) -> tuple[Any, ...]:
+    """What a layer is made from, checked: the generator, the dtype and the sizes, in order."""
+    owner = type(layer).__name__
+    found = positive_size(owner, **sizes)
+    return init.generator(rng, owner), float_dtype(owner, dtype), *found
 
 
 def probability(what: str, p: float) -> float:
@@ -114,12 +122,10 @@ class Linear(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        in_features, out_features = positive_size(
-            "Linear", in_features=in_features, out_features=out_features
+        rng, dtype, self.in_features, self.out_features = started(
+            self, rng, dtype, in_features=in_features, out_features=out_features
         )
         flag("Linear: bias", bias)
-        rng = init.generator(rng, type(self).__name__)
-        self.in_features, self.out_features = in_features, out_features
         self.weight = Parameter(init.glorot_uniform(rng, in_features, out_features, dtype=dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
 
@@ -174,11 +180,9 @@ class Embedding(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        num_embeddings, embedding_dim = positive_size(
-            "Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim
+        rng, dtype, self.num_embeddings, self.embedding_dim = started(
+            self, rng, dtype, num_embeddings=num_embeddings, embedding_dim=embedding_dim
         )
-        rng = init.generator(rng, type(self).__name__)
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.weight = Parameter(init.normal(rng, (num_embeddings, embedding_dim), 1.0, dtype))
 
     def forward(self, ids: Any) -> Tensor:
@@ -220,11 +224,14 @@ class Dropout(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop entries of `x`, any shape."""
-        x = floating("Dropout", x)
+        x = floating(type(self).__name__, x)
         if not self.training or self.p == 0:
             return x
-        kept = self.rng.random(x.shape, np.float32) >= self.p
-        return ops.where(kept, x / (1 - self.p), 0.0)
+        kept = self.rng.random(self._mask_shape(x.shape), np.float32) >= self.p
+        return ops.where(np.broadcast_to(kept, x.shape), x / (1 - self.p), 0.0)
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
 
     def extra_repr(self) -> str:
         """Probability."""

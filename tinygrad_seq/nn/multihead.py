@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import flag, float_dtype
+from tinygrad_seq.checks import flag
 from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import allowed, each, require_sequence
-from tinygrad_seq.nn.layers import Dropout, Linear, positive_size, probability
+from tinygrad_seq.nn.layers import Dropout, Linear, probability, started
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -64,17 +63,15 @@ class MultiheadAttention(Module):
         kdim = embed_dim if kdim is None else kdim
         vdim = embed_dim if vdim is None else vdim
         sizes = {"embed_dim": embed_dim, "num_heads": num_heads, "kdim": kdim, "vdim": vdim}
-        positive_size("MultiheadAttention", **sizes)
+        rng, dtype, *_ = started(self, rng, dtype, **sizes)
         probability("MultiheadAttention: dropout", dropout)
         flag("MultiheadAttention: bias", bias)
-        dtype = float_dtype("MultiheadAttention", dtype)
         if embed_dim % num_heads:
             raise ConfigError(
                 "MultiheadAttention: num_heads",
                 expected=f"a divisor of embed_dim, {embed_dim}",
                 got=num_heads,
             )
-        rng = init.generator(rng, type(self).__name__)
         self.embed_dim, self.num_heads = embed_dim, num_heads
         made = {"rng": rng, "dtype": dtype}
         self.query = Linear(embed_dim, embed_dim, bias, **made)

@@ -9,21 +9,18 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.checks import array_of
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.nn.attention import length_mask
-from tinygrad_seq.nn.decode import Generated, beam_search, beams_of, generate
+from tinygrad_seq.nn.decode import Generated, beam_search, generate
 from tinygrad_seq.nn.decoder import (
     Decoded,
     Decoder,
     Join,
     a_decoder,
     made_like,
-    one_step,
     time_major,
+    written,
 )
-from tinygrad_seq.nn.evaluation import evaluating
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.recurrent import Recurrent
-from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.ops.registry import values_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
@@ -126,12 +123,16 @@ class Seq2Seq(Module):
         lengths : (N,) integers, optional
             Valid steps of the source.
         """
-        memory, state = self.encode(source, lengths)
-        decoded: Decoded = self.decoder(tokens, state, **self._memory(memory, lengths))
+        known, state = self._begun(source, lengths)
+        decoded: Decoded = self.decoder(tokens, state, **known)
         return decoded
 
-    def _memory(self, memory: Tensor, lengths: Any) -> dict[str, Any]:
-        return {} if self.decoder.attention is None else {"memory": memory, "lengths": lengths}
+    def _begun(self, source: TensorLike, lengths: Any) -> tuple[dict[str, Any], Any]:
+        memory, state = self.encode(source, lengths)
+        if self.decoder.attention is None:
+            return {}, state
+        lengths = None if lengths is None else array_of("lengths", values_of(lengths))
+        return {"memory": memory, "lengths": lengths}, state
 
     def generate(
         self, source: TensorLike, start: int, *, lengths: Any = None, **options: Any
@@ -140,10 +141,7 @@ class Seq2Seq(Module):
 
         Without dropout, whatever the mode: :func:`~tinygrad_seq.nn.evaluating`.
         """
-        with evaluating(self):
-            memory, state = self.encode(source, lengths)
-            step = one_step(self.decoder, **self._with_keys(memory, lengths))
-            return generate(step, state, memory.shape[1], start, **options)
+        return written(generate, self, source, lengths, start=start, **options)
 
     def beam_search(
         self,
@@ -156,20 +154,5 @@ class Seq2Seq(Module):
         **options: Any,
     ) -> Generated:
         """Translate; `options` as for :func:`~tinygrad_seq.nn.beam_search`. Without dropout."""
-        with evaluating(self):
-            memory, state = self.encode(source, lengths)
-            rows = memory.shape[1]
-            beams = beams_of(rows, width)
-            wide = None if lengths is None else array_of("lengths", values_of(lengths))[beams]
-            given = self._with_keys(select_rows(memory, beams), wide)
-            state = select_rows(state, beams)
-            step = one_step(self.decoder, **given)
-            return beam_search(step, state, rows, start, end=end, width=width, **options)
-
-    def _with_keys(self, memory: Tensor, lengths: Any) -> dict[str, Any]:
-        given = self._memory(memory, lengths)
-        if self.decoder.attention is not None:
-            given["keys"] = self.decoder.attention.prepare(memory)
-            if lengths is not None:
-                length_mask(lengths, memory.shape[0])  # wrong ones are told before the first step
-        return given
+        options.update(start=start, end=end, width=width)
+        return written(beam_search, self, source, lengths, **options)

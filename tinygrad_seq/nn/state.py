@@ -16,6 +16,7 @@ from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.nest import map_nest
 
 __all__ = [
+    "STATES",
     "GRUState",
     "LSTMState",
     "MadeState",
@@ -23,6 +24,7 @@ __all__ = [
     "array_in",
     "checked_state",
     "detach",
+    "named_state",
     "reset_rows",
     "select_rows",
     "state_type",
@@ -30,8 +32,17 @@ __all__ = [
 
 S = TypeVar("S")
 Shapes = Sequence[tuple[int, ...]]
+STATES: dict[str, Any] = {}
+"""Kinds of states by name, as files know them; those of cells of others are made anew."""
 
 
+def named_state(kind: type[S]) -> type[S]:
+    """Take a kind of state into :data:`STATES`."""
+    STATES[kind.__name__] = kind
+    return kind
+
+
+@named_state
 class RNNState(NamedTuple):
     """State of a (multilayer) RNN: h of shape (layers * directions, N, H)."""
 
@@ -42,6 +53,7 @@ class RNNState(NamedTuple):
         return detach(self)
 
 
+@named_state
 class GRUState(NamedTuple):
     """State of a (multilayer) GRU: h of shape (layers * directions, N, H)."""
 
@@ -52,6 +64,7 @@ class GRUState(NamedTuple):
         return detach(self)
 
 
+@named_state
 class LSTMState(NamedTuple):
     """State of a (multilayer) LSTM: hidden h and cell c, both (layers * directions, N, H)."""
 

@@ -12,20 +12,11 @@ import numpy as np
 from tinygrad_seq import ops
 from tinygrad_seq.checks import flag
 from tinygrad_seq.errors import ConfigError, ShapeError
-from tinygrad_seq.nn.decode import Generated, beam_search, beams_of, generate
-from tinygrad_seq.nn.decoder import (
-    Decoded,
-    Decoder,
-    a_decoder,
-    made_like,
-    one_step,
-    time_major,
-)
-from tinygrad_seq.nn.evaluation import evaluating
+from tinygrad_seq.nn.decode import Generated, beam_search, generate
+from tinygrad_seq.nn.decoder import Decoded, Decoder, a_decoder, made_like, time_major, written
 from tinygrad_seq.nn.layers import Linear, positive_size
 from tinygrad_seq.nn.module import Module
 from tinygrad_seq.nn.recurrent import Recurrent
-from tinygrad_seq.nn.state import select_rows
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
@@ -170,6 +161,9 @@ class OneToMany(Module):
         rows = made.shape[0], layer.num_layers, -1
         return layer.state_type(*(np.swapaxes(ops.reshape(p, rows), 0, 1) for p in parts))
 
+    def _begun(self, vector: TensorLike, lengths: Any) -> tuple[dict[str, Any], Any]:
+        return {}, self.initial_state(vector)
+
     def forward(self, vector: TensorLike, tokens: Any) -> Decoded:
         """Logits after each of the given tokens (T, N): teacher forcing."""
         decoded: Decoded = self.decoder(tokens, self.initial_state(vector))
@@ -177,9 +171,7 @@ class OneToMany(Module):
 
     def generate(self, vector: TensorLike, start: int, **options: Any) -> Generated:
         """Make sequences; `options` as for :func:`~tinygrad_seq.nn.generate`. Without dropout."""
-        with evaluating(self):
-            state = self.initial_state(vector)
-            return generate(one_step(self.decoder), state, shape_of(vector)[0], start, **options)
+        return written(generate, self, vector, None, start=start, **options)
 
     def beam_search(
         self, vector: TensorLike, start: int, *, end: int, width: int = 5, **options: Any
@@ -188,9 +180,5 @@ class OneToMany(Module):
 
         Without dropout.
         """
-        with evaluating(self):
-            state = self.initial_state(vector)
-            rows = shape_of(vector)[0]
-            state = select_rows(state, beams_of(rows, width))
-            step = one_step(self.decoder)
-            return beam_search(step, state, rows, start, end=end, width=width, **options)
+        options.update(start=start, end=end, width=width)
+        return written(beam_search, self, vector, None, **options)

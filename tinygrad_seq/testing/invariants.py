@@ -17,6 +17,7 @@ from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import GraphError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.testing.report import GradientError
+from tinygrad_seq.transforms.nest import leaves
 
 __all__ = [
     "arrays_in",
@@ -114,15 +115,10 @@ def strided(array: Array) -> Array:
     return view
 
 
-def arrays_in(values: Sequence[Any]) -> Iterator[Array]:
-    """Every array in nested tuples and lists."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value._array
-        elif isinstance(value, np.ndarray):
-            yield value
-        elif isinstance(value, (tuple, list)):
-            yield from arrays_in(value)
+def arrays_in(values: Sequence[Any]) -> list[Array]:
+    """Every array in a nest, those of tensors too."""
+    found = [value._array if isinstance(value, Tensor) else value for value in leaves(values)]
+    return [value for value in found if isinstance(value, np.ndarray)]
 
 
 def copies(arrays: Sequence[Any]) -> list[Any]:

@@ -18,6 +18,7 @@ __all__ = [
     "Kink",
     "central_derivative",
     "central_gradient",
+    "central_slopes",
     "complex_gradient",
     "find_kink",
     "perturbed",
@@ -103,23 +104,30 @@ def perturbed(
 def central_derivative(at: Callable[[float], float]) -> float:
     """Derivative of `at` at 0 from central differences, extrapolated, with step control.
 
-    Two steps h and h/2 are combined to cancel the h**2 term (Richardson); of a ladder of steps
-    the one whose two differences agree best wins. NaN if none gives a finite number.
-
     Examples
     --------
     >>> abs(central_derivative(lambda e: float(np.sin(1 + e))) - 0.5403023058681398) < 1e-11
     True
     """
-    best, smallest = np.nan, np.inf
+    return float(central_slopes(at, 2e-6))
+
+
+def central_slopes(at: Callable[[float], Any], enough: float) -> Array:
+    """The derivative at 0 of every entry of an array that depends on a number.
+
+    Two steps h and h/2 are combined to cancel the h**2 term (Richardson); of a ladder of steps
+    each entry takes the one whose two differences agree best: a long step is exact but for
+    rounding, a short one stays clear of kinks. No more are tried when all agree to `enough`. NaN
+    if none gives a finite number.
+    """
+    best, smallest = np.asarray(np.nan), np.asarray(np.inf)
     for h in LADDER:
         wide = (at(h) - at(-h)) / (2 * h)
         narrow = (at(h / 2) - at(-h / 2)) / h
         value = (4 * narrow - wide) / 3
-        doubt = abs(narrow - wide)
-        if doubt < smallest:
-            best, smallest = value, doubt
-        if doubt <= 2e-6 * max(abs(value), 1e-3):
+        doubt = np.abs(narrow - wide)
+        best, smallest = np.where(doubt < smallest, value, best), np.fmin(doubt, smallest)
+        if np.all(smallest <= enough * np.maximum(np.abs(best), 1e-3)):
             break
     return best
 

@@ -20,6 +20,7 @@ from tinygrad_seq.errors import ConfigError, IndexRangeError, ShapeError
 from tinygrad_seq.nn import Cell, Module, Recurrent
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.testing.layercheck import replaced
+from tinygrad_seq.testing.numeric import central_slopes
 from tinygrad_seq.testing.rtrl import COMPLEX_STEP, EQUATIONS, Step, rtrl
 from tinygrad_seq.testing.subject import Subject
 
@@ -227,7 +228,7 @@ class _Itself:
             ]
             return self._numbers(moved)
 
-        slope = _slope(along)
+        slope = central_slopes(along, 1e-9)
         return self._split(along(0.0) + 1j * COMPLEX_STEP * slope)
 
     def _run(self, *values: Any) -> list[Any]:
@@ -248,20 +249,3 @@ class _Itself:
         sizes = [self.cell.output_size, *self.cell.states.values()]
         output, *after = np.split(vector, np.cumsum(sizes)[:-1])
         return output, after
-
-
-def _slope(along: Callable[[float], Array]) -> Array:
-    """Derivative of a vector at 0 by central differences of two steps, extrapolated.
-
-    Of several steps each entry takes the one whose differences agree best: a long one is exact
-    but for rounding, a short one stays clear of kinks.
-    """
-    best, least = along(0.0), np.asarray(np.inf)
-    for h in (1e-3, 1e-4, 1e-5, 1e-6):
-        wide = (along(h) - along(-h)) / (2 * h)
-        narrow = (along(h / 2) - along(-h / 2)) / h
-        found, doubt = (4 * narrow - wide) / 3, np.abs(narrow - wide)
-        best, least = np.where(doubt < least, found, best), np.minimum(doubt, least)
-        if np.all(least <= 1e-9 * np.maximum(np.abs(best), 1e-3)):
-            break
-    return best

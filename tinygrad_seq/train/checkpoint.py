@@ -18,8 +18,7 @@ import numpy as np
 from tinygrad_seq.checks import instance_of, path_of, shown
 from tinygrad_seq.errors import CheckpointError, ConfigError
 from tinygrad_seq.files import write
-from tinygrad_seq.nn.decoder import FedState
-from tinygrad_seq.nn.state import GRUState, LSTMState, RNNState, state_type
+from tinygrad_seq.nn.state import STATES, state_type
 from tinygrad_seq.tensor import Tensor
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -28,7 +27,6 @@ _FORMAT = "tinygrad_seq.checkpoint"
 _VERSION = 1
 _DEEPEST = 100
 _TAG = "$kind"  # marks what JSON has no word for
-_STATES = {kind.__name__: kind for kind in (RNNState, LSTMState, GRUState, FedState)}
 _BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -228,8 +226,8 @@ def _decode(value: Any, arrays: Arrays, file: str) -> Any:
     items = tuple(_decode(item, arrays, file) for item in value.get("items", ()))
     if kind == "tuple":
         return items
-    if kind in _STATES:
-        return _STATES[kind](*items)
+    if kind in STATES:
+        return STATES[kind](*items)
     if "fields" in value:  # the state of a cell that is not ours
         return state_type(kind, tuple(value["fields"]))(*items)
     raise _unfit(file, f"a value of the unknown kind {kind!r}: a newer program wrote it")

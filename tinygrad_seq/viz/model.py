@@ -103,12 +103,11 @@ def _modules(model: Any) -> list[Module]:
     return [part for part in found if isinstance(part, Module)]
 
 
-def _trace_gradients(loss: Tensor, trace: Trace) -> None:
+def _trace_gradients(loss: Any, trace: Trace) -> None:
     """Send gradients to all leaves, parameters above all, leaving every ``.grad`` alone."""
     from tinygrad_seq.transforms import grad
 
-    nodes = recorded_nodes([loss.node] if loss.node is not None else [])
-    owners: list[Any] = [node.owner() for node in nodes if node.owner is not None]
+    owners: list[Any] = [node.owner() for node in recorded_nodes([loss.node]) if node.owner]
     known = [owner for owner in owners if owner is not None]
     for leaf, gradient in zip(known, grad(loss, known, allow_unused=True), strict=True):
         if gradient is not None:

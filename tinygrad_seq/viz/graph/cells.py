@@ -138,10 +138,8 @@ def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
             parts[CELL] = [item.id]
         elif item.part == KEPT:
             parts.setdefault(STATE, []).insert(0, item.id)
-    for item in graph.items.values():  # a GRU whose reset gate acts on h itself
-        reset = f"{item.place}:{RESTART}"
-        if item.part == INNER and reset in graph.items:
-            found[item.place].setdefault(STATE, []).append(reset)
+        elif item.part == INNER and (reset := f"{place}:{RESTART}") in graph.items:
+            parts.setdefault(STATE, []).append(reset)  # a GRU's gate that acts on h itself
     for item in graph.items.values():  # where input and state are not added up into one z
         parts, port = found.get(item.place, {}), _PORTS.get(item.part.partition(".")[0])
         if port is not None and parts.keys() & {"x", STATE}:

@@ -70,12 +70,10 @@ def build(
         Which sequence of the batch, and which head, attention weights are shown of.
     """
     survey = Survey(roots) if survey is None else survey
-    steps = survey.steps
-    keys = Keys(LEVELS[level], VIEWS[view], survey, depth)
-    graph = Graph(VIEWS[view], LEVELS[level], keys.axes, depth)
-    if steps:
-        graph.start, graph.length = steps[0], steps[-1] - steps[0] + 1
-    graph.stateless = keys.stateless
+    graph = Graph(VIEWS[view], LEVELS[level], depth)
+    if survey.steps:
+        graph.start, graph.length = survey.steps[0], survey.steps[-1] - survey.steps[0] + 1
+    keys = Keys(graph, survey)
     folding = _Folding(graph, keys, trace)
     folding.group(roots, survey.nodes)
     folding.count_edges(survey.nodes)

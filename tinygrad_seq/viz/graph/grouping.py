@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from tinygrad_seq.timeline.entries import hands_on, pick, picked
 from tinygrad_seq.viz.graph.cells import part_of
-from tinygrad_seq.viz.graph.items import BAR, Place, Row, Step, reaches, shortened
-from tinygrad_seq.viz.graph.views import Level, View
+from tinygrad_seq.viz.graph.items import BAR, Graph, Place, Row, Step, reaches, shortened
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -39,29 +38,27 @@ class Keys:
 
     Parameters
     ----------
-    level : Level
-    view : View
+    graph : Graph
+        Empty yet; it gets its axes here.
     survey : Survey
-        Of the graph. Modules called within the steps of a row with a state h are part of it.
-    depth : int, optional
-        Names in a module path from which on everything inside is one item.
+        Of what is recorded. Modules called within the steps of a row with a state are part of it.
     """
 
-    def __init__(self, level: Level, view: View, survey: Survey, depth: int | None = None) -> None:
-        self.level, self.depth = level, depth
+    def __init__(self, graph: Graph, survey: Survey) -> None:
+        self.graph, self.plain, self.depth = graph, graph.level.plain, graph.depth
         self.cells = survey.cells
-        one_item = not (level.closed or level.plain)
-        self.stateless: set[Row] = survey.stateless if one_item else set()
+        if not (graph.level.closed or self.plain):
+            graph.stateless = survey.stateless
         self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
         self._leaves = _leaf_names(survey.leaves)
-        self.axes = survey.axes(view, self.row)
+        graph.axes = survey.axes(graph.view, self.row)
 
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.
 
         So is a piece of a weight that weight.
         """
-        return parent if self.level.plain else picked(parent)
+        return parent if self.plain else picked(parent)
 
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
         """The key of a node.
@@ -82,10 +79,9 @@ class Keys:
         if real is None:
             return self._timeless(node, place, single, feeds_steps)
         place = place._replace(step=self.shown(timed))
-        closed = self.level.closed or place.row in self.stateless
-        if closed or place.step == BAR or reaches(place.path, self.depth):
+        if self.graph.closes(place) or place.step == BAR:
             return place, ""
-        if self.level.plain:
+        if self.plain:
             number = self._numbered(place, real, node.role or node.op.name)
             return place, number.removesuffix(".0") if node.role else number
         serves = None
@@ -98,7 +94,7 @@ class Keys:
 
         At op level an entry that is picked from a stack over time belongs to that time.
         """
-        if node.scope.step is None and self.level.plain and (found := pick(node)) is not None:
+        if node.scope.step is None and self.plain and (found := pick(node)) is not None:
             return found[0].parents[found[1]] or node
         return node
 
@@ -106,7 +102,7 @@ class Keys:
         """The step that a node with a time step is drawn at; or another step of its row."""
         step = node.scope.step if step is None else step
         assert step is not None
-        return self.axes[self.place(node, True).row].shown(step)
+        return self.graph.axes[self.place(node, True).row].shown(step)
 
     def row(self, row: Row) -> Row:
         """The row that the time steps of a module and layer are drawn in."""
@@ -143,7 +139,7 @@ class Keys:
         assert node.op is not None
         if reaches(place.path, self.depth):
             return place, "before" if feeds_steps else "" if place.path else "after"
-        if self.level.plain:
+        if self.plain:
             return place, self._numbered(place, None, node.op.name)
         if single is not None and single[1] is None:
             there, part = single[0]

@@ -7,7 +7,7 @@ state, or that a state was detached on the way, follows from what the other step
 from __future__ import annotations
 
 from tinygrad_seq.viz.graph.cells import entries
-from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Edge, Graph, Item, Place, Row
+from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Graph, Item, Place, Row
 
 __all__ = ["Starts", "add_context"]
 
@@ -33,15 +33,17 @@ def _add_inputs(graph: Graph) -> None:
     for place, parts in entries(graph).items():
         if place in fed or place.step == BAR or "x" not in parts:
             continue
-        item = Item(f"x:{place}", "input", place, "x")
-        graph.items[item.id] = item
-        (reader,) = parts["x"]
-        graph.edges[item.id, reader, "input", 0] = Edge(item.id, reader, "input", count=0)
+        name, (reader,) = f"x:{place}", parts["x"]
+        graph.items[name] = Item(name, "input", place, "x")
+        graph.edge(name, reader, "input", count=0)
 
 
 def _add_carried(graph: Graph, starts: Starts) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
-    kinds: dict[Row, dict[str, int]] = {}
+    held: dict[Row, set[str]] = {}
+    for item in graph.items.values():
+        held.setdefault(item.place.row, set()).update(item.roles & graph.tracks.keys())
+    kinds: dict[Row, dict[str, int]] = {row: {} for row, states in held.items() if states}
     arrived: set[tuple[Place, str]] = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail].place, graph.items[edge.head].place
@@ -49,12 +51,6 @@ def _add_carried(graph: Graph, starts: Starts) -> None:
             arrived.add((head, edge.kind))
             if edge.delay and tail.row == head.row:
                 kinds.setdefault(head.row, {}).setdefault(edge.kind, 1 if edge.delay > 0 else -1)
-    held: dict[Row, set[str]] = {}
-    for item in graph.items.values():
-        held.setdefault(item.place.row, set()).update(item.roles & graph.tracks.keys())
-    for row in held:
-        if held[row]:
-            kinds.setdefault(row, {})
     for place, kind in starts:
         if place.row in kinds and (not graph.tracks[kind] or kind in held[place.row]):
             kinds[place.row].setdefault(kind, 1)
@@ -74,14 +70,13 @@ def _carry_in(
     before = _cell_before(graph, place, kind, sign)
     if before is not None:
         if not zero:  # else it started anew: nothing of the step before goes on
-            edge = Edge(before, entry, kind, sign, cut=True, count=0)
-            graph.edges[before, entry, kind, sign] = edge
+            graph.edge(before, entry, kind, sign, 0).cut = True
         return
-    name = f"carried:{Place(place.path, place.layer)}:{kind}"
+    name = f"carried:{place.untimed}:{kind}"
     unknown = "unknown" if graph.items[entry].cell is None else ""
     note = unknown if zero is None else "zero" if zero else "cut"
     graph.items[name] = Item(name, "carried", place, kind, note=note)
-    graph.edges[name, entry, kind, sign] = Edge(name, entry, kind, sign, note == "cut", 0)
+    graph.edge(name, entry, kind, sign, 0).cut = note == "cut"
 
 
 def _cell_before(graph: Graph, place: Place, kind: str, sign: int) -> str | None:

@@ -54,6 +54,11 @@ class Place(NamedTuple):
         """Module and layer, whatever the time."""
         return self.path, self.layer
 
+    @property
+    def untimed(self) -> Place:
+        """The same place, whatever the time."""
+        return self._replace(step=None)
+
     def __str__(self) -> str:
         layer = "" if self.layer is None else f"[{self.layer}]"
         step = "" if self.step is None else f"@{self.step}"
@@ -223,9 +228,9 @@ class Graph:
 
     view: View
     level: Level
-    axes: dict[Row, Axis]
-    """Where the steps of each row are drawn."""
     depth: int | None = None
+    axes: dict[Row, Axis] = field(default_factory=dict)
+    """Where the steps of each row are drawn."""
     length: int = 0
     """T: time steps that were recorded."""
     start: int = 0
@@ -241,7 +246,7 @@ class Graph:
     roots: list[str] = field(default_factory=list)
     tracks: dict[str, int] = field(default_factory=lambda: {s: k for k, s in enumerate(STATES)})
     """Names of states, and which of their cell's each is: 0 is the main one."""
-    stateless: set[tuple[str, int | None]] = field(default_factory=set)
+    stateless: set[Row] = field(default_factory=set)
     """Rows that are closed at cell level."""
     attention: AttentionNote | None = None
     series: dict[tuple[str, str], dict[int, tuple[float | None, float | None]]] = field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tinygrad_seq.viz.graph.items import WEIGHT, Graph, Item, Place, Span, widen
+from tinygrad_seq.viz.graph.items import Graph, Item, Span, widen
 
 __all__ = ["bundle_weights"]
 
@@ -15,42 +15,31 @@ def bundle_weights(graph: Graph) -> Graph:
     Pure: the given graph is not changed. The names of a merged item are
     ``(name, shape, number of uses)``.
     """
-    rows: dict[str, set[Place]] = {}
-    uses: dict[str, int] = {}
-    for edge in graph.edges.values():
-        if edge.kind == WEIGHT:
-            head = graph.items[edge.head].place
-            rows.setdefault(edge.tail, set()).add(Place(head.path, head.layer))
-            uses[edge.tail] = uses.get(edge.tail, 0) + edge.count
     into: dict[str, str] = {}
     merged = replace(graph, items={}, edges={})
     for item in graph.items.values():
-        if item.kind != "weight" or item.id not in rows:
+        used = graph.out_of(item.id)
+        if item.kind != "weight" or not used:
             merged.items[item.id] = item
             continue
-        name = into[item.id] = "weights:" + "+".join(sorted(map(str, rows[item.id])))
-        if name not in merged.items:
-            home = min(rows[item.id], key=str)
-            merged.items[name] = Item(name, "weight", home, dtype=item.dtype)
-        bundle = merged.items[name]
+        rows = sorted({graph.items[edge.head].place.untimed for edge in used}, key=str)
+        name = into[item.id] = "weights:" + "+".join(map(str, rows))
+        bundle = merged.items.setdefault(name, Item(name, "weight", rows[0], dtype=item.dtype))
         bundle.count += item.count
         if "" in item.gradients:
             widen(bundle.gradients, "W", item.gradients[""])
-        bundle.names += [(text, shape, uses[item.id]) for text, shape, *_ in item.names]
+        uses = sum(edge.count for edge in used)
+        bundle.names += [(text, shape, uses) for text, shape, *_ in item.names]
     for name in {*into.values()}:
         bundle = merged.items[name]
         whole = bundle.gradients.pop("W", None)
         if whole is not None and whole.count == bundle.count:  # else it would be no sum
             bundle.gradients["W"] = Span.of(whole.squares**0.5)
-    for edge in graph.edges.values():
-        tail = into.get(edge.tail, edge.tail)
-        known = merged.edges.get((tail, edge.head, edge.kind, edge.delay))
-        if known is None:
-            share = edge.contribution and replace(edge.contribution)
-            known = replace(edge, tail=tail, contribution=share)
-            merged.edges[tail, edge.head, edge.kind, edge.delay] = known
+    for key, edge in graph.edges.items():
+        if edge.tail not in into:
+            merged.edges[key] = edge
             continue
-        known.count += edge.count
-        if edge.contribution is not None and known.contribution is not None:
-            known.contribution.add(edge.contribution)
+        known = merged.edge(into[edge.tail], edge.head, edge.kind, edge.delay, edge.count)
+        if edge.contribution is not None:
+            known.contribute(edge.contribution)
     return merged

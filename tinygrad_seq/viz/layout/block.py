@@ -17,8 +17,9 @@ class Block:
     Attributes
     ----------
     anchors : dict
-        Where wires from elsewhere end: ``"x"``, ``"h"``, ``"c"``, ``"w"`` come in, ``"up"``,
-        ``"h+"``, ``"c+"`` go out, ``"w-"`` is the gradient's way back to the weights.
+        Where wires from elsewhere end: ``"x"``, ``"w"`` and states, by name, come in, ``"up"``
+        and states, ``"h+"``, go out, ``"w-"`` is the gradient's way back to the weights. A state
+        without a port of its own takes that of h.
         ``"port item"`` overrides a port for one item.
     ways : dict
         Corners on the way from the left of the block to an anchor that no straight line reaches.
@@ -63,5 +64,4 @@ class Block:
 def ports(shape: Shape) -> dict[str, Point]:
     """Where wires meet a shape that takes everything: states pass from left to right."""
     left, right = shape.outline(-1, 0), shape.outline(1, 0)
-    found = {"x": shape.outline(0, -1), "up": shape.outline(0, 1)}
-    return found | {"h": left, "c": left, "h+": right, "c+": right}
+    return {"x": shape.outline(0, -1), "up": shape.outline(0, 1), "h": left, "h+": right}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
+from tinygrad_seq.timeline.roles import WEIGHTS
 from tinygrad_seq.viz.graph.items import BAR, WEIGHT, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import LEADING, Line, Picture, Shape, Wire
@@ -87,9 +88,7 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
 def _looked_at(item: Item, graph: Graph) -> bool:
     """Whether an item is what an attention made of a memory, once for all its queries."""
     readers = [graph.items[edge.head] for edge in graph.out_of(item.id)]
-    return any(
-        "weights" in reader.roles and reader.place.row == item.place.row for reader in readers
-    )
+    return any(WEIGHTS in reader.roles and reader.place.row == item.place.row for reader in readers)
 
 
 def _cell(item: Item, style: Style) -> list[Shape]:

@@ -20,7 +20,7 @@ from tinygrad_seq.viz.layout.columns import (
     spanned,
     told_apart,
 )
-from tinygrad_seq.viz.layout.places import block_maker
+from tinygrad_seq.viz.layout.places import block_of
 from tinygrad_seq.viz.picture.shapes import Point
 from tinygrad_seq.viz.picture.style import Style
 
@@ -77,10 +77,10 @@ class Grid:
         self.backwards = {
             head for edge, (tail, _), (head, _) in self.links if edge.delay < 0 and head == tail
         }
-        make = block_maker(graph, style)
         self.blocks: dict[Spot, Block] = {}
         for (row, step), items in self.members.items():
-            block = self.blocks[row, step] = make(items, Place(row[0], row[1], step))
+            block = block_of(items, Place(row[0], row[1], step), graph, style)
+            self.blocks[row, step] = block
             if row in self.backwards:
                 block.mirror()
         self.rows = ordered(list(dict.fromkeys(row for row, _ in self.members)), self.links)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from tinygrad_seq.timeline.roles import GATES, SQUASHED_CELL
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
@@ -26,10 +27,6 @@ SYMBOLS = {
     "negative": "−",
     "matmul": "@",
     "sigmoid": "σ",
-}
-_FILLS = {
-    **dict.fromkeys(("i", "f", "o"), "gate_fill"),
-    **dict.fromkeys(("g", "tanh_c"), "squash_fill"),
 }
 LAYER_GAP, NODE_GAP, DUMMY = 24.0, 12.0, 10.0
 SWEEPS = 8
@@ -87,8 +84,8 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
     state = role in item.states
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
-    fill = getattr(theme, _FILLS.get(role, "output_fill" if role else "box"))
-    if item.cell is not None and role in item.cell.gates:
+    fill = theme.output_fill if role else theme.box
+    if role in (SQUASHED_CELL, *(GATES if item.cell is None else item.cell.gates)):
         fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
     look = item_look(item, f"op {role}".strip())
     shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, **look)

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from tinygrad_seq.timeline.picture import Template
-from tinygrad_seq.viz.graph.items import BAR, BEGIN, Edge, Graph, Item, Place
+from tinygrad_seq.viz.graph.items import BAR, BEGIN, Graph, Item, Place
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import closed_roads, module_block
 from tinygrad_seq.viz.layout.layered import layered_block
 from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
 from tinygrad_seq.viz.picture.style import Style
 
-__all__ = ["block_maker"]
+__all__ = ["block_of"]
 
 
-def block_maker(graph: Graph, style: Style) -> Callable[[list[Item], Place], Block]:
-    """What makes blocks at the level of a graph."""
-    inside: dict[Place, list[Edge]] = {}
-    for edge in graph.edges.values():
-        tail, head = graph.items[edge.tail].place, graph.items[edge.head].place
-        if tail == head and not edge.delay and graph.items[edge.tail].kind == "op":
-            inside.setdefault(head, []).append(edge)
-
-    def make(items: list[Item], place: Place) -> Block:
-        if place.step == BEGIN:
-            return module_block(items[0], graph, style, _begin_roads(graph, place))
-        if graph.closes(place) and len(items) == 1:
-            return module_block(items[0], graph, style)
-        template = template_for((item.part for item in items), pictures(items))
-        if template is not None:
-            return template_block(template, items, inside.get(place, []), style)
-        if len(items) > 1 or (graph.level.plain and place.step not in {None, BAR}):
-            return layered_block(items, inside.get(place, []), graph, style)
-        opened = not graph.level.plain and place.step == BAR
-        roads = bar_roads(items[0].roles, pictures(items)) if opened else {}
-        return module_block(items[0], graph, style, roads)
-
-    return make
+def block_of(items: list[Item], place: Place, graph: Graph, style: Style) -> Block:
+    """The block of the items of one place."""
+    if place.step == BEGIN:
+        return module_block(items[0], graph, style, _begin_roads(graph, place))
+    if graph.closes(place) and len(items) == 1:
+        return module_block(items[0], graph, style)
+    inside = [
+        edge
+        for item in items
+        for edge in graph.into(item.id)
+        if not edge.delay and (tail := graph.items[edge.tail]).place == place and tail.kind == "op"
+    ]
+    template = template_for((item.part for item in items), pictures(items))
+    if template is not None:
+        return template_block(template, items, inside, style)
+    if len(items) > 1 or (graph.level.plain and place.step not in {None, BAR}):
+        return layered_block(items, inside, graph, style)
+    opened = not graph.level.plain and place.step == BAR
+    roads = bar_roads(items[0].roles, pictures(items)) if opened else {}
+    return module_block(items[0], graph, style, roads)
 
 
 def _begin_roads(graph: Graph, place: Place) -> dict[str, float]:

@@ -125,7 +125,8 @@ def _table(weights: Array, sample: int, head: int | None) -> Array:
 
 
 def _names(given: Sequence[Any] | None, size: int, what: str) -> list[str]:
-    if given is not None and not _iterable(given):
+    several = isinstance(given, Iterable) and getattr(given, "shape", None) != ()
+    if given is not None and not several:
         raise ConfigError(
             f"draw_alignment: {what}", expected="a sequence of names", got=type(given).__name__
         )
@@ -134,10 +135,6 @@ def _names(given: Sequence[Any] | None, size: int, what: str) -> list[str]:
         count = len(given) if isinstance(given, Sized) else "more"
         raise ShapeError(f"draw_alignment: {what}", expected=f"at most {size} names", got=count)
     return names
-
-
-def _iterable(given: Any) -> bool:
-    return isinstance(given, Iterable) and getattr(given, "shape", None) != ()
 
 
 def _painted(table: Array, rows: list[str], columns: list[str], theme: Theme) -> Picture:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tinygrad_seq.checks import Rule, number
-from tinygrad_seq.errors import ConfigError, RenderError
+from tinygrad_seq.checks import Rule, instance_of, number
+from tinygrad_seq.errors import RenderError
 from tinygrad_seq.files import target_of, write
 from tinygrad_seq.viz.output.html import page
 from tinygrad_seq.viz.output.render import LEAST_DPI, TIMEOUT, paint_png, render
@@ -52,15 +52,13 @@ class Drawing:
         smaller: str = "",
     ) -> None:
         for name, text in (("dot", dot), ("title", title), ("smaller", smaller)):
-            if not isinstance(text, str):
-                raise ConfigError(f"Drawing: {name}", expected="text", got=type(text).__name__)
-        if not isinstance(data, (dict, type(None))):
-            raise ConfigError("Drawing: data", expected="a dict", got=type(data).__name__)
+            instance_of(f"Drawing: {name}", text, str)
         self.dot = dot
         self.title = title
         self.timeout: float = seconds("Drawing: timeout", timeout)
         self._theme = named_theme(theme, "Drawing")
-        self._data = data or {"length": 0, "series": [], "panels": {}, "colors": {}}
+        nothing = {"length": 0, "series": [], "panels": {}, "colors": {}}
+        self._data = nothing if data is None else instance_of("Drawing: data", data, dict)
         self._smaller = smaller  # how to get a smaller one, for messages
 
     def _render(self, kind: str) -> bytes:

@@ -25,12 +25,8 @@ def norm_text(role: str, span: Span) -> str:
 
 def item_tooltip(item: Item) -> str:
     """Operation, shape, norms and source line, in one line of text."""
-    place = item.place
-    where = [place.path] if place.path else []
-    if place.layer is not None:
-        where.append(f"layer {place.layer}")
-    if isinstance(place.step, int):
-        where.append(f"t = {place.step}")
+    step = item.place.step
+    where = _owner(item) + ([f"t = {step}"] if isinstance(step, int) else [])
     if item.kind == "weight":
         return "; ".join(f"{name} ({shape_text(shape)})" for name, shape, *_ in item.names)
     if item.kind in {"input", "carried", "start"}:
@@ -80,12 +76,10 @@ def edge_look(edge: Edge) -> dict[str, Any]:
 
 def weight_lines(item: Item, theme: Theme, both: bool = False) -> list[Line]:
     """Whose weights they are, which, and how often each is used."""
-    place = item.place
-    layer = [] if place.layer is None else [f"layer {place.layer}"]
-    owner = ", ".join([place.path, *layer] if place.path else layer)
+    owner = ", ".join(_owner(item))
     lines = [Line(owner or "weights", 10, bold=True, color=theme.weight)]
     for name, shape, *_ in item.names:
-        lines.append(Line(f"{_below(place.path, name)}  {shape_text(shape)}".rstrip(), 9))
+        lines.append(Line(f"{_below(item.place.path, name)}  {shape_text(shape)}".rstrip(), 9))
     counts = sorted({uses for _, _, uses in item.names})
     often = " or ".join(f"{count:,}" for count in counts) + (" time" if counts == [1] else " times")
     lines.append(Line(f"used {often}", 9, color=theme.faint))
@@ -94,6 +88,12 @@ def weight_lines(item: Item, theme: Theme, both: bool = False) -> list[Line]:
         text = "dL/dW: their sum" if total is None else f"|dL/dW| {number(total.high)}"
         lines.append(Line(text, 9, color=theme.gradient))
     return lines
+
+
+def _owner(item: Item) -> list[str]:
+    """Module and layer."""
+    path, layer = item.place.row
+    return ([path] if path else []) + ([] if layer is None else [f"layer {layer}"])
 
 
 def _below(path: str, name: str) -> str:

@@ -80,10 +80,8 @@ def name_weights(canvas: Canvas) -> dict[str, str]:
         if canvas.grid.where[edge.head][1] is not None:
             x, y = canvas.grid.anchor(edge.head, "w")
             faint, line = canvas.theme.faint, Line(name, 10, color=canvas.theme.faint)
-            use, look = (
-                f"{edge.tail}>{edge.head}",
-                item_look(canvas.graph.items[edge.tail], "weight"),
-            )
+            look = item_look(canvas.graph.items[edge.tail], "weight")
+            use = f"{edge.tail}>{edge.head}"
             canvas.picture.shapes.append(Shape(use, x, y - 24, 22, 14, [line], "text", **look))
             way = [(x, y - 24 + 7), (x, y)]
             canvas.wire(edge, way, faint, pen=0.9, arrow=0.5, road="").tail = use
