@@ -28,6 +28,7 @@ from tinygrad_seq.timeline.roles import (
     is_state,
     states_of,
 )
+from tinygrad_seq.viz.graph.items import INPUT
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -39,7 +40,7 @@ __all__ = ["carries_in", "entries", "part_of", "slot_of", "starts_from", "state_
 _ABSORBING = {SUM, NEW, SQUASHED_CELL, LOGITS, LOSS}
 _SUMMED = {SUM, FROM_INPUT, FROM_STATE}  # one part: all affine maps of a cell
 _REMEMBERED = {f"{FORGET}*{CELL}", f"{CELL}*{FORGET}"}
-_PORTS = {"linear": "x", "take": "x", "matmul": STATE}
+_PORTS = {"linear": INPUT, "take": INPUT, "matmul": STATE}
 """Which port of a cell an operation is that keeps an item of its own."""
 
 
@@ -119,7 +120,7 @@ def slot_of(node: Node) -> str | None:
 
 
 def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
-    """By cell: the items that take x, h and c in; first the one on the state's road."""
+    """By cell: the items that take input and states in; first the one on the state's road."""
     found: dict[Place, dict[str, list[str]]] = {}
     for item in graph.items.values():
         place = item.place
@@ -130,10 +131,10 @@ def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
             if item.states[0] in item.roles or item.kind == "bar":
                 parts |= {name: [item.id] for name in item.states}
                 found[place] = parts
-            parts.setdefault("x", [item.id])
+            parts.setdefault(INPUT, [item.id])
         elif item.part == SUM:
             parts.setdefault(STATE, []).append(item.id)
-            parts["x"] = [item.id]
+            parts[INPUT] = [item.id]
         elif item.part in _REMEMBERED:
             parts[CELL] = [item.id]
         elif item.part == KEPT:
@@ -142,6 +143,6 @@ def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
             parts.setdefault(STATE, []).append(reset)  # a GRU's gate that acts on h itself
     for item in graph.items.values():  # where input and state are not added up into one z
         parts, port = found.get(item.place, {}), _PORTS.get(item.part.partition(".")[0])
-        if port is not None and parts.keys() & {"x", STATE}:
+        if port is not None and parts.keys() & {INPUT, STATE}:
             parts[port] = [item.id]
     return found
