@@ -177,19 +177,6 @@ def require_sequence(what: str, x: Any, expected: str, batch: int | None = None)
     return shape[0]
 
 
-def _checked_mask(owner: str, mask: Any, shape: tuple[int, ...]) -> Array:
-    """A mask of what may be attended to, refused unless it is booleans of exactly this shape."""
-    found: Array = array_of(f"{owner}: mask", values_of(mask))
-    if found.shape != shape or found.dtype != bool:
-        raise ShapeError(
-            f"{owner}: mask",
-            expected=f"booleans of shape {shape}",
-            got=f"{found.dtype} of shape {found.shape}",
-            hint="stretch it on purpose: np.broadcast_to(mask[:, None], (N, T, S))",
-        )
-    return found
-
-
 def allowed(
     owner: str, shape: tuple[int, ...], mask: Any = None, lengths: Any = None, causal: bool = False
 ) -> Array | None:
@@ -200,7 +187,15 @@ def allowed(
     batch, steps, size = shape[0], shape[1] if len(shape) == 3 else 1, shape[-1]
     parts = []
     if mask is not None:
-        parts.append(_checked_mask(owner, mask, shape).reshape(batch, steps, size))
+        given: Array = array_of(f"{owner}: mask", values_of(mask))
+        if given.shape != shape or given.dtype != bool:
+            raise ShapeError(
+                f"{owner}: mask",
+                expected=f"booleans of shape {shape}",
+                got=f"{given.dtype} of shape {given.shape}",
+                hint="stretch it on purpose: np.broadcast_to(mask[:, None], (N, T, S))",
+            )
+        parts.append(given.reshape(batch, steps, size))
     if lengths is not None:
         parts.append(length_mask(lengths, size)[:, None])
         if len(parts[-1]) != batch:

@@ -43,13 +43,10 @@ class Generated(NamedTuple):
     """(N,) natural logarithm of the probability of every row up to its length, at temperature 1."""
 
 
-def _lengths(tokens: Array, end: int | None) -> Array:
+def _lengths(tokens: Array, end: int) -> Array:
     """Tokens of every row of (T, N) up to its first end token, that included."""
-    steps = len(tokens)
-    if end is None:
-        return np.full(tokens.shape[1], steps)
     ended = tokens == end
-    return np.where(ended.any(axis=0), ended.argmax(axis=0) + 1, steps)
+    return np.where(ended.any(axis=0), ended.argmax(axis=0) + 1, len(tokens))
 
 
 def generate(
@@ -99,25 +96,24 @@ def generate(
             "generate: drawing tokens needs a source of randomness",
             hint="pass rng=np.random.default_rng(seed), or temperature=0",
         )
+    end = -1 if end is None else end  # no token
     current = np.full(rows, start)
     running = np.ones(rows, bool)
     total = np.zeros(rows)
     made = []
     with no_grad():
         for _ in range(max_steps):
-            logits, state = _stepped("generate", step(current, state), rows)
-            scores = log_softmax(logits.numpy().astype(np.float64))
+            scores, state = _stepped("generate", step(current, state), rows)
             if temperature == 0 or rng is None:
                 picked = scores.argmax(axis=-1)
             else:  # the largest of logits plus Gumbel noise is a draw from the softmax
                 picked = (scores / temperature + rng.gumbel(size=scores.shape)).argmax(axis=-1)
-            current = picked if end is None else np.where(running, picked, end)
+            current = np.where(running, picked, end)
             total += np.where(running, scores[np.arange(rows), current], 0.0)
             made.append(current)
-            if end is not None:
-                running &= current != end
-                if not running.any():
-                    break
+            running &= current != end
+            if not running.any():
+                break
     tokens = np.stack(made)
     return Generated(tokens, _lengths(tokens, end), total)
 
@@ -167,12 +163,12 @@ def beam_search(
     running = np.ones((rows, width), bool)
     with no_grad():
         for _ in range(max_steps):
-            logits, state = _stepped("beam_search", step(current.reshape(-1), state), rows * width)
-            if not 0 <= end < logits.shape[-1]:
-                expected = f"0 <= token < {logits.shape[-1]}"
-                raise IndexRangeError("beam_search: end", expected=expected, got=end)
-            next_scores = log_softmax(logits.numpy().astype(np.float64)).reshape(rows, width, -1)
+            flat, state = _stepped("beam_search", step(current.reshape(-1), state), rows * width)
+            next_scores = flat.reshape(rows, width, -1)
             vocabulary = next_scores.shape[-1]
+            if not 0 <= end < vocabulary:
+                expected = f"0 <= token < {vocabulary}"
+                raise IndexRangeError("beam_search: end", expected=expected, got=end)
             next_scores[~running] = -np.inf
             next_scores[~running, end] = 0.0  # what has ended stays as it is
             totals = (scores[:, :, None] + next_scores).reshape(rows, -1)
@@ -207,8 +203,8 @@ def _checked(owner: str, step: Any, start: Any, end: Any, **counts: Any) -> tupl
     return index_of(f"{owner}: start", start), *found
 
 
-def _stepped(owner: str, found: Any, rows: int) -> tuple[Tensor, Any]:
-    """What a step has returned: logits (rows, V), and a state."""
+def _stepped(owner: str, found: Any, rows: int) -> tuple[Array, Any]:
+    """What a step has returned: log-probabilities (rows, V) of its logits, and a state."""
     if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[0], Tensor):
         raise ConfigError(
             f"{owner}: what step returns",
@@ -220,4 +216,4 @@ def _stepped(owner: str, found: Any, rows: int) -> tuple[Tensor, Any]:
         raise ShapeError(
             f"{owner}: the logits of a step", expected=f"({rows}, V)", got=logits.shape
         )
-    return logits, found[1]
+    return log_softmax(logits.numpy().astype(np.float64)), found[1]

@@ -224,11 +224,14 @@ class Dropout(Module):
 
     def forward(self, x: TensorLike) -> Tensor:
         """Drop entries of `x`, any shape."""
-        x = floating("Dropout", x)
+        x = floating(type(self).__name__, x)
         if not self.training or self.p == 0:
             return x
-        kept = self.rng.random(x.shape, np.float32) >= self.p
-        return ops.where(kept, x / (1 - self.p), 0.0)
+        kept = self.rng.random(self._mask_shape(x.shape), np.float32) >= self.p
+        return ops.where(np.broadcast_to(kept, x.shape), x / (1 - self.p), 0.0)
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
 
     def extra_repr(self) -> str:
         """Probability."""

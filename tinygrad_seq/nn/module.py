@@ -113,23 +113,24 @@ class Module:
         if isinstance(described, property) and described.fset is not None:
             object.__setattr__(self, name, value)  # what its setter makes of it is registered
             return
-        way_back = type(value) in weakref.ProxyTypes  # to another module: no part, whatever it says
-        self._check_assignment(name, None if way_back else value)
+        # A weak way back to another module is no part, whatever it says.
+        part = None if type(value) in weakref.ProxyTypes else value
+        self._check_assignment(name, part)
         own["_containers"].pop(name, None)
         for kind, registry in ((Parameter, own["_parameters"]), (Module, own["_modules"])):
-            if isinstance(value, kind) and not way_back:
-                registry[name] = value  # an old name keeps its place
+            if isinstance(part, kind):
+                registry[name] = part  # an old name keeps its place
             elif value is None and name in registry:
                 registry[name] = None
             else:
                 registry.pop(name, None)
-        if not way_back and isinstance(value, Parameter):
-            value.name = value.name or name  # one that is shared keeps its first
-        elif not way_back and isinstance(value, Module):
-            value._named(name)
-            for inner, parameter in value.named_parameters():
+        if isinstance(part, Parameter):
+            part.name = part.name or name  # one that is shared keeps its first
+        elif isinstance(part, Module):
+            part._named(name)
+            for inner, parameter in part.named_parameters():
                 parameter.name = f"{name}.{inner}"
-        elif not way_back and is_container(value):
+        elif is_container(part):
             own["_containers"][name] = -1
         object.__setattr__(self, name, value)
 
@@ -224,23 +225,15 @@ class Module:
             if name in self._containers:
                 self._containers[name] = size
 
-    def _look_into_containers(self) -> None:
-        for name in self._containers:
-            value = getattr(self, name, None)
-            self._refuse_hidden(name, value)
-            self._containers[name] = size_of(value)
-
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the output; every module writes its own."""
         raise ConfigError(f"{type(self).__name__} has no forward method", hint="define forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run :meth:`forward`, tagging what it records with this module's path."""
-        if self._containers:
-            for name, size in self._containers.items():
-                if size_of(getattr(self, name, None)) != size:
-                    self._look_into_containers()
-                    break
+        held = self._containers
+        if held and any(size_of(getattr(self, name, None)) != held[name] for name in held):
+            self._look_for_hidden()
         outer = current_mode.get().scope.path
         path = f"{outer}.{self._name}" if outer and self._name else outer or self._name
         with self._scope(path):

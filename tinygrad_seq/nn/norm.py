@@ -83,12 +83,7 @@ class VariationalDropout(Dropout):
     True
     """
 
-    def forward(self, x: TensorLike) -> Tensor:
-        """Drop the same features of a sequence at all its steps."""
-        x = floating("VariationalDropout", x)
-        if not self.training or self.p == 0:
-            return x
-        if x.ndim < 2:
-            raise ShapeError("VariationalDropout: x", expected="(T, N, F) or (T, F)", got=x.shape)
-        kept = self.rng.random((1, *x.shape[1:]), np.float32) >= self.p
-        return ops.where(np.broadcast_to(kept, x.shape), x / (1 - self.p), 0.0)
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if len(shape) < 2:
+            raise ShapeError("VariationalDropout: x", expected="(T, N, F) or (T, F)", got=shape)
+        return (1, *shape[1:])
