@@ -274,6 +274,9 @@ def test_gradient_flow_knows_its_states_and_gates(cell: Any, by_layer: bool) -> 
     track = next(iter(flow.gradient_flow(run).tracks.values()))
     size = sum(layer.state_sizes.values())
     assert track.jacobians().shape == (T - 1, N, size, size)
+    for name, whole in track.weight_gradients.items():
+        parts = [track.contribution(t, name) for t in range(T)]
+        np.testing.assert_allclose(sum(parts), whole, rtol=1e-9, atol=1e-12, err_msg=name)
     if by_layer:
         return
     for t in range(1, T):

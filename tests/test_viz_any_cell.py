@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -138,3 +139,28 @@ def test_a_loop_by_hand_is_titled_by_its_module_alone() -> None:
             h = tgs.tanh(h @ weight).tag("h")
     text = titles(h.sum())
     assert "<b>mine</b>" in text and "RNN" not in text
+
+
+class TwoStates(nn.Cell):
+    """Two states of any names."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__(2, dict.fromkeys(names, 2))
+        self.affine = nn.Linear(2, 2, rng=np.random.default_rng(0))
+
+    def forward(self, x: Any, state: Any) -> Any:
+        first, second = state
+        first = tgs.tanh(self.affine(x) + first + second)
+        return first, 0.5 * second + first
+
+
+@pytest.mark.parametrize("level", ["module", "cell", "op"])
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+@pytest.mark.parametrize("names", [("x", "w"), ("weight", "depth"), ("up", "input"), ("c", "h")])
+def test_a_state_may_have_any_name(names: tuple[str, str], level: str, view: str) -> None:
+    def places(*names: str) -> list[str]:
+        layer = nn.Recurrent(lambda size: TwoStates(*names), 2)
+        drawing = viz.draw_model(layer, np.ones((6, 1, 2), np.float32), view=view, level=level)
+        return sorted(re.findall(r'pos="[^"]*"', drawing.dot))
+
+    assert places(*names) == places("p" * len(names[0]), "q" * len(names[1]))

@@ -12,6 +12,7 @@ from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.graph.items import WEIGHT
 from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 KINDS = {
@@ -67,7 +68,7 @@ def test_every_edge_between_parts_is_a_wire(kind, view):
         for a, b in re.findall(r'^"([^"]+)" -> "([^"]+)" \[', drawing.dot, re.M)
     }
     for edge in graph.edges.values():
-        weight, loop = edge.kind == "weight", edge.delay and view == "rolled"
+        weight, loop = edge.kind == WEIGHT, edge.delay and view == "rolled"
         starts = {a for a, b in ends if b == edge.head}
         if loop:
             assert f"delay:{edge.tail}:{edge.kind}:{edge.head}" in starts or edge.tail in starts

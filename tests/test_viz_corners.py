@@ -24,16 +24,16 @@ def test_a_block_moves_and_mirrors_with_all_that_is_in_it():
     wire = Wire("a", "b", [(0.0, 0.0), (5.0, 1.0)], (6.0, 1.0), "black", label=Line("h"))
     wire.label_at = (3.0, 4.0)
     plain = Wire("a", "b", [(1.0, 1.0)], None, "black")
-    block = Block(10, 10, [shape], [wire, plain], {"x": (0.0, -5.0)})
+    block = Block(10, 10, [shape], [wire, plain], {"x:": (0.0, -5.0)})
     block.place(100.0, 10.0)
     assert (shape.x, shape.y) == (101.0, 12.0)
     assert wire.points == [(100.0, 10.0), (105.0, 11.0)]
     assert wire.tip == (106.0, 11.0) and wire.label_at == (103.0, 14.0)
     assert plain.tip is None and plain.points == [(101.0, 11.0)]
-    assert block.anchor("a", "x") == block.anchor("a", "no such port") == (100.0, 5.0)
+    assert block.anchor("a", "x:") == block.anchor("a", "no such port") == (100.0, 5.0)
     block.mirror()
     assert (shape.x, wire.tip, wire.label_at) == (-101.0, (-106.0, 11.0), (-103.0, 14.0))
-    assert block.anchors["x"] == (-100.0, 5.0)
+    assert block.anchors["x:"] == (-100.0, 5.0)
 
 
 def test_heat_places_zero_infinity_and_nan_at_its_ends():

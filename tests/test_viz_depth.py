@@ -16,7 +16,7 @@ from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.graph.fold import build
-from tinygrad_seq.viz.graph.items import WEIGHT
+from tinygrad_seq.viz.graph.items import INPUT, WEIGHT
 from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 
@@ -148,7 +148,7 @@ def test_depth_one_closes_the_layers_of_a_plain_model(view):
         return {
             key: (edge.count, edge.cut)
             for key, edge in graph.edges.items()
-            if edge.tail in boxes and edge.head in boxes and edge.kind != "input"
+            if edge.tail in boxes and edge.head in boxes and edge.kind != INPUT
         }
 
     assert between(closed) == between(whole)

@@ -6,7 +6,7 @@ import pytest
 
 from tinygrad_seq.nn.cells import gru, lstm, rnn
 from tinygrad_seq.timeline.picture import Port, Slot, Template, gate, sign, state
-from tinygrad_seq.viz.graph.items import Edge, Item, Place, Span
+from tinygrad_seq.viz.graph.items import DEPTH, Edge, Item, Place, Span
 from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
 from tinygrad_seq.viz.picture.style import THEMES, HeatScale, Style
 
@@ -36,7 +36,7 @@ def made_up(**norms: float):
     items = {part: Item(part, "op", Place("cell", 0, 3), part, ops={part: 1}) for part in PARTS}
     for part, norm in norms.items():
         items[part].gradients[part] = Span.of(norm)
-    edges = [Edge(tail, head, "depth") for tail, head in INNER]
+    edges = [Edge(tail, head, DEPTH) for tail, head in INNER]
     return template_block(MADE_UP, list(items.values()), edges, STYLE)
 
 
@@ -52,9 +52,9 @@ def test_parts_stand_where_their_slots_say():
     block = made_up()
     at = {shape.id: (shape.x, shape.y) for shape in block.shapes}
     assert at["blend"] == (-10, -50) and at["m*leak"] == (10, 0) and at["m·"] == (-10, 50)
-    assert block.anchors["x"] == (-10, -60) and block.anchors["up"] == (50, 67)
+    assert block.anchors["x:"] == (-10, -60) and block.anchors["up:"] == (50, 67)
     assert block.anchors["m"] == (0, 0) and block.anchors["m+"] == (67, 50)
-    assert block.anchors["w leak"] == (-35, -12)
+    assert block.anchors["w: leak"] == (-35, -12)
 
 
 def test_every_edge_is_drawn_and_states_are_led_on_their_road():

@@ -45,8 +45,8 @@ class Recorder:
 class Track:
     r"""How the gradient flows back through one recurrent layer (in one direction).
 
-    The state of a step is s_t = h_t, or (h_t, c_t) where there is a cell. T steps, N sequences,
-    H units; S is H or 2H.
+    The state of a step is s_t = h_t, or (h_t, c_t) where there is a cell, or whatever parts a cell
+    of your own has: h and c are then the first two. T steps, N sequences, H units; S is H or 2H.
 
     Attributes
     ----------
@@ -272,16 +272,17 @@ def _back(starts: list[tuple[Node, Array]], wanted: tuple[Node, ...]) -> dict[No
 
 
 def _direct(states: tuple[Node, ...], found: dict[Node, Array]) -> list[Array]:
-    """dL/dh_t, and of dL/dc_t the part that does not come through h_t.
+    """Of dL/ds_t of every state the part that comes through no other state of its step.
 
-    Together they are the gradient with respect to (h_t, c_t) as the two halves of one state.
+    Together they are the gradient with respect to all of them as parts of one state.
     """
-    zeros = [np.zeros(node.shape, node.dtype) for node in states]
-    direct = [found.get(node, zero) for node, zero in zip(states, zeros, strict=True)]
-    if len(states) > 1 and states[0] in found:
-        through_h = _back([(states[0], direct[0])], states[1:])
-        direct[1] = direct[1] - through_h.get(states[1], zeros[1])
-    return direct
+    direct = {node: found.get(node, np.zeros(node.shape, node.dtype)) for node in states}
+    for node in states:
+        others = tuple(other for other in states if other is not node)
+        through = _back([(node, found[node])], others) if node in found and others else {}
+        for other, part in through.items():
+            direct[other] = direct[other] - part
+    return list(direct.values())
 
 
 def _size(parts: list[Array]) -> float:

@@ -9,25 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.timeline import roles
 from tinygrad_seq.timeline.entries import piece
-from tinygrad_seq.timeline.roles import (
-    CELL,
-    FORGET,
-    FROM_INPUT,
-    FROM_STATE,
-    GATES,
-    INNER,
-    KEPT,
-    LOGITS,
-    LOSS,
-    NEW,
-    RESTART,
-    SQUASHED_CELL,
-    STATE,
-    SUM,
-    is_state,
-    states_of,
-)
+from tinygrad_seq.viz.graph.items import INPUT
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -36,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["carries_in", "entries", "part_of", "slot_of", "starts_from", "state_of"]
 
 # Roles that stand for the untagged nodes leading up to them.
-_ABSORBING = {SUM, NEW, SQUASHED_CELL, LOGITS, LOSS}
-_SUMMED = {SUM, FROM_INPUT, FROM_STATE}  # one part: all affine maps of a cell
-_REMEMBERED = {f"{FORGET}*{CELL}", f"{CELL}*{FORGET}"}
-_PORTS = {"linear": "x", "take": "x", "matmul": STATE}
+_ABSORBING = {roles.SUM, roles.NEW, roles.SQUASHED_CELL, roles.LOGITS, roles.LOSS}
+_SUMMED = {roles.SUM, roles.FROM_INPUT, roles.FROM_STATE}  # one part: all affine maps of a cell
+_REMEMBERED = {f"{roles.FORGET}*{roles.CELL}", f"{roles.CELL}*{roles.FORGET}"}
+_PORTS = {"linear": INPUT, "take": INPUT, "matmul": roles.STATE}
 """Which port of a cell an operation is that keeps an item of its own."""
 
 
@@ -55,35 +39,35 @@ def part_of(node: Node, serves: str | None) -> str | None:
     cell = node.scope.cell
     if cell is not None and cell.picture is None:  # its own words: nothing is known of the rest
         own = node.role or state_of(node)
-        return serves if own is None and serves in {LOGITS, LOSS} else own
+        return serves if own is None and serves in {roles.LOGITS, roles.LOSS} else own
     if node.role:
-        return SUM if node.role in _SUMMED else node.role
+        return roles.SUM if node.role in _SUMMED else node.role
     operands = [parent for parent in node.parents if parent is not None]
     if _does(node, "split") and operands and operands[0].role in _SUMMED:
-        return SUM
+        return roles.SUM
     if serves is not None:
-        starts_anew = _does(node, "where") and any(map(is_state, operands))
+        starts_anew = _does(node, "where") and any(map(roles.is_state, operands))
         if serves in _ABSORBING or node.op is ITEM or (starts_anew and serves in _REMEMBERED):
             return serves
     state = state_of(node)
     if state is not None:
         return state
-    roles = [(parent.role or "") if parent else "" for parent in node.parents]
-    gates, second = GATES if cell is None else cell.gates, states_of(node)[-1]
-    if _does(node, "multiply") and {*roles} & {*gates}:
+    said = [(parent.role or "") if parent else "" for parent in node.parents]
+    gates, second = roles.GATES if cell is None else cell.gates, roles.states_of(node)[-1]
+    if _does(node, "multiply") and {*said} & {*gates}:
         # Named by what is multiplied; a constant beside a gate is the carried state.
-        return "*".join(role or second for role in roles)
+        return "*".join(role or second for role in said)
     if _does(node, "subtract") and None in node.parents:
-        return next((f"1-{role}" for role in roles if role in gates), None)
+        return next((f"1-{role}" for role in said if role in gates), None)
     return None
 
 
 def state_of(node: Node) -> str | None:
     """The state that a node is, also where only rows whose sequence goes on get a new one."""
-    if is_state(node):
+    if roles.is_state(node):
         return node.role
     for operand in node.parents if _does(node, "where") else ():
-        known = operand is not None and (is_state(operand) or _does(operand, "where"))
+        known = operand is not None and (roles.is_state(operand) or _does(operand, "where"))
         if operand is not None and known and operand.scope == node.scope:
             return state_of(operand)
     return None
@@ -94,9 +78,9 @@ def starts_from(node: Node) -> bool:
     if _does(node, "matmul"):  # inputs come in by linear or take
         weight = node.parents[1]
         known = weight is not None and (weight.op is None or piece(weight) is not None)
-        return known and node.role in {None, FROM_STATE}
-    roles = {parent.role for parent in node.parents if parent is not None}
-    return node.role in {KEPT, RESTART} or FORGET in roles
+        return known and node.role in {None, roles.FROM_STATE}
+    said = {parent.role for parent in node.parents if parent is not None}
+    return node.role in {roles.KEPT, roles.RESTART} or roles.FORGET in said
 
 
 def carries_in(node: Node) -> bool:
@@ -105,7 +89,7 @@ def carries_in(node: Node) -> bool:
     if cell is not None and cell.picture is None:
         return False  # it might be anything
     takes = _does(node, "matmul") or _does(node, "multiply")
-    return takes and node.role in {None, FROM_STATE}
+    return takes and node.role in {None, roles.FROM_STATE}
 
 
 def slot_of(node: Node) -> str | None:
@@ -114,12 +98,13 @@ def slot_of(node: Node) -> str | None:
     None where the cell has other states.
     """
     multiplied = _does(node, "multiply") and node.role is None
-    found = CELL if multiplied else STATE  # a GRU multiplies h too, in products that have a role
-    return found if found in states_of(node) else None
+    # A GRU multiplies h too, in products that have a role.
+    found = roles.CELL if multiplied else roles.STATE
+    return found if found in roles.states_of(node) else None
 
 
 def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
-    """By cell: the items that take x, h and c in; first the one on the state's road."""
+    """By cell: the items that take input and states in; first the one on the state's road."""
     found: dict[Place, dict[str, list[str]]] = {}
     for item in graph.items.values():
         place = item.place
@@ -130,18 +115,18 @@ def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
             if item.states[0] in item.roles or item.kind == "bar":
                 parts |= {name: [item.id] for name in item.states}
                 found[place] = parts
-            parts.setdefault("x", [item.id])
-        elif item.part == SUM:
-            parts.setdefault(STATE, []).append(item.id)
-            parts["x"] = [item.id]
+            parts.setdefault(INPUT, [item.id])
+        elif item.part == roles.SUM:
+            parts.setdefault(roles.STATE, []).append(item.id)
+            parts[INPUT] = [item.id]
         elif item.part in _REMEMBERED:
-            parts[CELL] = [item.id]
-        elif item.part == KEPT:
-            parts.setdefault(STATE, []).insert(0, item.id)
-        elif item.part == INNER and (reset := f"{place}:{RESTART}") in graph.items:
-            parts.setdefault(STATE, []).append(reset)  # a GRU's gate that acts on h itself
+            parts[roles.CELL] = [item.id]
+        elif item.part == roles.KEPT:
+            parts.setdefault(roles.STATE, []).insert(0, item.id)
+        elif item.part == roles.INNER and (reset := f"{place}:{roles.RESTART}") in graph.items:
+            parts.setdefault(roles.STATE, []).append(reset)  # a GRU's gate that acts on h itself
     for item in graph.items.values():  # where input and state are not added up into one z
         parts, port = found.get(item.place, {}), _PORTS.get(item.part.partition(".")[0])
-        if port is not None and parts.keys() & {"x", STATE}:
+        if port is not None and parts.keys() & {INPUT, roles.STATE}:
             parts[port] = [item.id]
     return found

@@ -13,7 +13,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.timeline.entries import hands_on
-from tinygrad_seq.timeline.roles import LOGITS, LOSS, WEIGHTS, is_state
+from tinygrad_seq.timeline.roles import LOGITS, LOSS, STATES, WEIGHTS, is_state
 from tinygrad_seq.viz.graph.attention import Reader
 from tinygrad_seq.viz.graph.cells import carries_in, slot_of, starts_from, state_of
 from tinygrad_seq.viz.graph.grouping import Key, Keys, User, item_id
@@ -123,9 +123,10 @@ class _Folding:
                 self.graph.items.setdefault(item.id, item)
         for item in items.values():
             item.kind = _kind(item, self.graph)
-            if item.cell is not None:
-                for track, name in enumerate(item.cell.states):
-                    self.graph.tracks.setdefault(name, track)
+        known = [item.cell.states for item in items.values() if item.cell is not None]
+        for states in [*known, STATES]:
+            for track, name in enumerate(states):
+                self.graph.tracks.setdefault(name, track)
         self.graph.roots = list(dict.fromkeys(self.item_of[top].id for top in tops))
 
     def _feeds_steps(self, node: Node, heads: set[Key], feeds_any: bool) -> bool:

@@ -7,7 +7,7 @@ state, or that a state was detached on the way, follows from what the other step
 from __future__ import annotations
 
 from tinygrad_seq.viz.graph.cells import entries
-from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, Graph, Item, Place, Row
+from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, INPUT, Graph, Item, Place, Row
 
 __all__ = ["Starts", "add_context"]
 
@@ -31,11 +31,11 @@ def _add_inputs(graph: Graph) -> None:
         if edge.kind == DEPTH and tail.place != head.place:
             fed.add(head.place)
     for place, parts in entries(graph).items():
-        if place in fed or place.step == BAR or "x" not in parts:
+        if place in fed or place.step == BAR or INPUT not in parts:
             continue
-        name, (reader,) = f"x:{place}", parts["x"]
+        name, (reader,) = f"x:{place}", parts[INPUT]
         graph.items[name] = Item(name, "input", place, "x")
-        graph.edge(name, reader, "input", count=0)
+        graph.edge(name, reader, INPUT, count=0)
 
 
 def _add_carried(graph: Graph, starts: Starts) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "BEGIN",
     "DEPTH",
     "FOLDED",
+    "INPUT",
     "WEIGHT",
     "AttentionNote",
     "Edge",
@@ -33,7 +34,8 @@ __all__ = [
     "widen",
 ]
 
-DEPTH, WEIGHT = "depth", "weight"
+DEPTH, WEIGHT, INPUT = "depth-", "weight-", "input-"
+"""Kinds of edges that no state can have the name of."""
 
 Row = tuple[str, Union[int, None]]  # noqa: UP007
 """Module path and layer."""
@@ -181,7 +183,7 @@ class Edge:
     Attributes
     ----------
     kind : str
-        ``"depth"``, ``"weight"``, ``"input"``, or the state that it carries through time:
+        :data:`DEPTH`, :data:`WEIGHT`, :data:`INPUT`, or the state that it carries through time:
         its name, ``"h"``, or ``"state"``.
     delay : int
         Time steps between tail and head; 0 within a step.
@@ -244,7 +246,7 @@ class Graph:
     inside: int = 0
     """Recorded edges inside items."""
     roots: list[str] = field(default_factory=list)
-    tracks: dict[str, int] = field(default_factory=lambda: {s: k for k, s in enumerate(STATES)})
+    tracks: dict[str, int] = field(default_factory=dict)
     """Names of states, and which of their cell's each is: 0 is the main one."""
     stateless: set[Row] = field(default_factory=set)
     """Rows that are closed at cell level."""

@@ -17,7 +17,7 @@ class Block:
     Attributes
     ----------
     anchors : dict
-        Where wires from elsewhere end: ``"x"``, ``"w"`` and states, by name, come in, ``"up"``
+        Where wires from elsewhere end: ``"x:"``, ``"w:"`` and states, by name, come in, ``"up:"``
         and states, ``"h+"``, go out, ``"w-"`` is the gradient's way back to the weights. A state
         without a port of its own takes that of h.
         ``"port item"`` overrides a port for one item.
@@ -54,8 +54,8 @@ class Block:
 
     def anchor(self, item: str, port: str) -> Point:
         """The point where a wire meets an item."""
-        side = "h+" if port[-1] == "+" else "h" if port not in {"up", "w"} else "x"
-        for key in (f"{port} {item}", port, f"{side} {item}", side, "x"):  # of any other state
+        side = "h+" if port[-1] == "+" else "h" if port not in {"up:", "w:"} else "x:"
+        for key in (f"{port} {item}", port, f"{side} {item}", side, "x:"):  # of any other state
             if key in self.anchors:
                 return self.anchors[key]
         return self.shapes[0].x, self.shapes[0].y
@@ -64,4 +64,4 @@ class Block:
 def ports(shape: Shape) -> dict[str, Point]:
     """Where wires meet a shape that takes everything: states pass from left to right."""
     left, right = shape.outline(-1, 0), shape.outline(1, 0)
-    return {"x": shape.outline(0, -1), "up": shape.outline(0, 1), "h": left, "h+": right}
+    return {"x:": shape.outline(0, -1), "up:": shape.outline(0, 1), "h": left, "h+": right}

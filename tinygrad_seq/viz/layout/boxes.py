@@ -50,7 +50,7 @@ def module_block(
         anchors[f"{state}+"] = anchors["h+"][0], y
     half_w, half_h = shape.width / 2, shape.height / 2
     narrow = shape.form == "circle"
-    anchors["w"] = -half_w * 0.55, -half_h * (0.84 if narrow else 1.0)
+    anchors["w:"] = -half_w * 0.55, -half_h * (0.84 if narrow else 1.0)
     anchors["w-"] = (-half_w * 0.9, -half_h * 0.44) if narrow else (-half_w * 0.55 - 8, -half_h)
     return Block(shape.width, shape.height, shapes, anchors=anchors, narrow=narrow)
 

@@ -47,7 +47,7 @@ def framed(grid: Grid) -> tuple[Picture, dict[str, Shape]]:
     for item in grid.graph.items.values():
         if item.kind == "input":
             (fed,) = grid.graph.out_of(item.id)
-            x, y = grid.anchor(fed.head, "x")
+            x, y = grid.anchor(fed.head, "x:")
             low = min(floor + 34, y - 40)
             near = [s for s in inputs.values() if abs(s.x - x) < 20 and abs(s.y - low) < 16]
             if not near:  # else that of another direction, say, stands there already

@@ -205,7 +205,7 @@ class Grid:
                     shape.width = max(shape.width, right - left)
                 x = (left + right) / 2
             elif block.narrow and spot in straight_up:
-                x = self.anchor(straight_up[spot], "up")[0]
+                x = self.anchor(straight_up[spot], "up:")[0]
             else:
                 x = self.x[self.segment[row], step][0]
             block.place(x, self.y[row][0])

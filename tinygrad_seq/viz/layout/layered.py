@@ -55,7 +55,7 @@ def layered_block(items: list[Item], edges: list[Edge], graph: Graph, style: Sty
     for name, shape in shapes.items():
         shape.x, shape.y = at[name]
         block.anchors |= {f"{port} {name}": point for port, point in ports(shape).items()}
-        block.anchors[f"w {name}"] = shape.x - shape.width * 0.3, shape.y - shape.height / 2
+        block.anchors[f"w: {name}"] = shape.x - shape.width * 0.3, shape.y - shape.height / 2
     for edge in edges:
         way = [at[name] for name in layout.ways[edge.tail, edge.head]]
         block.wires.append(_wire(edge, shapes[edge.tail], way, shapes[edge.head], style.theme))

@@ -151,13 +151,14 @@ def _set_anchors(
 ) -> None:
     affine = shapes[template.affine]
     (left, y), (x, low) = affine.outline(-1, 0), affine.outline(0, -1)
-    block.anchors = {"x": (x, low), "w": (left + 24, low)}
-    block.anchors["up"] = shapes[template.output].outline(0, 1)
+    block.anchors = {"x:": (x, low), "w:": (left + 24, low)}
+    block.anchors["up:"] = shapes[template.output].outline(0, 1)
     for name, (entry, leaving) in template.roads.items():
         block.anchors[name] = shapes[entry].outline(-1, 0)
         block.anchors[f"{name}+"] = shapes[leaving].outline(1, 0)
     for name, port in template.ports.items():
         kind, part = name.split()
+        kind = "w:" if kind == "w" else kind
         x, y = entered[part].outline(*port.direction)
         block.anchors[f"{kind} {shapes[part].id}"] = x + port.aside, y
         if port.lane is not None:

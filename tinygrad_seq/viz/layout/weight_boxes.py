@@ -38,7 +38,7 @@ def weight_boxes(grid: Grid) -> list[WeightBox]:
         axis = grid.segment[row]
         found.append(WeightBox(item, row, box))
         if all(grid.where[head][1] == BEGIN for head in heads):  # above what the axis begins with
-            box.x, top = grid.anchor(heads[0], "up")
+            box.x, top = grid.anchor(heads[0], "up:")
             highest = max(grid.rail(r) for r in grid.weighted if grid.segment[r] == axis)
             box.y = max(top + 24, highest + 14) + box.height / 2
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tinygrad_seq.viz.graph.items import DEPTH, WEIGHT, Edge, Item, Span
+from tinygrad_seq.viz.graph.items import DEPTH, INPUT, WEIGHT, Edge, Item, Span
 from tinygrad_seq.viz.picture.shapes import Line
 from tinygrad_seq.viz.picture.style import Theme, number, shape_text
 
@@ -60,9 +60,8 @@ def item_look(item: Item, classes: str) -> dict[str, Any]:
 
 def edge_look(edge: Edge) -> dict[str, Any]:
     """Tooltip and class of a wire: kind, delay and counts of the edge."""
-    parts = [{DEPTH: "to the next layer"}.get(edge.kind, edge.kind)]
-    if edge.kind not in {DEPTH, WEIGHT, "input", "state"}:
-        parts = [f"state {edge.kind}"]
+    known = {DEPTH: "to the next layer", WEIGHT: "weight", INPUT: "input", "state": "state"}
+    parts = [known.get(edge.kind, f"state {edge.kind}")]
     if edge.delay:
         parts.append(f"{edge.delay:+d} step")
     if edge.cut:
@@ -71,7 +70,7 @@ def edge_look(edge: Edge) -> dict[str, Any]:
         parts.append(f"{edge.count} recorded edges")
     if edge.kind == WEIGHT and edge.contribution is not None:
         parts.append(f"adds |dL/dW| {span_text(edge.contribution)}")
-    return {"tooltip": ", ".join(parts), "classes": f"edge-{edge.kind}"}
+    return {"tooltip": ", ".join(parts), "classes": f"edge-{edge.kind.rstrip('-')}"}
 
 
 def weight_lines(item: Item, theme: Theme, both: bool = False) -> list[Line]:

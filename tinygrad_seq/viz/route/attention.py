@@ -54,7 +54,7 @@ def _target(grid: Grid, edge: Edge, query: Step) -> Point:
     row, step = grid.where[edge.head]
     if step is None:
         return grid.x[grid.segment[row], query][0], grid.bottom(row)
-    x, y = grid.anchor(edge.head, "x")
+    x, y = grid.anchor(edge.head, "x:")
     return x - 0.14 * grid.blocks[row, step].width, y
 
 

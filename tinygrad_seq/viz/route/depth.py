@@ -14,7 +14,7 @@ __all__ = ["draw_depth", "draw_input"]
 def draw_input(canvas: Canvas, edge: Edge) -> None:
     """From an input up to its cell."""
     shape, column = canvas.inputs[edge.tail], canvas.grid.column(edge.head)
-    way = [(shape.x, shape.y + 9), canvas.grid.anchor(edge.head, "x")]
+    way = [(shape.x, shape.y + 9), canvas.grid.anchor(edge.head, "x:")]
     canvas.wire(edge, canvas.lanes.around(edge, column, way)).tail = shape.id
 
 
@@ -40,7 +40,7 @@ def _corners(canvas: Canvas, edge: Edge) -> list[Point]:
     grid = canvas.grid
     head_row, head_step = grid.where[edge.head]
     tail_row, tail_step = grid.where[edge.tail]
-    start, end = grid.anchor(edge.tail, "up"), grid.anchor(edge.head, "x")
+    start, end = grid.anchor(edge.tail, "up:"), grid.anchor(edge.head, "x:")
     if head_step is None and tail_step is None:
         return [start, end]
     if head_step is None:
@@ -56,7 +56,7 @@ def _corners(canvas: Canvas, edge: Edge) -> list[Point]:
         return _from_other_axis(canvas, edge, right)
     if abs(start[0] - end[0]) >= 1 or _deep(grid, edge):
         lane = grid.top(tail_row) + (27 if grid.graph.view.folds else 12)
-        return [start, (start[0], lane), *_entry(grid, edge, lane, "x", 1)]
+        return [start, (start[0], lane), *_entry(grid, edge, lane, "x:", 1)]
     return [start, end]
 
 
@@ -73,19 +73,19 @@ def _from_other_axis(canvas: Canvas, edge: Edge, right: float) -> list[Point]:
     if level != lane:
         back = grid.start(head_row) - 8
         corners += [(back, level), (back, lane)]
-    return corners + _entry(grid, edge, lane, "w", -1)
+    return corners + _entry(grid, edge, lane, "w:", -1)
 
 
 def _deep(grid: Grid, edge: Edge) -> bool:
     """Whether an edge ends at a node that others of its block stand below."""
     spot = grid.where[edge.head]
     bottom = grid.y[spot[0]][0] - grid.blocks[spot].height / 2
-    return grid.anchor(edge.head, "x")[1] > bottom + 20
+    return grid.anchor(edge.head, "x:")[1] > bottom + 20
 
 
 def _exit(grid: Grid, edge: Edge, top: float) -> list[Point]:
     """From a node up to what spans its column: past the side of what stands above it."""
-    (x, y), block = grid.anchor(edge.tail, "up"), grid.blocks[grid.where[edge.tail]]
+    (x, y), block = grid.anchor(edge.tail, "up:"), grid.blocks[grid.where[edge.tail]]
     above = [s for s in block.shapes if s.y > y and abs(s.x - x) < s.width / 2 + 3]
     if not above or not grid.graph.level.plain:
         return [(x, y), (x, top)]

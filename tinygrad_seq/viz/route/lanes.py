@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.graph.items import Edge
+from tinygrad_seq.viz.graph.items import INPUT, Edge
 from tinygrad_seq.viz.layout.columns import Column
 from tinygrad_seq.viz.layout.grid import TRACK, Grid
 from tinygrad_seq.viz.layout.weight_boxes import WeightBox
@@ -38,7 +38,7 @@ class Lanes:
         back = high - BELOW
         if len(corners) == 4 and all(abs(x - middle) > block.width / 2 + 4 for block in between):
             return [(x, low), (x, back), (end, back), (end, high)]
-        side = middle + width / 2 + (INPUT_LANE if edge.kind == "input" else LANE)
+        side = middle + width / 2 + (INPUT_LANE if edge.kind == INPUT else LANE)
         out = low + 9
         return [(x, low), (x, out), (side, out), (side, back), (end, back), (end, high)]
 

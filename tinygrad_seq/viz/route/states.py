@@ -182,9 +182,9 @@ class States:
         """What a start is computed from: last states from its left, anything else from below."""
         grid = self.grid
         x, y = grid.anchor(edge.head, "h")
-        (row, step), up = grid.where[edge.tail], grid.anchor(edge.tail, "up")
+        (row, step), up = grid.where[edge.tail], grid.anchor(edge.tail, "up:")
         if step is None:
-            low = grid.anchor(edge.head, "x")
+            low = grid.anchor(edge.head, "x:")
             corners = [up, (up[0], up[1] + 12), (low[0], up[1] + 12), low]
             self.canvas.wire(edge, corners if abs(up[0] - low[0]) > 1 else [up, low])
             return
@@ -265,7 +265,7 @@ class States:
 
     def _bridge(self, edge: Edge) -> None:
         """A state from one time axis to another at op level: over its row, then along the gap."""
-        start, end = self.grid.anchor(edge.tail, "up"), self.grid.anchor(edge.head, "h")
+        start, end = self.grid.anchor(edge.tail, "up:"), self.grid.anchor(edge.head, "h")
         column = self.grid.column(edge.head)
         count = self._bridges[column] = self._bridges.get(column, 0) + 1
         over = self.grid.top(self.grid.where[edge.tail][0]) + 4 + 6 * count

@@ -20,7 +20,7 @@ def draw_weights(canvas: Canvas, box: WeightBox) -> None:
     canvas.picture.shapes.append(shape)
     for edge in canvas.graph.out_of(box.item.id):
         if edge.head in grid.where and grid.where[edge.head][1] == BEGIN:
-            x, top = grid.anchor(edge.head, "up")
+            x, top = grid.anchor(edge.head, "up:")
             corners = [(x, shape.y - shape.height / 2), (x, top)]
             canvas.wire(edge, corners, canvas.theme.weight, pen=1.3)
             canvas.gradient(edge, corners)
@@ -37,7 +37,7 @@ def _draw_use(canvas: Canvas, edge: Edge, box: WeightBox) -> None:
     if step is None:
         end: Point = (grid.extent(row)[0] + 18, grid.bottom(row))
     else:
-        end = grid.anchor(edge.head, "w")
+        end = grid.anchor(edge.head, "w:")
     way: list[Point] = []
     level = canvas.lanes.level(edge, start[1]) if later else start[1]
     if abs(level - start[1]) > 1:  # round the boxes of the later axis
@@ -66,7 +66,7 @@ def _draw_contribution(
     if edge.contribution is not None and not hidden:
         wire.label = Line(f"+{number(edge.contribution.squares**0.5)}", 9)
         # Left of what comes up into the block, so that no line runs through the figure.
-        right = canvas.grid.anchor(edge.head, "x")[0] - 14
+        right = canvas.grid.anchor(edge.head, "x:")[0] - 14
         wire.label_at = (min(x + 8, right - wire.label.width / 2), lower - 8)
 
 
@@ -78,7 +78,7 @@ def name_weights(canvas: Canvas) -> dict[str, str]:
             continue
         name = names.setdefault(edge.tail, "W" + subscript(len(names)))
         if canvas.grid.where[edge.head][1] is not None:
-            x, y = canvas.grid.anchor(edge.head, "w")
+            x, y = canvas.grid.anchor(edge.head, "w:")
             faint, line = canvas.theme.faint, Line(name, 10, color=canvas.theme.faint)
             look = item_look(canvas.graph.items[edge.tail], "weight")
             use = f"{edge.tail}>{edge.head}"
