@@ -13,6 +13,7 @@ from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.gates import GATE_ORDER, gate
 from tinygrad_seq.nn.cells.lstm import LSTM_OP
+from tinygrad_seq.testing import check_layer
 
 
 def naive(layer, kind, x, parts):
@@ -388,3 +389,13 @@ def test_planted_mistakes_are_caught(wrong, monkeypatch):
         not np.allclose(a.numpy(), b.numpy(), rtol=1e-6)
         for a, b in zip(fused, composed, strict=True)
     )
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_loss_of_the_last_state_reaches_a_start_that_is_trained(kind):
+    """The start is one row for all, in no order of memory that a product writes into."""
+    layer = kind(2, 3, trainable_state=True, rng=np.random.default_rng(0), dtype=np.float64)
+    check_layer(layer, np.random.default_rng(1).standard_normal((4, 3, 2)), order=2)
+    h = layer(np.ones((4, 3, 2)))[1].h
+    (h * h).sum().backward()
+    assert layer.initial_h.grad.any()

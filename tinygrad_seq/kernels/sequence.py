@@ -74,7 +74,7 @@ def run_forward(
     """
     x = plan.arrange(x)
     states = tuple(initial) if plan.order is None else tuple([s[plan.order] for s in initial])
-    lasts = [np.array(state) for state in states]
+    lasts = [np.array(state, order="C") for state in states]
     single = len(plan.groups) == 1
     y: Array | None = None
     if not single:
@@ -162,7 +162,7 @@ def run_backward(
     plan, runs = residuals
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
     order = plan.order
-    dstates = [np.array(c) if order is None else c[order] for c in cotangents[1:]]
+    dstates = [np.array(c, order="C") if order is None else c[order] for c in cotangents[1:]]
     back = weights[1].T
     if plan.running >= _LONG:  # not T: more padding must not change a bit
         back = np.ascontiguousarray(back)

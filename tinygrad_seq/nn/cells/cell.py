@@ -181,7 +181,7 @@ class Cell(Module):
 
     def _tagged(self, found: Any) -> Any:
         """What `forward` returned, its states known by their names to whoever reads the graph."""
-        state = found[1] if self.own_output and isinstance(found, tuple) else found
+        _, state = self._apart(found)
         parts = state if _is_nest(state) else (state,)
         for name, part in zip(self.states, parts, strict=False):
             if isinstance(part, Tensor) and part.node is not None and part.node.op is not None:
@@ -212,12 +212,16 @@ class Cell(Module):
             state = array_of(f"{owner}: {names[0]}", state).astype(dtype)
         return x, checked_state(owner, state, names, shapes, dtype, partial(_state_hint, names))
 
+    def _apart(self, found: Any) -> tuple[Any, Any]:
+        """The output and the state of what `forward` returned; that itself, where it is one."""
+        several = isinstance(found, tuple) and len(found) == 2
+        if several and (len(self.states) != 2 or _is_nest(found[1])):
+            return found[0], found[1]
+        return found, found
+
     def _parted(self, found: Any, rows: int) -> tuple[Any, Sequence[Any]]:
         """What `forward` returned, as the output and the parts of the state; checked."""
-        count = len(self.states)
-        output, state = found, found
-        if isinstance(found, tuple) and len(found) == 2 and (count != 2 or _is_nest(found[1])):
-            output, state = found
+        output, state = self._apart(found)
         parts = tuple(map(_tensor, state)) if _is_nest(state) else (_tensor(state),)
         first = state[0] if _is_nest(state) else state
         if not self.own_output and (output is found or output is first):
