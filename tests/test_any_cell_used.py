@@ -21,8 +21,8 @@ from tests.cells import (
     layer_of,
     value_of,
 )
-from tinygrad_seq import flow, nn, optim
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq import flow, nn, optim, train
+from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
 from tinygrad_seq.flow.spectrum import recurrent_spectra
 
 each_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
@@ -158,6 +158,48 @@ def nodes_behind(y: Any) -> list[Any]:
     return found
 
 
+class LSTMCell(MGUCell):
+    """A cell that is called like one of ours, and is another."""
+
+
+def test_a_state_named_like_one_of_ours_is_saved_as_what_it_is(tmp_path: Any) -> None:
+    layer = layer_of(LSTMCell)
+    _, state = layer(inputs(0))
+    train.save_checkpoint(tmp_path / "a", {"state": state})
+    loaded = train.load_checkpoint(tmp_path / "a")["state"]
+    assert loaded._fields == ("h",)
+    layer(inputs(0), loaded)
+
+
+def test_parts_of_a_layer_of_ours_may_come_and_go() -> None:
+    layer = nn.LSTM(3, 4, bias=False, rng=np.random.default_rng(0))
+    x = np.ones((2, 1, 3), np.float32)
+    plain = layer(x)[0].numpy()
+    layer.bias_l0 = nn.Parameter(np.ones(16, np.float32))
+    y, _ = layer(x)
+    assert not np.allclose(y.numpy(), plain)
+    y.sum().backward()
+    assert layer.bias_l0.grad is not None and "bias=False" not in repr(layer)
+    assert list(layer.cell_at(0).state_dict()) == ["weight_xh", "weight_hh", "bias"]
+    layer.bias_l0 = None
+    np.testing.assert_array_equal(layer(x)[0].numpy(), plain)
+    assert list(layer.cell_at(0).state_dict()) == ["weight_xh", "weight_hh"]
+    for wrong in (1.0, -1, "a", np.nan):
+        with pytest.raises(ConfigError, match="LSTM: recurrent_dropout"):
+            layer.recurrent_dropout = wrong
+    assert layer.recurrent_dropout == 0.0
+    with pytest.raises(ConfigError, match="layer_norm"):
+        layer.layer_norm = True
+
+
+def test_attention_before_the_step_needs_an_output_that_is_a_state() -> None:
+    rng = np.random.default_rng(0)
+    layer = nn.Recurrent(lambda n: ThreeStateCell(n, 4, rng=rng), 5 + 6)
+    look = nn.AdditiveAttention(6, 6, 3, rng=rng)
+    with pytest.raises(ConfigError, match="output of its own"):
+        nn.Decoder(layer, 5, look, 6, attend="before", rng=rng)
+
+
 two = {"a": 3, "b": 2}
 three = np.zeros((N, 3), np.float32)
 
@@ -173,6 +215,7 @@ three = np.zeros((N, 3), np.float32)
         (Wrong(lambda x, h: None), ShapeError, "no tensor"),
         (Wrong(lambda x, s: s[0], two), ShapeError, r"a \(3, 3\), b \(3, 2\)"),
         (Wrong(lambda x, h: (h * 2, h)), ConfigError, "output_size"),
+        (Wrong(lambda x, h: np.ones((N, 3), int)), DtypeError, r"Wrong\.forward: h"),
         (Wrong(lambda x, h: h, 3, 4), ConfigError, r"\(output, state\)"),
         (Wrong(lambda x, h: (h, h), 3, 4), ShapeError, r"output \(3, 4\)"),
     ],
@@ -195,6 +238,9 @@ def test_what_a_cell_returns_is_checked(cell: Any, kind: Any, said: str) -> None
         (lambda rng: Wrong(None, {}), "names of the parts"),
         (lambda rng: nn.Recurrent(Undeclared()), "declares no states"),
         (lambda rng: Wrong(None, {"a b": 3}), "names of the parts"),
+        (lambda rng: Wrong(None, {"class": 3}), "names of the parts"),
+        (lambda rng: Wrong(None, {"_fields": 3}), "names of the parts"),
+        (lambda rng: nn.init.chrono_(layer_of(MGUCell), 9.0, rng), "with a bias"),
     ],
 )
 def test_what_makes_no_layer_is_explained(make: Any, said: str) -> None:

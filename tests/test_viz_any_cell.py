@@ -130,6 +130,19 @@ def test_a_picture_of_its_own_is_used() -> None:
     assert text.count("own sums") == titles(loss_of(Small, 2), level="cell").count("own sums") / 2
 
 
+class Zoneout(MGUCell):
+    """Some units keep what they had."""
+
+    def forward(self, x: Any, h: Any) -> Any:
+        return tgs.where(np.arange(self.hidden_size) % 2 == 0, h, super().forward(x, h))
+
+
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+@pytest.mark.parametrize("level", ["module", "cell", "op"])
+def test_a_cell_that_keeps_a_part_of_its_state_is_drawn(view: str, level: str) -> None:
+    assert "digraph" in titles(loss_of(Zoneout, 2), view=view, level=level)
+
+
 def test_a_loop_by_hand_is_titled_by_its_module_alone() -> None:
     """Nobody said what it is: it is no RNN, no LSTM and no GRU."""
     weight = tgs.tensor(np.eye(3), requires_grad=True)

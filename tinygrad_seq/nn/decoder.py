@@ -229,6 +229,13 @@ class Decoder(Module):
                 expected=f"the number of tokens + {self.fed_size}, as attend={self.attend!r}",
                 got=layer.input_size,
             )
+        if self.attend == "before" and layer.cell_at(0).own_output:
+            raise ConfigError(
+                "Decoder: attend='before' looks with what the step before gave out",
+                expected="a cell whose output is the first part of its state",
+                got=f"{type(layer.cell_at(0)).__name__} with an output of its own",
+                hint="attend='feeding' or 'after' would do",
+            )
         self._check_dropout(layer)
 
     def _check_dropout(self, layer: Recurrent[Any]) -> None:

@@ -13,7 +13,7 @@ from tinygrad_seq.engine.node import Array
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Cell
 from tinygrad_seq.nn.layers import positive_size, probability
-from tinygrad_seq.nn.module import Parameter
+from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.recurrent import Recurrent, State
 
 __all__ = ["FlatRecurrent", "cell_option", "passed_on"]
@@ -30,19 +30,23 @@ class _Held:
 
     def __init__(self) -> None:
         self.cells: dict[str, Cell] = {}
+        self.parts: dict[str, list[str]] = {}
+        """Names of a cell's parts, those that it does without included."""
 
 
-def cell_option(name: str) -> Any:
-    """A property: an option of all cells of a layer."""
+def cell_option(name: str, check: Callable[[str, Any], Any] | None = None) -> Any:
+    """A property: an option of all cells of a layer; with a `check` it may be changed later."""
 
     def get(layer: FlatRecurrent[Any]) -> Any:
         return getattr(layer.cell_at(0), name)
 
     def change(layer: FlatRecurrent[Any], value: Any) -> None:
+        assert check is not None
+        checked = check(f"{type(layer).__name__}: {name}", value)
         for cell in layer.cells():
-            setattr(cell, name, value)
+            setattr(cell, name, checked)
 
-    return property(get, change, doc=f"`{name}` of its cells.")
+    return property(get, change if check else None, doc=f"`{name}` of its cells.")
 
 
 class FlatRecurrent(Recurrent[State]):
@@ -54,7 +58,7 @@ class FlatRecurrent(Recurrent[State]):
 
     cell_type: ClassVar[Callable[..., Any]]
     layer_norm = cell_option("layer_norm")
-    recurrent_dropout = cell_option("recurrent_dropout")
+    recurrent_dropout = cell_option("recurrent_dropout", probability)
 
     _held: _Held
 
@@ -101,6 +105,12 @@ class FlatRecurrent(Recurrent[State]):
 
     def _adopt(self, cell: Cell, suffix: str) -> None:
         self._held.cells[suffix] = cell
+        kinds = (Parameter, Module)
+        self._held.parts[suffix] = [
+            name
+            for name, part in vars(cell).items()
+            if isinstance(part, kinds) or (part is None and name != "rng")
+        ]
         for name, part in [*cell._parameters.items(), *cell._modules.items()]:
             if isinstance(part, Parameter):
                 part.name = name + suffix
@@ -111,8 +121,12 @@ class FlatRecurrent(Recurrent[State]):
         cell: Cell | None = self._held.cells.get(suffix)
         if cell is not None:
             own, parts = vars(self), vars(cell)
-            for name in (*cell._parameters, *cell._modules):
-                parts[name] = own.get(name + suffix)
+            for name in self._held.parts[suffix]:
+                part = parts[name] = own.get(name + suffix)
+                if name in cell._modules:
+                    cell._modules[name] = part
+                elif part is not None or name in cell._parameters:
+                    cell._parameters[name] = part
             parts.update(training=self.training, rng=self.dropout.rng)
         return cell
 

@@ -149,10 +149,15 @@ def chrono_(layer: Recurrent[Any], longest: float, rng: np.random.Generator) -> 
     longest = number(2.0, open_low=True)("chrono_: longest", longest)
     generator_of("chrono_: rng", rng)
     cells: list[Any] = list(layer.cells()) if hasattr(layer, "cells") else [layer]
-    if not all(getattr(each, "keeps", None) and each.bias is not None for each in cells):
+    if not all(
+        getattr(each, "keeps", None)
+        and getattr(getattr(each, "bias", None), "shape", None)
+        == (len(each.gates) * each.hidden_size,)
+        for each in cells
+    ):
         raise ConfigError(
             "chrono_: layer",
-            expected="a layer with biases, of cells that say which gates keep their states",
+            expected="cells that say which gates keep their states, with a bias (gates * H,)",
             got=type(layer).__name__,
             hint="nn.LSTM and nn.GRU do; of a cell of your own, Cell.keeps says so",
         )

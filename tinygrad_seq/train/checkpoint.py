@@ -226,7 +226,9 @@ def _decode(value: Any, arrays: Arrays, file: str) -> Any:
     items = tuple(_decode(item, arrays, file) for item in value.get("items", ()))
     if kind == "tuple":
         return items
-    if kind in STATES:
+    if kind in STATES and value.get("fields", list(STATES[kind]._fields)) == list(
+        STATES[kind]._fields
+    ):
         return STATES[kind](*items)
     if "fields" in value:  # the state of a cell that is not ours
         return state_type(kind, tuple(value["fields"]))(*items)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from keyword import iskeyword
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -114,7 +115,7 @@ class Cell(Module):
         if not isinstance(states, Mapping):
             (states,) = positive_size(owner, hidden_size=states)
             states = {"h": states}
-        if not states or not all(isinstance(n, str) and n.isidentifier() for n in states):
+        if not states or not all(map(_may_be_a_state, states)):
             raise ConfigError(
                 f"{owner}: states",
                 expected="a length, or names of the parts with their lengths",
@@ -141,7 +142,8 @@ class Cell(Module):
 
     def state_kind(self) -> Any:
         """The named tuple that a layer's states of this cell come in."""
-        return self.state_type or state_type(f"{self.form().title}State", tuple(self.states))
+        title = "".join(filter(str.isalnum, str(self.form().title))).lstrip("0123456789")
+        return self.state_type or state_type(f"{title or 'Cell'}State", tuple(self.states))
 
     def fused(self) -> Fused | None:
         """An operation for whole sequences, if its kernel can do what the options ask for."""
@@ -152,10 +154,11 @@ class Cell(Module):
 
         Whatever is drawn once for all steps is drawn here.
         """
+        dtype = self.dtype
 
         def step(x: Any, *parts: Any) -> tuple[Any, Sequence[Any]]:
             found = super(Cell, self).__call__(x, parts[0] if len(parts) == 1 else parts)
-            return self._parted(self._tagged(found), rows)
+            return self._parted(self._tagged(found), rows, dtype)
 
         return step
 
@@ -219,7 +222,7 @@ class Cell(Module):
             return found[0], found[1]
         return found, found
 
-    def _parted(self, found: Any, rows: int) -> tuple[Any, Sequence[Any]]:
+    def _parted(self, found: Any, rows: int, dtype: Any) -> tuple[Any, Sequence[Any]]:
         """What `forward` returned, as the output and the parts of the state; checked."""
         output, state = self._apart(found)
         parts = tuple(map(_tensor, state)) if _is_nest(state) else (_tensor(state),)
@@ -244,9 +247,20 @@ class Cell(Module):
             raise ShapeError(
                 f"{type(self).__name__}.forward: what it returned",
                 expected=f"the new state, {names}, or (output {(rows, self.output_size)}, state)",
-                got=", ".join(str(s) if s is not None else "no tensor" for s in shapes[:-1]),
+                got=", ".join(
+                    str(s) if s is not None else "no tensor"
+                    for s in shapes[: None if self.own_output else -1]
+                ),
                 hint="the states and the output_size are those given to Cell.__init__",
             )
+        for name, part in zip((*self.states, "output"), (*parts, output), strict=True):
+            if part.dtype != dtype and part.dtype.kind != "c":  # complex in a check of gradients
+                raise DtypeError(
+                    f"{type(self).__name__}.forward: {name}",
+                    expected=f"{dtype} like the parameters",
+                    got=part.dtype,
+                    hint="constants take the dtype of the state: x.astype(h.dtype)",
+                )
         return _tensor(output), parts
 
     def extra_repr(self) -> str:
@@ -257,6 +271,12 @@ class Cell(Module):
 def _tensor(value: Any) -> Any:
     """A constant among the states as a tensor, like the others."""
     return Tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def _may_be_a_state(name: Any) -> bool:
+    """Whether a state can be called so: it becomes a field of a named tuple."""
+    word = isinstance(name, str) and name.isidentifier() and not name.startswith("_")
+    return word and not iskeyword(name)
 
 
 def _is_nest(value: Any) -> bool:

@@ -208,7 +208,7 @@ class RNN(FlatRecurrent[RNNState]):
     """
 
     cell_type = RNNCell
-    nonlinearity = cell_option("nonlinearity")
+    nonlinearity = cell_option("nonlinearity", nonlinearity_of)
 
     def __init__(
         self,

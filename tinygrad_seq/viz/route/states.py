@@ -101,6 +101,7 @@ class States:
             and head.part == edge.kind
             and "where" in head.ops
             and tail.place.row == head.place.row
+            and edge.kind in self.grid.blocks[self.grid.where[edge.head]].anchors  # has a road
         )
 
     def _hold(self, edge: Edge) -> None:
@@ -111,7 +112,10 @@ class States:
         y, height = self.grid.y[row]
         side = 1 if state.y > y else -1
         aside = state.width / 3  # what goes up from the state leaves in its middle
-        end = (state.x - aside, state.y + side * math.sqrt(state.height**2 / 4 - aside**2))
+        rise = state.height / 2
+        if state.form == "circle":
+            rise = math.sqrt(rise**2 - aside**2)
+        end = (state.x - aside, state.y + side * rise)
         corners = [(end[0], y + side * (height / 2 + 15)), end]
         if not self.graph.view.folds:
             x, lane = self._side(edge) + self._way(edge) * 5, y + side * (height / 2 + 7)
