@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -170,6 +171,18 @@ def test_a_view_of_one_s_own_is_a_line(level, monkeypatch):
     assert "2 … 5" in drawing.dot
     with pytest.raises(RenderError, match="view='brief'"):
         viz.draw(loss, level=level, max_items=3)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kept", [[0], [0, 5], [0, 1, 5], [3], [0, 4, 5], [4, 5]], ids=str)
+def test_a_bar_stands_where_its_steps_are(kept, level, monkeypatch):
+    some = View("some", lambda steps: Axis(tuple(steps[k] for k in kept), BAR))
+    monkeypatch.setitem(VIEWS, "some", some)
+    loss, _ = composed_loss(Model("RNN", 1), 6)
+    columns = build([loss.node], view="some", level=level).steps
+    assert [step for step in columns if step != BAR] == kept
+    inside = [k for k, (a, b) in enumerate(pairwise(kept), 1) if b - a > 1]
+    assert columns.index(BAR) == (inside[0] if inside else len(kept))
 
 
 class Continued(nn.Module):

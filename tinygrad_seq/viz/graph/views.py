@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple, Union
 
 __all__ = [
@@ -65,11 +66,16 @@ class Axis(NamedTuple):
 
 
 def in_order(steps: Iterable[Step]) -> list[Step]:
-    """Columns from left to right; a bar stands after the first two."""
+    """Columns from left to right; a bar stands where the steps are that it hides."""
     found = set(steps)
     numbers = sorted(step for step in found if isinstance(step, int))
     others = [step for step in (BAR, FOLDED) if step in found]
-    return [*numbers[:_FIRST], *others, *numbers[_FIRST:]]
+    gaps = [after - step for step, after in pairwise(numbers)]
+    wide = [gap > min(gaps) for gap in gaps]  # steps may be counted by twos
+    if not any(wide):
+        wide = [gap > 1 for gap in gaps]
+    at = wide.index(True) + 1 if any(wide) else len(numbers)
+    return [*numbers[:at], *others, *numbers[at:]]
 
 
 @dataclass(frozen=True)
