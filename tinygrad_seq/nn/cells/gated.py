@@ -11,6 +11,7 @@ from tinygrad_seq import ops
 from tinygrad_seq.checks import flag, float_dtype, require_room
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Cell, Fused
 from tinygrad_seq.nn.layers import positive_size, probability
@@ -148,7 +149,7 @@ class GatedCell(Cell):
 
     def _step(self, x: Any, *parts: Any, **changes: Any) -> Sequence[Any]:
         """The new parts of the state; `changes` are `norms` and `drop`, where there are any."""
-        raise NotImplementedError
+        raise ConfigError(f"{type(self).__name__} has no _step method", hint="define _step()")
 
     def stepper(self, rows: int) -> Callable[..., tuple[Any, Sequence[Any]]]:
         """What runs each step of one sequence of N rows; what is dropped is drawn here."""
