@@ -180,13 +180,13 @@ def draw(
     graph = built(level=level, survey=survey)
     if not graph.steps and graph.level.closed and depth is None and _lumped(graph):
         graph = built(level="op", survey=survey)
-    check_size(graph, both, max_items)
+    check_size(graph, both, weights, max_items)
     colors = theme_for(colors, graph.tracks)
     picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both, look), clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
     picture.title = look.title or f"{view} graph, {level} level, {steps}"
     data = page_data(graph, picture.panels, colors)
-    smaller = ways_to_shrink(graph, both, len(graph.items) / 2)
+    smaller = ways_to_shrink(graph, both, weights)
     text = dot_text(picture, colors, look)
     return Drawing(text, picture.title, timeout, colors, data, smaller)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tinygrad_seq.viz.picture.look import Look
 from tinygrad_seq.viz.picture.shapes import TITLE, Line, Panel, Picture, Shape, Wire
-from tinygrad_seq.viz.picture.style import Theme
+from tinygrad_seq.viz.picture.style import FONT, Theme
 
 __all__ = ["dot_text", "quoted"]
 
@@ -57,10 +57,10 @@ def _html(lines: list[Line], color: str) -> str:
 def _label(lines: list[Line], theme: Theme, ink: str = "") -> str:
     """Label attributes: a plain string for one line, HTML-like text for several."""
     ink = ink or theme.ink
-    if len(lines) != 1:
+    if len(lines) != 1 or (lines[0].bold and theme.font != FONT):  # whose bold has what name?
         return f"label={_html(lines, ink)}" if lines else 'label=""'
     (line,) = lines
-    font = theme.font.replace(",", " Bold,", 1)
+    font = FONT.replace(",", " Bold,", 1)
     return (
         f'label={quoted(line.text)}, fontsize={_num(line.size)}, fontcolor="{line.color or ink}"'
         + (f', fontname="{font}"' if line.bold else "")
@@ -150,7 +150,9 @@ def dot_text(picture: Picture, theme: Theme, look: Look | None = None) -> str:
 
 def _layout(picture: Picture, look: Look) -> str:
     """Who lays it out, and how large it is painted."""
-    size = "" if look.width is None else f', size="{_num(look.width)},{_num(MOST_INCHES)}!"'
+    size = (
+        "" if look.width is None else f', size="{_num(look.width)},{_num(MOST_INCHES)}!", margin=0'
+    )
     if not picture.free:
         return f'layout=nop2, bb="{_num(*picture.bounds())}"{size}'
     rankdir = "BT" if look.rankdir == "LR" else "LR"  # time or not: from inputs to results

@@ -27,7 +27,7 @@ from tinygrad_seq.viz.picture.shapes import (
 
 __all__ = ["turn"]
 
-AROUND = 8.0  # around the text in a box
+AROUND = 12.0  # around the text in a box
 LEAST = 0.3  # what is left at least of a step's width, where its text needs less
 STRIP = 2.0, 24.0  # over the lower end of a panel: where its label stands
 BESIDE = 12.0  # from the middle of a step to its label, where a wire comes in
@@ -119,7 +119,7 @@ def _of_label(wire: Wire) -> list[_Need]:
 
 def _of_panel(panel: Panel) -> _Need:
     middle, (low, high) = (panel.left + panel.right) / 2, STRIP
-    wide = 6.6 * len(panel.label) + 2 * AROUND
+    wide = 6.6 * len(panel.label) + 16
     return _Need(middle, panel.bottom + (low + high) / 2, 1.0, high - low, wide, 0.0)
 
 
