@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
-from tests.cells import CELLS, MGUCell
-from tests.test_nn_options import FLAT, H, I, N, T, X
+from tests.cells import CELLS, FLAT, MGUCell
+from tests.test_nn_options import H, I, N, T, X
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, TinygradSeqError
 

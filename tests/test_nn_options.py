@@ -13,24 +13,16 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tests.cells import FLAT, OURS, public
 from tests.test_bad_input import message
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, TinygradSeqError
-from tinygrad_seq.nn.cells.gated import GatedCell
-from tinygrad_seq.nn.flat import FlatRecurrent
 from tinygrad_seq.nn.options import WithOptions
 
 I, H, T, N = 3, 4, 5, 2  # noqa: E741  (the size of an input)
 X = np.random.default_rng(0).standard_normal((T, N, I)).astype(np.float32)
 
 
-def public(base: type) -> dict[str, Any]:
-    """What nn has of a kind, by name."""
-    kinds = {name: getattr(nn, name) for name in nn.__all__}
-    return {n: k for n, k in kinds.items() if inspect.isclass(k) and issubclass(k, base)}
-
-
-FLAT, GATED = public(FlatRecurrent), public(GatedCell)
 each_flat = pytest.mark.parametrize("kind", FLAT.values(), ids=FLAT)
 
 VALID = {
@@ -66,7 +58,7 @@ BAD = [None, "text", -1, 1.5, np.nan, object(), [1], np.zeros(2), np.float32, "r
 def makers() -> dict[str, tuple[Any, dict[str, Any]]]:
     """Every class whose options are looked after, with what it is made from."""
     sizes = {"input_size": I, "hidden_size": H}
-    found: dict[str, tuple[Any, dict[str, Any]]] = {n: (k, sizes) for n, k in GATED.items()}
+    found: dict[str, tuple[Any, dict[str, Any]]] = {n: (k, sizes) for n, k in OURS.items()}
     found |= {n: (k, {**sizes, "num_layers": 2, "dropout": 0.1}) for n, k in FLAT.items()}
     found["Recurrent"] = (
         lambda num_layers=2, **o: nn.Recurrent(

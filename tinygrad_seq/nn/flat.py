@@ -160,6 +160,7 @@ class FlatRecurrent(Recurrent[State]):
             if isinstance(part, Parameter):
                 part.name = name + suffix
             super().__setattr__(name + suffix, part)
+        self._cell(suffix)
 
     def _place_of(self, name: str) -> tuple[Cell, str] | None:
         """The cell that a part belongs to, and the cell's name for it."""
