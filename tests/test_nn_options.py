@@ -259,6 +259,20 @@ def test_a_cell_trains_and_draws_with_its_layer(kind: Any) -> None:
             cell.recurrent_dropout = wrong
 
 
+@pytest.mark.parametrize("kind", OURS.values(), ids=OURS)
+def test_a_cell_that_drops_later_draws_from_a_generator_that_is_known(kind: Any) -> None:
+    cell = kind(I, H)
+    assert not cell.generators()
+    cell.recurrent_dropout = 0.5
+    cell(X[0])
+    (rng,) = cell.generators().values()
+    cell(X[0])
+    assert list(cell.generators().values()) == [rng]
+    cell.rng = None
+    cell.recurrent_dropout = 0.0
+    assert not cell.generators()
+
+
 @each_flat
 def test_a_cell_without_its_layer_is_a_cell(kind: Any) -> None:
     layer = kind(I, H, rng=np.random.default_rng(0))

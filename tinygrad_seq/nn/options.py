@@ -57,7 +57,7 @@ class WithOptions(Module):
             )
         if rule is not None:
             value = rule(f"{owner}: {name}", value)
-        if value is None and vars(self).get(name) is not None:
+        if value is None and self._needs(name):
             self._keep(name, "None")
         super().__setattr__(name, value)
 

@@ -203,8 +203,9 @@ class GatedCell(Cell):
             found["norms"] = [getattr(self, name) for name in self.norm_sizes]
         p = self.recurrent_dropout
         if self.training and p:
-            rng = init.generator(self.rng, type(self).__name__)
-            kept = rng.random((*rows, self.states["h"]), np.float32) >= p
+            if self.rng is None:  # dropping since it was made: from now on in its generators
+                self.rng = np.random.default_rng()
+            kept = self.rng.random((*rows, self.states["h"]), np.float32) >= p
             mask = kept.astype(self.dtype) / (1 - p)
             found["drop"] = lambda h: ops.multiply(h, mask)
         return found
