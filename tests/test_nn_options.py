@@ -293,12 +293,23 @@ def test_a_cell_without_its_layer_is_a_cell(kind: Any) -> None:
 
 
 @each_flat
-def test_a_flat_layer_takes_no_cells(kind: Any) -> None:
-    layer = kind(I, H)
-    text = message(ConfigError, lambda: setattr(layer, "cell_l0", layer.cell_at(0)))
-    assert "nn.Recurrent(cell)" in text
+def test_a_part_in_a_place_that_there_is_not_is_refused(kind: Any) -> None:
+    layer = kind(I, H, rng=np.random.default_rng(0))
+    before = seen(layer)
+    new = nn.Parameter(np.ones((H, H), np.float32))
+    parts = {"cell_l0": layer.cell_at(0), "norm_x_l0": nn.LayerNorm(H), "weight_hh_l1": new}
+    for name, part in {**parts, "bias_l0_reverse": new}.items():
+        text = message(ConfigError, lambda n=name, p=part: setattr(layer, n, p))
+        assert text.startswith(f"{kind.__name__}: {name} would never be used")
+        assert "weight_xh_l0, weight_hh_l0" in text
+    assert seen(layer) == before
     layer.helper = nn.RNNCell(I, H)  # a part of one's own
-    assert "helper.bias" in layer.state_dict()
+    layer.head_l1 = new
+    assert {"helper.bias", "head_l1"} < set(layer.state_dict())
+    other = nn.Recurrent(lambda size: nn.GRUCell(size, H), I, 2)
+    for name in ("cell_l2", "cell_l0_reverse"):
+        text = message(ConfigError, lambda n=name: setattr(other, n, nn.GRUCell(H, H)))
+        assert "cell_l0, cell_l1" in text and len(list(other.modules())) == 4
 
 
 def test_a_class_of_ones_own_may_have_attributes_before_and_after() -> None:
@@ -315,7 +326,7 @@ def test_a_class_of_ones_own_may_have_attributes_before_and_after() -> None:
 
     class Early(nn.LSTM):
         def __init__(self) -> None:
-            self.note = 1
+            self.head_l1 = nn.Linear(H, 1)
 
     message(ConfigError, Early)
 

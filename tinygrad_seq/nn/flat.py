@@ -10,13 +10,12 @@ import numpy as np
 
 from tinygrad_seq.checks import flag, float_dtype
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.cells.cell import Cell
 from tinygrad_seq.nn.cells.gated import GatedCell
 from tinygrad_seq.nn.layers import positive_size, probability
 from tinygrad_seq.nn.module import Module, Parameter
-from tinygrad_seq.nn.options import Rule
+from tinygrad_seq.nn.options import Rule, never_run
 from tinygrad_seq.nn.recurrent import Recurrent, State
 
 __all__ = ["FlatRecurrent", "cell_option", "passed_on"]
@@ -169,6 +168,9 @@ class FlatRecurrent(Recurrent[State]):
         known = held is not None and part in held.parts.get(ends + place, ())
         return (held.cells[ends + place], part) if held is not None and known else None
 
+    def _flat_names(self) -> list[str]:
+        return [name + suffix for suffix, names in self._held.parts.items() for name in names]
+
     def _rule(self, name: str) -> Rule | None:
         found = self._place_of(name)
         return found[0]._rule(found[1]) if found else super()._rule(name)
@@ -178,13 +180,12 @@ class FlatRecurrent(Recurrent[State]):
         return found[0]._needs(found[1]) if found else super()._needs(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Cell) and name.startswith("cell_l"):
-            raise ConfigError(
-                f"{type(self).__name__}: {name} would be a cell that it never runs",
-                expected="parameters, in the places of those of its cells",
-                got=f"a {type(value).__name__}",
-                hint="layer.weight_hh_l0 = ...; nn.Recurrent(cell) runs a cell as it is",
-            )
+        part, _, place = name.rpartition("_l")
+        made = "_held" in vars(self) and isinstance(value, (Parameter, Module))
+        if made and place[:1].isdigit():
+            held = self._held.parts["_l0"]
+            if part in ("cell", *held, *self.cell_type.norm_sizes) and not self._place_of(name):
+                raise never_run(self, name, ", ".join(self._flat_names()))
         super().__setattr__(name, value)
         self._tell_cell(name)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from tinygrad_seq.errors import ArgumentError, ConfigError, shown
 from tinygrad_seq.nn.module import Module, Parameter
 
-__all__ = ["Rule", "WithOptions", "made_anew", "part_or_none"]
+__all__ = ["Rule", "WithOptions", "made_anew", "never_run", "part_or_none"]
 
 Rule = Callable[[str, Any], Any]
 """Takes an option's name and value; returns the value, or raises."""
@@ -88,6 +88,16 @@ class WithOptions(Module):
 def made_anew(*names: str) -> dict[str, str]:
     """Entries of what is settled, for options that another layer has to be made for."""
     return dict.fromkeys(names, "make another: {owner}(..., {name}={value})")
+
+
+def never_run(layer: Module, name: str, places: str) -> ConfigError:
+    """The error for a part in a place that a layer does not have."""
+    return ConfigError(
+        f"{type(layer).__name__}: {name} would never be used",
+        expected=f"a part that it has: {shown(places, str)}",
+        got=name,
+        hint="a new layer has the places and parts that it is made with",
+    )
 
 
 def part_or_none(what: str, value: Any) -> Any:

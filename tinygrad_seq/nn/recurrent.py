@@ -18,7 +18,7 @@ from tinygrad_seq.nn.cells.inputs import checked_input, every_of, run_options, t
 from tinygrad_seq.nn.layers import Dropout, probability
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.norm import VariationalDropout
-from tinygrad_seq.nn.options import WithOptions, made_anew
+from tinygrad_seq.nn.options import WithOptions, made_anew, never_run
 from tinygrad_seq.nn.state import MadeState, checked_state
 from tinygrad_seq.ops.registry import values_of
 from tinygrad_seq.ops.sequence import run_sequence, unroll
@@ -134,25 +134,26 @@ class Recurrent(WithOptions, Generic[State]):
                 setattr(self, f"initial_{name}", Parameter(start))
 
     def _adopt(self, cell: Cell, suffix: str) -> None:
-        """Take in the cell of one place."""
-        setattr(self, f"cell{suffix}", cell)
+        """Take in the cell of one place; others who have it call it and its parts as they did."""
+        called, names = cell._name, dict(cell.named_parameters())
+        first = [(part, part.name) for name, part in names.items() if part.name != name]
+        super().__setattr__(f"cell{suffix}", cell)
+        cell._named(called)
+        for part, name in first:
+            part.name = name
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "dropout" and not isinstance(value, Dropout):
             self.dropout.p = probability(f"{type(self).__name__}: dropout", value)
             self._warn_of_idle_dropout(self.dropout.p, False)
-            return
-        if not isinstance(value, Cell):
-            super().__setattr__(name, value)
-            return
-        held, known_as = self._modules.get(name), value._name
-        if isinstance(held, Cell):
+        elif isinstance(value, Cell) and name.startswith("cell_l"):
+            held = self._modules.get(name)
+            if not isinstance(held, Cell):
+                raise never_run(self, name, ", ".join(f"cell{end}" for _, end in self._places()))
             checked_cell(type(self).__name__, value, held.input_size, held)
-        elsewhere = [(p, p.name) for inner, p in value.named_parameters() if p.name != inner]
-        super().__setattr__(name, value)
-        value._named(known_as)  # by others who have it: what it records here is the layer's
-        for parameter, first in elsewhere:
-            parameter.name = first
+            self._adopt(value, name.removeprefix("cell"))
+        else:
+            super().__setattr__(name, value)
 
     def _needs(self, name: str) -> bool:
         part = isinstance(vars(self).get(name), (Cell, Parameter))
@@ -317,8 +318,7 @@ class Recurrent(WithOptions, Generic[State]):
             with scope(layer=k, cell=cell.form()):
                 if k:
                     x = self.dropout(x)
-                place = k * self.directions
-                below = x
+                place, below = k * self.directions, x
                 x, *last = self._sequence(cell, below, [p[place] for p in parts], False, options)
                 lasts.append(last)
                 if self.bidirectional:
