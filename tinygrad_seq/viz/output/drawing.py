@@ -79,7 +79,7 @@ class Drawing:
         RenderError
             If no renderer is present or it fails; ``.dot`` is still there.
         """
-        return polished(self._render("svg").decode("utf-8"))
+        return polished(self._render("svg").decode("utf-8"), self.title)
 
     def png(self, dpi: float = 144.0) -> bytes:
         """The drawing as PNG, `dpi` pixels per inch: 36 to 2,400, fewer where it is large.
