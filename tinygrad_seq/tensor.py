@@ -137,6 +137,10 @@ class Tensor(ArrayMethods):
         made._array.flags.writeable = False
         assert isinstance(made, Tensor)
         made._base = self._base if self._base is not None else (self if self.is_leaf else None)
+        if self._node is not None and self._node.op is not None:
+            made._origin = weakref.ref(self._node)
+        elif hasattr(self, "_origin"):
+            made._origin = self._origin
         return made
 
     def astype(self, dtype: Any) -> Tensor:

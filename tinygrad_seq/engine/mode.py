@@ -206,7 +206,7 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
 
     Parameters
     ----------
-    path, layer, step, start, cell : optional
+    path, layer, step, start, cell, module : optional
         Fields of :class:`Scope`. `step` says when the nodes themselves are; `start` at which step
         a layer called in the block begins, for windows of one sequence; `cell` is an
         :class:`~tinygrad_seq.engine.scope.CellForm`, which every :class:`~tinygrad_seq.nn.Cell`
@@ -245,7 +245,7 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
             if not isinstance(value, _TYPES[name]) or value is True or value is False:
                 raise ConfigError(
                     f"scope: {name}",
-                    expected={"path": "text", "cell": "a CellForm"}.get(name, "an integer"),
+                    expected={"path": "text", "module": "text", "cell": "a CellForm"}.get(name, "an integer"),
                     got=shown(value),
                 )
         self._changes = changes
@@ -262,4 +262,5 @@ _TYPES: Mapping[str, Any] = {
     "step": (*_NUMBER, type(None)),
     "start": _NUMBER,
     "cell": (CellForm, type(None)),
+    "module": str,
 }

@@ -102,6 +102,8 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
             shape, kind = tuple([part.shape for part in out]), out[0].dtype
         kept = out if kept_out else None
         node = Node(op, tuple(parents), params, shape, kind, mode.scope, inputs, kept, residuals)
+        if None in parents:
+            _note_detached(node, operands)
         if mode.observer is not None:
             for part in (out,) if single else out:
                 mode.observer.recorded(node, part)
@@ -114,6 +116,16 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     if op.view:
         _share_memory(operands[0], several)
     return several
+
+
+def _note_detached(node: Node, operands: tuple[Any, ...]) -> None:
+    found = {
+        place: operand._origin
+        for place, operand in enumerate(operands)
+        if node.parents[place] is None and hasattr(operand, "_origin")
+    }
+    if found:
+        node.detached = found
 
 
 def _apply_plain(
@@ -193,6 +205,10 @@ def _apply_plain(
             node.constants = noted(node.parents, node.inputs)
     else:
         node.inputs = None
+    if needs != 3 and len(operands) == 2:
+        constant, place = (b, 1) if q is None else (a, 0)
+        if type(constant) is _result and hasattr(constant, "_origin"):
+            node.detached = {place: constant._origin}
     node.out = out if plan[1] else None
     node.residuals = None
     node.role = None

@@ -50,6 +50,7 @@ class Variable:
         "_grad",
         "_name",
         "_node",
+        "_origin",
         "_pin",
         "version",
     )
@@ -60,6 +61,7 @@ class Variable:
     _pin: weakref.ref[Pin] | None
     _base: Variable | None
     _frozen: Node  # of a leaf that required gradients before; else not set
+    _origin: weakref.ref[Node]  # what a constant was detached from; else not set
     _name: str
     version: int
 

@@ -12,6 +12,7 @@ from tinygrad_seq.checks import choice, count, index_of
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError
+from tinygrad_seq.timeline.retold import retold
 from tinygrad_seq.viz.graph.expand import expand_fused
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import Graph
@@ -55,6 +56,7 @@ def draw(
     head: int | None = None,
     weights: str | None = None,
     theme: str = "light",
+    names: Mapping[str, Any] | None = None,
     max_items: int = MAX_ITEMS,
     timeout: float = TIMEOUT,
 ) -> Drawing:
@@ -139,7 +141,7 @@ def draw(
             got=f"level={level!r}, view={view!r}",
         )
     colors = named_theme(theme)
-    roots = _roots(outputs)
+    roots = retold(_roots(outputs), names)
     survey = Survey(roots)
     if survey.fused:
         roots = expand_fused(roots)
