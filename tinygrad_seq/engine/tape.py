@@ -109,6 +109,8 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
                 mode.observer.recorded(node, part)
     if single:
         made = _result._wrap(out, node)
+        if needs == 0 and mode.grad:
+            _hand_on_origin(operands, made)
         if op.view:
             _share_memory(operands[0], (made,))
         return made
@@ -116,6 +118,13 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     if op.view:
         _share_memory(operands[0], several)
     return several
+
+
+def _hand_on_origin(operands: tuple[Any, ...], made: Any) -> None:
+    """Note of what is made of constants that one of them was detached, and from what."""
+    for operand in operands:
+        if hasattr(operand, "_origin"):
+            made._origin = operand._origin
 
 
 def _note_detached(node: Node, operands: tuple[Any, ...]) -> None:
@@ -181,6 +190,8 @@ def _apply_plain(
     made.version = 0
     needs = (p is not None) | (q is not None) << 1
     if needs == 0 or not mode.grad:
+        if mode.grad:
+            _hand_on_origin(operands, made)
         return made
     plan = op.plans.get(needs) or op.plan(len(operands), needs)
     made._node = node = _new(Node)

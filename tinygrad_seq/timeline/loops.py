@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +84,10 @@ def find_loops(nodes: Sequence[Node], detached: Before) -> Timed:
     return _Loops(nodes, detached, found, reached).timed()
 
 
+_Steps = defaultdict[object, set[Place]]
+"""By use of what is not of a step: where it is used so."""
+
+
 class _Loops:
     def __init__(
         self,
@@ -105,8 +110,8 @@ class _Loops:
         """Nodes of the loops themselves."""
         self.feeding: list[Node] = []
         """What is made for a step without depending on any, the newest first."""
-        self.between: list[Node] = []
-        """The same, of what comes after one loop and before another one."""
+        self.after: list[Node] = []
+        """What comes after a loop, the newest first: some of it is made for another one."""
         self.signs: dict[Node, int] = {}
         """Equal for nodes that do the same at different steps."""
 
@@ -114,15 +119,17 @@ class _Loops:
         """Everything, in turn."""
         self._place()
         self._sign()
-        self._move_on()
+        self._move_on(self.inside)
         self._sign()
         self._tell_ends()
+        self._move_on({node for node in self.at if self.inside & {*self.users[node]}})
         aligned = align(self._pairs(), [found.length for found in self.found])
         for number, found in enumerate(self.found):
             if any(node.scope.step is not None for node in found.steps):
                 aligned[number] = Aligned(len(self.found) + number)
         self._place_shared(aligned)
         self._sign()
+        self._drop_single()
         readouts = self._readouts()
         loops = [Loop(found.length) for found in self.found]
         for node in self.nodes:
@@ -137,7 +144,7 @@ class _Loops:
 
     def _place(self) -> None:
         """The loop and the step of every node that there is one for."""
-        last = self._swept(self.nodes, forward=True)
+        last = self.last = self._swept(self.nodes, forward=True)
         fed = self._swept(self.nodes[::-1], forward=False)
         for node in reversed(self.nodes):
             before, after = last.get(node), fed.get(node)
@@ -150,8 +157,7 @@ class _Loops:
             elif behind and before is not None:
                 loop = self._ends(behind, first=False)[-1]
                 self._put(node, loop, int(before[loop]))
-                if ahead:
-                    self.between.append(node)
+                self.after.append(node)
             else:
                 self._place_feeding(node)
 
@@ -213,18 +219,19 @@ class _Loops:
                 if len(there) == 1:
                     self.at[node] = min(known)
 
-    def _move_on(self) -> None:
+    def _move_on(self, among: set[Node]) -> None:
         """What is made of a state for the next step alone is of that step.
 
         Nothing is made of the last state: that tells it from the state itself.
         """
+        moved = set[Node]()
         final = {
             (number, self.signs[node])
             for node, (number, step) in self.at.items()
             if step == self.final[number]
         }
         for node in reversed(self.nodes):
-            if node not in self.inside or node.scope.step is not None:
+            if node not in among or node.scope.step is not None:
                 continue
             number, step = self.at[node]
             places = [self.at.get(user) for user in self.users[node]]
@@ -232,30 +239,92 @@ class _Loops:
             if len(later) == len(places) and min(later) > step:
                 if (number, self.signs[node]) not in final:
                     self.at[node] = number, min(later)
+                    moved.add(node)
+        self.inside |= moved
 
     # -- what does the same at other steps -------------------------------------------------------
 
     def _sign(self) -> None:
         known: dict[object, int] = {}
-        steps: defaultdict[Node, set[Place]] = defaultdict(set)
-        for node in self.nodes:
-            for parent in node.parents:
-                if parent is not None and parent not in self.at and node in self.at:
-                    steps[parent].add(self.at[node])
+        steps: _Steps = defaultdict(set)
+        for node in self.at:
+            for index, parent in enumerate(node.parents):
+                if parent is not None and parent not in self.at:
+                    steps[_use(node, index)].add(self.at[node])
         self.signs = {}
         for node in self.nodes:
             place = self.at.get(node)
             if place is None:
                 continue
             said = [place[0], _doing(node)]
-            for parent in node.parents:
-                if parent is None:
-                    said.append("")
-                elif parent in self.at:
-                    said.append(self.signs[parent] if self.at[parent][1] == place[1] else "")
-                else:  # a weight, if it is there at several steps; else a start, or an input
-                    said.append(("w", parent.seq) if len(steps[parent]) > 1 else "")
+            for index in range(len(node.parents)):
+                kind = self._kind(node, index, steps)
+                kind = "" if kind == "leaf" else kind
+                said.append(self.signs[kind] if isinstance(kind, Node) else ("w", kind))
             self.signs[node] = known.setdefault(tuple(said), len(known))
+        self._match(steps)
+
+    def _match(self, steps: _Steps) -> None:
+        """Equal signs for what differs from another step only where constants came in."""
+        alone: defaultdict[int, set[Place]] = defaultdict(set)
+        by_place: defaultdict[Place, list[Node]] = defaultdict(list)
+        for node, place in self.at.items():
+            alone[self.signs[node]].add(place)
+            by_place[place].append(node)
+        again: dict[int, int] = {}
+
+        def of(node: Node) -> int:
+            sign = self.signs[node]
+            while sign in again:
+                sign = again[sign]
+            return sign
+
+        def alike(one: Node, two: Node) -> bool:
+            if of(one) == of(two):
+                return True
+            if _doing(one) != _doing(two) or len(one.parents) != len(two.parents):
+                return False
+            weighed = apart = False
+            for index in range(len(one.parents)):
+                first, second = self._kind(one, index, steps), self._kind(two, index, steps)
+                weighed = weighed or (first == second and first not in ("", "leaf"))
+                if isinstance(first, Node) and isinstance(second, Node):
+                    if not alike(first, second):
+                        return False
+                    weighed = True
+                elif first != second and ("" not in (first, second) or self._made_here(first, second)):
+                    apart = True
+            multiplies = one.op is not None and one.op.product and not one.op.pointwise
+            return weighed if multiplies else not apart
+
+        for node in sorted(self.at, key=lambda node: node.seq):
+            number, step = self.at[node]
+            if len(alone[self.signs[node]]) == 1:
+                near = by_place[number, step - 1] + by_place[number, step + 1]
+                for other in near:
+                    if of(other) != of(node) and alike(node, other):
+                        again[of(node)] = of(other)
+        self.signs = {node: of(node) for node in self.signs}
+
+    def _made_here(self, *kinds: Any) -> bool:
+        """Whether one of two operands depends on a use at its own step, and so is no constant's."""
+        for node in kinds:
+            if isinstance(node, Node) and node in self.last:
+                number, step = self.at[node]
+                if self.last[node][number] >= step:
+                    return True
+        return False
+
+    def _kind(self, node: Node, index: int, steps: _Steps) -> Any:
+        """What an operand is: a node of the same step, a leaf, or "" for anything."""
+        parent = node.parents[index]
+        if parent is None:
+            return ""
+        if parent in self.at:
+            return parent if self.at[parent] == self.at[node] else ""
+        if len(steps[_use(node, index)]) > 1:  # a weight
+            return parent.seq
+        return "leaf" if parent.op is None else ""  # a start, or an input
 
     def _tell_ends(self) -> None:
         """The last step has no use after it: what does there as others do is of the loop."""
@@ -263,14 +332,28 @@ class _Loops:
         for node in self.at:
             if self.signs[node] in within:
                 self.inside.add(node)
-        for node in self.between:
-            places = {self.at.get(user) for user in self.users[node]}
-            if node not in self.inside and len(places) == 1 and None not in places:
-                self._put(node, *places.pop())  # type: ignore[misc]
+        for node in self.after:
+            users = self.users[node]
+            places = {self.at[user] for user in users if user in self.inside}
+            made_for = len(places) == 1 and all(user in self.inside for user in users)
+            if node not in self.inside and made_for:
+                self._put(node, *places.pop())
+                self.inside.add(node)
                 self.feeding.append(node)
         for node in sorted(self.feeding, key=lambda node: -node.seq):
             if any(user in self.inside for user in self.users[node]):
                 self.inside.add(node)
+
+    def _drop_single(self) -> None:
+        """What is made for one step only is made before: a start."""
+        steps: defaultdict[int, set[int]] = defaultdict(set)
+        for node, (_, step) in self.at.items():
+            steps[self.signs[node]].add(step)
+        for node in self.feeding:
+            alone = len(steps[self.signs[node]]) == 1 or any(u not in self.at for u in self.users[node])
+            if alone and node.scope.step is None:
+                del self.at[node]
+                self.inside.discard(node)
 
     def _pairs(self) -> dict[tuple[int, int], set[tuple[int, int]]]:
         """Which steps of one loop meet which steps of another: by one reading the other, or both
@@ -325,6 +408,13 @@ class _Loops:
         return False
 
 
+def _use(node: Node, index: int) -> object:
+    """What is used of outside, and how."""
+    parent = node.parents[index]
+    assert parent is not None and node.op is not None
+    return parent.seq, node.op.name, index
+
+
 def _declared(found: Recurrence) -> Recurrence:
     """With steps that were declared in place of those counted."""
     steps = {
@@ -365,7 +455,9 @@ def _find_states(loop: Loop, signs: dict[Node, int], detached: Before) -> None:
         state = states.setdefault(of(("from", signs[tail])), State())
         state.tails[tail] = loop.nodes[tail]
         state.heads.append((node, index))
-    slots = {(signs[node], index): state for state in states.values() for node, index in state.heads}
+    slots = {
+        (signs[node], index): state for state in states.values() for node, index in state.heads
+    }
     for state in states.values():
         _add_last(state, loop, signs)
     taken = {head for state in states.values() for head in state.heads}

@@ -71,7 +71,9 @@ def _looks(node: Node) -> bool:
     op = node.op
     assert op is not None
     if op.axes is Axes.PICKED:  # by numbers it is a look-up: a use
-        return all(part is None or part is ... or isinstance(part, slice) for part in index_parts(node))
+        return all(
+            part is None or part is ... or isinstance(part, slice) for part in index_parts(node)
+        )
     return op is ITEM or op.view or op.axes in _LOOKING or op.pointwise
 
 
@@ -104,7 +106,7 @@ def find_recurrences(
     nodes: Sequence[Node], uses: Uses, detached: Before
 ) -> tuple[list[Recurrence], NDArray[np.bool_]]:
     """The recurrences of a graph, and which of them is reached by which (from, to)."""
-    classes = [found for found in _told_apart(nodes, uses) if len(found) > 1]
+    classes = [found for found in _told_apart(nodes, uses, detached) if len(found) > 1]
     depth, reached = _count(nodes, classes, detached)
     again = [c for c in range(len(classes)) if reached[c, c]]
     groups: list[list[int]] = []
@@ -119,8 +121,8 @@ def find_recurrences(
         counted = [{node: depth[node, c] - 1 for node in classes[c]} for c in group]
         others = [found for c, found in enumerate(classes) if not reached[c, c]]
         found.append(_stepped(counted, others))
-    first = [group[0] for group in groups]
-    return found, reached[np.ix_(first, first)]
+    leads = [[reached[np.ix_(one, two)].any() for two in groups] for one in groups]
+    return found, np.array(leads, bool)
 
 
 def _count(
@@ -188,7 +190,7 @@ def _begin_with_inputs(begin: list[int], others: Sequence[Sequence[Node]]) -> No
                 begin[:] = seqs
 
 
-def _told_apart(nodes: Sequence[Node], uses: Uses) -> list[list[Node]]:
+def _told_apart(nodes: Sequence[Node], uses: Uses, detached: Before) -> list[list[Node]]:
     """Classes of which every step has one use: those of two within a step are told apart.
 
     What a use feeds tells, if that makes the uses of a class alternate from first to last.
@@ -199,16 +201,18 @@ def _told_apart(nodes: Sequence[Node], uses: Uses) -> list[list[Node]]:
         several = [nodes_of_class]
         if len(nodes_of_class) >= 4:
             if users is None:
-                users = _users(nodes)
+                users = _users(nodes, detached)
             several = _alternating(nodes_of_class, users)
         found += several
     return found
 
 
-def _users(nodes: Sequence[Node]) -> defaultdict[Node, list[tuple[Node, int]]]:
+def _users(nodes: Sequence[Node], detached: Before) -> defaultdict[Node, list[tuple[Node, int]]]:
     users: defaultdict[Node, list[tuple[Node, int]]] = defaultdict(list)
     for node in nodes:
+        known = detached.get(node, {})
         for index, parent in enumerate(node.parents):
+            parent = known.get(index, parent)
             if parent is not None:
                 users[parent].append((node, index))
     return users
@@ -232,7 +236,7 @@ def _alternating(
     return [uses]
 
 
-def _beside(user: Node, index: int) -> tuple[str, ...]:
-    """What the other operands of a node are."""
+def _beside(user: Node, index: int) -> tuple[int, ...]:
+    """The leaves that a node takes besides."""
     others = [parent for i, parent in enumerate(user.parents) if i != index]
-    return tuple("" if o is None else o.op.name if o.op is not None else "leaf" for o in others)
+    return tuple(other.seq for other in others if other is not None and other.op is None)
