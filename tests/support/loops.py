@@ -14,7 +14,7 @@ import tinygrad_seq as tgs
 
 __all__ = ["CELLS", "Program", "programs", "run"]
 
-N, I, H, V = 2, 3, 4, 5
+N, IN, H, V = 2, 3, 4, 5
 
 
 class Weights:
@@ -172,7 +172,7 @@ def run(program: Program, declared: bool) -> Run:
     """Run a program, with its steps declared or not."""
     w, made = Weights(), Run()
     at = (lambda t: tgs.scope(step=t)) if declared else (lambda t: nullcontext())
-    rows = w.rng.standard_normal((program.steps, N, I))
+    rows = w.rng.standard_normal((program.steps, N, IN))
     tokens = w.rng.integers(0, V, (program.steps, N))
     leaves = [tgs.tensor(row, requires_grad=True) for row in rows]
     states = [_started(program, w, k) for k in range(len(program.cells))]
@@ -188,10 +188,10 @@ def run(program: Program, declared: bool) -> Run:
                 return w(name, V, size)[tokens[t]]
             if program.inputs == "at once":
                 if name not in before:
-                    before[name] = rows @ w(name, I, size)
+                    before[name] = rows @ w(name, IN, size)
                 return before[name][t]
             x = leaves[t] if program.inputs == "leaves" else rows[t]
-            return x @ w(name, I, size)
+            return x @ w(name, IN, size)
 
         return project
 
@@ -231,7 +231,7 @@ def _projected(program: Program) -> list[tuple[str, int]]:
     def note(name: str, size: int) -> Any:
         if name:
             names.append((name, size))
-        return np.zeros((N, size or I))
+        return np.zeros((N, size or IN))
 
     cell, count = CELLS[program.cells[0]]
     cell(Weights(), "0", note, (np.zeros((N, H)),) * count)
@@ -245,7 +245,7 @@ def _started(program: Program, w: Weights, k: int) -> Any:
         if program.start == "trained":
             made.append(w(f"start{k}{s}", N, H))
         elif program.start == "computed":
-            made.append(np.tanh(w.rng.standard_normal((N, I)) @ w(f"bridge{k}{s}", I, H)))
+            made.append(np.tanh(w.rng.standard_normal((N, IN)) @ w(f"bridge{k}{s}", IN, H)))
         else:
             made.append((np.zeros if program.start == "zeros" else np.ones)((N, H)))
     return tuple(made)

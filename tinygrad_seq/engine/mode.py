@@ -245,7 +245,9 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
             if not isinstance(value, _TYPES[name]) or value is True or value is False:
                 raise ConfigError(
                     f"scope: {name}",
-                    expected={"path": "text", "module": "text", "cell": "a CellForm"}.get(name, "an integer"),
+                    expected={"path": "text", "module": "text", "cell": "a CellForm"}.get(
+                        name, "an integer"
+                    ),
                     got=shown(value),
                 )
         self._changes = changes

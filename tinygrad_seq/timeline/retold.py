@@ -1,7 +1,7 @@
 """A graph told anew: with the time of loops that nobody declared, as if they had been.
 
-The recorded nodes stay as they are; copies of them, with the same ``seq``, carry the scopes and roles
-that layers of ours would have given them. So drawings and figures know one kind of graph.
+The recorded nodes stay as they are; copies of them, with the same ``seq``, carry the scopes and
+roles that layers of ours would have given them. So drawings and figures know one kind of graph.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.timeline.entries import leaf_behind
-from tinygrad_seq.timeline.loops import Loop, Timed, find_loops
+from tinygrad_seq.timeline.loops import Timed, find_loops
 from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE
+from tinygrad_seq.timeline.states import Loop
 
 __all__ = ["retold"]
 
@@ -36,21 +37,31 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
     """
     roots = list(roots)
     nodes = nodes_behind(roots)
-    there = set(nodes)
-    detached = {node: found for node in nodes if (found := _detached(node, there))}
+    detached = _detached(nodes)
     timed = find_loops(nodes, detached)
     telling = _Telling(timed, detached, {} if names is None else names)
     telling.name_leaves(nodes)
-    for number, loop in enumerate(timed.loops):
-        if not _ran_by_a_layer(loop):
-            telling.tell(number, loop)
-    telling.tell_readouts()
+    told = {number for number, loop in enumerate(timed.loops) if not _ran_by_a_layer(loop)}
+    for number in sorted(told):
+        telling.tell(number, timed.loops[number])
+    telling.tell_readouts(told)
     return telling.copied(roots, nodes)
 
 
-def _detached(node: Node, there: set[Node]) -> dict[int, Node]:
-    origins = {index: ref() for index, ref in getattr(node, "detached", {}).items()}
-    return {index: o for index, o in origins.items() if o is not None and o in there}
+def _detached(nodes: list[Node]) -> dict[Node, dict[int, Node]]:
+    """By node and operand what that was detached from, where it is in the graph as well."""
+    found: dict[Node, dict[int, Node]] = {}
+    for node in nodes:
+        for index, ref in getattr(node, "detached", {}).items():
+            origin = ref()
+            if origin is not None:
+                found.setdefault(node, {})[index] = origin
+    there = set(nodes) if found else set()
+    return {
+        node: kept
+        for node, origins in found.items()
+        if (kept := {index: origin for index, origin in origins.items() if origin in there})
+    }
 
 
 def _ran_by_a_layer(loop: Loop) -> bool:
@@ -74,7 +85,7 @@ class _Telling:
 
     def name_leaves(self, nodes: Iterable[Node]) -> None:
         """Names of leaves that have none: the variable's, else W1, W2, ... in order of use."""
-        leaves = {}
+        leaves: dict[Node, None] = {}
         for node in nodes:
             for parent in node.parents:
                 if parent is not None and parent.op is None:
@@ -101,7 +112,7 @@ class _Telling:
         for node in loop.nodes:
             if node in named and node.role is None:
                 self.roles[node] = named[node]
-        of_head = {}
+        of_head: dict[tuple[Node, int], str] = {}
         for name, state in zip(self._names(loop), loop.states, strict=True):
             for tail in state.tails:
                 self.roles[tail] = name
@@ -155,7 +166,7 @@ class _Telling:
 
     def _named(self, loop: Loop) -> dict[Node, str]:
         """Names of variables, for all nodes that do the same at their step."""
-        found = {}
+        found: dict[Node, str] = {}
         for node, name in self.names.items():
             if node in loop.nodes:
                 same = [n for n in loop.nodes if self.timed.signs[n] == self.timed.signs[node]]
@@ -183,11 +194,11 @@ class _Telling:
 
     # -- readouts --------------------------------------------------------------------------------
 
-    def tell_readouts(self) -> None:
-        """Give what is read out at every step its step; outputs and losses are rows of their own."""
+    def tell_readouts(self, loops: set[int]) -> None:
+        """Give what is read out at every step its step; outputs and losses have their rows."""
         by_place: defaultdict[tuple[int, int], list[Node]] = defaultdict(list)
         for node, (number, step) in self.timed.readouts.items():
-            if node.scope.step is None or node.scope.layer is None:
+            if number in loops and (node.scope.step is None or not node.scope.path):
                 aligned = self.timed.aligned[number]
                 by_place[aligned.axis, aligned.step(step)].append(node)
         outputs = self._unique("y")
@@ -289,5 +300,5 @@ def _leading_to_weights(nodes: list[Node], here: set[Node]) -> list[Node]:
         weighed = any(p is not None and leaf_behind(p) is not None for p in node.parents)
         if weighed or node in found:
             found.add(node)
-            found |= {p for p in node.parents if p in here}  # type: ignore[misc]
+            found |= {p for p in node.parents if p in here}
     return [node for node in nodes if node in found]

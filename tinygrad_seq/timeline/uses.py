@@ -29,7 +29,19 @@ _HOPS = 3
 _LOOKING = {Axes.PICKED, Axes.CUT, Axes.MOVED, Axes.RESHAPED}
 _JOINING = {Axes.STACKED, Axes.JOINED}
 
-Class = Hashable
+
+class Class(NamedTuple):
+    """What is done with a weight."""
+
+    weight: Node
+    how: tuple[Any, ...]
+    """Views and parts of it that are taken first."""
+    op: str
+    operand: int
+    leaves: frozenset[Node]
+    """What the weight was made of, if it is no leaf."""
+
+
 Uses = dict[Class, list[Node]]
 Before = Mapping[Node, Mapping[int, Node]]
 """By node and operand: what that was detached from."""
@@ -39,12 +51,12 @@ Counts = NDArray[np.int32]
 def find_uses(nodes: Sequence[Node]) -> Uses:
     """The uses of every weight by class, in order of recording."""
     uses: defaultdict[Class, list[Node]] = defaultdict(list)
-    weights: dict[Node, tuple[Node, tuple[Any, ...], int]] = {}
-    """Of all that is a weight, or a piece or a view of one: which, how seen, made in how many."""
+    weights: dict[Node, _Weight] = {}
+    """Of all that is a weight, or a piece or a view of one."""
     for node in nodes:
         op = node.op
         if op is None:
-            weights[node] = node, (), 0
+            weights[node] = _Weight(node)
             continue
         if op.axes in _JOINING:
             continue
@@ -53,17 +65,28 @@ def find_uses(nodes: Sequence[Node]) -> Uses:
             continue
         only = known[0] if len(known) == 1 else None
         if only is not None and _looks(node):
-            weight, how, made = only
-            weights[node] = weight, (*how, op.name, _said(node.params)), made
+            weights[node] = only._replace(how=(*only.how, op.name, _said(node.params)))
             continue
         for index, found in enumerate(known):
             if found is not None:
-                weight, how, _ = found
-                uses[weight.seq, how, op.name, index].append(node)
-        made = _made(node, known)
-        if made is not None and made <= _MADE_IN:
-            weights[node] = node, (), made
+                uses[Class(found.weight, found.how, op.name, index, found.leaves)].append(node)
+        if _is_made(node, known):
+            made = _Weight.made(node, [found for found in known if found is not None])
+            if made.operations <= _MADE_IN:
+                weights[node] = made
     return uses
+
+
+class _Weight(NamedTuple):
+    weight: Node
+    how: tuple[Any, ...] = ()
+    operations: int = 0
+    leaves: frozenset[Node] = frozenset()
+
+    @classmethod
+    def made(cls, node: Node, of: Sequence[_Weight]) -> _Weight:
+        leaves = frozenset[Node]().union(*(w.leaves or {w.weight} for w in of))
+        return cls(node, (), 1 + max(w.operations for w in of), leaves)
 
 
 def _looks(node: Node) -> bool:
@@ -77,18 +100,18 @@ def _looks(node: Node) -> bool:
     return op is ITEM or op.view or op.axes in _LOOKING or op.pointwise
 
 
-def _made(node: Node, known: Sequence[Any]) -> int | None:
-    """In how many operations a node was made of weights; None if it was made of data."""
+def _is_made(node: Node, known: Sequence[Any]) -> bool:
+    """Whether a node was made of weights alone."""
     assert node.op is not None
     if node.op.axes is Axes.PICKED:
-        return None
+        return False
     for parent, found in zip(node.parents, known, strict=True):
         scaled = parent is None and node.op.pointwise
         if found is None and not scaled:
-            return None
+            return False
         if parent is not None and None in node.parents and parent.shape != node.shape:
-            return None  # a row beside rows of data
-    return 1 + max(made for _, _, made in filter(None, known))
+            return False  # a row beside rows of data
+    return True
 
 
 def _said(params: Mapping[str, Any]) -> Hashable:
@@ -105,9 +128,19 @@ class Recurrence(NamedTuple):
 def find_recurrences(
     nodes: Sequence[Node], uses: Uses, detached: Before
 ) -> tuple[list[Recurrence], NDArray[np.bool_]]:
-    """The recurrences of a graph, and which of them is reached by which (from, to)."""
-    classes = [found for found in _told_apart(nodes, uses, detached) if len(found) > 1]
-    depth, reached = _count(nodes, classes, detached)
+    """The recurrences of a graph, and which of them is reached by which (from, to).
+
+    What was made of a recurrent weight is a result of the loop, and no weight.
+    """
+    told = _told_apart(nodes, uses, detached)
+    several = {of: found for of, found in told.items() if len(found) > 1 and not _known(found)}
+    leaves = {of: found for of, found in several.items() if not of[0].leaves}
+    depth, reached = _count(nodes, [*leaves.values()], detached)
+    recurrent = {of[0].weight for c, of in enumerate(leaves) if reached[c, c]}
+    made = {of: found for of, found in several.items() if of[0].leaves.isdisjoint(recurrent)}
+    classes = [*made.values()]
+    if len(made) > len(leaves):
+        depth, reached = _count(nodes, classes, detached)
     again = [c for c in range(len(classes)) if reached[c, c]]
     groups: list[list[int]] = []
     for c in again:
@@ -123,6 +156,11 @@ def find_recurrences(
         found.append(_stepped(counted, others))
     leads = [[reached[np.ix_(one, two)].any() for two in groups] for one in groups]
     return found, np.array(leads, bool)
+
+
+def _known(uses: Sequence[Node]) -> bool:
+    """Whether a layer says of all uses at which step they are."""
+    return all(n.scope.layer is not None and n.scope.step is not None for n in uses)
 
 
 def _count(
@@ -190,20 +228,22 @@ def _begin_with_inputs(begin: list[int], others: Sequence[Sequence[Node]]) -> No
                 begin[:] = seqs
 
 
-def _told_apart(nodes: Sequence[Node], uses: Uses, detached: Before) -> list[list[Node]]:
+def _told_apart(
+    nodes: Sequence[Node], uses: Uses, detached: Before
+) -> dict[tuple[Class, int], list[Node]]:
     """Classes of which every step has one use: those of two within a step are told apart.
 
     What a use feeds tells, if that makes the uses of a class alternate from first to last.
     """
     users: defaultdict[Node, list[tuple[Node, int]]] | None = None
-    found: list[list[Node]] = []
-    for nodes_of_class in uses.values():
-        several = [nodes_of_class]
-        if len(nodes_of_class) >= 4:
-            if users is None:
-                users = _users(nodes, detached)
-            several = _alternating(nodes_of_class, users)
-        found += several
+    found: dict[tuple[Class, int], list[Node]] = {}
+    for of, together in uses.items():
+        apart = [together]
+        if len(together) >= 4:
+            users = _users(nodes, detached) if users is None else users
+            apart = _alternating(together, users)
+        for number, part in enumerate(apart):
+            found[of, number] = part
     return found
 
 
@@ -230,9 +270,9 @@ def _alternating(
             labels[k] = labels[k], tuple(said)
             ends[k] = near[0][0] if len({user for user, _ in near}) == 1 else None
         period = len(set(labels))
-        if 2 <= period <= len(uses) // 2 and len(uses) % period == 0:
-            if labels == labels[:period] * (len(uses) // period):
-                return [uses[k::period] for k in range(period)]
+        times, rest = divmod(len(uses), period)
+        if period >= 2 and times >= 2 and not rest and labels == labels[:period] * times:
+            return [uses[k::period] for k in range(period)]
     return [uses]
 
 

@@ -198,7 +198,8 @@ class _Folding:
         for node, item in self.told:
             for index, enters in node.enters.items():
                 if index >= len(node.parents) or node.parents[index] is None:
-                    enter(self.graph, item, enters, self.item_of.get(enters.origin))
+                    origin = None if enters.origin is None else self.item_of.get(enters.origin)
+                    enter(self.graph, item, enters, origin)
 
     def align(self, nodes: list[Node], reader: Reader) -> None:
         """Note along the edges from a memory what was looked up in it."""
