@@ -21,6 +21,10 @@ class Aligned(NamedTuple):
         """Where a step of the loop is on the axis."""
         return self.sign * own + self.offset
 
+    def on(self, own: int) -> tuple[int, int]:
+        """The axis, and where on it a step is."""
+        return self.axis, self.step(own)
+
 
 def align(pairs: Pairs, lengths: Sequence[int]) -> list[Aligned]:
     """The axis of every loop, beginning at 0.

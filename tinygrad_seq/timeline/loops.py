@@ -97,7 +97,7 @@ class _Loops:
         self._place_shared(aligned)
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._drop_single()
-        readouts = self._readouts()
+        readouts = self._readouts(aligned)
         loops = [Loop(found.length) for found in self.found]
         for node in self.nodes:
             if node in self.inside:
@@ -182,7 +182,7 @@ class _Loops:
             places = [self.at.get(user) for user in self.users[node]]
             known = [place for place in places if place is not None]
             if len(known) == len(places) > 1:
-                there = {(aligned[r].axis, aligned[r].step(step)) for r, step in known}
+                there = {aligned[number].on(step) for number, step in known}
                 if len(there) == 1:
                     self.at[node] = min(known)
 
@@ -193,10 +193,11 @@ class _Loops:
         """
         moved = set[Node]()
         final = {
-            (number, self.signs[node])
+            self.signs[node]
             for node, (number, step) in self.at.items()
             if step == self.final[number]
         }
+        state_like = self._fed_at_once(final)
         for node in reversed(self.nodes):
             if node not in among or node.scope.step is not None:
                 continue
@@ -204,10 +205,25 @@ class _Loops:
             places = [self.at.get(user) for user in self.users[node]]
             later = [p[1] for p in places if p is not None and p[0] == number]
             passing = len(later) == len(places) and min(later) > step
-            if passing and (number, self.signs[node]) not in final:
+            if passing and self.signs[node] not in final and node not in state_like:
                 self.at[node] = number, min(later)
                 moved.add(node)
         self.inside |= moved
+
+    def _fed_at_once(self, final: set[int]) -> set[Node]:
+        """Nodes in the place of states: elsewhere what they feed takes one that is there at last."""
+        feeding: defaultdict[tuple[int, int], set[Node]] = defaultdict(set)
+        for node, place in self.at.items():
+            for index, parent in enumerate(node.parents):
+                if parent in self.at and self.at[parent] != place:
+                    feeding[self.signs[node], index].add(parent)
+        beside = [nodes for nodes in feeding.values() if final & {self.signs[n] for n in nodes}]
+        states = {self.signs[node] for nodes in beside for node in nodes} & final
+        return {
+            node
+            for node in set[Node]().union(*beside)
+            if not states & {self.signs[p] for p in node.parents if p in self.at}  # made of one
+        }
 
     def _tell_ends(self) -> None:
         """The last step has no use after it: what does there as others do is of the loop."""
@@ -254,14 +270,14 @@ class _Loops:
                         pairs[one, two].add((a, b))
         return pairs
 
-    def _readouts(self) -> dict[Node, Place]:
+    def _readouts(self, aligned: list[Aligned]) -> dict[Node, Place]:
         """What is at a step without being of the loop, and has a counterpart at another."""
         found: dict[Node, Place] = {}
         for node in self.nodes:
             place = self.at.get(node)
             if place is None or node in self.inside:
                 continue
-            if node.scope.step is None and self._adds_up(node, place, found):
+            if node.scope.step is None and self._adds_up(node, place, found, aligned):
                 continue
             found[node] = place
         steps: defaultdict[int, set[int]] = defaultdict(set)
@@ -275,7 +291,9 @@ class _Loops:
                 kept[node] = place
         return kept
 
-    def _adds_up(self, node: Node, place: Place, found: dict[Node, Place]) -> bool:
+    def _adds_up(
+        self, node: Node, place: Place, found: dict[Node, Place], aligned: list[Aligned]
+    ) -> bool:
         """Whether a node is made of several steps, or of what is."""
         assert node.op is not None
         joins = node.op.axes in {Axes.STACKED, Axes.JOINED}
@@ -285,7 +303,8 @@ class _Loops:
             there = self.at[parent]
             if parent not in self.inside and parent not in found:
                 return True
-            if there == place or (there[0] != place[0] and not joins):
+            here, before = (aligned[number].on(step) for number, step in (place, there))
+            if before == here or before[0] != here[0]:
                 continue
             if joins or (parent not in self.inside and len(self.users[parent]) == 1):
                 return True

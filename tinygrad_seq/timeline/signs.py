@@ -106,24 +106,24 @@ class _Signing:
         for index in range(len(one.parents)):
             first, second = self.kind(one, index), self.kind(two, index)
             if isinstance(first, Node) and isinstance(second, Node):
-                if self.of(first) != self.of(second):
+                same = self.of(first) == self.of(second)
+                if not same and (self._made_here(first) or self._made_here(second)):
                     return False
-                weighed = True
+                weighed = weighed or same
             elif first != second:
-                apart = apart or _ANY not in (first, second) or self._made_here(first, second)
+                known = _ANY not in (first, second)
+                apart = apart or known or self._made_here(first) or self._made_here(second)
             elif first not in (_ANY, _LEAF):
                 weighed = True
         multiplies = one.op is not None and one.op.product and not one.op.pointwise
         return weighed if multiplies else not apart
 
-    def _made_here(self, *kinds: Any) -> bool:
+    def _made_here(self, node: Any) -> bool:
         """Whether an operand depends on a use at its own step: it stands for no constant."""
-        for node in kinds:
-            if isinstance(node, Node) and node in self.last:
-                number, step = self.at[node]
-                if self.last[node][number] >= step:
-                    return True
-        return False
+        if not isinstance(node, Node) or node not in self.last:
+            return False
+        number, step = self.at[node]
+        return bool(self.last[node][number] >= step)
 
 
 def _use(node: Node, index: int) -> object:
