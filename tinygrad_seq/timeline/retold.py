@@ -7,7 +7,7 @@ roles that layers of ours would have given them. So drawings and figures know on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from copy import copy
 from typing import Any
 
@@ -17,7 +17,7 @@ from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.timeline.entries import leaf_behind
 from tinygrad_seq.timeline.loops import Timed, find_loops
-from tinygrad_seq.timeline.roles import CELL, LOGITS, LOSS, STATE
+from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE
 from tinygrad_seq.timeline.states import Loop
 
 __all__ = ["retold"]
@@ -40,11 +40,11 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
     detached = _detached(nodes)
     timed = find_loops(nodes, detached)
     telling = _Telling(timed, detached, {} if names is None else names)
-    telling.name_leaves(nodes)
     told = {number for number, loop in enumerate(timed.loops) if not _ran_by_a_layer(loop)}
     for number in sorted(told):
         telling.tell(number, timed.loops[number])
     telling.tell_readouts(told)
+    telling.name_leaves(nodes)
     return telling.copied(roots, nodes)
 
 
@@ -82,19 +82,21 @@ class _Telling:
         self.labels: dict[Node, str] = {}
         self.enters: defaultdict[Node, dict[int, Enters]] = defaultdict(dict)
         self.paths: set[str] = set()
+        self.inputs: dict[Node, dict[str, Any]] = {}
+        """Leaves that enter one step, and where."""
+        self.starting: dict[Node, str] = {}
+        """Leaves that a state starts from, and which."""
 
     def name_leaves(self, nodes: Iterable[Node]) -> None:
-        """Names of leaves that have none: the variable's, else W1, W2, ... in order of use."""
-        leaves: dict[Node, None] = {}
-        for node in nodes:
-            for parent in node.parents:
-                if parent is not None and parent.op is None:
-                    leaves[parent] = None
+        """Names of leaves: of variables, else h0 of a start, and W1, W2, ... in order of use."""
+        leaves = dict.fromkeys(p for n in nodes for p in n.parents if p is not None and not p.op)
         count = 0
         for leaf in leaves:
             if leaf in self.names:
                 self.labels[leaf] = self.names[leaf]
-            elif not leaf.label:
+            elif not leaf.label and leaf in self.starting:
+                self.labels[leaf] = f"{self.starting[leaf]}0"
+            elif not leaf.label and leaf not in self.inputs:
                 count += 1
                 self.labels[leaf] = f"W{count}"
 
@@ -175,6 +177,9 @@ class _Telling:
         return found
 
     def _start(self, node: Node, index: int, state: str) -> Enters:
+        leaf = leaf_behind(node.parents[index])
+        if leaf is not None:
+            self.starting[leaf] = state
         if node.parents[index] is not None:
             return Enters(state)
         if index in getattr(node, "detached", {}):
@@ -184,11 +189,19 @@ class _Telling:
 
     def _tell_inputs(self, loop: Loop) -> None:
         """Constants that enter every step: factors of a weight, look-ups in one, summands."""
-        for product in (True, False):
+        places: dict[Node, set[int | None]] = defaultdict(set)
+        for leaf in {p for node in loop.nodes for p in node.parents if p and p.op is None}:
+            places[leaf] = {loop.nodes.get(user) for user in self.timed.users[leaf]}
+        once = {leaf for leaf, steps in places.items() if len(steps) == 1 and None not in steps}
+        fed = any(p in self.timed.readouts or p in self.scopes for p in _outside(loop))
+        for product in (True, False)[: 1 if fed else 2]:
             for node in loop.nodes:
-                index = _input(node, product)
+                index = _input(node, product, once)
                 if index is not None and index not in self.enters[node]:
                     self.enters[node][index] = Enters()
+                    parent = node.parents[index] if index < len(node.parents) else None
+                    if parent is not None:
+                        self.inputs[parent] = self.scopes[node]
             if any(not e.state for n in loop.nodes for e in self.enters[n].values()):
                 return
 
@@ -233,7 +246,7 @@ class _Telling:
         now: dict[Node, Node] = {}
         for node in nodes:
             parents = tuple(None if p is None else now.get(p, p) for p in node.parents)
-            told = node in self.scopes or node in self.labels or node in self.roles
+            told = any(node in m for m in (self.scopes, self.labels, self.roles, self.inputs))
             if not told and node not in self.enters and parents == node.parents:
                 continue
             made = now[node] = copy(node)
@@ -242,6 +255,8 @@ class _Telling:
             made.role = node.role or self.roles.get(node)
             if node in self.labels:
                 made.owner, made.known_as = None, self.labels[node]
+            if node in self.inputs:
+                made.role, made.scope = INPUT, made.scope._replace(**self.inputs[node])
             if node in self.enters:
                 made.enters = {
                     index: enters._replace(origin=now.get(enters.origin, enters.origin))
@@ -273,17 +288,24 @@ def _home(loop: Loop) -> str:
     return ".".join(home)
 
 
-def _input(node: Node, product: bool) -> int | None:
-    """The operand of a node that would be an input."""
+def _outside(loop: Loop) -> Iterator[Node]:
+    """What a loop reads of others."""
+    for node in loop.nodes:
+        yield from (p for p in node.parents if p is not None and p not in loop.nodes)
+
+
+def _input(node: Node, product: bool, once: Set[Node]) -> int | None:
+    """The operand of a node that would be an input: a constant, or a leaf that is used once."""
     assert node.op is not None
     if product and node.op.axes is Axes.PICKED:  # by what is no operand, but an index
         return 1 if node.parents[0] is not None and node.parents[0].op is None else None
-    if None not in node.parents or len(node.parents) < 2:
+    free = [index for index, p in enumerate(node.parents) if p is None or p in once]
+    if len(free) != 1 or len(node.parents) < 2:
         return None
-    index = node.parents.index(None)
+    index = free[0]
     if not product:
-        return index if node.op.name in {"add", "subtract"} else None
-    others = [leaf_behind(parent) for parent in node.parents if parent is not None]
+        return index if node.op.name == "add" else None
+    others = [leaf_behind(p) for k, p in enumerate(node.parents) if k != index]
     multiplies = node.op.product or node.op.name in {"linear", "take", "einsum"}
     return index if multiplies and all(others) else None
 

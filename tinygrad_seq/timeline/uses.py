@@ -278,5 +278,7 @@ def _alternating(
 
 def _beside(user: Node, index: int) -> tuple[int, ...]:
     """The leaves that a node takes besides."""
+    if user.op is None or user.op.variadic:
+        return ()
     others = [parent for i, parent in enumerate(user.parents) if i != index]
     return tuple(other.seq for other in others if other is not None and other.op is None)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Enters, Node, next_seq
+from tinygrad_seq.engine.node import Enters, Node, next_seq, nodes_behind
 from tinygrad_seq.engine.tape import ITEM, lift
-from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 __all__ = ["expand_fused"]
 
@@ -25,7 +24,7 @@ _RESULTS_PER_OUTPUT = 20  # nodes per time step of a cell, about as large as its
 
 def expand_fused(roots: list[Node]) -> list[Node]:
     """Copies of `roots` with the fused nodes behind them expanded; themselves if none is."""
-    nodes = recorded_nodes(roots)
+    nodes = nodes_behind(roots)
     now: dict[Node, Node] = {}
     outputs: dict[Node, tuple[Node, ...]] = {}
     for node in nodes:

@@ -21,6 +21,7 @@ from tinygrad_seq.viz.graph.implied import Starts, add_context, enter
 from tinygrad_seq.viz.graph.items import (
     BAR,
     DEPTH,
+    INPUT,
     WEIGHT,
     AttentionNote,
     Graph,
@@ -181,7 +182,8 @@ class _Folding:
                 if tail is head and (delay == 0 or tail.kind == "bar"):
                     graph.inside += 1
                     continue
-                kind = WEIGHT if tail.kind == "weight" and kind == DEPTH else kind
+                if kind == DEPTH and tail.kind in {"weight", "input"}:
+                    kind = WEIGHT if tail.kind == "weight" else INPUT
                 edge = graph.edge(tail.id, head.id, kind, delay)
                 share = shares.get((node.seq, origin.seq)) if origin.op is None else None
                 if share is not None:
@@ -250,6 +252,8 @@ def _kind(item: Item, graph: Graph) -> str:
         return "weight"
     if item.part.startswith("leaf:"):
         return "leaf"
+    if item.part == INPUT:
+        return "input"
     if item.place.step == BAR:
         return "bar"
     open_ = not graph.closes(item.place)

@@ -37,8 +37,8 @@ def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None
         return
     if not enters.state:
         name = f"x:{place}"
-        if place.step != BAR and name not in graph.items:
-            graph.items[name] = Item(name, "input", place, "x")
+        if place.step != BAR:
+            graph.items.setdefault(name, Item(name, "input", place, "x"))
             graph.edge(name, item.id, INPUT, count=0)
         return
     if origin is not None and origin is not item:
@@ -47,8 +47,11 @@ def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None
             delay = place.step - origin.place.step
         graph.edge(origin.id, item.id, enters.state, delay, 0).cut = True
         return
-    if origin is not None:  # folded into one column
-        return
+    columns = graph.axes[place.row].columns
+    if origin is not None or place.step not in (columns[0], columns[-1]):
+        return  # folded into one column, or started anew: nothing of the step before goes on
+    if any(e.kind == enters.state and e.delay for e in graph.into(item.id)) and len(columns) > 1:
+        return  # what is there a step later stands for two steps before it
     name = f"carried:{place.untimed}:{enters.state}"
     if name not in graph.items:
         note = enters.note or "constant"
