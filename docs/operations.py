@@ -87,7 +87,7 @@ def _operation(op: Op) -> str:
     gradient += f"; {op.kink}" if op.kink else ""
     check = "complex step" if op.analytic else "differences"
     fused = "with a composed twin" if op.twin is not None else ""
-    what = _WORDS.get(op.name) or _first_line(getattr(tgs, op.name))
+    what = _WORDS.get(op.name) or _first_line(getattr(tgs, op.name, op.twin))
     return f"| `{op.name}` | {what} | {operands} | {gradient} | {check} | {fused} |"
 
 

@@ -1,13 +1,16 @@
-"""Cells that nobody fused: what a user's own look like, for whoever tests what any cell can do."""
+"""All public cells and layers of ours, and cells that nobody fused, as a user's own may look."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
 
 import tinygrad_seq as tgs
 from tinygrad_seq import nn
+from tinygrad_seq.nn.cells.gated import GatedCell
+from tinygrad_seq.nn.flat import FlatRecurrent
 
 
 class MGUCell(nn.Cell):
@@ -84,19 +87,19 @@ def weight(rng: Any, rows: int, columns: int, dtype: Any) -> nn.Parameter:
     return nn.Parameter(rng.uniform(-0.5, 0.5, (rows, columns)).astype(dtype))
 
 
+def public(*bases: type) -> dict[str, Any]:
+    """What nn has of some kinds, by name."""
+    kinds = {name: getattr(nn, name) for name in nn.__all__}
+    return {n: k for n, k in kinds.items() if inspect.isclass(k) and issubclass(k, bases)}
+
+
+OURS, FLAT = public(GatedCell), public(FlatRecurrent)
+"""Cells with a kernel, and the layers of them: a new one is tested by being public."""
 CELLS = {
-    cell.__name__: cell
-    for cell in (
-        MGUCell,
-        PeepholeCell,
-        IRNNCell,
-        ThreeStateCell,
-        nn.RNNCell,
-        nn.LSTMCell,
-        nn.GRUCell,
-    )
+    **{cell.__name__: cell for cell in (MGUCell, PeepholeCell, IRNNCell, ThreeStateCell)},
+    **OURS,
 }
-"""By name: four that come without a kernel, and ours, which have one."""
+"""By name: four that come without a kernel, and ours."""
 
 SIZE, H, T, N = 2, 2, 4, 3
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import tinygrad_seq as tgs
 from demos import lab
+from tests.cells import FLAT, OURS
 from tests.hostile_parts import (
     IDS,
-    SEQUENCE,
     SMALL,
     Given,
     H,
@@ -46,7 +48,38 @@ from tests.hostile_parts import (
 from tinygrad_seq import charlm, data, nn, optim, train, viz
 from tinygrad_seq.ops import OPS
 
+
+def of_cells() -> dict[str, Callable[[], Given]]:
+    """Steps of our cells and what runs them over a sequence, by their signatures."""
+    found: dict[str, Callable[[], Given]] = {}
+    for name, kind in OURS.items():
+        cell = kind(I, H)
+        wide = cell.blocks * H
+        shapes = {"weight_xh": (I, wide), "weight_hh": (H, wide), "bias": (wide,)}
+        shapes |= dict.fromkeys(cell.states, (N, H))
+        for what, rows in (("step", (N,)), ("sequence", (T, N))):
+            function = getattr(tgs, f"{name.removesuffix('Cell').lower()}_{what}", None)
+            if function is not None:
+                known = {**shapes, "x": (*rows, I)}
+                found[function.__name__] = partial(operands, function, known)
+    return found
+
+
+def operands(function: Callable[..., object], shapes: dict[str, tuple[int, ...]]) -> Given:
+    """What has a known shape, options as they are, and what else is required, (H,)."""
+    given: list[object] = []
+    options: dict[str, object] = {}
+    for each in inspect.signature(function).parameters.values():
+        shape = shapes.get(each.name.rstrip("0"), (H,))
+        if each.kind is each.VAR_KEYWORD:
+            options = {"lengths": [3, 1], "reverse": True}
+        elif each.default is not None:
+            given.append(x(*shape) if each.default is each.empty else each.default)
+    return g(*given, **options)
+
+
 FUNCTIONS: dict[str, Callable[[], Given]] = {
+    **of_cells(),
     # the package itself
     "Tensor": lambda: g([1.0, 2.0]),
     "tensor": lambda: g([1.0, 2.0]),
@@ -71,12 +104,6 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "einsum": lambda: g("ij,kj->ik", x(), x()),
     "expand_dims": lambda: g(x(), 1),
     "gather": lambda: g(x(), 1, [[0], [2]]),
-    "gru_step": lambda: g(x(N, I), x(N, H), x(I, 3 * H), x(H, 3 * H), x(3 * H)),
-    "lstm_step": lambda: g(x(N, I), x(N, H), x(N, H), x(I, 4 * H), x(H, 4 * H), x(4 * H)),
-    "rnn_step": lambda: g(x(N, I), x(N, H), x(I, H), x(H, H), x(H)),
-    "rnn_sequence": lambda: g(*SEQUENCE(1), f4(H), "relu", lengths=[3, 1]),
-    "lstm_sequence": lambda: g(*SEQUENCE(4), f4(4 * H), lengths=[3, 1], reverse=True),
-    "gru_sequence": lambda: g(*SEQUENCE(3), f4(3 * H), lengths=[3, 1]),
     "moveaxis": lambda: g(x(), 0, 1),
     "mse_loss": lambda: g(x(), x()),
     "one_hot": lambda: g([0, 2], 3),
@@ -103,18 +130,14 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "var": lambda: g(x(), 0, 1),
     "where": lambda: g(np.eye(2, 3, dtype=bool), x(), x()),
     # nn
-    "nn.GRU": lambda: g(I, H, rng=rng()),
-    "nn.LSTM": lambda: g(I, H, rng=rng()),
-    "nn.RNN": lambda: g(I, H, rng=rng()),
+    **{f"nn.{name}": lambda: g(I, H, rng=rng()) for name in (*OURS, *FLAT)},
     "nn.AdditiveAttention": lambda: g(H, I, 2, rng=rng()),
     "nn.Decoded": lambda: g(x(), None, None),
     "nn.Decoder": lambda: g(gru(), V, nn.DotAttention(), H, rng=rng()),
     "nn.Embedding": lambda: g(V, I, rng=rng()),
     "nn.FedState": lambda: g(None, x()),
-    "nn.GRUCell": lambda: g(I, H, rng=rng()),
     "nn.GRUState": lambda: g(h()),
     "nn.Generated": lambda: g(IDS, np.ones(N), np.ones(N)),
-    "nn.LSTMCell": lambda: g(I, H, rng=rng()),
     "nn.LSTMState": lambda: g(h(), h()),
     "nn.LayerNorm": lambda: g(I),
     "nn.Linear": lambda: g(I, H, rng=rng()),
@@ -125,7 +148,6 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "nn.MultiplicativeAttention": lambda: g(H, I, rng=rng()),
     "nn.OneToMany": lambda: g(I, decoder(False), rng=rng()),
     "nn.Parameter": lambda: g([1.0]),
-    "nn.RNNCell": lambda: g(I, H, rng=rng()),
     "nn.Cell": lambda: g(I, H),
     "nn.Recurrent": lambda: g(nn.GRUCell(I, H, rng=rng())),
     "nn.RNNState": lambda: g(h()),

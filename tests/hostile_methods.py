@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tests.cells import FLAT, OURS
 from tests.hostile_parts import (
     IDS,
     Given,
@@ -57,10 +59,25 @@ NO_METHODS = {
     ("nn.Module", "forward"),
     ("nn.Cell", "forward"),
     ("nn.Cell", "columns"),
+    *((f"nn.{name}", "columns") for name, kind in OURS.items() if not kind.gates),
     ("nn.ModuleList", "forward"),
     ("optim.ReduceLROnPlateau", "lr_at"),
     ("optim.SequentialLR", "lr_at"),
 }
+
+
+def run_of(kind: Any) -> Given:
+    """A run of one of our layers."""
+    layer = kind(I, H)
+    state = layer.state_type(*[h() for _ in layer.state_sizes])
+    return g(f4(T, N, I), state, lengths=[3, 1], reset=[True, False])
+
+
+def step_of(kind: Any) -> Given:
+    """A step of one of our cells."""
+    parts = [f4(N, H) for _ in kind(I, H).states]
+    return g(f4(N, I), parts[0] if len(parts) == 1 else tuple(parts))
+
 
 METHODS: dict[str, Callable[[], Given]] = {
     "Tensor.astype": lambda: g(np.float32),
@@ -79,15 +96,12 @@ METHODS: dict[str, Callable[[], Given]] = {
     "Tensor.argmin": lambda: g(axis=1),
     "Tensor.argsort": lambda: g(axis=1),
     "Tensor.clip": lambda: g(0.1, 0.5),
-    "GRU.forward": lambda: g(f4(T, N, I), nn.GRUState(h()), lengths=[3, 1], reset=[True, False]),
-    "LSTM.forward": lambda: g(
-        f4(T, N, I), nn.LSTMState(h(), h()), lengths=[3, 1], reset=[True, False]
-    ),
-    "RNN.forward": lambda: g(f4(T, N, I), nn.RNNState(h()), lengths=[3, 1], reset=[True, False]),
+    **{f"{name}.forward": partial(run_of, kind) for name, kind in FLAT.items()},
+    **{f"{name}.forward": partial(step_of, kind) for name, kind in OURS.items()},
     "Recurrent.layer_weights": lambda: g(0),
     "Recurrent.stacked_weight": lambda: g(0),
     "Recurrent.cell_at": lambda: g(0),
-    "Cell.columns": lambda: g("z"),
+    **{f"{name}.columns": partial(g, *kind.gates[:1]) for name, kind in OURS.items()},
     "Cell.stepper": lambda: g(N),
     "Recurrent.top": lambda: g(nn.GRUState(h()), N),
     "Recurrent.zero_state": lambda: g(N),
@@ -120,9 +134,6 @@ METHODS: dict[str, Callable[[], Given]] = {
     "LayerNorm.forward": lambda: g(f4(N, I)),
     "Linear.forward": lambda: g(f4(N, I)),
     "Sequential.forward": lambda: g(f4(N, I)),
-    "GRUCell.forward": lambda: g(f4(N, I), f4(N, H)),
-    "RNNCell.forward": lambda: g(f4(N, I), f4(N, H)),
-    "LSTMCell.forward": lambda: g(f4(N, I), (f4(N, H), f4(N, H))),
     "Module.load_state_dict": lambda: g(nn.GRU(I, H, rng=rng()).state_dict()),
     "Module.astype": lambda: g(np.float64),
     "ModuleList.append": lambda: g(linear()),

@@ -145,6 +145,3 @@ Given = tuple[tuple[Any, ...], dict[str, Any]]
 def g(*args: Any, **named: Any) -> Given:
     """Arguments, as one writes them in a call."""
     return args, named
-
-
-SEQUENCE = lambda k: (f4(T, N, I), *[f4(N, H)] * (2 if k == 4 else 1), f4(I, k * H), f4(H, k * H))  # noqa: E731

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given
 
 import tinygrad_seq as tgs
-from tests.cells import MGUCell
+from tests.cells import FLAT, OURS, MGUCell
 from tests.support.recurrent import RecurrentProblem, recurrent_problems
 from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError
@@ -60,15 +61,11 @@ LAYERS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
     "Sequential": (
         lambda **o: nn.Sequential([nn.Linear(I, H, **o), nn.Dropout(0.3, rng=o["rng"])]), (X,), None
     ),
-    "RNNCell": (lambda **o: nn.RNNCell(I, H, **o), (ROW, S[0]), None),
     "RNNCell relu": (lambda **o: nn.RNNCell(I, H, nonlinearity="relu", **o), (ROW, S[0]), None),
-    "LSTMCell": (lambda **o: nn.LSTMCell(I, H, **o), (ROW, (S[0], -S[0])), None),
-    "GRUCell": (lambda **o: nn.GRUCell(I, H, **o), (ROW, S[0]), None),
     "GRUCell reset before": (lambda **o: nn.GRUCell(I, H, reset_after=False, **o), (ROW,), None),
     "RNN": (lambda **o: nn.RNN(I, H, **o, **BOTH), (X,), None),
     "RNN relu": (lambda **o: nn.RNN(I, H, nonlinearity="relu", **o), (X, nn.RNNState(S)), None),
     "RNN of tokens": (lambda **o: nn.RNN(I, H, **o), (IDS,), options(**LENGTHS)),
-    "LSTM": (lambda **o: nn.LSTM(I, H, **o), (X, nn.LSTMState(S, -S)), None),
     "LSTM both": (lambda **o: nn.LSTM(I, 2, **o, **BOTH), (X,), options(**LENGTHS)),
     "LSTM projected": (lambda **o: nn.LSTM(I, H, proj_size=2, **o), (X,), None),
     "LSTM normalised": (lambda **o: nn.LSTM(I, H, layer_norm=True, **o), (X,), None),
@@ -122,6 +119,15 @@ LAYERS: dict[str, tuple[Any, tuple[Any, ...], Any]] = {
         (X, IDS), options(**LENGTHS),
     ),
 }  # fmt: skip
+
+
+for name, kind in OURS.items():
+    parts = [sign * S[0] for sign, _ in zip((1, -1, 0.5, 2), kind(I, H).states, strict=False)]
+    state = parts[0] if len(parts) == 1 else tuple(parts)
+    LAYERS[f"{name} plain"] = (partial(kind, I, H), (ROW, state), None)
+for name, kind in FLAT.items():
+    parts = [sign * S for sign, _ in zip((1, -1, 0.5, 2), kind(I, H).state_sizes, strict=False)]
+    LAYERS[f"{name} plain"] = (partial(kind, I, H), (X, kind(I, H).state_type(*parts)), None)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.test_own_kernel import KERNEL, mgu_step
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.ops.numpy_rest import CONSTANT_ONLY, REFUSED, name_of
 from tinygrad_seq.ops.registry import DIFFERENTIABLE, NEWER
+from tinygrad_seq.ops.sequence import sequence_op
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 WRITER = runpy.run_path(str(PAGE.with_suffix(".py")))
@@ -53,6 +55,12 @@ def test_no_cell_is_empty_and_none_is_broken() -> None:
             assert all(cells[:5])
             assert not any(":func:" in cell or "``" in cell for cell in cells)
             assert line.count("`") % 2 == 0
+
+
+def test_a_sequence_without_a_public_function_is_told_by_its_step() -> None:
+    op = sequence_op("of_this_test", KERNEL, mgu_step, blocks=2)
+    del OPS[op.name]
+    assert "| Over a whole sequence: `f = sigma(x W_xf" in operation_row(op)
 
 
 def test_an_operand_without_a_gradient_gives_its_reason() -> None:

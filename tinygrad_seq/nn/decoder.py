@@ -14,7 +14,7 @@ from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, ShapeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.attention import Attention
-from tinygrad_seq.nn.cells.cell import checked_input
+from tinygrad_seq.nn.cells.inputs import checked_input
 from tinygrad_seq.nn.decode import Generated, beam_search, beams_of
 from tinygrad_seq.nn.evaluation import evaluating
 from tinygrad_seq.nn.layers import Linear, positive_size, steps_apart

@@ -84,6 +84,14 @@ def size_of(value: Any) -> int:
     return len(value) if hasattr(value, "__len__") else 0
 
 
+def leads_to(module: Any, name: str | None, part: Any) -> bool:
+    """Whether a dotted name is that of this part, seen from a module."""
+    found = module
+    for key in (name or "").split("."):
+        found = getattr(found, "__dict__", {}).get(key)
+    return found is part
+
+
 def lost_part(owner: str, name: str, is_module: bool, value: Any) -> ArgumentError:
     """The error for a part of a model that something else would take the place of."""
     if is_module:

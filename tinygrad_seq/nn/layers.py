@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import below_one, flag, float_dtype, size
+from tinygrad_seq.checks import below_one, flag, float_dtype, generator_of, size
 from tinygrad_seq.engine.faults import refuse_several
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.errors import ConfigError, DtypeError
 from tinygrad_seq.nn import init
 from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.nn.options import WithOptions, made_anew, part_or_none
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 from tinygrad_seq.timeline.steps import time_steps
@@ -83,7 +84,7 @@ def _is_sequence(x: Any) -> bool:
     return mode.composed and mode.scope.step is None and len(shape_of(x)) == 3
 
 
-class Linear(Module):
+class Linear(WithOptions):
     """The affine map ``y = x W + b``; the notes' readout ``y_t = W_hy h_t``.
 
     Parameters
@@ -110,7 +111,13 @@ class Linear(Module):
     (50, 32, 65)
     """
 
-    bias: Parameter | None
+    _changing: ClassVar = {"bias": part_or_none}
+    _settled: ClassVar = made_anew("in_features", "out_features")
+    _needed: ClassVar = ("weight",)
+
+    bias: Parameter | None = None
+    in_features: int
+    out_features: int
 
     def __init__(
         self,
@@ -122,9 +129,10 @@ class Linear(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        rng, dtype, self.in_features, self.out_features = started(
+        rng, dtype, in_features, out_features = started(
             self, rng, dtype, in_features=in_features, out_features=out_features
         )
+        self._settle(in_features=in_features, out_features=out_features)
         flag("Linear: bias", bias)
         self.weight = Parameter(init.glorot_uniform(rng, in_features, out_features, dtype=dtype))
         self.bias = Parameter(np.zeros(out_features, dtype)) if bias else None
@@ -149,7 +157,7 @@ class Linear(Module):
         )
 
 
-class Embedding(Module):
+class Embedding(WithOptions):
     """A table of vectors, one row per token.
 
     Parameters
@@ -171,6 +179,12 @@ class Embedding(Module):
     (7, 2, 16)
     """
 
+    _settled: ClassVar = made_anew("num_embeddings", "embedding_dim")
+    _needed: ClassVar = ("weight",)
+
+    num_embeddings: int
+    embedding_dim: int
+
     def __init__(
         self,
         num_embeddings: int,
@@ -180,9 +194,10 @@ class Embedding(Module):
         dtype: Any = np.float32,
     ) -> None:
         super().__init__()
-        rng, dtype, self.num_embeddings, self.embedding_dim = started(
+        rng, dtype, num_embeddings, embedding_dim = started(
             self, rng, dtype, num_embeddings=num_embeddings, embedding_dim=embedding_dim
         )
+        self._settle(num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.weight = Parameter(init.normal(rng, (num_embeddings, embedding_dim), 1.0, dtype))
 
     def forward(self, ids: Any) -> Tensor:
@@ -194,7 +209,7 @@ class Embedding(Module):
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 
-class Dropout(Module):
+class Dropout(WithOptions):
     """Zero each entry with probability p while training, and scale the rest by 1 / (1 - p).
 
     Parameters
@@ -217,9 +232,11 @@ class Dropout(Module):
     array([1., 1., 1.], dtype=float32)
     """
 
+    _changing: ClassVar = {"p": probability, "rng": generator_of}
+
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
         super().__init__()
-        self.p = probability("Dropout: p", p)
+        self.p = p
         self.rng = init.generator(rng, type(self).__name__)
 
     def forward(self, x: TensorLike) -> Tensor:

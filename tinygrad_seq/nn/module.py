@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tinygrad_seq.checks import flag, float_dtype, instance_of
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, StateDictError, shown
-from tinygrad_seq.nn.hidden import hidden_part, is_container, is_iterator, lost_part, size_of
+from tinygrad_seq.nn import hidden
 from tinygrad_seq.nn.state import array_in
 from tinygrad_seq.tensor import Tensor
 
@@ -78,6 +78,8 @@ class Module:
     _modules: dict[str, Module | None]
     _containers: dict[str, int]  # attributes that parts may hide in; sizes when last looked at
     _name: str
+    _told: ClassVar[tuple[str, ...]] = ()
+    """Modules inside that `extra_repr` tells of: no lines of their own."""
 
     @taking
     def __init__(self) -> None:
@@ -92,7 +94,7 @@ class Module:
         # Of its own and of the classes mixed in, which are no modules.
         mixed = [kind for kind in cls.__mro__ if kind is cls or not issubclass(kind, Module)]
         for name, value in [pair for kind in mixed for pair in vars(kind).items()]:
-            if hidden_part(value, (Module, Parameter), lambda part: False) is not None:
+            if hidden.hidden_part(value, (Module, Parameter), lambda part: False) is not None:
                 raise ConfigError(
                     f"{cls.__name__}: attribute {name!r} of the class would hide its parameters",
                     expected="parameters and modules of each object, made in __init__",
@@ -129,8 +131,9 @@ class Module:
         elif isinstance(part, Module):
             part._named(name)
             for inner, parameter in part.named_parameters():
-                parameter.name = f"{name}.{inner}"
-        elif is_container(part):
+                if not hidden.leads_to(self, parameter.name, parameter):
+                    parameter.name = f"{name}.{inner}"
+        elif hidden.is_container(part):
             own["_containers"][name] = -1
         object.__setattr__(self, name, value)
 
@@ -161,7 +164,7 @@ class Module:
         for kind, registry in ((Parameter, self._parameters), (Module, self._modules)):
             held: Any = registry.get(name)
             if held is not None and value is not None and not isinstance(value, kind):
-                raise lost_part(owner, name, kind is Module, value)
+                raise hidden.lost_part(owner, name, kind is Module, value)
         if isinstance(value, Module) and any(part is self for part in value.modules()):
             raise ConfigError(
                 f"{owner}: attribute {name!r} would make the module a part of itself",
@@ -169,7 +172,7 @@ class Module:
                 got=f"a {type(value).__name__}",
                 hint="weakref.ref(module), for a way back to the outer one",
             )
-        if is_iterator(value):
+        if hidden.is_iterator(value):
             raise ConfigError(
                 f"{owner}: attribute {name!r} gives its parts once, and hides those it makes",
                 expected="parts that can be looked at",
@@ -189,7 +192,7 @@ class Module:
                     parts.update(map(id, (module, *module._parameters.values())))
             return id(part) in parts
 
-        part = hidden_part(value, (Module, Parameter), is_known)
+        part = hidden.hidden_part(value, (Module, Parameter), is_known)
         if part is None:
             return
         owner, kind = type(self).__name__, type(part).__name__
@@ -214,11 +217,11 @@ class Module:
         for kind, registry in ((Parameter, self._parameters), (Module, self._modules)):
             for name, part in registry.items():
                 if part is not None and own.get(name, part) is not part:
-                    raise lost_part(type(self).__name__, name, kind is Module, own[name])
+                    raise hidden.lost_part(type(self).__name__, name, kind is Module, own[name])
         registered = self._parameters.keys() | self._modules.keys() | _OWN
         slots = {name: getattr(self, name, None) for name in self._containers if name not in own}
         for name, value in (own | slots).items():
-            size = size_of(value) if name in self._containers else 0
+            size = hidden.size_of(value) if name in self._containers else 0
             if name in registered or (size > _LONG and size == self._containers[name]):
                 continue  # a long one is looked into when it has grown
             self._refuse_hidden(name, value)
@@ -231,11 +234,14 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run :meth:`forward`, tagging what it records with this module's path."""
-        held = self._containers
-        if held and any(size_of(getattr(self, name, None)) != held[name] for name in held):
-            self._look_for_hidden()
         outer = current_mode.get().scope.path
         path = f"{outer}.{self._name}" if outer and self._name else outer or self._name
+        return self._called(path, *args, **kwargs)
+
+    def _called(self, path: str, /, *args: Any, **kwargs: Any) -> Any:
+        held = self._containers
+        if held and any(hidden.size_of(getattr(self, name, None)) != held[name] for name in held):
+            self._look_for_hidden()
         with self._scope(path):
             try:
                 return self.forward(*args, **kwargs)
@@ -400,7 +406,7 @@ class Module:
         count = self.num_parameters()
         lines = [f"{head}  # {count:,} parameters" if count else head]
         for name, module in self._modules.items():
-            if module is None:
+            if module is None or name in self._told:
                 continue
             lines += [f"  {name}: " + repr(module).replace("\n", "\n  ")]
         return "\n".join(lines)

@@ -47,6 +47,8 @@ class MultiheadAttention(Module):
     ((5, 3, 8), (3, 2, 5, 5))
     """
 
+    _told = ("dropout",)
+
     def __init__(
         self,
         embed_dim: int,
@@ -148,4 +150,5 @@ class MultiheadAttention(Module):
 
     def extra_repr(self) -> str:
         """Sizes."""
-        return f"{self.embed_dim}, {self.num_heads}"
+        text = f"{self.embed_dim}, {self.num_heads}"
+        return text + (f", dropout={self.dropout.p}" if self.dropout.p else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -10,14 +10,15 @@ from tinygrad_seq import ops
 from tinygrad_seq.checks import float_dtype, positive, require_room
 from tinygrad_seq.errors import ShapeError
 from tinygrad_seq.nn.layers import Dropout, floating, positive_size
-from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.nn.module import Parameter
+from tinygrad_seq.nn.options import WithOptions, made_anew
 from tinygrad_seq.ops.registry import shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["LayerNorm", "VariationalDropout"]
 
 
-class LayerNorm(Module):
+class LayerNorm(WithOptions):
     """``(x - mean) / sqrt(var + eps) * weight + bias`` over the last axis (Ba et al., 2016).
 
     Parameters
@@ -38,10 +39,17 @@ class LayerNorm(Module):
     array([[-1., -1.,  1.,  1.]], dtype=float32)
     """
 
+    _changing: ClassVar = {"eps": positive}
+    _settled: ClassVar = made_anew("size")
+    _needed: ClassVar = ("weight", "bias")
+
+    size: int
+
     def __init__(self, size: int, eps: float = 1e-5, *, dtype: Any = np.float32) -> None:
         super().__init__()
         (size,) = positive_size("LayerNorm", size=size)
-        self.size, self.eps = size, positive("LayerNorm: eps", eps)
+        self._settle(size=size)
+        self.eps = eps
         dtype = float_dtype("LayerNorm", dtype)
         require_room("LayerNorm: size", size)
         self.weight = Parameter(np.ones(size, dtype))

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from tinygrad_seq import ops
 from tinygrad_seq.arguments import warn_caller
-from tinygrad_seq.checks import array_of, count, flag, integers_of, truths_of
-from tinygrad_seq.engine.faults import refuse_several
+from tinygrad_seq.checks import count, flag, integers_of, truths_of
 from tinygrad_seq.engine.mode import current_mode, scope
-from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.nn import init
-from tinygrad_seq.nn.cells.cell import Cell, cell_maker, checked_cell, checked_input, recomputing
-from tinygrad_seq.nn.layers import Dropout, positive_size, probability
-from tinygrad_seq.nn.module import Module, Parameter
+from tinygrad_seq.nn.cells.cell import Cell, cell_maker, checked_cell, recomputing
+from tinygrad_seq.nn.cells.inputs import checked_input, every_of, run_options, time_major
+from tinygrad_seq.nn.layers import Dropout, probability
+from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.norm import VariationalDropout
+from tinygrad_seq.nn.options import WithOptions, made_anew, never_run
 from tinygrad_seq.nn.state import MadeState, checked_state
 from tinygrad_seq.ops.registry import values_of
-from tinygrad_seq.ops.sequence import run_sequence, sequence_options, unroll
+from tinygrad_seq.ops.sequence import run_sequence, unroll
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["Recurrent", "State", "suffix_of"]
@@ -30,7 +31,7 @@ State = TypeVar("State")
 MOST_LAYERS = 10_000
 
 
-class Recurrent(Module, Generic[State]):
+class Recurrent(WithOptions, Generic[State]):
     """A cell over sequences: any number of layers, in one direction or both.
 
     Parameters
@@ -76,6 +77,22 @@ class Recurrent(Module, Generic[State]):
     ((5, 2, 8), (2, 2, 4))
     """
 
+    _changing: ClassVar = {"batch_first": flag, "checkpoint": every_of}
+    _settled: ClassVar = {
+        **made_anew("input_size", "hidden_size", "num_layers", "bidirectional", "trainable_state"),
+        "cell": "layer.cell_l0 = ..., and so on",
+        "dtype": "layer.astype(dtype)",
+        "rng": "layer.dropout.rng = ...",
+        "variational": "layer.dropout = nn.VariationalDropout(p, rng=rng), or nn.Dropout",
+    }
+    _told: ClassVar = ("dropout",)
+
+    input_size: int
+    num_layers: int
+    bidirectional: bool
+    trainable_state: bool
+    dropout: Dropout
+
     def __init__(
         self,
         cell: Cell | Callable[[int], Cell],
@@ -93,21 +110,18 @@ class Recurrent(Module, Generic[State]):
         super().__init__()
         owner = type(self).__name__
         num_layers = count(1, MOST_LAYERS)(f"{owner}: num_layers", num_layers)
-        switches = {
-            "variational": variational,
-            "batch_first": batch_first,
-            "bidirectional": bidirectional,
-            "trainable_state": trainable_state,
-        }
-        for name, value in switches.items():
-            flag(f"{owner}: {name}", value)
-        if not isinstance(checkpoint, bool):
-            (checkpoint,) = positive_size(owner, checkpoint=checkpoint)
+        self.checkpoint, self.batch_first = checkpoint, batch_first
+        flag(f"{owner}: variational", variational)
+        flag(f"{owner}: bidirectional", bidirectional)
+        flag(f"{owner}: trainable_state", trainable_state)
         probability(f"{owner}: dropout", dropout)
         make, size = cell_maker(owner, cell, input_size, num_layers * (1 + bidirectional))
-        self.input_size, self.num_layers = size, num_layers
-        self.batch_first, self.bidirectional = batch_first, bidirectional
-        self.checkpoint, self.trainable_state = checkpoint, trainable_state
+        self._settle(
+            input_size=size,
+            num_layers=num_layers,
+            bidirectional=bidirectional,
+            trainable_state=trainable_state,
+        )
         rng = init.generator(rng, owner)
         self.dropout = (VariationalDropout if variational else Dropout)(dropout, rng=rng)
         self._warn_of_idle_dropout(dropout, variational)
@@ -120,16 +134,30 @@ class Recurrent(Module, Generic[State]):
                 setattr(self, f"initial_{name}", Parameter(start))
 
     def _adopt(self, cell: Cell, suffix: str) -> None:
-        """Take in the cell of one place."""
-        setattr(self, f"cell{suffix}", cell)
+        """Take in the cell of one place; others who have it call it and its parts as they did."""
+        called, names = cell._name, dict(cell.named_parameters())
+        first = [(part, part.name) for name, part in names.items() if part.name != name]
+        super().__setattr__(f"cell{suffix}", cell)
+        cell._named(called)
+        for part, name in first:
+            part.name = name
 
     def __setattr__(self, name: str, value: Any) -> None:
-        held = self._modules.get(name) if isinstance(value, Cell) else None
-        if isinstance(held, Cell):
+        if name == "dropout" and not isinstance(value, Dropout):
+            self.dropout.p = probability(f"{type(self).__name__}: dropout", value)
+            self._warn_of_idle_dropout(self.dropout.p, False)
+        elif isinstance(value, Cell) and name.startswith("cell_l"):
+            held = self._modules.get(name)
+            if not isinstance(held, Cell):
+                raise never_run(self, name, ", ".join(f"cell{end}" for _, end in self._places()))
             checked_cell(type(self).__name__, value, held.input_size, held)
-        super().__setattr__(name, value)
-        if isinstance(value, Cell):
-            value._named("")  # what it records is the layer's
+            self._adopt(value, name.removeprefix("cell"))
+        else:
+            super().__setattr__(name, value)
+
+    def _needs(self, name: str) -> bool:
+        part = isinstance(vars(self).get(name), (Cell, Parameter))
+        return name == "dropout" or (part and name.startswith(("cell_l", "initial_")))
 
     def _warn_of_idle_dropout(self, dropout: float, variational: bool) -> None:
         owner = type(self).__name__
@@ -175,8 +203,14 @@ class Recurrent(Module, Generic[State]):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of its parameters."""
-        return self._first().dtype
+        """That of its parameters; float32 without any, where that of the input is taken."""
+        return self._dtype_of()
+
+    def _dtype_of(self, *given: Any) -> np.dtype[Any]:
+        first = self._first()
+        if self.trainable_state:
+            given = (*(getattr(self, f"initial_{name}", None) for name in first.states), *given)
+        return first.dtype_of(*given)
 
     def _places(self) -> Iterator[tuple[int, str]]:
         """(layer, suffix of its parameters) in the order of the states."""
@@ -246,22 +280,18 @@ class Recurrent(Module, Generic[State]):
             lengths = integers_of(f"{owner}: lengths", values_of(lengths))
         if reset is not None:
             reset = truths_of(f"{owner}: reset", values_of(reset))
-        x, lengths, unbatched = self._time_major(x, lengths)
+        x, lengths, unbatched = time_major(
+            owner, x, lengths, self.input_size, self._dtype_of, batch_first=self.batch_first
+        )
         steps, batch = np.shape(x)[:2]
-        if reset is not None and np.ndim(reset) == 2 and self.batch_first and not unbatched:
-            reset = np.swapaxes(reset, 0, 1)
         if reset is not None and unbatched:
             reset = np.reshape(reset, (-1, 1) if np.ndim(reset) else (1,))
-        checkpoint: Any = self.checkpoint
-        if isinstance(checkpoint, bool):
-            checkpoint = int(np.ceil(np.sqrt(steps))) if checkpoint else None
-        options: dict[str, Any] = {}
-        if lengths is not None or reset is not None or checkpoint is not None:
-            options = sequence_options(owner, steps, batch, lengths, reset, False, checkpoint)
-            if "every" in options:
-                options["checkpoint"] = options.pop("every")
-        x = self._checked(x, options.get("lengths"))
-        y, lasts = self._run_layers(x, self._initial(state, batch, unbatched), options)
+        elif reset is not None and np.ndim(reset) == 2 and self.batch_first:
+            reset = np.swapaxes(reset, 0, 1)
+        options = run_options(owner, steps, batch, lengths, reset, self.checkpoint)
+        dtype = self._dtype_of(x, state)
+        x = self._checked(x, options.get("lengths"), dtype)
+        y, lasts = self._run_layers(x, self._initial(state, batch, unbatched, dtype), options)
         stacked = [ops.stack(part) for part in zip(*lasts, strict=True)]
         if unbatched:
             y, stacked = ops.squeeze(y, 1), [ops.squeeze(part, 1) for part in stacked]
@@ -269,34 +299,14 @@ class Recurrent(Module, Generic[State]):
             y = ops.swapaxes(y, 0, 1)
         return y, self.state_type(*stacked)
 
-    def _time_major(self, x: Any, lengths: Any) -> tuple[Any, Any, bool]:
-        """The input as (T, N, ...), its lengths as (N,), and whether it had no batch axis."""
-        if not isinstance(x, Tensor):
-            refuse_several(type(self).__name__, x)
-            x = array_of(f"{type(self).__name__}: input", x)
-        tokens = x.dtype.kind in "iu"
-        rank = x.ndim + (1 if tokens else 0)
-        if rank not in (2, 3) or 0 in x.shape:
-            # The last axis is looked at first: a wrong size is the commoner mistake.
-            checked_input(type(self).__name__, x, self.input_size, self.dtype)
-            raise ShapeError(
-                f"{type(self).__name__}: input",
-                expected="(T, N, I) or (T, I) floats, (T, N) or (T,) tokens, T and N >= 1",
-                got=x.shape,
-            )
-        if rank == 2:
-            lengths = None if lengths is None else np.reshape(lengths, (-1,))
-            return np.expand_dims(x, 1), lengths, True
-        return (np.swapaxes(x, 0, 1) if self.batch_first else x), lengths, False
-
-    def _checked(self, x: Any, lengths: Any) -> Any:
+    def _checked(self, x: Any, lengths: Any, dtype: Any) -> Any:
         """The input checked; tokens in the padding may be anything, and become 0."""
         tokens = x.dtype.kind in "iu"
         if lengths is not None and tokens:
             x = np.where(np.arange(len(x))[:, None] < lengths, values_of(x), 0)
-        x = checked_input(type(self).__name__, x, self.input_size, self.dtype)
+        x = checked_input(type(self).__name__, x, self.input_size, dtype)
         if tokens and not self._first().reads_tokens:
-            x = ops.one_hot(x, self.input_size, self.dtype)
+            x = ops.one_hot(x, self.input_size, dtype)
         return x
 
     def _run_layers(
@@ -308,8 +318,7 @@ class Recurrent(Module, Generic[State]):
             with scope(layer=k, cell=cell.form()):
                 if k:
                     x = self.dropout(x)
-                place = k * self.directions
-                below = x
+                place, below = k * self.directions, x
                 x, *last = self._sequence(cell, below, [p[place] for p in parts], False, options)
                 lasts.append(last)
                 if self.bidirectional:
@@ -336,9 +345,9 @@ class Recurrent(Module, Generic[State]):
             return unroll(step, x, initial, reverse=reverse, **options)
         return recomputing(step, x, initial, every, reverse=reverse, **options)
 
-    def _initial(self, state: Any, batch: int, unbatched: bool) -> list[list[Any]]:
+    def _initial(self, state: Any, batch: int, unbatched: bool, dtype: Any) -> list[list[Any]]:
         """Per part of the state (h, c), its value for every layer and direction, checked."""
-        sizes, dtype = self.state_sizes, self.dtype
+        sizes = self.state_sizes
         places = self.num_layers * self.directions
         if state is None and self.trainable_state:
             return [
@@ -361,7 +370,7 @@ class Recurrent(Module, Generic[State]):
         The state is checked as a run would; None is where runs start.
         """
         rows = count(1)(f"{type(self).__name__}.top: rows", rows)
-        return self._initial(state, rows, False)[0][-1]
+        return self._initial(state, rows, False, self._dtype_of(state))[0][-1]
 
     def _last_output(self, y: Tensor, state: Any, lengths: Any = None) -> Tensor:
         """Outputs (N, directions * H) where a time-major run ended that gave y and a state.
@@ -397,8 +406,10 @@ class Recurrent(Module, Generic[State]):
 
     def extra_repr(self) -> str:
         """Sizes and options that differ from the defaults."""
-        text = f"{self.input_size}, {self.hidden_size}, num_layers={self.num_layers}"
+        text = f"{self.input_size}, {self.hidden_size}"
+        text += f", num_layers={self.num_layers}" if self.num_layers > 1 else ""
         text += f", dropout={self.dropout.p}" if self.dropout.p else ""
+        text += ", variational=True" if isinstance(self.dropout, VariationalDropout) else ""
         for name in ("batch_first", "bidirectional", "trainable_state"):
             text += f", {name}=True" if getattr(self, name) else ""
         return text + (f", checkpoint={self.checkpoint}" if self.checkpoint else "")

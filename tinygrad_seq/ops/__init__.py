@@ -4,6 +4,7 @@ Each is recorded through one :class:`~tinygrad_seq.engine.op.Op` in :data:`OPS`.
 """
 
 from tinygrad_seq.arguments import operations_taking as _operations_taking
+from tinygrad_seq.ops.angles import *
 from tinygrad_seq.ops.attention import *
 from tinygrad_seq.ops.custom import op as op
 from tinygrad_seq.ops.indexing import *

@@ -225,6 +225,8 @@ def sequence_op(
 
         return unroll(one, x, operands[: len(parts)], **options)  # it has nothing to recompute
 
+    twin.__doc__ = f"Over a whole sequence: {step.__doc__ or name}"
+
     def sample(draw: Draw) -> tuple[tuple[Any, ...], dict[str, Any]]:
         steps, batch = draw.integer(2, 4), draw.integer(1, 3)
         size, hidden = draw.integer(1, 3), draw.integer(1, 3)

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from keyword import iskeyword
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from tinygrad_seq.arguments import taking
-from tinygrad_seq.checks import array_of, choice
-from tinygrad_seq.engine.faults import refuse_several
-from tinygrad_seq.engine.mode import scope
+from tinygrad_seq.checks import FLOATS, array_of, choice
+from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.errors import ConfigError, DtypeError, ShapeError
+from tinygrad_seq.nn.cells.inputs import checked_input
 from tinygrad_seq.nn.layers import positive_size
 from tinygrad_seq.nn.module import Module
+from tinygrad_seq.nn.options import WithOptions, made_anew
 from tinygrad_seq.nn.state import array_in, checked_state, state_type
 from tinygrad_seq.ops.indexing import one_hot
 from tinygrad_seq.ops.join import stack
-from tinygrad_seq.ops.registry import check_indices
 from tinygrad_seq.ops.sequence import run_steps
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.transforms.checkpoint import checkpoint as recomputed
 
-__all__ = ["Cell", "Fused", "cell_maker", "checked_cell", "checked_input", "recomputing"]
+__all__ = ["Cell", "Fused", "cell_maker", "checked_cell", "recomputing"]
 
 
 class Fused(NamedTuple):
@@ -37,7 +38,7 @@ class Fused(NamedTuple):
     weights: Sequence[Any]
 
 
-class Cell(Module):
+class Cell(WithOptions):
     """One step of a recurrence, ``forward(x_t, state) -> state`` or ``-> (output, state)``.
 
     Derive from it to have a cell of your own in :class:`~tinygrad_seq.nn.Recurrent`, in every
@@ -100,9 +101,14 @@ class Cell(Module):
     picture: ClassVar[Any] = None
     state_type: ClassVar[Any] = None
 
+    _settled: ClassVar = made_anew("states", "input_size", "output_size", "own_output")
+    _home: Any = None
+    """Sets and deletes what is a layer's, of a cell whose parts are."""
+
     states: dict[str, int]
     input_size: int
     output_size: int
+    own_output: bool
 
     def __init__(
         self,
@@ -123,12 +129,26 @@ class Cell(Module):
                 hint='super().__init__(input_size, {"h": hidden_size, "c": hidden_size})',
             )
         sizes = positive_size(owner, **{f"states[{n!r}]": size for n, size in states.items()})
-        (self.input_size,) = positive_size(owner, input_size=input_size)
-        # Past registration: it holds no parts, and need not be looked into at every call.
-        object.__setattr__(self, "states", dict(zip(states, sizes, strict=True)))
-        self.own_output = output_size is not None
         length = sizes[0] if output_size is None else output_size
-        (self.output_size,) = positive_size(owner, output_size=length)
+        ends = positive_size(owner, input_size=input_size, output_size=length)
+        self._settle(
+            states=dict(zip(states, sizes, strict=True)),
+            input_size=ends[0],
+            output_size=ends[1],
+            own_output=output_size is not None,
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._home is None or not self._home.sets(name, value):
+            super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if self._home is None or not self._home.deletes(name):
+            super().__delattr__(name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy has, which is in no layer."""
+        return {name: value for name, value in vars(self).items() if name != "_home"}
 
     def form(self) -> CellForm:
         """The names that what it records goes by."""
@@ -154,10 +174,14 @@ class Cell(Module):
 
         Whatever is drawn once for all steps is drawn here.
         """
-        dtype = self.dtype
+        dtype: Any = None
 
         def step(x: Any, *parts: Any) -> tuple[Any, Sequence[Any]]:
-            found = super(Cell, self).__call__(x, parts[0] if len(parts) == 1 else parts)
+            nonlocal dtype
+            dtype = dtype or self.dtype_of(x, *parts)
+            # What it records is the layer's, whatever else the cell is called.
+            path = current_mode.get().scope.path
+            found = self._called(path, x, parts[0] if len(parts) == 1 else parts)
             return self._parted(self._tagged(found), rows, dtype)
 
         return step
@@ -169,9 +193,16 @@ class Cell(Module):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """That of its parameters; float32 without any."""
-        parts = (p for _, module in self._walk() for p in module._parameters.values())
-        return next((p.dtype for p in parts if p is not None), np.dtype(np.float32))
+        """That of its parameters; float32 without any, where that of the input is taken."""
+        return self.dtype_of()
+
+    def dtype_of(self, *given: Any) -> np.dtype[Any]:
+        """That of its parameters, or else of the floats that it is given."""
+        own = (p for _, module in self._walk() for p in module._parameters.values())
+        nests = (each if _is_nest(each) else (each,) for each in given)
+        found = (getattr(part, "dtype", None) for part in chain(own, *nests))
+        known = (kind for kind in found if isinstance(kind, np.dtype) and kind in FLOATS)
+        return next(known, FLOATS[0])
 
     @taking
     def __call__(self, x: Any, state: Any = None) -> Any:
@@ -193,7 +224,8 @@ class Cell(Module):
 
     def _checked(self, x: Any, state: Any) -> tuple[Any, tuple[Any, ...]]:
         """The input of one step and the parts of its state, zeros by default."""
-        owner, dtype = type(self).__name__, self.dtype
+        owner = type(self).__name__
+        dtype = self.dtype_of(x, state)
         x = checked_input(owner, x, self.input_size, dtype)
         values = array_in(f"{owner}: input", x)
         tokens = values.dtype.kind in "iu"
@@ -336,30 +368,6 @@ def checked_cell(owner: str, cell: Any, size: int, first: Cell | None) -> Cell:
 
 def _sizes(cell: Cell) -> str:
     return f"states {cell.states}, output_size {cell.output_size}"
-
-
-def checked_input(owner: str, x: Any, size: int, dtype: Any) -> Any:
-    """Tokens as checked integers, or floats of the layer's dtype whose last axis fits."""
-    refuse_several(owner, x)
-    values = array_in(f"{owner}: input", x)
-    if values.dtype.kind in "iu":
-        return check_indices(values, size, f"{owner}: token")
-    if values.dtype != dtype:
-        raise DtypeError(
-            f"{owner}: input",
-            expected=f"{dtype} like the parameters, or integer tokens",
-            got=values.dtype,
-            hint=f"x.astype(np.{dtype})"
-            + (f", or layer.astype(np.{values.dtype})" if values.dtype.kind == "f" else ""),
-        )
-    if values.ndim == 0 or values.shape[-1] != size:
-        raise ShapeError(
-            f"{owner}: the last axis of the input is not input_size",
-            expected=f"(..., {size})",
-            got=values.shape,
-            hint="features come last: (T, N, I), or (N, T, I) with batch_first=True",
-        )
-    return x
 
 
 def _state_hint(names: Sequence[str], found: Sequence[Any], shapes: Sequence[Any]) -> str:

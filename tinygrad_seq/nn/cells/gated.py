@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_seq import ops
-from tinygrad_seq.checks import flag, float_dtype, require_room
+from tinygrad_seq.checks import flag, float_dtype, generator_of, require_room
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError
@@ -17,12 +17,17 @@ from tinygrad_seq.nn.cells.cell import Cell, Fused
 from tinygrad_seq.nn.layers import positive_size, probability
 from tinygrad_seq.nn.module import Module, Parameter
 from tinygrad_seq.nn.norm import LayerNorm
+from tinygrad_seq.nn.options import made_anew, part_or_none
 from tinygrad_seq.ops.registry import array_at, shape_of
 from tinygrad_seq.tensor import Tensor, TensorLike
 
 __all__ = ["GatedCell", "inputs_of", "preactivation"]
 
 Change = Callable[[Any], Any]
+
+
+def _generator_or_none(what: str, value: Any) -> Any:
+    return None if value is None else generator_of(what, value)
 
 
 def inputs_of(x: Any, weight_xh: TensorLike, bias: TensorLike | None) -> Tensor:
@@ -84,8 +89,22 @@ class GatedCell(Cell):
 
     reads_tokens = True
     norm_sizes: ClassVar[dict[str, int]] = {}
+    _changing: ClassVar = {
+        "recurrent_dropout": probability,
+        "rng": _generator_or_none,
+        "bias": part_or_none,
+    }
+    _settled: ClassVar = {
+        **Cell._settled,
+        **made_anew("hidden_size", "layer_norm"),
+        "dtype": "model.astype(dtype)",
+    }
+    _needed: ClassVar[tuple[str, ...]] = ("weight_xh", "weight_hh")
 
-    bias: Parameter | None
+    bias: Parameter | None = None
+    layer_norm: bool
+    recurrent_dropout: float
+    rng: np.random.Generator | None = None
 
     def __init__(
         self,
@@ -106,13 +125,14 @@ class GatedCell(Cell):
         )
         super().__init__(input_size, self._sizes(hidden_size, **more))
         dtype = float_dtype(owner, dtype)
-        self._hidden, self.layer_norm = hidden_size, flag(f"{owner}: layer_norm", layer_norm)
-        dropped = probability(f"{owner}: recurrent_dropout", recurrent_dropout)
+        self._hidden = hidden_size
+        self._settle(layer_norm=flag(f"{owner}: layer_norm", layer_norm))
+        self.recurrent_dropout = recurrent_dropout
         biased = flag(f"{owner}: bias", bias)
         wide = self.blocks * hidden_size
         require_room(owner, max(input_size, hidden_size), wide)
         rng = init.generator(rng, owner)
-        self.recurrent_dropout, self.rng = dropped, rng if dropped else None
+        self.rng = rng if self.recurrent_dropout else None
         start = np.zeros(wide, dtype)
         if "f" in self.gates:
             start[self.columns("f")] = forget_bias
@@ -142,10 +162,12 @@ class GatedCell(Cell):
         """Blocks of H columns in the weights: one for each gate."""
         return max(len(self.gates), 1)
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype_of(self, *given: Any) -> np.dtype[Any]:
         """That of its parameters."""
         return self.weight_hh.dtype
+
+    def _needs(self, name: str) -> bool:
+        return name in self._needed or name in self.norm_sizes
 
     def _step(self, x: Any, *parts: Any, **changes: Any) -> Sequence[Any]:
         """The new parts of the state; `changes` are `norms` and `drop`, where there are any."""
@@ -181,11 +203,16 @@ class GatedCell(Cell):
             found["norms"] = [getattr(self, name) for name in self.norm_sizes]
         p = self.recurrent_dropout
         if self.training and p:
-            rng = init.generator(self.rng, type(self).__name__)
-            kept = rng.random((*rows, self.states["h"]), np.float32) >= p
+            if self.rng is None:  # dropping since it was made: from now on in its generators
+                self.rng = np.random.default_rng()
+            kept = self.rng.random((*rows, self.states["h"]), np.float32) >= p
             mask = kept.astype(self.dtype) / (1 - p)
             found["drop"] = lambda h: ops.multiply(h, mask)
         return found
+
+    def _biases(self) -> tuple[str, ...]:
+        """Names of the biases that it uses."""
+        return ("bias",)
 
     def _bias_or_zeros(self) -> Any:
         """B, for kernels that take one."""
@@ -201,7 +228,11 @@ class GatedCell(Cell):
     def extra_repr(self) -> str:
         """Sizes, and options that differ from the defaults."""
         text = f"{self.input_size}, {self.hidden_size}"
-        text += "" if self.bias is not None else ", bias=False"
+        missing = [name for name in self._biases() if getattr(self, name) is None]
+        if len(missing) == len(self._biases()):
+            text += ", bias=False"
+        else:
+            text += "".join(f", {name}=None" for name in missing)
         text += ", layer_norm=True" if self.layer_norm else ""
         dropped = self.recurrent_dropout
         return text + (f", recurrent_dropout={dropped}" if dropped else "")

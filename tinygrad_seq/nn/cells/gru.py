@@ -8,11 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tinygrad_seq.checks import flag
+from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.kernels.gru import RESET_AFTER, RESET_BEFORE
 from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import Change, GatedCell, inputs_of
 from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.module import Parameter
+from tinygrad_seq.nn.options import Rule, made_anew, part_or_none
 from tinygrad_seq.nn.state import GRUState
 from tinygrad_seq.ops.join import split
 from tinygrad_seq.ops.linalg import matmul
@@ -184,6 +186,15 @@ PICTURE_BEFORE = PICTURE._replace(
 )
 
 
+def _no_inner_bias(what: str, value: Any) -> None:
+    if value is not None:
+        raise ConfigError(
+            f"{what} belongs to reset_after=True",
+            expected="None, where the reset gate acts before the product",
+            got=f"a {type(value).__name__}",
+        )
+
+
 class GRUCell(GatedCell):
     """One step of the GRU, ``h_t = (1 - z) * n + z * h_{t-1}``; see :func:`tinygrad_seq.gru_step`.
 
@@ -211,7 +222,10 @@ class GRUCell(GatedCell):
     keeps: ClassVar = {"z": 1.0}
     state_type = GRUState
     norm_sizes: ClassVar = {"norm_x": 2, "norm_h": 2, "norm_xn": 1, "norm_hn": 1}
-    bias_hn: Parameter | None
+    _changing: ClassVar = {**GatedCell._changing, "bias_hn": part_or_none}
+    _settled: ClassVar = {**GatedCell._settled, **made_anew("reset_after")}
+    bias_hn: Parameter | None = None
+    reset_after: bool
 
     def __init__(
         self,
@@ -230,7 +244,7 @@ class GRUCell(GatedCell):
 
     def _more_weights(self, rng: np.random.Generator, dtype: Any, **more: Any) -> None:
         """B_hn, where the reset gate acts after the product."""
-        self.reset_after = more["reset_after"]
+        self._settle(reset_after=more["reset_after"])
         biased = self.reset_after and self.bias is not None
         self.bias_hn = Parameter(np.zeros(self.hidden_size, dtype)) if biased else None
 
@@ -245,6 +259,14 @@ class GRUCell(GatedCell):
         (h,) = parts
         weights = self.weight_xh, self.weight_hh, self.bias, self._inner_bias()
         return (_changed_step(x, h, *weights, **changes),)
+
+    def _biases(self) -> tuple[str, ...]:
+        """B, and b_hn where there is one."""
+        return ("bias", "bias_hn") if self.reset_after else ("bias",)
+
+    def _rule(self, name: str) -> Rule | None:
+        never = name == "bias_hn" and not self.reset_after
+        return _no_inner_bias if never else super()._rule(name)
 
     @property
     def picture(self) -> Template:

@@ -15,6 +15,7 @@ from tinygrad_seq.nn.cells.cell import Fused
 from tinygrad_seq.nn.cells.gated import Change, GatedCell, preactivation
 from tinygrad_seq.nn.flat import FlatRecurrent, cell_option, passed_on
 from tinygrad_seq.nn.module import Parameter
+from tinygrad_seq.nn.options import made_anew
 from tinygrad_seq.nn.state import LSTMState
 from tinygrad_seq.ops.join import split
 from tinygrad_seq.ops.linalg import matmul
@@ -165,6 +166,13 @@ class LSTMCell(GatedCell):
     keeps: ClassVar = {"f": 1.0, "i": -1.0}
     state_type = LSTMState
     norm_sizes: ClassVar = {"norm_x": 4, "norm_h": 4, "norm_c": 1}
+    _settled: ClassVar = {
+        **GatedCell._settled,
+        **made_anew("proj_size"),
+        "forget_bias": "cell.bias.writable()[cell.columns('f')] = ...",
+    }
+    _needed: ClassVar = (*GatedCell._needed, "weight_hr")
+    proj_size: int
 
     def __init__(
         self,
@@ -190,7 +198,7 @@ class LSTMCell(GatedCell):
 
     def _more_weights(self, rng: np.random.Generator, dtype: Any, **more: Any) -> None:
         """W_hr, and a W_hh that fits it."""
-        self.proj_size = more["proj_size"]
+        self._settle(proj_size=more["proj_size"])
         hidden, size = self.hidden_size, self.proj_size
         if size:
             self.weight_hh = Parameter(init.orthogonal(rng, hidden, self.blocks, dtype)[:size])

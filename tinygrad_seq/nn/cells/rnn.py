@@ -129,6 +129,8 @@ class RNNCell(GatedCell):
     picture = PICTURE
     state_type = RNNState
     norm_sizes: ClassVar = {"norm_x": 1, "norm_h": 1}
+    _changing: ClassVar = {**GatedCell._changing, "nonlinearity": nonlinearity_of}
+    nonlinearity: str
 
     def __init__(
         self,
@@ -208,7 +210,7 @@ class RNN(FlatRecurrent[RNNState]):
     """
 
     cell_type = RNNCell
-    nonlinearity = cell_option("nonlinearity", nonlinearity_of)
+    nonlinearity = cell_option("nonlinearity")
 
     def __init__(
         self,

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Any
 
-from tinygrad_seq.checks import Rule, instance_of, number
+from tinygrad_seq.checks import Rule, choice, instance_of, number
 from tinygrad_seq.errors import RenderError
 from tinygrad_seq.files import target_of, write
 from tinygrad_seq.viz.output.html import page
-from tinygrad_seq.viz.output.render import LEAST_DPI, TIMEOUT, paint_png, render
+from tinygrad_seq.viz.output.render import LEAST_DPI, TIMEOUT, engine_of, paint_png, render
 from tinygrad_seq.viz.output.svg import polished
+from tinygrad_seq.viz.output.viewer import in_notebook, view
 from tinygrad_seq.viz.picture.style import theme as named_theme
+
+if TYPE_CHECKING:
+    from graphviz import Source
 
 __all__ = ["FORMATS", "Drawing", "format_of", "seconds"]
 
-FORMATS = ("svg", "png", "pdf", "html", "gv")
+FORMATS = ("svg", "png", "pdf", "html", "gv", "dot")
 
 _SUFFIXES = tuple(f".{kind}" for kind in FORMATS)
 
@@ -97,13 +103,29 @@ class Drawing:
         """
         return page(self.svg(), self.title, self._data, self._theme)
 
+    def graphviz(self) -> Source:
+        """The drawing as the ``graphviz`` package has it, to go on with what that can do.
+
+        Examples
+        --------
+        >>> import tinygrad_seq as tgs
+        >>> w = tgs.tensor(2.0, requires_grad=True)
+        >>> drawing = (w * w).draw()
+        >>> drawing.graphviz().source == drawing.dot
+        True
+        """
+        from graphviz import Source
+
+        text = self.dot.encode("utf-8", "replace").decode("utf-8")
+        return Source(text, engine=engine_of(text))
+
     def save(self, path: str | Path, dpi: float = 144.0) -> Path:
         """Write the drawing; the format follows from the suffix.
 
         Parameters
         ----------
         path : str or Path
-            Ending in .svg, .png, .pdf, .html or .gv.
+            Ending in .svg, .png, .pdf, .html, or for the DOT text .gv or .dot.
         dpi : float
             Pixels per inch of a PNG, see :meth:`png`.
 
@@ -128,10 +150,35 @@ class Drawing:
             raise RenderError(f"{error}\n  kept: the DOT text is in {kept}") from error
         return target
 
+    def show(self, kind: str = "svg") -> Path | None:
+        """Display the drawing: in a notebook below the cell, else in the platform's viewer.
+
+        It does not wait for the viewer. Where there is no display, it says where the file is.
+
+        Parameters
+        ----------
+        kind : {"svg", "png", "pdf", "html"}
+            Of the file that a viewer opens.
+
+        Returns
+        -------
+        Path or None
+            The file, in the folder for temporary ones; None in a notebook.
+        """
+        choice("svg", "png", "pdf", "html")("Drawing.show: kind", kind)
+        if in_notebook():
+            import_module("IPython.display").display(self)
+            return None
+        path = self.save(Path(mkdtemp(prefix="tinygrad_seq-")) / f"drawing.{kind}")
+        view(path)
+        return path
+
     def _content(self, kind: str, dpi: float) -> bytes:
         if kind in {"png", "pdf"}:
             return self.png(dpi) if kind == "png" else self.pdf()
-        text = self.dot if kind == "gv" else self.svg() if kind == "svg" else self.html()
+        text = self.dot
+        if kind in {"svg", "html"}:
+            text = self.svg() if kind == "svg" else self.html()
         return text.encode("utf-8", "replace")
 
     def _repr_svg_(self) -> str | None:

@@ -6,11 +6,20 @@ import logging
 import math
 import re
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tinygrad_seq.errors import RenderError
 
-__all__ = ["LEAST_DPI", "MAX_PIXELS", "MAX_SIDE", "TIMEOUT", "fitting_dpi", "paint_png", "render"]
+__all__ = [
+    "LEAST_DPI",
+    "MAX_PIXELS",
+    "MAX_SIDE",
+    "TIMEOUT",
+    "engine_of",
+    "fitting_dpi",
+    "paint_png",
+    "render",
+]
 
 TIMEOUT = 60.0
 MAX_SIDE = 32_000  # cairo draws nothing beyond 32,767 pixels a side
@@ -33,7 +42,12 @@ _failed: set[str] = set()
 
 class _Renderer(NamedTuple):
     name: str
-    command: list[str]
+    command: list[Any]
+
+
+def engine_of(dot: str) -> str:
+    """Graphviz' program for a DOT text: it places nothing where all positions are given."""
+    return "neato" if _PLACED.match(dot) else "dot"
 
 
 def render(dot: str, kind: str, timeout: float = TIMEOUT, smaller: str = "") -> bytes:
@@ -47,7 +61,7 @@ def render(dot: str, kind: str, timeout: float = TIMEOUT, smaller: str = "") -> 
     smaller : str
         How to get a smaller drawing, for messages.
     """
-    renderers = _renderers(kind, "nop2" if _PLACED.match(dot) else "dot")
+    renderers = _renderers(kind, engine_of(dot))
     if not renderers:
         raise RenderError(
             "no renderer: neither the dot program nor pygraphviz was found",
@@ -77,37 +91,54 @@ def _renderers(kind: str, engine: str) -> list[_Renderer]:
     import importlib.util
     import shutil
 
-    found = []
+    from graphviz.backend.dot_command import command
+
+    found, placed = [], engine == "neato"
     program = shutil.which("dot")
     if program is not None:
-        found.append(_Renderer(program, [program, f"-K{engine}", f"-T{kind}"]))
+        _, *arguments = command(engine, kind, neato_no_op=2 if placed else None)
+        found.append(_Renderer(program, [program, *arguments]))
     if importlib.util.find_spec("pygraphviz") is not None and sys.executable:
-        command = [sys.executable, "-I", "-c", _IN_PROCESS, kind, engine]
-        found.append(_Renderer("pygraphviz", command))
+        engine = "nop2" if placed else engine
+        found.append(
+            _Renderer("pygraphviz", [sys.executable, "-I", "-c", _IN_PROCESS, kind, engine])
+        )
     return sorted(found, key=lambda renderer: renderer.name in _failed)
 
 
 def _run(
     renderer: _Renderer, dot: str, kind: str, timeout: float
 ) -> tuple[bytes, str] | tuple[None, str]:
-    """The picture; or None, and what went wrong."""
-    import subprocess
+    """The picture; or None, and what went wrong.
+
+    ``graphviz.pipe`` has no timeout. What it runs programs with hands one on to Python.
+    """
+    from subprocess import TimeoutExpired
+
+    from graphviz.backend.execute import CalledProcessError, ExecutableNotFound, run_check
 
     source = dot.encode("utf-8", "replace")
     try:
-        done = subprocess.run(
-            renderer.command, input=source, capture_output=True, timeout=timeout, check=False
+        done = run_check(
+            renderer.command, input=source, capture_output=True, timeout=timeout, quiet=True
         )
-    except subprocess.TimeoutExpired:
+    except TimeoutExpired:
         return None, f"took longer than {timeout:g} s"
-    except OSError as error:
-        return None, f"could not be started: {error.strerror or error}"
-    if done.returncode == 0 and _is_whole(done.stdout, kind):
+    except (OSError, ExecutableNotFound) as error:
+        cause = error.__cause__ or error
+        return None, f"could not be started: {getattr(cause, 'strerror', None) or cause}"
+    except CalledProcessError as error:
+        return None, f"failed: {_last_words(error.stderr) or f'exit status {error.returncode}'}"
+    if _is_whole(done.stdout, kind):
         return done.stdout, ""
-    said = done.stderr.decode("utf-8", "replace").strip().splitlines()[-3:]
-    if done.returncode == 0:
-        said = said or [f"{len(done.stdout)} bytes that are no {kind}"]
-    return None, f"failed: {'; '.join(said) or f'exit status {done.returncode}'}"
+    return (
+        None,
+        f"failed: {_last_words(done.stderr) or f'{len(done.stdout)} bytes that are no {kind}'}",
+    )
+
+
+def _last_words(stderr: bytes) -> str:
+    return "; ".join(stderr.decode("utf-8", "replace").strip().splitlines()[-3:])
 
 
 def _is_whole(picture: bytes, kind: str) -> bool:
