@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of, flag
+from tinygrad_seq.checks import array_of, flag, instance_of
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, DtypeError, GraphError, ShapeError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Guarded", "Pin", "Variable", "guarded"]
 
@@ -210,6 +213,29 @@ class Variable:
     def size(self) -> int:
         """Number of entries."""
         return self._array.size
+
+    def tag(self, role: str | None = None, *, state: str | None = None) -> Self:
+        """Say what the tensor is to its step: drawings and flow know results by their roles.
+
+        ``y.tag("logits")`` and ``l.tag("loss")`` are readouts, any other role is a part of a cell;
+        ``h.tag(state="h")`` names what goes on to the next step.
+        """
+        known = [name for name in (role, state) if name is not None]
+        if len(known) != 1:
+            raise ConfigError(
+                "tag", expected='one name: tag("logits") or tag(state="h")', got=known
+            )
+        said = instance_of("tag: name", known[0], str)
+        if self._node is not None:
+            self._node.role = said
+        return self
+
+    def _note_origin(self, detached: Variable) -> None:
+        """Note of a constant what it was detached from, for whoever draws both."""
+        if self._node is not None and self._node.op is not None:
+            detached._origin = weakref.ref(self._node)
+        elif hasattr(self, "_origin"):
+            detached._origin = self._origin
 
     def _make_leaf(self) -> None:
         if self.dtype.kind != "f":

@@ -211,7 +211,7 @@ class _Loops:
         self.inside |= moved
 
     def _fed_at_once(self, final: set[int]) -> set[Node]:
-        """Nodes in the place of states: elsewhere what they feed takes one that is there at last."""
+        """Nodes in a state's place: elsewhere what they feed takes what is there at last."""
         feeding: defaultdict[tuple[int, int], set[Node]] = defaultdict(set)
         for node, place in self.at.items():
             for index, parent in enumerate(node.parents):
@@ -222,7 +222,7 @@ class _Loops:
         return {
             node
             for node in set[Node]().union(*beside)
-            if not states & {self.signs[p] for p in node.parents if p in self.at}  # made of one
+            if not states & {self.signs[p] for p in node.parents if p in self.at}
         }
 
     def _tell_ends(self) -> None:

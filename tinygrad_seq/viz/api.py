@@ -94,6 +94,10 @@ def draw(
         at all. By default once, at op level labels.
     theme : {"light", "dark"}
         Colours.
+    names : mapping, optional
+        Variables by name, as ``locals()`` gives them: tensors and results are called so. A result
+        of the last step names what does the same at every step. By default weights without a
+        name are W1, W2, ... in order of use, and states h and c.
     max_items : int
         Refuse to draw more than this.
     timeout : float
@@ -141,7 +145,7 @@ def draw(
             got=f"level={level!r}, view={view!r}",
         )
     colors = named_theme(theme)
-    roots = retold(_roots(outputs), names)
+    roots = retold(_roots(outputs), _names_of(names))
     survey = Survey(roots)
     if survey.fused:
         roots = expand_fused(roots)
@@ -197,6 +201,14 @@ def _roots(outputs: Any) -> list[Node]:
             hint="was it made under no_grad(), or detached?",
         )
     return list(nodes)
+
+
+def _names_of(names: Any) -> Mapping[str, Any]:
+    if names is not None and not isinstance(names, Mapping):
+        raise ConfigError(
+            "draw: names", expected="a mapping: names=locals()", got=f"a {type(names).__name__}"
+        )
+    return {name: value for name, value in (names or {}).items() if isinstance(name, str)}
 
 
 def _iterated(outputs: Any) -> Iterable[Any]:
