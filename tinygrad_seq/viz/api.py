@@ -177,7 +177,7 @@ def _picture(graph: Graph, style: Style, clip: ClipLike | None) -> Picture:
 
 def _lumped(graph: Graph) -> bool:
     """Whether no module and no time step tells nodes apart, so that all fell into one item."""
-    return sum(item.kind not in {"weight", "leaf"} for item in graph.items.values()) <= 1
+    return sum(item.kind != "weight" for item in graph.items.values()) <= 1
 
 
 def _roots(outputs: Any) -> list[Node]:

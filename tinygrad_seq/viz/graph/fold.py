@@ -250,8 +250,6 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
 def _kind(item: Item, graph: Graph) -> str:
     if item.part.startswith("weight:"):
         return "weight"
-    if item.part.startswith("leaf:"):
-        return "leaf"
     if item.part == INPUT:
         return "input"
     if item.place.step == BAR:

@@ -29,7 +29,7 @@ User = tuple[Key, "int | None"]
 def item_id(key: Key) -> str:
     """The stable name of an item."""
     place, part = key
-    if part.startswith(("weight:", "leaf:")):
+    if part.startswith("weight:"):
         return part
     if part == INPUT:
         return f"x:{place}"
@@ -176,13 +176,8 @@ def _leaf_names(leaves: list[Node]) -> dict[int, str]:
     """Names of leaves by seq: unique, and the same in every run of one program."""
     names: dict[int, str] = {}
     used: set[str] = set()
-    unnamed = 0
     for node in leaves:
-        if not node.label:
-            names[node.seq] = f"leaf:{unnamed}"
-            unnamed += 1
-            continue
-        wanted, again = f"weight:{node.label}", 2
+        wanted, again = f"weight:{node.name}", 2
         while wanted in used:
             wanted, again = f"weight:{node.label}~{again}", again + 1
         used.add(wanted)

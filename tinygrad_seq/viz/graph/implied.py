@@ -141,7 +141,7 @@ def _mark_starts(graph: Graph) -> None:
             continue
         tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
         names = [name for tail in tails or [item] for name, *_ in tail.names]
-        trained = all(tail.kind in {"weight", "leaf"} for tail in tails)
+        trained = all(tail.kind == "weight" for tail in tails)
         if trained and not item.computes:
             item.kind = "start"
             item.note = ", ".join(names) or "trained"

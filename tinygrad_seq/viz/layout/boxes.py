@@ -158,7 +158,7 @@ def free_picture(graph: Graph, style: Style) -> Picture:
 
 def _free_shape(item: Item, theme: Theme, root: str) -> Shape:
     """An item of a graph without time steps."""
-    weight, size = item.kind in {"weight", "leaf"}, shape_text(item.shape)
+    weight, size = item.kind == "weight", shape_text(item.shape)
     if weight:
         ((name, shape, *_),) = item.names
         lines, size = [Line(name, 10)], shape_text(shape)
