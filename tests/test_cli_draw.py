@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tinygrad_seq import charlm
 from tinygrad_seq.charlm import commands
 from tinygrad_seq.charlm.run import BEST, LAST
+from tinygrad_seq.data import split_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,12 +54,23 @@ def test_default_drawing_goes_beside_the_checkpoint(run_folder, capsys):
     assert Path("again.svg").read_text("utf-8") == text
 
 
+def test_characters_are_those_that_were_read_and_came_next():
+    text = split_text(Path("cat.txt").read_text(), charlm.CharOptions().validation)[1][:5]
+    assert draw("runs/cat --steps 4 --characters --out a.gv") == 0
+    dot = Path("a.gv").read_text("utf-8")
+    for of, letters in (("x", text[:-1]), ("y", text[1:])):
+        found = re.findall(rf'^\s*"label:{of}0@\d" .*? label="(.)"', dot, re.M)
+        assert "".join(found) == letters.replace(" ", "␣").replace("\n", "↵")
+
+
 @pytest.mark.parametrize(
     ("line", "shown", "hidden"),
     [
         ("--view rolled --level cell", ["z⁻¹", ">f  σ<"], []),
         ("--view elided --steps 30", ["30 time steps", "27 steps"], ["t = 17"]),
         ("--steps 2 --level op --weights labels", ["σ", "weight_hh_l1"], ["t = 2<"]),
+        ("--steps 3 --title Cat --no-legend", [">Cat</text>"], ["log scale"]),
+        ("--rankdir TB --font Courier --width 6", ['<svg width="432pt"', '"Courier,'], []),
         ("--direction both --theme dark", ["← gradient", "#14181d"], []),
         ("--depth 0", [">model<"], ["LSTM"]),
         ("--depth 1 --level cell", ["LSTM 1"], [">f  σ<"]),

@@ -103,7 +103,7 @@ def subjects(tmp_path_factory):
         return call
 
     drawn = {
-        "outputs": loss,
+        "results": loss,
         "view": "rolled",
         "level": "op",
         "depth": 1,
@@ -113,7 +113,14 @@ def subjects(tmp_path_factory):
         "sample": 0,
         "head": None,
         "weights": None,
+        "title": "",
+        "inputs": None,
+        "outputs": None,
+        "rankdir": "TB",
+        "width": 9.0,
+        "font": "Courier",
         "theme": "dark",
+        "legend": True,
         "max_items": 900,
         "timeout": 9.0,
     }
@@ -122,6 +129,11 @@ def subjects(tmp_path_factory):
 
     return {
         "draw": (viz.draw, drawn),
+        "theme": (
+            lambda **theme: viz.draw(loss, theme=theme),
+            {"name": "dark", "ink": "#123456", "h": "#123456", "heat": ["#123456", "#654321"]},
+        ),
+        "label": (lambda it: viz.draw(loss, inputs=[it] * 3, outputs={"": "abc"}), {"it": "a"}),
         "several": (lambda one: viz.draw([loss, one]), {"one": loss}),
         "draw_model": (
             lambda model, x, **options: viz.draw_model(model, x, **options),
@@ -163,7 +175,16 @@ def subjects(tmp_path_factory):
 
 
 NAMES = [
-    *("draw", "several", "draw_model", "loss returns", "model returns", "draw_alignment"),
+    *(
+        "draw",
+        "theme",
+        "label",
+        "several",
+        "draw_model",
+        "loss returns",
+        "model returns",
+        "draw_alignment",
+    ),
     *("Drawing", "data", "png", "save", "cell_text", "property", "correlations", "address"),
     *("page", "recorded", "collected", "gradient_flow", "run returns", "layer", "spectra"),
     *("contribution", "contribution_norms", "lyapunov", "products", "Spectrum"),

@@ -186,6 +186,9 @@ CASES = [
     (lambda: chain(100), {"view": "rolled", "level": "op"}),
     (lambda: Deep(4, 10)(np.ones((1, 2), np.float32)).sum(), {}),
     (lambda: Deep(4, 10)(np.ones((1, 2), np.float32)).sum(), {"level": "op"}),
+    (lambda: Deep(4, 10)(np.ones((1, 2), np.float32)).sum(), {"depth": 1}),
+    (long, {"weights": "hidden"}),
+    (long, {"depth": 0}),
 ]
 
 
@@ -201,22 +204,51 @@ def test_what_the_size_error_advises_does_help(case, allowed):
     else:
         return
     advice = text.rpartition("try: ")[2]
-    calls = re.findall(r"draw\((\w+)=([^)]*)\)|(max_items)=(\d+)", advice)
+    calls = re.findall(r"draw\((\w+=[^)]*)\)|(max_items=\d+)", advice)
     assert calls or "an earlier result" in advice
     by_columns = "items or more" in text  # told by the steps alone: the next error says more
     for call in calls:
-        name, value = filter(None, call)
-        value = value.strip("'") if "'" in value else int(value)
-        if name != "max_items" and by_columns:
-            assert name == "view" and options.get("view") != "rolled"
+        given = dict(re.findall(r"(\w+)='?(\w+)", "".join(call)))
+        given = {name: int(v) if v.isdigit() else v for name, v in given.items()}
+        if "max_items" not in given and by_columns:
+            assert given.keys() <= {"view", "direction"} and options.get("view") != "rolled"
             continue
-        viz.draw(loss, **{"max_items": allowed, **options, name: value})
+        viz.draw(loss, **{"max_items": allowed, **options, **given})
     if not viz.graph.survey.Survey([loss.node]).steps:
         assert "no time steps" in text and "view=" not in advice
     if options.get("view") == "rolled":
         assert "view=" not in advice
     if options.get("direction") == "both":
         assert "rolled" not in advice and "level" not in advice
+
+
+def test_what_helps_nothing_is_not_advised():
+    def told(loss, **options):
+        with pytest.raises(RenderError) as caught:
+            viz.draw(loss, **options)
+        return str(caught.value).rpartition("try: ")[2]
+
+    assert told(chain(2000)).startswith("draw an earlier result or a smaller program")
+    elided = told(long(), view="elided", max_items=13)
+    assert elided.startswith("draw(weights='hidden', depth=0)") and "elided" not in elided
+    both = {"view": "elided", "direction": "both", "max_items": 3}
+    assert told(long(), **both) == "draw(direction='forward', view='rolled')"
+    deep = Deep(20, 40)(np.ones((1, 2), np.float32)).sum()
+    assert told(deep).startswith("draw(weights='hidden'), or allow it: max_items=")
+    assert told(deep, max_items=50).startswith("draw(weights='hidden', depth=2), or allow it")
+    assert viz.draw(deep, max_items=50, weights="hidden", depth=2).dot
+    assert told(deep, max_items=50, depth=0).startswith("draw(weights='hidden'), or allow it")
+
+
+def test_a_renderer_that_is_slow_is_given_less_in_the_same_words(dot, alone):
+    dot("#!/bin/sh\nexec sleep 30\n")
+    for drawing, advice in (
+        (viz.draw(chain(50), timeout=0.1), "draw an earlier result or a smaller program"),
+        (viz.draw(long(5), view="rolled", timeout=0.1), "draw(weights='hidden', depth=0)"),
+    ):
+        with pytest.raises(RenderError, match=r"longer than(.|\n)*try: ") as caught:
+            drawing.svg()
+        assert str(caught.value).rpartition("try: ")[2].startswith(advice)
 
 
 def test_a_module_level_is_advised_where_there_are_modules():

@@ -49,7 +49,7 @@ def test_graphviz_paints_what_we_paint(request, which):
             drawing.graphviz().pipe(format="svg")
         return
     theirs = drawing.graphviz().pipe(format="svg").decode()
-    assert viz.output.svg.polished(theirs) == drawing.svg()
+    assert viz.output.svg.polished(theirs, drawing.title) == drawing.svg()
 
 
 def test_graphviz_takes_text_that_utf8_cannot(timeless):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -25,10 +24,12 @@ from tinygrad_seq.viz.output.dot import dot_text
 from tinygrad_seq.viz.output.drawing import Drawing, seconds
 from tinygrad_seq.viz.output.html import page_data
 from tinygrad_seq.viz.output.render import TIMEOUT
-from tinygrad_seq.viz.picture.legend import ClipLike, add_legend
+from tinygrad_seq.viz.picture.legend import ClipLike, add_legend, add_title
+from tinygrad_seq.viz.picture.look import Look
 from tinygrad_seq.viz.picture.shapes import Picture
 from tinygrad_seq.viz.picture.style import Style, heat_scale
-from tinygrad_seq.viz.picture.style import theme as named_theme
+from tinygrad_seq.viz.picture.themes import theme_for, theme_of
+from tinygrad_seq.viz.picture.turn import turn
 from tinygrad_seq.viz.route.connect import connected
 from tinygrad_seq.viz.smaller import check_columns, check_size, ways_to_shrink
 from tinygrad_seq.viz.trace import Trace, checked_trace
@@ -44,7 +45,7 @@ MAX_ITEMS = 1500
 
 
 def draw(
-    outputs: Tensor | Iterable[Tensor],
+    results: Tensor | Iterable[Tensor],
     *,
     view: str = "unrolled",
     level: str = "module",
@@ -55,7 +56,14 @@ def draw(
     sample: int = 0,
     head: int | None = None,
     weights: str | None = None,
-    theme: str = "light",
+    title: str | None = None,
+    inputs: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+    outputs: Iterable[Any] | Mapping[str, Iterable[Any]] | None = None,
+    rankdir: str = "LR",
+    width: float | None = None,
+    font: str | None = None,
+    theme: str | Mapping[str, Any] = "light",
+    legend: bool = True,
     names: Mapping[str, Any] | None = None,
     max_items: int = MAX_ITEMS,
     timeout: float = TIMEOUT,
@@ -67,7 +75,7 @@ def draw(
 
     Parameters
     ----------
-    outputs : Tensor or iterable of Tensor
+    results : Tensor or iterable of Tensor
         Results of recorded operations, usually the loss.
     view : {"unrolled", "elided", "rolled"}
         One column per time step; the first two, a bar that counts the rest, the last; or one
@@ -92,8 +100,22 @@ def draw(
     weights : {"once", "labels", "hidden"}, optional
         Shared weights as one box with a line to every use, as a pale label at every use, or not
         at all. By default once, at op level labels.
-    theme : {"light", "dark"}
-        Colours.
+    title : str, optional
+        Written over the picture.
+    inputs, outputs : sequence, optional
+        Labels under x_t and over y_t: a string, or anything with one entry per time step. Of
+        several time axes, by the name in their frames: ``{"encoder": "chat", "decoder": "cat"}``;
+        one alone is for the first, or the last that has outputs. Not in a rolled view.
+    rankdir : {"LR", "TB"}
+        Time from left to right, or down the page.
+    width : float, optional
+        Of the whole picture, in inches; by default what it needs.
+    font : str, optional
+        A family. Boxes are made for letters as wide as a typewriter's.
+    theme : {"light", "dark"} or mapping
+        Colours, or your own as ``"#rrggbb"`` by what they mean; see docs/drawing.md.
+    legend : bool
+        Whether there is a key.
     names : mapping, optional
         Variables by name, as ``locals()`` gives them: tensors and results are called so. A result
         of the last step names what does the same at every step. By default weights without a
@@ -115,7 +137,7 @@ def draw(
     RenderError
         If the drawing would be too large to read.
     ConfigError
-        For an unknown option.
+        For an unknown option, or another number of labels than there are time steps.
 
     Examples
     --------
@@ -144,8 +166,17 @@ def draw(
             expected="level='module' and view='unrolled' or 'elided'",
             got=f"level={level!r}, view={view!r}",
         )
-    colors = named_theme(theme)
-    roots = retold(_roots(outputs), _names_of(names))
+    colors = theme_of(theme, font=font)
+    look = Look.checked(
+        "draw",
+        title=title,
+        inputs=inputs,
+        outputs=outputs,
+        rankdir=rankdir,
+        width=width,
+        legend=legend,
+    )
+    roots = retold(_roots(results), _names_of(names))
     survey = Survey(roots)
     if survey.fused:
         roots = expand_fused(roots)
@@ -155,23 +186,37 @@ def draw(
     graph = built(level=level, survey=survey)
     if not graph.steps and graph.level.closed and depth is None and _lumped(graph):
         graph = built(level="op", survey=survey)
-    check_size(graph, both, max_items)
-    colors = replace(colors, tracks=graph.tracks)
-    picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both), clip)
+    check_size(graph, both, weights, max_items)
+    colors = theme_for(colors, graph.tracks)
+    picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both, look), clip)
     steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
-    picture.title = f"{view} graph, {level} level, {steps}"
+    picture.title = look.title or f"{view} graph, {level} level, {steps}"
     data = page_data(graph, picture.panels, colors)
-    smaller = ways_to_shrink(graph, both, len(graph.items) / 2)
-    return Drawing(dot_text(picture, colors), picture.title, timeout, theme, data, smaller)
+    smaller = ways_to_shrink(graph, both, weights)
+    text = dot_text(picture, colors, look)
+    return Drawing(text, picture.title, timeout, colors, data, smaller)
 
 
 def _picture(graph: Graph, style: Style, clip: ClipLike | None) -> Picture:
+    look = style.look
     if not graph.steps:
+        if look.inputs or look.outputs:
+            raise ConfigError(
+                "draw: inputs and outputs",
+                expected="none: nothing here has a time step",
+                got="labels",
+                hint="a loop by hand says its time: with tgs.scope(step=t): ...",
+            )
         return free_picture(graph, style)
     if not graph.level.plain or style.weights == "once":
         graph = bundle_weights(graph)
     picture, weight_names = connected(Grid(graph, style))
-    add_legend(picture, graph, style, clip, weight_names)
+    if look.rankdir == "TB":
+        turn(picture)
+    if look.legend:
+        add_legend(picture, graph, style, clip, weight_names)
+    if look.title:
+        add_title(picture, look.title)
     return picture
 
 
@@ -180,15 +225,15 @@ def _lumped(graph: Graph) -> bool:
     return sum(item.kind != "weight" for item in graph.items.values()) <= 1
 
 
-def _roots(outputs: Any) -> list[Node]:
+def _roots(results: Any) -> list[Node]:
     """The nodes of one or several tensors, each once."""
     nodes: dict[Node, None] = {}
-    for tensor in [outputs] if isinstance(outputs, Variable) else _iterated(outputs):
+    for tensor in [results] if isinstance(results, Variable) else _iterated(results):
         if not isinstance(tensor, Variable):
             raise ConfigError(
-                "draw: outputs",
+                "draw: results",
                 expected="a tensor, or several",
-                got=f"a {type(tensor).__name__}" + (" among them" if tensor is not outputs else ""),
+                got=f"a {type(tensor).__name__}" + (" among them" if tensor is not results else ""),
                 hint="draw_model(model, x) runs a model; of a state, draw state.h",
             )
         if tensor.node is not None:
@@ -211,9 +256,9 @@ def _names_of(names: Any) -> Mapping[str, Any]:
     return {name: value for name, value in (names or {}).items() if isinstance(name, str)}
 
 
-def _iterated(outputs: Any) -> Iterable[Any]:
-    several = isinstance(outputs, Iterable) and not isinstance(outputs, (str, bytes, Mapping))
-    return outputs if several and getattr(outputs, "shape", None) != () else [outputs]
+def _iterated(results: Any) -> Iterable[Any]:
+    several = isinstance(results, Iterable) and not isinstance(results, (str, bytes, Mapping))
+    return results if several and getattr(results, "shape", None) != () else [results]
 
 
 def _clip_of(clip: Any) -> ClipLike | None:

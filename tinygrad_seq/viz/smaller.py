@@ -21,6 +21,7 @@ def check_columns(view: View, level: Level, steps: list[int], both: bool, max_it
     columns = len(view.axis(steps).columns)
     if columns > max_items:
         hint = " or ".join(f"draw(view={other.name!r})" for other in _shorter(view, both))
+        hint = hint or f"draw(direction='forward', view={list(VIEWS)[-1]!r})"
         _refuse(columns, True, len(steps), level, max_items, hint)
 
 
@@ -30,18 +31,23 @@ def _shorter(view: View, both: bool) -> list[View]:
     return [other for other in views[views.index(view) + 1 :] if not (both and other.folds)]
 
 
-def check_size(graph: Graph, both: bool, max_items: int) -> None:
+def check_size(graph: Graph, both: bool, weights: str, max_items: int) -> None:
     """Refuse a graph of too many items, and say which options make it small enough."""
-    count = len(graph.items)
+    count = len(_drawn(graph, weights))
     if count > max_items:
-        hint = ways_to_shrink(graph, both, max_items)
+        hint = ways_to_shrink(graph, both, weights, max_items)
         if count <= _DRAWABLE:
             hint += f", or allow it: max_items={count}"
         _refuse(count, False, graph.length, graph.level, max_items, hint)
 
 
+def _drawn(graph: Graph, weights: str) -> list[Item]:
+    hidden = weights == "hidden"
+    return [item for item in graph.items.values() if not (hidden and item.kind == "weight")]
+
+
 def _refuse(count: int, more: bool, steps: int, level: Level, max_items: int, hint: str) -> None:
-    time = f"{steps:,} time steps" if steps else "no time steps"
+    time = f"{steps:,} time step{'' if steps == 1 else 's'}" if steps else "no time steps"
     raise RenderError(
         f"draw: {count:,} items{' or more' if more else ''}, too many for a reader or a renderer",
         expected=f"at most max_items={max_items:,}",
@@ -50,21 +56,36 @@ def _refuse(count: int, more: bool, steps: int, level: Level, max_items: int, hi
     )
 
 
-def ways_to_shrink(graph: Graph, both: bool, goal: float) -> str:
-    """The options with which this graph comes to no more than `goal` items, in words."""
-    items = list(graph.items.values())
+def ways_to_shrink(graph: Graph, both: bool, weights: str, goal: float | None = None) -> str:
+    """The options with which this graph comes to no more than `goal` items, in words.
+
+    By default half of what it has: for a renderer that is too slow.
+    """
+    items = _drawn(graph, weights)
+    goal = len(items) / 2 if goal is None else goal
+    ways = [f"draw({option})" for option in _options(graph, both, items, goal)]
+    if not ways and weights != "hidden":
+        items = _drawn(graph, "hidden")
+        more = [f", {option}" for option in _options(graph, both, items, goal)]
+        ways = [f"draw(weights='hidden'{also})" for also in ([""] if len(items) <= goal else more)]
+    return ", or ".join(
+        ways or ["draw an earlier result or a smaller program: less lies behind it"]
+    )
+
+
+def _options(graph: Graph, both: bool, items: list[Item], goal: float) -> list[str]:
+    """Those of which each by itself is enough."""
     views = _shorter(graph.view, both) if graph.steps else []
-    ways = [f"draw(view={view.name!r})" for view in views if _count_in(view, items) <= goal]
+    found = [f"view={view.name!r}" for view in views if _count_in(view, items) <= goal]
     if not graph.level.closed and _at_module_level(graph, items) <= goal:
-        ways.append("draw(level='module')")
+        found.append("level='module'")
     deepest = max((item.place.path.count(".") + 1 for item in items if item.place.path), default=0)
-    for depth in range(min(deepest, graph.depth or deepest + 1), 0, -1):
+    most = deepest if graph.depth is None else min(deepest, graph.depth - 1)
+    for depth in range(most, -1, -1) if deepest else ():  # there are modules
         if len({_closed(item, depth) for item in items}) <= goal:
-            ways.append(f"draw(depth={depth})")
+            found.append(f"depth={depth}")
             break
-    if not ways:
-        ways.append("draw an earlier result: less lies behind it")
-    return ", or ".join(ways)
+    return found
 
 
 def _at_any_time(item: Item) -> Hashable:

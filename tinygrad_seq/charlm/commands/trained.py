@@ -14,6 +14,7 @@ from tinygrad_seq.errors import ConfigError, advising
 from tinygrad_seq.viz.api import DIRECTIONS, WEIGHTS
 from tinygrad_seq.viz.graph.views import LEVELS, VIEWS
 from tinygrad_seq.viz.output.drawing import FORMATS, format_of
+from tinygrad_seq.viz.picture.look import RANKDIRS
 from tinygrad_seq.viz.picture.style import THEMES
 
 __all__ = ["COMMANDS"]
@@ -80,9 +81,17 @@ def _draw_options(parser: argparse.ArgumentParser) -> None:
     one_of("--direction", DIRECTIONS, "with the gradients' way back")
     said = "shared weights (default: once, at op level labels)"
     add(group, "--weights", said, choices=WEIGHTS)
-    one_of("--theme", THEMES, "colours")
     said = "close modules D names deep: one box each (default: all are open)"
     add(group, "--depth", said, type=int, metavar="D")
+    group = parser.add_argument_group("how the picture looks")
+    add(group, "--title", "text over it", metavar="TEXT")
+    said = "each character under its x_t, and what came next over its y_t"
+    group.add_argument("--characters", action="store_true", help=said)
+    one_of("--rankdir", RANKDIRS, "time from left to right, or down the page")
+    add(group, "--width", "of the whole, in inches", type=float, metavar="W")
+    add(group, "--font", "family", metavar="NAME")
+    one_of("--theme", THEMES, "colours")
+    group.add_argument("--no-legend", action="store_true", help="no key")
 
 
 def _draw(options: argparse.Namespace) -> int:
@@ -94,13 +103,17 @@ def _draw(options: argparse.Namespace) -> int:
     text = _text(options, trained)[: options.steps + 1]
     if len(text) < 2:
         raise ConfigError("--text", expected="at least 2 characters", got=f"{len(text)}")
-    names = ("view", "level", "direction", "weights", "theme", "depth")
+    names = ["view", "level", "direction", "weights", "depth"]
+    names += ["title", "rankdir", "width", "font", "theme"]
+    labels = {"inputs": text[:-1], "outputs": text[1:]} if options.characters else {}
     with advising(f"another --text; {_KNOWS}"):
         ids = vocabulary.encode(text)
     drawing = charlm.draw_char_lm(
         model,
         ids,
         gradients=not options.no_gradients,
+        legend=not options.no_legend,
+        **labels,
         **{name: getattr(options, name) for name in names},
     )
     drawing.save(out)

@@ -20,7 +20,8 @@ def framed(grid: Grid) -> tuple[Picture, dict[str, Shape]]:
     tops: dict[int, float] = {}
     for row in stepped:
         axis = grid.segment[row]
-        tops[axis] = max(tops.get(axis, grid.y[row][0]), grid.top(row))
+        above = 8.0 if (axis in {number for number, _ in grid.labels.outputs}) else 0.0
+        tops[axis] = max(tops.get(axis, grid.y[row][0]), grid.top(row) + above)
     picture = Picture()
     panels: dict[Column, Panel] = {}
     for number, step in grid.columns:
@@ -29,9 +30,10 @@ def framed(grid: Grid) -> tuple[Picture, dict[str, Shape]]:
         name = f"t{step}" if number == 0 else f"axis{number}-t{step}"
         left, right = grid.frame((number, step))
         panel = Panel(name, left, floor, right, tops[number] + PAD, dashed=step == BAR)
-        panel.steps = _steps(grid, (number, step))
+        panel.steps = grid.axes.steps((number, step))
         label = _step_label(grid, (number, step), panel.steps)
-        named = _axis_name(grid, number) + label
+        whose = grid.axes.name(number)
+        named = f"{whose}: {label}" if whose else label
         # Wires come up through the frames from what spans all steps below them.
         aside = 3.4 * len(named) + 8 if crossed else 0.0
         panel.label = named if 6.6 * len(named) + 2 * aside < right - left else label
@@ -48,7 +50,7 @@ def framed(grid: Grid) -> tuple[Picture, dict[str, Shape]]:
         if item.kind == "input":
             fed = grid.graph.out_of(item.id)[0]
             x, y = grid.anchor(fed.head, "x:")
-            low = min(floor + 34, y - 40)
+            low = min(floor + 34 + grid.label_room, y - 40)
             near = [s for s in inputs.values() if abs(s.x - x) < 20 and abs(s.y - low) < 16]
             if not near:  # else that of another direction, say, stands there already
                 line = Line("x" + subscript(item.place.step), 13)
@@ -58,37 +60,6 @@ def framed(grid: Grid) -> tuple[Picture, dict[str, Shape]]:
                 panels[grid.column(fed.head)].members.append(item.id)
             inputs[item.id] = near[0]
     return picture, inputs
-
-
-def _axis_name(grid: Grid, number: int) -> str:
-    """Whose time it is, where there are several."""
-    numbers = list(grid.segment.values())
-    if len(set(numbers)) == 1:
-        return ""
-    names = {
-        n: next((r[0] for r in grid.rows if grid.segment[r] == n and not r[2]), "") for n in numbers
-    }
-    tops = [name.partition(".")[0] for name in names.values()]
-    short = names[number].partition(".")[0]
-    name = short if tops.count(short) == 1 else names[number]
-    return f"{name}: " if name else ""
-
-
-def _steps(grid: Grid, column: Column) -> tuple[int, int]:
-    """First and last time step that a column stands for."""
-    axis, step = column
-    if isinstance(step, int):
-        return step, step
-    hidden = [
-        hidden
-        for (row, shown), items in grid.members.items()
-        if shown == step and grid.segment[row] == axis
-        for item in items
-        for hidden in (item.first, item.last)
-        if hidden is not None
-    ]
-    start, last = grid.graph.start, grid.graph.start + grid.graph.length - 1
-    return min(hidden, default=start), max(hidden, default=last)
 
 
 def _step_label(grid: Grid, column: Column, steps: tuple[int, int]) -> str:

@@ -20,6 +20,7 @@ from tinygrad_seq.viz.layout.columns import (
     spanned,
     told_apart,
 )
+from tinygrad_seq.viz.layout.labels import LABEL, Axes, StepLabels
 from tinygrad_seq.viz.layout.places import block_of
 from tinygrad_seq.viz.picture.shapes import Point
 from tinygrad_seq.viz.picture.style import Style
@@ -57,6 +58,8 @@ class Grid:
     margin : float
         Width of the widest box of shared weights, for which room is left beside a second time
         axis, and for their lines under the rows; 0 for none.
+    labels : StepLabels
+        What a reader wrote at the time steps.
     """
 
     def __init__(self, graph: Graph, style: Style) -> None:
@@ -100,6 +103,8 @@ class Grid:
         self.standing: dict[Column, list[tuple[RowKey, Block]]] = {}
         for (row, step), block in self.blocks.items():
             self.standing.setdefault((self.segment[row], step), []).append((row, block))
+        self.axes = Axes(graph, self.members, self.rows, self.segment, list(self.columns))
+        self.labels = StepLabels(self.axes, style)
         self.x = self._place_columns()
         self.y = self._place_rows()
         self._place_blocks()
@@ -177,7 +182,13 @@ class Grid:
         if self.graph.level.plain:
             return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
-        return (84.0 if inputs else self._drop + 35.0) + (10.0 if self.style.both else 0.0)
+        room = 84.0 + self.label_room if inputs else self._drop + 35.0
+        return room + (10.0 if self.style.both else 0.0)
+
+    @property
+    def label_room(self) -> float:
+        """Room for the labels under the inputs."""
+        return LABEL if self.labels.inputs else 0.0
 
     def climbing(self, number: int) -> list[tuple[str, str]]:
         """Node and kind of what earlier time axes hand to this one; each has a track of its own."""
@@ -214,6 +225,7 @@ class Grid:
         widths: dict[Column, float] = {}
         for column in self.columns:
             least = self.margin if column[1] == BEGIN else 40.0  # its weights stand above it
+            least = max(least, self.labels.width(column))
             widths[column] = max(least, *(block.width for _, block in self.standing[column]))
         found: dict[Column, tuple[float, float]] = {}
         x, before = 0.0, next(iter(self.columns))[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from itertools import islice
 from typing import Any
 
@@ -18,7 +18,7 @@ from tinygrad_seq.viz.output.dot import dot_text
 from tinygrad_seq.viz.output.drawing import Drawing
 from tinygrad_seq.viz.picture.shapes import Line, Picture, Shape
 from tinygrad_seq.viz.picture.style import HeatScale, Theme
-from tinygrad_seq.viz.picture.style import theme as named_theme
+from tinygrad_seq.viz.picture.themes import theme_for, theme_of
 
 __all__ = ["draw_alignment"]
 
@@ -33,7 +33,7 @@ def draw_alignment(
     *,
     sample: int = 0,
     head: int | None = None,
-    theme: str = "light",
+    theme: str | Mapping[str, Any] = "light",
 ) -> Drawing:
     """Draw attention weights as a matrix, as Bahdanau et al. (2015) show alignments.
 
@@ -48,8 +48,8 @@ def draw_alignment(
         Which sequence of a batch.
     head : int, optional
         Which head of weights with heads; by default the mean of all.
-    theme : {"light", "dark"}
-        Colours.
+    theme : {"light", "dark"} or mapping
+        Colours, as of :func:`~tinygrad_seq.viz.draw`: ``{"alignment": ["#ffffff", "#000000"]}``.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def draw_alignment(
     >>> drawing.title
     'attention weights, 2 × 2'
     """
-    colors = named_theme(theme, "draw_alignment")
+    colors = theme_for(theme_of(theme, "draw_alignment"), {}, "draw_alignment")
     array = array_of(
         "draw_alignment: weights", constant(weights) if isinstance(weights, Variable) else weights
     )
@@ -102,7 +102,7 @@ def draw_alignment(
             got=f"{table[row, column]} of row {row}, column {column}",
         )
     picture = _painted(table, rows, columns, colors)
-    return Drawing(dot_text(picture, colors), picture.title, theme=theme)
+    return Drawing(dot_text(picture, colors), picture.title, theme=colors)
 
 
 def _table(weights: Array, sample: int, head: int | None) -> Array:

@@ -6,10 +6,13 @@ Every user string passes through :func:`quoted` or :func:`_html`.
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.picture.shapes import Line, Panel, Picture, Shape, Wire
+from tinygrad_seq.viz.picture.look import Look
+from tinygrad_seq.viz.picture.shapes import TITLE, Line, Panel, Picture, Shape, Wire
 from tinygrad_seq.viz.picture.style import FONT, Theme
 
 __all__ = ["dot_text", "quoted"]
+
+MOST_INCHES = 10_000.0
 
 _CONTROL = dict.fromkeys(range(32), " ")
 
@@ -51,9 +54,10 @@ def _html(lines: list[Line], color: str) -> str:
     return f"<{table}{''.join(rows)}</table>>"
 
 
-def _label(lines: list[Line], ink: str) -> str:
+def _label(lines: list[Line], theme: Theme, ink: str = "") -> str:
     """Label attributes: a plain string for one line, HTML-like text for several."""
-    if len(lines) != 1:
+    ink = ink or theme.ink
+    if len(lines) != 1 or (lines[0].bold and theme.font != FONT):  # whose bold has what name?
         return f"label={_html(lines, ink)}" if lines else 'label=""'
     (line,) = lines
     font = FONT.replace(",", " Bold,", 1)
@@ -77,7 +81,7 @@ def _told(kind: str, tooltip: str, classes: str) -> list[str]:
 def _shape(shape: Shape, theme: Theme, free: bool = False) -> str:
     parts = [] if free else [f'pos="{_num(shape.x, shape.y)}"']
     parts.append(f"width={_num(shape.width / 72)}, height={_num(shape.height / 72)}")
-    parts.append(_label(shape.lines, theme.ink))
+    parts.append(_label(shape.lines, theme))
     if shape.form == "text":
         parts.append('shape=plaintext, style=""')
     else:
@@ -90,7 +94,7 @@ def _shape(shape: Shape, theme: Theme, free: bool = False) -> str:
     return f"{name(shape.id)} [{', '.join(parts)}];"
 
 
-def _wire(wire: Wire, index: int, free: bool = False) -> str:
+def _wire(wire: Wire, index: int, theme: Theme, free: bool = False) -> str:
     points = [_num(*point) for point in wire.points]
     if wire.tip is not None:
         points.insert(0, f"e,{_num(*wire.tip)}")
@@ -101,7 +105,7 @@ def _wire(wire: Wire, index: int, free: bool = False) -> str:
     if wire.dashed:
         parts.append('style="dashed"')
     if wire.label is not None:
-        parts.append(_label([wire.label], wire.color))
+        parts.append(_label([wire.label], theme, wire.color))
         if wire.label_at is not None:
             parts.append(f'lp="{_num(*wire.label_at)}"')
     parts += _told(f"e:{index}", wire.tooltip, wire.classes)
@@ -111,11 +115,11 @@ def _wire(wire: Wire, index: int, free: bool = False) -> str:
 def _panel(panel: Panel, picture: dict[str, Shape], theme: Theme) -> list[str]:
     box = _num(panel.left, panel.bottom, panel.right, panel.top)
     style = "rounded,filled,dashed" if panel.dashed else "rounded,filled"
-    middle = (panel.left + panel.right) / 2 + panel.aside
+    at = panel.label_at or ((panel.left + panel.right) / 2 + panel.aside, panel.bottom + 13)
     lines = [
         f"subgraph {name('cluster_' + panel.id)} {{",
-        f'  graph [bb="{box}", lp="{_num(middle, panel.bottom + 13)}",',
-        f'    label={quoted(panel.label)}, fontsize=12, fontname="{FONT}",',
+        f'  graph [bb="{box}", lp="{_num(*at)}",',
+        f'    label={quoted(panel.label)}, fontsize=12, fontname="{theme.font}",',
         f'    fontcolor="{theme.faint}", style="{style}", fillcolor="{theme.panel}",',
         f'    color="{theme.panel_line}", id={quoted("p:" + panel.id)},',
         f"    tooltip={tip(panel.label)}];",
@@ -124,22 +128,40 @@ def _panel(panel: Panel, picture: dict[str, Shape], theme: Theme) -> list[str]:
     return [*lines, "}"]
 
 
-def dot_text(picture: Picture, theme: Theme) -> str:
+def dot_text(picture: Picture, theme: Theme, look: Look | None = None) -> str:
     """The picture as DOT, byte for byte the same for the same picture."""
-    box = _num(*picture.bounds())
+    look = look or Look()
     shapes = {shape.id: shape for shape in picture.shapes}
     inside = {member for panel in picture.panels for member in panel.members}
-    free = picture.free
-    layout = "rankdir=BT, nodesep=0.3, ranksep=0.45" if free else f'layout=nop2, bb="{box}"'
+    free, title = picture.free, _free_title(picture, theme, look)
     lines = [
         "digraph {",
-        f'graph [{layout}, bgcolor="{theme.background}", outputorder=nodesfirst,',
-        f'  pad=0.2, charset="UTF-8", tooltip={tip(picture.title)}];',
-        f'node [fontname="{FONT}", fixedsize=true, margin=0];',
-        f'edge [fontname="{FONT}"];',
+        f'graph [{_layout(picture, look)}, bgcolor="{theme.background}", outputorder=nodesfirst,',
+        f'  pad=0.2, charset="UTF-8", tooltip={tip(picture.title)}{title}];',
+        f'node [fontname="{theme.font}", fixedsize=true, margin=0];',
+        f'edge [fontname="{theme.font}"];',
     ]
     for panel in picture.panels:
         lines += _panel(panel, shapes, theme)
     lines += [_shape(shape, theme, free) for shape in picture.shapes if shape.id not in inside]
-    lines += [_wire(wire, index, free) for index, wire in enumerate(picture.wires)]
+    lines += [_wire(wire, index, theme, free) for index, wire in enumerate(picture.wires)]
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def _layout(picture: Picture, look: Look) -> str:
+    """Who lays it out, and how large it is painted."""
+    size = (
+        "" if look.width is None else f', size="{_num(look.width)},{_num(MOST_INCHES)}!", margin=0'
+    )
+    if not picture.free:
+        return f'layout=nop2, bb="{_num(*picture.bounds())}"{size}'
+    rankdir = "BT" if look.rankdir == "LR" else "LR"  # time or not: from inputs to results
+    return f"rankdir={rankdir}, nodesep=0.3, ranksep=0.45{size}"
+
+
+def _free_title(picture: Picture, theme: Theme, look: Look) -> str:
+    """The title of what Graphviz lays out; else it is a shape like all others."""
+    if not (picture.free and look.title):
+        return ""
+    label = _label([Line(look.title, TITLE)], theme)
+    return f', {label}, labelloc=t, fontname="{theme.font}"'

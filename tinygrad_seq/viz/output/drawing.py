@@ -14,7 +14,8 @@ from tinygrad_seq.viz.output.html import page
 from tinygrad_seq.viz.output.render import LEAST_DPI, TIMEOUT, engine_of, paint_png, render
 from tinygrad_seq.viz.output.svg import polished
 from tinygrad_seq.viz.output.viewer import in_notebook, view
-from tinygrad_seq.viz.picture.style import theme as named_theme
+from tinygrad_seq.viz.picture.style import Theme
+from tinygrad_seq.viz.picture.themes import theme_of
 
 if TYPE_CHECKING:
     from graphviz import Source
@@ -53,7 +54,7 @@ class Drawing:
         dot: str,
         title: str = "",
         timeout: float = TIMEOUT,
-        theme: str = "light",
+        theme: str | Theme = "light",
         data: dict[str, Any] | None = None,
         smaller: str = "",
     ) -> None:
@@ -62,7 +63,7 @@ class Drawing:
         self.dot = dot
         self.title = title
         self.timeout: float = seconds("Drawing: timeout", timeout)
-        self._theme = named_theme(theme, "Drawing")
+        self._theme = theme_of(theme, "Drawing")
         nothing = {"length": 0, "series": [], "panels": {}, "colors": {}}
         self._data = nothing if data is None else instance_of("Drawing: data", data, dict)
         self._smaller = smaller  # how to get a smaller one, for messages
@@ -78,7 +79,7 @@ class Drawing:
         RenderError
             If no renderer is present or it fails; ``.dot`` is still there.
         """
-        return polished(self._render("svg").decode("utf-8"))
+        return polished(self._render("svg").decode("utf-8"), self.title)
 
     def png(self, dpi: float = 144.0) -> bytes:
         """The drawing as PNG, `dpi` pixels per inch: 36 to 2,400, fewer where it is large.

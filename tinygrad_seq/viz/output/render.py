@@ -26,7 +26,9 @@ MAX_SIDE = 32_000  # cairo draws nothing beyond 32,767 pixels a side
 MAX_PIXELS = 250_000_000  # in all: a renderer takes four bytes for each
 LEAST_DPI = 36.0  # below, figures cannot be read
 
-_PLACED = re.compile(r'digraph \{\s*graph \[(?:dpi=[\d.]+, )?layout=nop2, bb="([-\d.,]+)"')
+_PLACED = re.compile(
+    r'digraph \{\s*graph \[(?:dpi=[\d.]+, )?layout=nop2, bb="([-\d.,]+)"(?:, size="([\d.]+),)?'
+)
 _SVG_SIZE = re.compile(rb'<svg width="([\d.]+)pt" height="([\d.]+)pt"')
 _PAD = 29.0  # points that a renderer leaves around a drawing, on both sides together
 _IN_PROCESS = """
@@ -163,7 +165,9 @@ def paint_png(dot: str, dpi: float, timeout: float = TIMEOUT, smaller: str = "")
     found = _PLACED.match(dot)
     if found is not None:
         left, bottom, right, top = map(float, found.group(1).split(","))
-        size = right - left + _PAD, top - bottom + _PAD
+        width, height = right - left + _PAD, top - bottom + _PAD
+        scale = float(found.group(2)) * 72 / width if found.group(2) else 1.0
+        size = width * scale, height * scale
     else:  # only a renderer knows how large what it lays out itself becomes
         header = _SVG_SIZE.search(render(dot, "svg", timeout, smaller))
         size = (float(header.group(1)), float(header.group(2))) if header else (0.0, 0.0)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from html import escape
 
 __all__ = ["polished"]
 
 _TITLED = re.compile(r'<title>[^<]*</title>\n<g id="a_[^"]*"><a xlink:title="([^"]*)"[^>]*>\n')
+_WHOLE = re.compile(r'(<g id="graph0" [^>]*>\n)(?!<title>)')
 _LINK = re.compile(r'<g id="a_[^"]*"><a [^>]*>\n')
 _NODE = re.compile(r'<g id="n:[^"]*" class="node[^"]*">.*?\n</g>\n', re.DOTALL)
 _START = re.compile(r'text-anchor="start" x="[-\d.]+"')
@@ -14,8 +16,10 @@ _BOX = re.compile(r' d="M([^"]*)"| points="([^"]*)"')
 _CIRCLE = re.compile(r'<ellipse [^>]*cx="([-\d.]+)"')
 
 
-def polished(svg: str) -> str:
+def polished(svg: str, title: str = "") -> str:
     """Post-process Graphviz's SVG.
+
+    The whole gets a title, as older versions of Graphviz gave it.
 
     Tooltips become ``<title>`` elements, which every browser and screen reader knows, in place of
     links to nowhere. Labels of several lines are anchored at their middle, so that they stay
@@ -26,6 +30,9 @@ def polished(svg: str) -> str:
     svg = re.sub(r"<!-- .*? -->\n", "", svg)
     svg = _TITLED.sub(r"<title>\1</title>\n", svg)
     svg = _LINK.sub("", svg).replace("</a>\n</g>\n", "")
+    if title:
+        text = escape(title.translate(dict.fromkeys(range(32), " ")))
+        svg = _WHOLE.sub(lambda found: f"{found.group(1)}<title>{text}</title>\n", svg, 1)
     return _NODE.sub(lambda found: _centred(found.group(0)), svg)
 
 

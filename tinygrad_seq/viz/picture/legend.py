@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from tinygrad_seq.viz.graph.items import AttentionNote, Graph
-from tinygrad_seq.viz.picture.shapes import Line, Picture, Shape
-from tinygrad_seq.viz.picture.style import HeatScale, Style, Theme, number, opacity_top, see_through
+from tinygrad_seq.viz.picture.shapes import TITLE, Line, Picture, Shape
+from tinygrad_seq.viz.picture.style import (
+    FONT,
+    HeatScale,
+    Style,
+    Theme,
+    number,
+    opacity_top,
+    see_through,
+)
 from tinygrad_seq.viz.picture.words import weight_lines
 
-__all__ = ["ClipLike", "add_legend"]
+__all__ = ["ClipLike", "add_legend", "add_title"]
 
 SWATCHES = 13
 WIDTH = 14.0
@@ -28,6 +36,15 @@ class ClipLike(Protocol):
     @property
     def factor(self) -> float:
         """What every gradient was multiplied by."""
+
+
+def add_title(picture: Picture, title: str) -> None:
+    """Write a title over the middle of everything."""
+    left, _, right, top = picture.bounds()
+    line = Line(title, TITLE)
+    shape = Shape("title", (left + right) / 2, 0, line.width, line.height, [line], "text")
+    shape.y, shape.tooltip, shape.classes = top + 12 + line.height / 2, title, "title"
+    picture.shapes.append(shape)
 
 
 def add_legend(
@@ -55,6 +72,8 @@ def add_legend(
     x, y, right = left, bottom - 26, max(right, left + LEAST)
     count = 0
     for group in groups:
+        for shape in group if theme.font != FONT else ():  # it may be a typewriter's
+            shape.width = max(shape.width, *(line.width for line in shape.lines), 0)
         if x > left and x + sum(shape.x + shape.width for shape in group) > right:
             x, y = left, y - 24
         for shape in group:  # their own x is the space before each

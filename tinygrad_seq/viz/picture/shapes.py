@@ -6,11 +6,27 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["LEADING", "Line", "Panel", "Picture", "Point", "Shape", "Wire"]
+__all__ = [
+    "ARROW",
+    "LEADING",
+    "TITLE",
+    "Line",
+    "Panel",
+    "Picture",
+    "Point",
+    "Shape",
+    "Wire",
+    "straight",
+    "towards",
+]
 
 Point = tuple[float, float]
 LEADING = 1.45
 """Distance of lines over font size."""
+TITLE = 18.0
+"""Font size of a title over a picture."""
+ARROW = 10.0
+"""Length of an arrow head of size 1."""
 
 
 @dataclass(slots=True)
@@ -118,6 +134,8 @@ class Panel:
     members: list[str] = field(default_factory=list)
     aside: float = 0.0
     """How far right of the middle the label stands."""
+    label_at: Point | None = None
+    """Where it stands instead: by default near the lower end."""
     steps: tuple[int, int] = (0, -1)
     """First and last time step that it stands for."""
 
@@ -145,27 +163,26 @@ class Picture:
         return min(xs), min(ys), max(xs), max(ys)
 
 
-ARROW = 10.0  # points, the length of an arrow head of size 1
-
-
 def _rounded(corners: list[Point], arrow: float, radius: float = 8.0) -> list[Point]:
     """Bezier points along straight runs with rounded corners, short of the arrow head."""
-    corners = [*corners[:-1], _towards(corners[-1], corners[-2], ARROW * arrow)]
+    corners = [*corners[:-1], towards(corners[-1], corners[-2], ARROW * arrow)]
     points: list[Point] = [corners[0]]
     for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
         reach = min(radius, math.dist(before, corner) / 2, math.dist(corner, after) / 2)
-        start, end = _towards(corner, before, reach), _towards(corner, after, reach)
-        points += _straight(points[-1], start)
-        points += [_towards(start, corner, reach * 0.55), _towards(end, corner, reach * 0.55), end]
-    return points + _straight(points[-1], corners[-1])
+        start, end = towards(corner, before, reach), towards(corner, after, reach)
+        points += straight(points[-1], start)
+        points += [towards(start, corner, reach * 0.55), towards(end, corner, reach * 0.55), end]
+    return points + straight(points[-1], corners[-1])
 
 
-def _towards(start: Point, goal: Point, length: float) -> Point:
+def towards(start: Point, goal: Point, length: float) -> Point:
+    """The point so far from the start on the way to a goal; the goal if it is nearer."""
     whole = math.dist(start, goal)
     share = min(length / whole, 1.0) if whole else 0.0
     return start[0] + (goal[0] - start[0]) * share, start[1] + (goal[1] - start[1]) * share
 
 
-def _straight(start: Point, end: Point) -> list[Point]:
+def straight(start: Point, end: Point) -> list[Point]:
+    """The three points of a Bezier curve that goes straight on from the start."""
     (x, y), (u, v) = start, end
     return [(x + (u - x) / 3, y + (v - y) / 3), (x + 2 * (u - x) / 3, y + 2 * (v - y) / 3), end]

@@ -14,18 +14,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygrad_seq.checks import choice
 from tinygrad_seq.viz.graph.items import Graph, Span
+from tinygrad_seq.viz.picture.look import Look
 from tinygrad_seq.viz.picture.shapes import Shape
 
-__all__ = ["FONT", "THEMES", "HeatScale", "Theme", "number", "shape_text", "subscript", "theme"]
+__all__ = ["FONT", "THEMES", "HeatScale", "Style", "Theme", "number", "shape_text", "subscript"]
 
 FONT = "Helvetica,Arial,DejaVu Sans,sans-serif"
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours by what they mean."""
+    """Colours by what they mean, and the font."""
 
     name: str
     background: str
@@ -50,16 +50,24 @@ class Theme:
     heat: tuple[str, ...]
     alignment: tuple[str, ...]
 
+    font: str = FONT
+    """Families, the one to take first, as fontconfig and CSS list them."""
     tracks: Mapping[str, int] = field(default_factory=dict)
     """Which of its cell's each state is, by name: the first two have colours of their own."""
+    named: Mapping[str, str] = field(default_factory=dict)
+    """Colours that a reader gave states, by name: ``"m"`` of its lines, ``"m_fill"``."""
 
     def state(self, kind: str) -> str:
         """Of the lines of a state; of any other line where it is no state with a colour."""
-        return {0: self.h, 1: self.c}.get(self.tracks.get(kind, -1), self.line)
+        known = {0: self.h, 1: self.c}.get(self.tracks.get(kind, -1), self.line)
+        return self.named.get(kind, known)
 
     def state_fill(self, kind: str) -> str:
         """Of what holds a state."""
-        return {0: self.h_fill, 1: self.c_fill}.get(self.tracks.get(kind, -1), self.output_fill)
+        known = {0: self.h_fill, 1: self.c_fill}
+        return self.named.get(
+            f"{kind}_fill", known.get(self.tracks.get(kind, -1), self.output_fill)
+        )
 
 
 _COLORS: dict[str, tuple[Any, Any]] = {  # light, dark
@@ -95,11 +103,6 @@ THEMES = {
     name: Theme(name, **{meaning: pair[index] for meaning, pair in _COLORS.items()})
     for index, name in enumerate(("light", "dark"))
 }
-
-
-def theme(name: str, caller: str = "draw") -> Theme:
-    """The theme of a name; `caller` is who says so if there is none."""
-    return THEMES[choice(*THEMES)(f"{caller}: theme", name)]
 
 
 def see_through(color: str, opacity: float) -> str:
@@ -212,6 +215,7 @@ class Style:
     heat: HeatScale | None
     weights: str
     both: bool
+    look: Look = field(default_factory=Look)
 
     def paint(self, shape: Shape, span: Span | None) -> None:
         """Colour a shape by a gradient norm, if there is one and not a range of several."""

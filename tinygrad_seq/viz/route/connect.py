@@ -7,6 +7,7 @@ from tinygrad_seq.viz.layout.grid import Grid
 from tinygrad_seq.viz.picture.shapes import Picture, Shape, Wire
 from tinygrad_seq.viz.route.canvas import Canvas, road_of
 from tinygrad_seq.viz.route.depth import draw_depth, draw_input
+from tinygrad_seq.viz.route.labels import add_labels
 from tinygrad_seq.viz.route.states import States
 from tinygrad_seq.viz.route.weights import draw_weights, name_weights
 
@@ -28,6 +29,7 @@ def connected(grid: Grid) -> tuple[Picture, dict[str, str]]:
         draw_weights(canvas, box)
     named = grid.style.weights == "labels" and not grid.graph.level.plain
     names = name_weights(canvas) if named else {}
+    add_labels(canvas.picture, grid, canvas.inputs)
     _name_roads(canvas)
     return canvas.picture, names
 
