@@ -175,7 +175,7 @@ class Node:
         """Drop what was saved for backward; the structure stays, for drawings."""
         if self.role == WEIGHTS:
             self.kept = self.shown
-        if self.inputs and None in self.parents and not hasattr(self, "constants"):
+        if self.inputs and None in self.parents and self.scope.step is None:
             self.constants = noted(self.parents, self.inputs)
         self.inputs = None
         self.out = None

@@ -109,7 +109,7 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
                 mode.observer.recorded(node, part)
     if single:
         made = _result._wrap(out, node)
-        if needs == 0 and mode.grad:
+        if needs == 0:
             _hand_on_origin(operands, made)
         if op.view:
             _share_memory(operands[0], (made,))
@@ -123,18 +123,14 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
 def _hand_on_origin(operands: tuple[Any, ...], made: Any) -> None:
     """Note of what is made of constants that one of them was detached, and from what."""
     for operand in operands:
-        if hasattr(operand, "_origin"):
+        if isinstance(operand, Variable) and hasattr(operand, "_origin"):
             made._origin = operand._origin
 
 
 def _note_detached(node: Node, operands: tuple[Any, ...]) -> None:
-    found = {
-        place: operand._origin
-        for place, operand in enumerate(operands)
-        if node.parents[place] is None and hasattr(operand, "_origin")
-    }
-    if found:
-        node.detached = found
+    for place, operand in enumerate(operands):
+        if isinstance(operand, Variable) and operand._node is None and hasattr(operand, "_origin"):
+            node.detached = {**getattr(node, "detached", {}), place: operand._origin}
 
 
 def _apply_plain(
@@ -190,8 +186,7 @@ def _apply_plain(
     made.version = 0
     needs = (p is not None) | (q is not None) << 1
     if needs == 0 or not mode.grad:
-        if mode.grad:
-            _hand_on_origin(operands, made)
+        _hand_on_origin(operands, made)
         return made
     plan = op.plans.get(needs) or op.plan(len(operands), needs)
     made._node = node = _new(Node)

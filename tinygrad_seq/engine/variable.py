@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_seq.checks import array_of, flag, instance_of
+from tinygrad_seq.checks import array_of, flag
 from tinygrad_seq.engine.mode import current_mode
 from tinygrad_seq.engine.node import Array, Node
 from tinygrad_seq.errors import ConfigError, DtypeError, GraphError, ShapeError
@@ -220,12 +220,11 @@ class Variable:
         ``y.tag("logits")`` and ``l.tag("loss")`` are readouts, any other role is a part of a cell;
         ``h.tag(state="h")`` names what goes on to the next step.
         """
-        known = [name for name in (role, state) if name is not None]
-        if len(known) != 1:
+        said = role if state is None else state
+        if not isinstance(said, str) or (role is not None and state is not None):
             raise ConfigError(
-                "tag", expected='one name: tag("logits") or tag(state="h")', got=known
+                "tag", expected='one name: tag("logits") or tag(state="h")', got=(role, state)
             )
-        said = instance_of("tag: name", known[0], str)
         if self._node is not None:
             self._node.role = said
         return self
