@@ -137,6 +137,7 @@ class Tensor(ArrayMethods):
         made._array.flags.writeable = False
         assert isinstance(made, Tensor)
         made._base = self._base if self._base is not None else (self if self.is_leaf else None)
+        self._note_origin(made)
         return made
 
     def astype(self, dtype: Any) -> Tensor:
@@ -198,12 +199,6 @@ class Tensor(ArrayMethods):
                 hint=f"make it with requires_grad=True, or {instead} a result of such a tensor",
             )
         return self._node
-
-    def tag(self, role: str) -> Tensor:
-        """Say what the tensor is (h, c, logits, loss, ...): drawings place nodes by role."""
-        if self._node is not None:
-            self._node.role = role
-        return self
 
     def _refuse_if_tracked(
         self, what: str, hint: str = "call .detach() first, or .numpy() for the values"

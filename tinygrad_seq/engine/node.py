@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.scope import Scope
 
-__all__ = ["Array", "Constant", "Node", "next_seq", "nodes_behind", "noted"]
+__all__ = ["Array", "Constant", "Enters", "Node", "next_seq", "nodes_behind", "noted"]
 
 Array = NDArray[Any]
 
@@ -53,6 +53,17 @@ def noted(parents: tuple[Node | None, ...], inputs: tuple[Any, ...]) -> tuple[Co
     return tuple(found)
 
 
+class Enters(NamedTuple):
+    """What a reader is told of an operand: that it is an input of its step, or a state."""
+
+    state: str = ""
+    """Name of the state that it is; ``""`` of an input."""
+    note: str = ""
+    """``"zero"`` or ``"cut"``, of a constant that is known to be so."""
+    origin: Node | None = None
+    """What it was detached from."""
+
+
 class Node:
     """One recorded operation, or (with ``op`` None) a leaf that gradients are collected for.
 
@@ -60,14 +71,16 @@ class Node:
     ``inputs``, ``out`` and ``residuals`` are what the rules asked to be saved. ``parents`` has
     one entry per operand, None for a constant. ``hooks`` is not set before one is registered.
 
-    Drawings read no saved values, for backward frees them. Of constants at a time step and of a
-    fused operation's the node has a note in ``constants`` (else not set); see also :attr:`shown`.
+    Drawings read no saved values, for backward frees them. What is told of constants stays as a
+    note in ``constants`` (not set before): see :meth:`constant`, and also :attr:`shown`.
     """
 
     __slots__ = (
         "__weakref__",
         "constants",
+        "detached",
         "dtype",
+        "enters",
         "freed",
         "hooks",
         "inputs",
@@ -86,6 +99,8 @@ class Node:
     )
 
     constants: tuple[Constant | None, ...]
+    detached: dict[int, weakref.ref[Node]]  # what constant operands were detached from, if any
+    enters: dict[int, Enters]  # by operand, or beyond them an index; set on copies for readers
     hooks: dict[int, Callable[[Any], Any]]
     kept: Any  # attention weights that backward has freed; else not set
     known_as: str  # a leaf's name, when its tensor is gone; not set of an operation
@@ -118,6 +133,13 @@ class Node:
         told = op is not None and (scope.step is not None or op.twin is not None)
         if inputs and told and None in parents:
             self.constants = noted(parents, inputs)
+
+    def constant(self, index: int) -> Constant | None:
+        """What is known of a constant operand."""
+        known = getattr(self, "constants", None)
+        if known is None and self.inputs and None in self.parents:
+            known = noted(self.parents, self.inputs)
+        return known[index] if known else None
 
     @property
     def is_leaf(self) -> bool:
@@ -153,6 +175,8 @@ class Node:
         """Drop what was saved for backward; the structure stays, for drawings."""
         if self.role == WEIGHTS:
             self.kept = self.shown
+        if self.inputs and None in self.parents and self.scope.step is None:
+            self.constants = noted(self.parents, self.inputs)
         self.inputs = None
         self.out = None
         self.residuals = None

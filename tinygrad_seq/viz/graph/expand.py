@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Node, next_seq
+from tinygrad_seq.engine.node import Enters, Node, next_seq, nodes_behind
 from tinygrad_seq.engine.tape import ITEM, lift
-from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 __all__ = ["expand_fused"]
 
@@ -25,7 +24,7 @@ _RESULTS_PER_OUTPUT = 20  # nodes per time step of a cell, about as large as its
 
 def expand_fused(roots: list[Node]) -> list[Node]:
     """Copies of `roots` with the fused nodes behind them expanded; themselves if none is."""
-    nodes = recorded_nodes(roots)
+    nodes = nodes_behind(roots)
     now: dict[Node, Node] = {}
     outputs: dict[Node, tuple[Node, ...]] = {}
     for node in nodes:
@@ -37,6 +36,8 @@ def expand_fused(roots: list[Node]) -> list[Node]:
             now[node] = made[0]
         elif parents != node.parents:
             now[node] = _copied(node, parents)
+            if hasattr(node, "enters"):
+                now[node].enters = _moved(node.enters, now)
     return [now.get(root, root) for root in roots]
 
 
@@ -56,6 +57,14 @@ def _copied(node: Node, parents: tuple[Node | None, ...]) -> Node:
     made.seq, made.parents = next_seq(), parents
     made.inputs, made.residuals, made.out = None, None, node.shown
     return made
+
+
+def _moved(enters: dict[int, Enters], now: dict[Node, Node]) -> dict[int, Enters]:
+    """What enters a copy, by way of copies."""
+    return {
+        index: one if one.origin is None else one._replace(origin=now.get(one.origin, one.origin))
+        for index, one in enters.items()
+    }
 
 
 def _run_twin(node: Node, parents: tuple[Node | None, ...]) -> tuple[Node, ...] | None:

@@ -6,6 +6,9 @@ state, or that a state was detached on the way, follows from what the other step
 
 from __future__ import annotations
 
+from collections.abc import Set
+
+from tinygrad_seq.engine.node import Enters
 from tinygrad_seq.viz.graph.cells import entries
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, INPUT, Graph, Item, Place, Row
 
@@ -15,30 +18,62 @@ Starts = dict[tuple[Place, str], "bool | None"]
 """Whether the constant that a cell carries in as a state is zero, where that is known."""
 
 
-def add_context(graph: Graph, starts: Starts) -> None:
-    """Add inputs, carried-in states and cuts to a graph of recorded items."""
+def add_context(graph: Graph, starts: Starts, told: Set[Row]) -> None:
+    """Add inputs, carried-in states and cuts to a graph of recorded items.
+
+    Of the rows in `told` what enters is known: see :func:`enter`.
+    """
     if graph.level.plain:
         return
-    _add_inputs(graph)
-    _add_carried(graph, starts)
+    _add_inputs(graph, told)
+    _add_carried(graph, starts, told)
     _mark_starts(graph)
 
 
-def _add_inputs(graph: Graph) -> None:
+def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None:
+    """Add a constant that enters an item: an input, or a state from before."""
+    place = item.place
+    if place.step is None or (place.step == BAR and origin is None):
+        return
+    if not enters.state:
+        name = f"x:{place}"
+        if place.step != BAR:
+            graph.items.setdefault(name, Item(name, "input", place, "x"))
+            graph.edge(name, item.id, INPUT, count=0)
+        return
+    if origin is not None and origin is not item:
+        delay = 1
+        if isinstance(place.step, int) and isinstance(origin.place.step, int):
+            delay = place.step - origin.place.step
+        graph.edge(origin.id, item.id, enters.state, delay, 0).cut = True
+        return
+    columns = graph.axes[place.row].columns
+    if origin is not None or place.step not in (columns[0], columns[-1]):
+        return  # folded into one column, or started anew: nothing of the step before goes on
+    if any(e.kind == enters.state and e.delay for e in graph.into(item.id)) and len(columns) > 1:
+        return  # what is there a step later stands for two steps before it
+    name = f"carried:{place.untimed}:{enters.state}"
+    if name not in graph.items:
+        note = enters.note or "constant"
+        graph.items[name] = Item(name, "carried", place, enters.state, note=note)
+    graph.edge(name, item.id, enters.state, 1, 0).cut = enters.note == "cut"
+
+
+def _add_inputs(graph: Graph, told: Set[Row]) -> None:
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
         if edge.kind == DEPTH and tail.place != head.place:
             fed.add(head.place)
     for place, parts in entries(graph).items():
-        if place in fed or place.step == BAR or INPUT not in parts:
+        if place in fed or place.step == BAR or INPUT not in parts or place.row in told:
             continue
         name, (reader,) = f"x:{place}", parts[INPUT]
         graph.items[name] = Item(name, "input", place, "x")
         graph.edge(name, reader, INPUT, count=0)
 
 
-def _add_carried(graph: Graph, starts: Starts) -> None:
+def _add_carried(graph: Graph, starts: Starts, told: Set[Row]) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
     held: dict[Row, set[str]] = {}
     for item in graph.items.values():
@@ -55,6 +90,8 @@ def _add_carried(graph: Graph, starts: Starts) -> None:
         if place.row in kinds and (not graph.tracks[kind] or kind in held[place.row]):
             kinds[place.row].setdefault(kind, 1)
     for place, parts in entries(graph).items():
+        if place.row in told:
+            continue
         for kind, sign in kinds.get(place.row, {}).items():
             if place.step == FOLDED:
                 comes = (place, kind) in starts
@@ -103,8 +140,8 @@ def _mark_starts(graph: Graph) -> None:
         if item.place.step is not None or not feeds_states:
             continue
         tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
-        names = [name for tail in tails for name, *_ in tail.names]
-        trained = all(tail.kind in {"weight", "leaf"} for tail in tails)
+        names = [name for tail in tails or [item] for name, *_ in tail.names]
+        trained = all(tail.kind == "weight" for tail in tails)
         if trained and not item.computes:
             item.kind = "start"
             item.note = ", ".join(names) or "trained"

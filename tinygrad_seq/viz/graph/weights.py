@@ -20,7 +20,8 @@ def bundle_weights(graph: Graph) -> Graph:
     for item in graph.items.values():
         used = graph.out_of(item.id)
         if item.kind != "weight" or not used:
-            merged.items[item.id] = item
+            alone = item.kind == "weight"  # drawn for itself
+            merged.items[item.id] = replace(item, kind="module") if alone else item
             continue
         rows = sorted({graph.items[edge.head].place.untimed for edge in used}, key=str)
         name = into[item.id] = "weights:" + "+".join(map(str, rows))
