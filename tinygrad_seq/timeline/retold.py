@@ -15,7 +15,7 @@ from tinygrad_seq.engine.node import Enters, Node, nodes_behind
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.timeline.entries import leaf_behind
+from tinygrad_seq.timeline.entries import leaf_behind, piece
 from tinygrad_seq.timeline.loops import Timed, find_loops
 from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE
 from tinygrad_seq.timeline.states import Loop
@@ -159,7 +159,7 @@ class _Telling:
         return found
 
     def _path(self, loop: Loop, form: CellForm) -> str:
-        path = _home(loop) or ", ".join(form.states)
+        path = _home(loop) or form.title
         wanted, again = path, 2
         while path in self.paths:
             path, again = f"{wanted} {again}", again + 1
@@ -298,16 +298,21 @@ def _input(node: Node, product: bool, once: Set[Node]) -> int | None:
     """The operand of a node that would be an input: a constant, or a leaf that is used once."""
     assert node.op is not None
     if product and node.op.axes is Axes.PICKED:  # by what is no operand, but an index
-        return 1 if node.parents[0] is not None and node.parents[0].op is None else None
+        return 1 if _is_weight(node.parents[0]) else None
     free = [index for index, p in enumerate(node.parents) if p is None or p in once]
     if len(free) != 1 or len(node.parents) < 2:
         return None
     index = free[0]
     if not product:
         return index if node.op.name == "add" else None
-    others = [leaf_behind(p) for k, p in enumerate(node.parents) if k != index]
+    others = [_is_weight(p) for k, p in enumerate(node.parents) if k != index]
     multiplies = node.op.product or node.op.name in {"linear", "take", "einsum"}
     return index if multiplies and all(others) else None
+
+
+def _is_weight(node: Node | None) -> bool:
+    """Whether a node is a leaf, or a part of one."""
+    return node is not None and (leaf_behind(node) is not None or piece(node) is not None)
 
 
 def _one(node: Node) -> bool:
@@ -319,7 +324,7 @@ def _leading_to_weights(nodes: list[Node], here: set[Node]) -> list[Node]:
     """What leads up to the last use of a weight: beyond it is the loss."""
     found: set[Node] = set()
     for node in reversed(nodes):
-        weighed = any(p is not None and leaf_behind(p) is not None for p in node.parents)
+        weighed = any(_is_weight(parent) for parent in node.parents)
         if weighed or node in found:
             found.add(node)
             found |= {p for p in node.parents if p in here}

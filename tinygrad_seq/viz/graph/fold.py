@@ -278,7 +278,7 @@ def _told_state(node: Node, origin: Node) -> str:
 def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     """Kind and delay of the edge from `origin` to `node`."""
     here, there = node.scope.step, origin.scope.step
-    told = _told_state(node, origin)
+    told = "" if keys.plain else _told_state(node, origin)
     if told:
         return told, 0 if here is None or there is None else here - there
     if here is None or origin.op is None or here == there:
