@@ -300,11 +300,12 @@ class _Loops:
         for parent in node.parents:
             if parent is None or parent.op is None or parent not in self.at:
                 continue
-            there = self.at[parent]
+            here, there = (aligned[number].on(step) for number, step in (place, self.at[parent]))
+            if there[0] != here[0]:  # a memory, say
+                continue
             if parent not in self.inside and parent not in found:
                 return True
-            here, before = (aligned[number].on(step) for number, step in (place, there))
-            if before == here or before[0] != here[0]:
+            if there == here:
                 continue
             if joins or (parent not in self.inside and len(self.users[parent]) == 1):
                 return True

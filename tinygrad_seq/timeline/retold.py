@@ -271,9 +271,17 @@ def _by_node(names: Names) -> dict[Node, str]:
     """Names of variables by node; of one with several names the last."""
     found: dict[Node, str] = {}
     for name, value in names.items():
-        if isinstance(value, Variable) and value.node is not None:
-            found[value.node] = name
+        parts = {"": value} if isinstance(value, Variable) else _parameters(value)
+        for part, tensor in parts.items():
+            if tensor.node is not None:
+                found[tensor.node] = f"{name}.{part}" if part else name
     return found
+
+
+def _parameters(value: Any) -> Mapping[str, Variable]:
+    """Those of a module, by name."""
+    named = getattr(value, "named_parameters", None)
+    return {} if named is None or isinstance(value, type) else dict(named())
 
 
 def _home(loop: Loop) -> str:
@@ -303,6 +311,8 @@ def _input(node: Node, product: bool, once: Set[Node]) -> int | None:
     if len(free) != 1 or len(node.parents) < 2:
         return None
     index = free[0]
+    if node.op.axes is Axes.JOINED and product:  # [x; h]
+        return index
     if not product:
         return index if node.op.name == "add" else None
     others = [_is_weight(p) for k, p in enumerate(node.parents) if k != index]
