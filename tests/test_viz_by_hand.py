@@ -15,8 +15,7 @@ import tinygrad_seq as tgs
 from tests.support.loops import Program, programs, run
 from tinygrad_seq import nn, viz
 from tinygrad_seq.engine.node import nodes_behind
-from tinygrad_seq.timeline.retold import retold
-from tinygrad_seq.viz.graph.expand import expand_fused
+from tinygrad_seq.viz.graph.expand import told
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import Graph
 from tinygrad_seq.viz.graph.weights import bundle_weights
@@ -25,8 +24,8 @@ T, N, V, H = 4, 2, 5, 4
 VIEWS, LEVELS = ("unrolled", "elided", "rolled"), ("module", "cell", "op")
 
 
-def graph_of(loss: Any, names: Any = None, **options: Any) -> Graph:
-    return build(expand_fused(retold([loss.node], names)), **options)
+def graph_of(loss: Any, **options: Any) -> Graph:
+    return build(told([loss.node], {}), **options)
 
 
 # -- the same models, by layer and by hand -------------------------------------------------------
@@ -110,7 +109,7 @@ def test_every_program_is_drawn_and_its_counts_are_true(
     program: Program, view: str, level: str
 ) -> None:
     loss = run(program, False).loss
-    nodes = nodes_behind(expand_fused(retold([loss.node])))
+    nodes = nodes_behind(told([loss.node], {}))
     graph = graph_of(loss, view=view, level=level)
     links = sum(parent is not None for node in nodes for parent in node.parents)
     assert sum(item.count for item in graph.items.values()) + graph.plumbing == len(nodes)
@@ -196,6 +195,41 @@ def test_what_locals_holds_besides_is_no_matter() -> None:
     w = tgs.tensor([1.0], requires_grad=True)
     others: dict[Any, Any] = {"np": np, "x": 3, "hs": [w], 5: w, "w": w, "f": Callable}
     assert "w" in (w * 2).draw(names=others).dot
+
+
+# -- loops over what is here ---------------------------------------------------------------------
+
+
+def tokens(steps: int) -> Any:
+    return np.random.default_rng(1).integers(0, V, (steps, N))
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_loop_over_a_cell_is_drawn_as_its_layer(kind: str, level: str) -> None:
+    rng = np.random.default_rng(0)
+    layer, x = getattr(nn, kind)(V, H, rng=rng), tokens(3)
+    cell, state, ys = layer.cell_at(0), None, []
+    for x_t in x:
+        state = cell(x_t, state)
+        ys.append(state[0] if kind == "LSTM" else state)  # type: ignore[index]
+    by_hand = tgs.stack(ys).sum()
+    ours = layer(x)[0].sum()
+    pictures = [structure(graph_of(loss, level=level)) for loss in (ours, by_hand)]
+    assert pictures[0][0] == pictures[1][0] == [0, 1, 2]
+    if level == "module":
+        assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_windows_of_a_layer_stand_one_after_the_other(length: int) -> None:
+    lstm, x, state, total = nn.LSTM(V, H, rng=np.random.default_rng(0)), tokens(6), None, 0
+    for start in range(0, 6, length):
+        y, state = lstm(x[start : start + length], state)
+        total = total + y.sum()
+    drawing = viz.draw(total)
+    assert drawing.title == "unrolled graph, module level, 6 time steps"
+    assert "✂" not in drawing.dot
 
 
 # -- declared time -------------------------------------------------------------------------------

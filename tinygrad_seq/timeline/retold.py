@@ -20,9 +20,9 @@ from tinygrad_seq.timeline.loops import Timed, find_loops
 from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE
 from tinygrad_seq.timeline.states import Loop
 
-__all__ = ["retold"]
+__all__ = ["names_of", "retold"]
 
-Names = Mapping[str, Any]
+Names = Mapping[Node, str]
 
 
 def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
@@ -32,17 +32,21 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
     ----------
     roots : iterable of Node
     names : mapping, optional
-        Variables by name, ``locals()``: of tensors their names, of results at some step those
-        of what does the same at every step.
+        Names of nodes, as :func:`names_of` has them: of leaves, and of results at some step for
+        what does the same at every step.
     """
     roots = list(roots)
     nodes = nodes_behind(roots)
     detached = _detached(nodes)
     timed = find_loops(nodes, detached)
     telling = _Telling(timed, detached, {} if names is None else names)
-    told = {number for number, loop in enumerate(timed.loops) if not _ran_by_a_layer(loop)}
-    for number in sorted(told):
-        telling.tell(number, timed.loops[number])
+    told = set[int]()
+    for number, loop in enumerate(timed.loops):
+        if not _ran_by_a_layer(loop):
+            told.add(number)
+            telling.tell(number, loop)
+        elif number in timed.recounted:
+            telling.count_on(number, loop)
     telling.tell_readouts(told)
     telling.name_leaves(nodes)
     return telling.copied(roots, nodes)
@@ -76,7 +80,7 @@ class _Telling:
         self, timed: Timed, detached: Mapping[Node, Mapping[int, Node]], names: Names
     ) -> None:
         self.timed, self.detached = timed, detached
-        self.names = _by_node(names)
+        self.names = names
         self.scopes: dict[Node, dict[str, Any]] = {}
         self.roles: dict[Node, str] = {}
         self.labels: dict[Node, str] = {}
@@ -127,6 +131,16 @@ class _Telling:
                     name = of_head[node, index]
                     self.enters[node][index] = Enters(name, "cut", origin)
         self._tell_inputs(loop)
+
+    def count_on(self, number: int, loop: Loop) -> None:
+        """Give steps that go on to the windows of a layer; the rest it has said itself."""
+        aligned = self.timed.aligned[number]
+        for node, step in loop.nodes.items():
+            if node.scope.step is not None:
+                self.scopes[node] = {"step": aligned.step(step)}
+        for node, (owner, step) in self.timed.readouts.items():
+            if owner == number and node.scope.step is not None:
+                self.scopes[node] = {"step": aligned.step(step)}
 
     def _form(self, loop: Loop) -> tuple[CellForm, bool]:
         """What the cell says of itself, or what is found of it; and whether it was found."""
@@ -267,10 +281,10 @@ class _Telling:
         return [now.get(root, root) for root in roots]
 
 
-def _by_node(names: Names) -> dict[Node, str]:
-    """Names of variables by node; of one with several names the last."""
+def names_of(variables: Mapping[str, Any]) -> dict[Node, str]:
+    """By node the name of its variable, of those that ``locals()`` gives; the last of several."""
     found: dict[Node, str] = {}
-    for name, value in names.items():
+    for name, value in variables.items():
         parts = {"": value} if isinstance(value, Variable) else _parameters(value)
         for part, tensor in parts.items():
             if tensor.node is not None:
@@ -305,7 +319,8 @@ def _outside(loop: Loop) -> Iterator[Node]:
 def _input(node: Node, product: bool, once: Set[Node]) -> int | None:
     """The operand of a node that would be an input: a constant, or a leaf that is used once."""
     assert node.op is not None
-    if product and node.op.axes is Axes.PICKED:  # by what is no operand, but an index
+    looks_up = node.op.axes is Axes.PICKED or node.op.name == "take"
+    if product and looks_up:  # by what is no operand, but an index
         return 1 if _is_weight(node.parents[0]) else None
     free = [index for index, p in enumerate(node.parents) if p is None or p in once]
     if len(free) != 1 or len(node.parents) < 2:

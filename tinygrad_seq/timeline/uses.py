@@ -159,8 +159,9 @@ def find_recurrences(
 
 
 def _known(uses: Sequence[Node]) -> bool:
-    """Whether a layer says of all uses at which step they are."""
-    return all(n.scope.layer is not None and n.scope.step is not None for n in uses)
+    """Whether a layer says of all uses at which step they are, and of no two the same."""
+    said = {n.scope.step for n in uses if n.scope.layer is not None} - {None}
+    return len(said) == len(uses)
 
 
 def _count(
