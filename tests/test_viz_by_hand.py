@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,34 @@ def test_windows_of_a_layer_stand_one_after_the_other(length: int) -> None:
     drawing = viz.draw(total)
     assert drawing.title == "unrolled graph, module level, 6 time steps"
     assert "✂" not in drawing.dot
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("fused", [True, False])
+def test_windows_with_a_detach_stand_one_after_the_other(
+    kind: str, layers: int, fused: bool
+) -> None:
+    layer = getattr(nn, kind)(V, H, layers, rng=np.random.default_rng(0))
+    x, state, total = tokens(6), None, 0
+    for start in (0, 2, 4):
+        with nullcontext() if fused else tgs.composed():
+            y, state = layer(x[start : start + 2], state)
+        total = total + y.sum()
+        state = state.detach()  # type: ignore[attr-defined]
+    graph = graph_of(total)
+    assert graph.steps == [*range(6)]
+    cuts = {graph.items[edge.head].place.step for edge in graph.edges.values() if edge.cut}
+    assert cuts == {2, 4}
+
+
+def test_a_constant_that_was_not_detached_is_no_cut() -> None:
+    rnn, x = nn.RNN(V, H, rng=np.random.default_rng(0)), tokens(3)
+    for start in (np.zeros, np.ones):
+        y, _ = rnn(x, start((1, N, H), np.float32))
+        assert "✂" not in viz.draw(y.sum()).dot
+    y, _ = rnn(x, tgs.tensor(np.ones((1, N, H)), requires_grad=True).astype(np.float32).detach())
+    assert "✂" in viz.draw(y.sum()).dot
 
 
 # -- declared time -------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ The tape is the graph itself: each result holds its node, each node its parents.
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from tinygrad_seq.checks import FLOATS, array_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Array, Node, next_seq, noted
+from tinygrad_seq.engine.node import Array, Node, Origin, next_seq, noted
 from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.engine.variable import Variable, guarded
 from tinygrad_seq.errors import DtypeError
@@ -40,7 +39,7 @@ def lift(array: Any, node: Node | None) -> Any:
     return array if node is None else _result._wrap(array, node)
 
 
-def detached(array: Array, origin: weakref.ref[Node]) -> Variable:
+def detached(array: Array, origin: Origin) -> Variable:
     """A constant that is known to have been detached from a node."""
     made = _result._wrap(array, None)
     made._origin = origin

@@ -54,18 +54,27 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
 
 def _detached(nodes: list[Node]) -> dict[Node, dict[int, Node]]:
     """By node and operand what that was detached from, where it is in the graph as well."""
+    noting = [node for node in nodes if hasattr(node, "detached")]
+    there = set(nodes) if noting else set()
     found: dict[Node, dict[int, Node]] = {}
-    for node in nodes:
-        for index, ref in getattr(node, "detached", {}).items():
-            origin = ref()
-            if origin is not None:
-                found.setdefault(node, {})[index] = origin
-    there = set(nodes) if found else set()
-    return {
-        node: kept
-        for node, origins in found.items()
-        if (kept := {index: origin for index, origin in origins.items() if origin in there})
-    }
+    for node in noting:
+        for index, refs in node.detached.items():
+            origins = [origin for ref in refs if (origin := ref()) in there]
+            if origins:  # of a stack of layers its own
+                found.setdefault(node, {})[index] = _last_of(
+                    max(
+                        (origin for origin in origins if origin is not None),
+                        key=lambda o: (o.scope.layer == node.scope.layer, o.seq),
+                    )
+                )
+    return found
+
+
+def _last_of(origin: Node) -> Node:
+    """The last step of what a layer put together of its steps."""
+    while origin.op is not None and origin.op.axes is Axes.STACKED:
+        origin = max((p for p in origin.parents if p is not None), key=lambda p: p.seq)
+    return origin
 
 
 def _ran_by_a_layer(loop: Loop) -> bool:

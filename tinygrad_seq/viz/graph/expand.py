@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Node, next_seq, nodes_behind, noted
+from tinygrad_seq.engine.node import Node, Origin, next_seq, nodes_behind, noted
 from tinygrad_seq.engine.tape import ITEM, detached, lift
 from tinygrad_seq.timeline.retold import retold
 
@@ -81,13 +81,13 @@ def _copied(node: Node, parents: tuple[Node | None, ...], now: Mapping[Node, Nod
             for index, one in node.enters.items()
         }
     if hasattr(node, "detached"):
-        made.detached = {index: _now(ref, now) for index, ref in node.detached.items()}
+        made.detached = {index: _now(origin, now) for index, origin in node.detached.items()}
     return made
 
 
-def _now(ref: weakref.ref[Node], now: Mapping[Node, Node]) -> weakref.ref[Node]:
-    origin = ref()
-    return ref if origin is None or origin not in now else weakref.ref(now[origin])
+def _now(origin: Origin, now: Mapping[Node, Node]) -> Origin:
+    there = [node for ref in origin if (node := ref()) is not None]
+    return tuple(weakref.ref(now.get(node, node)) for node in there)
 
 
 def _run_twin(
@@ -97,8 +97,8 @@ def _run_twin(
     assert node.op is not None and node.op.twin is not None
     operands = _operands(node)
     lifted = [lift(array, parent) for array, parent in zip(operands, parents, strict=True)]
-    for index, ref in getattr(node, "detached", {}).items():
-        lifted[index] = detached(operands[index], _now(ref, now))
+    for index, origin in getattr(node, "detached", {}).items():
+        lifted[index] = detached(operands[index], _now(origin, now))
     token = current_mode.set(Mode(grad=True, composed=True, scope=node.scope))
     try:
         with np.errstate(all="ignore"):
