@@ -210,6 +210,8 @@ class _Folding:
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
     """Add a node to its item; the newest that leads out of it gives the item its shape."""
     item.count += 1
+    item.constants += node.parents.count(None)
+    item.zero = item.zero or any(known and known.zero for known in getattr(node, "constants", ()))
     item.computes = item.computes or not hands_on(node)
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tinygrad_seq.timeline.entries import hands_on, pick, picked
+from tinygrad_seq.timeline.entries import hands_on, part_of_operand, pick, picked
 from tinygrad_seq.viz.graph.cells import part_of
 from tinygrad_seq.viz.graph.items import BAR, Graph, Place, Row, Step, reaches, shortened
 
@@ -56,9 +56,26 @@ class Keys:
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.
 
-        So is a piece of a weight that weight.
+        So is a piece of a weight that weight, and in cells without a picture any part of
+        something that thing.
         """
-        return parent if self.plain else picked(parent)
+        if self.plain:
+            return parent
+        found = picked(parent)
+        while found is not None and self._only_part(found):
+            found = picked(found.parents[0])
+        return found
+
+    def _only_part(self, node: Node) -> bool:
+        """Whether a node is no operation to the reader of a cell that is drawn as it was run."""
+        if self.graph.level.closed or node.role is not None or not part_of_operand(node):
+            return False
+        scope = node.scope
+        known = scope.cell is not None and scope.cell.picture is not None
+        if scope.step is None or known or node.parents[0] is None:
+            return False
+        place = self.place(node, True)
+        return place.row in self.cells and not self.graph.closes(place._replace(step=scope.step))
 
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
         """The key of a node.

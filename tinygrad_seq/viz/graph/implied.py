@@ -6,6 +6,7 @@ state, or that a state was detached on the way, follows from what the other step
 
 from __future__ import annotations
 
+from tinygrad_seq.viz.graph.alike import input_takers, rows_of_steps, state_takers
 from tinygrad_seq.viz.graph.cells import entries
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, INPUT, Graph, Item, Place, Row
 
@@ -13,32 +14,43 @@ __all__ = ["Starts", "add_context"]
 
 Starts = dict[tuple[Place, str], "bool | None"]
 """Whether the constant that a cell carries in as a state is zero, where that is known."""
+Entries = dict[Place, dict[str, "list[str]"]]
 
 
 def add_context(graph: Graph, starts: Starts) -> None:
     """Add inputs, carried-in states and cuts to a graph of recorded items."""
     if graph.level.plain:
         return
-    _add_inputs(graph)
-    _add_carried(graph, starts)
+    known = entries(graph)
+    for steps in rows_of_steps(graph).values():
+        taken = {INPUT: input_takers(steps, graph)}
+        taken |= {kind: state_takers(steps, kind, graph) for kind in steps.items()[0].states}
+        for place in steps.steps:
+            for kind in taken.keys() - {INPUT}:
+                if any(graph.items[name].zero for name in taken[kind][place]):
+                    starts[place, kind] = True
+            known[place] = {name: taken[name][place] for name in taken if taken[name][place]}
+    _add_inputs(graph, known)
+    _add_carried(graph, starts, known)
     _mark_starts(graph)
 
 
-def _add_inputs(graph: Graph) -> None:
+def _add_inputs(graph: Graph, known: Entries) -> None:
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
         if edge.kind == DEPTH and tail.place != head.place:
             fed.add(head.place)
-    for place, parts in entries(graph).items():
+    for place, parts in known.items():
         if place in fed or place.step == BAR or INPUT not in parts:
             continue
-        name, (reader,) = f"x:{place}", parts[INPUT]
+        name = f"x:{place}"
         graph.items[name] = Item(name, "input", place, "x")
-        graph.edge(name, reader, INPUT, count=0)
+        for reader in parts[INPUT]:
+            graph.edge(name, reader, INPUT, count=0)
 
 
-def _add_carried(graph: Graph, starts: Starts) -> None:
+def _add_carried(graph: Graph, starts: Starts, known: Entries) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
     held: dict[Row, set[str]] = {}
     for item in graph.items.values():
@@ -54,7 +66,7 @@ def _add_carried(graph: Graph, starts: Starts) -> None:
     for place, kind in starts:
         if place.row in kinds and (not graph.tracks[kind] or kind in held[place.row]):
             kinds[place.row].setdefault(kind, 1)
-    for place, parts in entries(graph).items():
+    for place, parts in known.items():
         for kind, sign in kinds.get(place.row, {}).items():
             if place.step == FOLDED:
                 comes = (place, kind) in starts

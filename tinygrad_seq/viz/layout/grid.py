@@ -6,7 +6,9 @@ cross. What is between the blocks is led by :mod:`tinygrad_seq.viz.route`.
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.graph.items import BEGIN, DEPTH, WEIGHT, Edge, Graph, Item, Place
+import math
+
+from tinygrad_seq.viz.graph.items import BEGIN, DEPTH, INPUT, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.graph.views import in_order
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import weight_box
@@ -21,7 +23,8 @@ from tinygrad_seq.viz.layout.columns import (
     told_apart,
 )
 from tinygrad_seq.viz.layout.labels import LABEL, Axes, StepLabels
-from tinygrad_seq.viz.layout.places import block_of
+from tinygrad_seq.viz.layout.places import block_of, road_plans
+from tinygrad_seq.viz.layout.roads import entry_port
 from tinygrad_seq.viz.picture.shapes import Point
 from tinygrad_seq.viz.picture.style import Style
 
@@ -81,8 +84,9 @@ class Grid:
             head for edge, (tail, _), (head, _) in self.links if edge.delay < 0 and head == tail
         }
         self.blocks: dict[Spot, Block] = {}
+        self.plans = road_plans(graph, style)
         for (row, step), items in self.members.items():
-            block = block_of(items, Place(row[0], row[1], step), graph, style)
+            block = block_of(items, Place(row[0], row[1], step), graph, style, self.plans)
             self.blocks[row, step] = block
             if row in self.backwards:
                 block.mirror()
@@ -137,6 +141,30 @@ class Grid:
     def anchor(self, item: str, port: str) -> Point:
         """Where a wire meets an item."""
         return self.blocks[self.where[item]].anchor(item, port)
+
+    def whole(self, edge: Edge, corners: list[Point]) -> list[Point]:
+        """A way between two blocks with what of it is inside them."""
+        for end, port in ((edge.head, self.entry(edge)), (edge.tail, "up:")):
+            block = self.blocks.get(self.where[end]) if end in self.where else None
+            way = [] if block is None else block.inner.get(f"{port} {end}", [])
+            if not way:
+                continue
+            meets = self.anchor(end, port)
+            if end == edge.head and math.dist(meets, corners[-1]) < 0.5:
+                corners = corners + way
+            elif end == edge.tail and math.dist(meets, corners[0]) < 0.5:
+                corners = way + corners
+        return corners
+
+    def entry(self, edge: Edge) -> str:
+        """The port of the block that an edge comes to."""
+        if edge.kind in {DEPTH, INPUT}:
+            return "x:"
+        if edge.kind == WEIGHT:
+            return "w:"
+        block = self.blocks[self.where[edge.head]]
+        port = entry_port(edge, self.graph)
+        return port if f"{port} {edge.head}" in block.inner else edge.kind
 
     def column(self, item: str) -> Column:
         """The column of an item that has a time step."""

@@ -25,6 +25,8 @@ class States:
         """How many over (1) and under (-1) a row so far."""
         self._bridges: dict[Column, int] = {}
         self._named: set[tuple[str, str, float]] = set()
+        self._carried_in: set[str] = set()
+        self._looped: set[tuple[str, str, Spot]] = set()
         self._on_road: set[tuple[str, str, Spot]] = {
             (edge.tail, edge.kind, self.grid.where[edge.head])
             for edge in self.graph.edges.values()
@@ -47,7 +49,7 @@ class States:
         elif not edge.delay:
             return False
         elif head.place.step == FOLDED and head.place.row == tail.place.row:
-            self._loop(edge)
+            self._round(edge)
         elif not self.graph.level.plain:
             self._state(edge)
         elif self.grid.column(edge.tail)[0] != self.grid.column(edge.head)[0]:
@@ -65,10 +67,14 @@ class States:
     def _ends(self, edge: Edge) -> tuple[Point, Point, int]:
         """Where a state leaves and arrives, and on which side its name goes."""
         start = self.grid.anchor(edge.tail, f"{edge.kind}+")
-        return start, self.grid.anchor(edge.head, edge.kind), self._above(edge)
+        return start, self.grid.anchor(edge.head, self.grid.entry(edge)), self._above(edge)
 
     def _above(self, edge: Edge) -> int:
         """1 where a state goes over the main one, -1 for that itself."""
+        row = self.grid.where[edge.head][0]
+        plan = self.grid.plans.get(row[:2])
+        if plan is not None and edge.kind in plan.roads:
+            return 1 if plan.roads[edge.kind] > 0 else -1
         return 1 if self.graph.tracks.get(edge.kind) else -1
 
     def _way(self, edge: Edge) -> int:
@@ -144,7 +150,8 @@ class States:
 
     def _carried(self, edge: Edge, item: Item) -> None:
         """A state that comes in from before the first step."""
-        end, step = self.grid.anchor(edge.head, edge.kind), self.grid.where[edge.head][1]
+        end = self.grid.anchor(edge.head, self.grid.entry(edge))
+        step = self.grid.where[edge.head][1]
         way, side = self._way(edge), self._side(edge)
         before = step - way if isinstance(step, int) else -1 if way > 0 else self.graph.length
         text = edge.kind + subscript(before)
@@ -157,7 +164,10 @@ class States:
         x = side - way * ((44 if step == FOLDED else 24) + width / 2)
         name = self._start_name(item, edge.kind)
         look = item_look(item, "carried")
-        self.canvas.picture.shapes.append(Shape(name, x, end[1], width, 16, [line], "text", **look))
+        if name not in self._carried_in:
+            shape = Shape(name, x, end[1], width, 16, [line], "text", **look)
+            self.canvas.picture.shapes.append(shape)
+        self._carried_in.add(name)
         constant = item.kind == "carried"
         wire = self._line(edge, [(x + way * width / 2, end[1]), end], 1.8, dashed=constant)
         wire.tail = name
@@ -275,6 +285,18 @@ class States:
         over = self.grid.top(self.grid.where[edge.tail][0]) + 4 + 6 * count
         gap = self.grid.frame(column)[0] - 8 * count
         self._line(edge, [start, (start[0], over), (gap, over), (gap, end[1]), end])
+
+    def _round(self, edge: Edge) -> None:
+        """A loop; of a state that several operations take in on one road, only one."""
+        port = self.grid.entry(edge)
+        taken = (edge.tail, port, self.grid.where[edge.head])
+        inner = self.grid.blocks[taken[2]].inner.get(f"{port} {edge.head}")
+        if inner is None or taken not in self._looped:
+            self._looped.add(taken)
+            self._loop(edge)
+            return
+        end = self.grid.anchor(edge.head, port)
+        self._line(edge, [(end[0] - self._way(edge) * 4, end[1]), end], 2.2, dashed=False)
 
     def _loop(self, edge: Edge) -> None:
         """A state that comes round again through a delay of one step."""
