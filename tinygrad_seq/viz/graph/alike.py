@@ -138,7 +138,9 @@ def input_takers(rows: RowSteps, graph: Graph) -> dict[Place, list[str]]:
     takers = [item for item in rows.items() if item.constants and _TAKES & {*item.ops}]
     if not takers:
         takers = [item for item in rows.items() if item.constants and not _fed(item, graph)]
-    return _followed(rows, [item.id for item in takers], graph)
+    names = {item.id for item in takers}
+    first = [n for n in names if not any(edge.tail in names for edge in graph.into(n))]
+    return _followed(rows, sorted(first), graph)
 
 
 def state_takers(rows: RowSteps, kind: str, graph: Graph) -> dict[Place, list[str]]:

@@ -50,6 +50,7 @@ class Keys:
         if not (graph.level.closed or self.plain):
             graph.stateless = survey.stateless
         self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
+        self._known: dict[tuple[Row, str], dict[str, int]] = {}
         self._leaves = _leaf_names(survey.leaves)
         graph.axes = survey.axes(graph.view, self.row)
 
@@ -104,7 +105,7 @@ class Keys:
         serves = None
         if single is not None and single[0][0] == place and single[1] == real:
             serves = single[0][1]
-        return place, part_of(node, serves) or self._numbered(place, real, node.op.name)
+        return place, part_of(node, serves) or self._told_apart(place, real, node.op.name, serves)
 
     def timed(self, node: Node) -> Node:
         """The node that tells the time of a node, if it has one.
@@ -151,6 +152,15 @@ class Keys:
         """A label with its number, from the newest, among equal ones at one real step."""
         self._numbers[place, step, label] += 1
         return f"{label}.{self._numbers[place, step, label] - 1}"
+
+    def _told_apart(self, place: Place, step: int, name: str, serves: str | None) -> str:
+        """The same for operations of a cell: a first step, which lacks some, leaves their numbers.
+
+        What they serve tells them apart first, then their order.
+        """
+        order = self._numbered(place, step, f"{name} {serves or ''}")
+        numbers = self._known.setdefault((place.row, name), {})
+        return f"{name}.{numbers.setdefault(order, len(numbers))}"
 
     def _timeless(self, node: Node, place: Place, single: User | None, feeds_steps: bool) -> Key:
         assert node.op is not None

@@ -28,7 +28,7 @@ from tinygrad_seq.viz.layout.roads import entry_port
 from tinygrad_seq.viz.picture.shapes import Point
 from tinygrad_seq.viz.picture.style import Style
 
-__all__ = ["GAP", "PAD", "TRACK", "Grid"]
+__all__ = ["GAP", "LOOP", "PAD", "TRACK", "Grid"]
 
 GAP = 52.0  # between columns: room for the names of the states
 AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
@@ -36,6 +36,7 @@ NEAR, FAR = 100.0, 140.0  # from a memory up to what attends to it; from another
 CARRIED = 70.0  # beside an axis on which states come in from the right
 TRACK = 8.0  # between states that climb side by side from one time axis to the next
 TRACKS = 4  # so many fit in the gap anyway
+LOOP = 26.0  # between delays of several states on one side of a row
 PAD = 14.0  # between a block and the frame of its time step
 
 
@@ -203,7 +204,7 @@ class Grid:
 
     def rail(self, row: RowKey) -> float:
         """Height of the line that a row's weights run along."""
-        return self.bottom(row) - self._drop
+        return self.bottom(row) - self._drop - self._loops(row, -1)
 
     def under(self) -> float:
         """Room within the frames under the lowest row: weights, inputs and the time."""
@@ -211,6 +212,7 @@ class Grid:
             return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
         room = 84.0 + self.label_room if inputs else self._drop + 35.0
+        room += max(self._loops(row, -1) for row in self.rows)
         return room + (10.0 if self.style.both else 0.0)
 
     @property
@@ -297,6 +299,13 @@ class Grid:
         """How far below a row its weights run: lower where other wires pass beside the box."""
         return 40.0 if self.graph.view.folds or len(set(self.segment.values())) > 1 else 27.0
 
+    def _loops(self, row: RowKey, side: int) -> float:
+        """Room for the delays of all states but the first over (1) or under (-1) a row."""
+        plan = self.plans.get(row[:2])
+        if plan is None or row[2] or not self.graph.view.folds:
+            return 0.0
+        return LOOP * max(0, sum(side * y > 0 for y in plan.roads.values()) - 1)
+
     def _gap_below(self, row: RowKey) -> float:
         """Room under a row: more where its weights come in, and where states loop."""
         gap = 34.0
@@ -307,5 +316,6 @@ class Grid:
         if row == lowest:  # what spans all steps stands below the frames
             return self.under() + 20.0
         if self.graph.view.folds and not row[2]:  # two delays fit between two rows
-            return max(gap + 13.0, 62.0)
+            below = next((r for r in self.rows[: self.rows.index(row)][::-1] if not r[2]), row)
+            return max(gap + 13.0, 62.0) + self._loops(row, -1) + self._loops(below, 1)
         return gap

@@ -24,11 +24,9 @@ SYMBOLS = {
     "divide": "÷",
     "negative": "−",
     "matmul": "@",
-    "linear": "@ +",
-    "concatenate": "[ , ]",
     "sigmoid": "σ",
-    "power": "^",
 }
+IN_CELLS = {**SYMBOLS, "linear": "@ +", "concatenate": "[ , ]", "power": "^"}
 LAYER_GAP, NODE_GAP = 24.0, 12.0
 
 
@@ -83,7 +81,8 @@ def operation_shape(
     """One operation, with the names of the weights that it uses, or that labels are to tell."""
     theme = style.theme
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
-    symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
+    symbols = SYMBOLS if names is None else IN_CELLS
+    symbol = ", ".join(symbols.get(op, op) for op in chain)
     role = min(item.roles, default="")
     state = role in item.states
     name = role + subscript(item.place.step) if state else role

@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_seq.viz.graph.items import FOLDED, Edge, Item
 from tinygrad_seq.viz.layout.columns import Column, RowKey, Spot
-from tinygrad_seq.viz.layout.grid import GAP, PAD
+from tinygrad_seq.viz.layout.grid import GAP, LOOP, PAD
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import subscript
 from tinygrad_seq.viz.picture.words import item_look
@@ -108,6 +108,7 @@ class States:
             and "where" in head.ops
             and tail.place.row == head.place.row
             and edge.kind in self.grid.blocks[self.grid.where[edge.head]].anchors  # has a road
+            and head.place.row not in self.grid.plans  # it leads there straight
         )
 
     def _hold(self, edge: Edge) -> None:
@@ -304,8 +305,12 @@ class States:
         row, _ = self.grid.where[edge.head]
         y, height = self.grid.y[row]
         more = self._loops.get((row, above), 0)  # h and a fed-back input, say
+        plan = self.grid.plans.get(row[:2])
+        if plan is not None and edge.kind in plan.roads:  # roads farther in loop farther out
+            road = above * plan.roads[edge.kind]
+            more = max(more - len(plan.roads), sum(above * y > road for y in plan.roads.values()))
         self._loops[row, above] = more + 1
-        lane = y + above * (height / 2 + 15 + 26 * more)
+        lane = y + above * (height / 2 + 15 + LOOP * more)
         left, right = self.grid.frame(self.grid.column(edge.head))
         wide = 45 if self.graph.level.plain and self._above(edge) < 0 else 19  # outside c's loop
         back, out = wide + 9 * more, wide + 20 * more  # out past the other loops' delays
@@ -319,7 +324,8 @@ class States:
         self.canvas.picture.shapes.append(box)
         corners = [start, (right, start[1]), (right, lane - above * 9.5)]
         first = self._line(edge, corners, 2.2, dashed=False, label=Line(edge.kind, 12))
-        first.label_at = (right - way * 13, start[1] + above * 8)
+        aside = first.label.width / 2 + 9.4 if first.label else 0.0
+        first.label_at = (right - way * aside, start[1] + above * 8)
         if more:  # the first one's name stands there
             aside = Line(edge.kind, 12).width / 2 + 20
             first.label_at = (right - way * aside, lane + above * 9)
