@@ -172,7 +172,10 @@ class _Folding:
                 if head is None or origin is None:  # the latter was stacked as a constant
                     graph.inside += 1
                     continue
-                tail, (kind, delay) = self.item_of[origin], _edge_type(node, origin, self.keys)
+                tail, (kind, delay) = (
+                    self.item_of[origin],
+                    _edge_type(node, parent, origin, self.keys),
+                )
                 if tail is head and (delay == 0 or tail.kind == "bar"):
                     graph.inside += 1
                     continue
@@ -253,10 +256,12 @@ def _kind(item: Item, graph: Graph) -> str:
     return "output" if LOGITS in item.roles else "module"
 
 
-def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
-    """Kind and delay of the edge from `origin` to `node`."""
+def _edge_type(node: Node, parent: Node, origin: Node, keys: Keys) -> tuple[str, int]:
+    """Kind and delay of the edge from `origin`, of which `parent` is all or a part, to `node`."""
     here, there = node.scope.step, origin.scope.step
     if here is None or origin.op is None or here == there:
+        return DEPTH, 0
+    if there is None and keys.only_part(parent):  # an entry of a sequence: no first state
         return DEPTH, 0
     if there is not None:
         return state_of(origin) or "state", here - there

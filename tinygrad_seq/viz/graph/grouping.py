@@ -63,11 +63,11 @@ class Keys:
         if self.plain:
             return parent
         found = picked(parent)
-        while found is not None and self._only_part(found):
+        while found is not None and self.only_part(found):
             found = picked(found.parents[0])
         return found
 
-    def _only_part(self, node: Node) -> bool:
+    def only_part(self, node: Node) -> bool:
         """Whether a node is no operation to the reader of a cell that is drawn as it was run."""
         if self.graph.level.closed or node.role is not None or not part_of_operand(node):
             return False

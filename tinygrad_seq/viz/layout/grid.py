@@ -301,10 +301,15 @@ class Grid:
 
     def _loops(self, row: RowKey, side: int) -> float:
         """Room for the delays of all states but the first over (1) or under (-1) a row."""
-        plan = self.plans.get(row[:2])
-        if plan is None or row[2] or not self.graph.view.folds:
+        if row[2] or not self.graph.view.folds:
             return 0.0
-        return LOOP * max(0, sum(side * y > 0 for y in plan.roads.values()) - 1)
+        plan, tracks = self.plans.get(row[:2]), self.graph.tracks
+        roads = {} if plan is None else plan.roads
+        kinds = {
+            e.kind for e, tail, head in self.links if e.delay and tail == head and head[0] == row
+        }
+        sides = [roads.get(kind, 1.0 if tracks.get(kind) else -1.0) * side > 0 for kind in kinds]
+        return LOOP * max(0, sum(sides) - 1)
 
     def _gap_below(self, row: RowKey) -> float:
         """Room under a row: more where its weights come in, and where states loop."""
@@ -315,7 +320,8 @@ class Grid:
         lowest = next((r for r in self.rows if self.segment[r] == axis and not r[2]), None)
         if row == lowest:  # what spans all steps stands below the frames
             return self.under() + 20.0
+        under = [r for r in self.rows[: self.rows.index(row)] if self.segment[r] == axis]
+        room = self._loops(row, -1) + (self._loops(under[-1], 1) if under else 0.0)
         if self.graph.view.folds and not row[2]:  # two delays fit between two rows
-            below = next((r for r in self.rows[: self.rows.index(row)][::-1] if not r[2]), row)
-            return max(gap + 13.0, 62.0) + self._loops(row, -1) + self._loops(below, 1)
-        return gap
+            return max(gap + 13.0, 62.0) + room
+        return gap + room

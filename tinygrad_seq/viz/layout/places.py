@@ -10,19 +10,19 @@ from tinygrad_seq.viz.graph.items import BAR, BEGIN, Graph, Item, Place, Row
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import closed_roads, module_block
 from tinygrad_seq.viz.layout.layered import layered_block
-from tinygrad_seq.viz.layout.roads import RoadPlan
+from tinygrad_seq.viz.layout.road_blocks import RoadBlocks
 from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
 from tinygrad_seq.viz.picture.style import Style
 
 __all__ = ["block_of", "road_plans"]
 
 
-Plans = Mapping[Row, RoadPlan]
+Plans = Mapping[Row, RoadBlocks]
 
 
-def road_plans(graph: Graph, style: Style) -> dict[Row, RoadPlan]:
+def road_plans(graph: Graph, style: Style) -> dict[Row, RoadBlocks]:
     """How the steps of each row are laid out whose cell has no picture of its own."""
-    return {row: RoadPlan(rows, graph, style) for row, rows in rows_of_steps(graph).items()}
+    return {row: RoadBlocks(rows, graph, style) for row, rows in rows_of_steps(graph).items()}
 
 
 def block_of(items: list[Item], place: Place, graph: Graph, style: Style, plans: Plans) -> Block:
