@@ -6,9 +6,12 @@ state, or that a state was detached on the way, follows from what the other step
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from tinygrad_seq.viz.graph.alike import input_takers, rows_of_steps, state_takers
 from tinygrad_seq.viz.graph.cells import entries
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, INPUT, Graph, Item, Place, Row
+from tinygrad_seq.viz.graph.weights import serves_steps
 
 __all__ = ["Starts", "add_context"]
 
@@ -22,7 +25,8 @@ def add_context(graph: Graph, starts: Starts) -> None:
     if graph.level.plain:
         return
     known = entries(graph)
-    for steps in rows_of_steps(graph).values():
+    rows = rows_of_steps(graph)
+    for steps in rows.values():
         taken = {INPUT: input_takers(steps, graph)}
         taken |= {kind: state_takers(steps, kind, graph) for kind in steps.items()[0].states}
         for place in steps.steps:
@@ -30,16 +34,17 @@ def add_context(graph: Graph, starts: Starts) -> None:
                 if any(graph.items[name].zero for name in taken[kind][place]):
                     starts[place, kind] = True
             known[place] = {name: taken[name][place] for name in taken if taken[name][place]}
-    _add_inputs(graph, known)
+    _add_inputs(graph, known, rows)
     _add_carried(graph, starts, known)
     _mark_starts(graph)
 
 
-def _add_inputs(graph: Graph, known: Entries) -> None:
+def _add_inputs(graph: Graph, known: Entries, rows: Collection[Row]) -> None:
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
-        if edge.kind == DEPTH and tail.place != head.place:
+        weight = tail.kind == "leaf" and serves_steps(tail, rows, graph)
+        if edge.kind == DEPTH and tail.place != head.place and not weight:
             fed.add(head.place)
     for place, parts in known.items():
         if place in fed or place.step == BAR or INPUT not in parts:
@@ -85,6 +90,8 @@ def _carry_in(
             graph.edge(before, entry, kind, sign, 0).cut = True
         return
     name = f"carried:{place.untimed}:{kind}"
+    if name in graph.items and graph.items[name].place != place:  # a constant in a later step too
+        name = f"carried:{place}:{kind}"
     unknown = "unknown" if graph.items[entry].cell is None else ""
     note = unknown if zero is None else "zero" if zero else "cut"
     graph.items[name] = Item(name, "carried", place, kind, note=note)

@@ -305,10 +305,13 @@ class Grid:
             return 0.0
         plan, tracks = self.plans.get(row[:2]), self.graph.tracks
         roads = {} if plan is None else plan.roads
-        kinds = {
-            e.kind for e, tail, head in self.links if e.delay and tail == head and head[0] == row
+        loops = {
+            (edge.kind, edge.delay)
+            for edge, tail, head in self.links
+            if edge.delay and tail == head and head[0] == row
         }
-        sides = [roads.get(kind, 1.0 if tracks.get(kind) else -1.0) * side > 0 for kind in kinds]
+        heights = [roads.get(kind, 1.0 if tracks.get(kind) else -1.0) for kind, _ in loops]
+        sides = [y * side > 0 for y in heights]
         return LOOP * max(0, sum(sides) - 1)
 
     def _gap_below(self, row: RowKey) -> float:

@@ -160,9 +160,14 @@ class States:
             text += f" = {item.note}"
         elif item.note == "zero":
             text += " = 0"
-        line = Line(text, 12, color=self.canvas.theme.state(edge.kind))
+        axis, color = self.grid.column(edge.head)[0], self.canvas.theme.state(edge.kind)
+        others = [column for column in self.grid.columns if column[0] == axis]
+        later = (axis, step) not in {others[0 if way > 0 else -1], (axis, FOLDED)}
+        line = Line(text, 9 if later and item.kind == "carried" else 12, color=color)
         width = line.width + 6
         x = side - way * ((44 if step == FOLDED else 24) + width / 2)
+        if line.size < 12:  # between two columns
+            x = side + way * (10 - width / 2)
         name = self._start_name(item, edge.kind)
         look = item_look(item, "carried")
         if name not in self._carried_in:
@@ -306,10 +311,13 @@ class States:
         y, height = self.grid.y[row]
         more = self._loops.get((row, above), 0)  # h and a fed-back input, say
         plan = self.grid.plans.get(row[:2])
-        if plan is not None and edge.kind in plan.roads:  # roads farther in loop farther out
+        if plan is not None and self.grid.entry(edge) in plan.roads:  # farther in, farther out
             road = above * plan.roads[edge.kind]
-            more = max(more - len(plan.roads), sum(above * y > road for y in plan.roads.values()))
-        self._loops[row, above] = more + 1
+            more = sum(above * y > road for y in plan.roads.values())
+        else:
+            if plan is not None:  # outside those of the roads
+                more += sum(above * y > 0 for y in plan.roads.values())
+            self._loops[row, above] = self._loops.get((row, above), 0) + 1
         lane = y + above * (height / 2 + 15 + LOOP * more)
         left, right = self.grid.frame(self.grid.column(edge.head))
         wide = 45 if self.graph.level.plain and self._above(edge) < 0 else 19  # outside c's loop
