@@ -85,6 +85,7 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     "tensor": lambda: g([1.0, 2.0]),
     "anomaly": g,
     "scope": lambda: g(path="p", layer=0, step=1, start=0),
+    "steps": lambda: g(xs=[1.0, 2.0], start=1),
     "observe": lambda: g(viz.Trace()),
     "checkpoint": lambda: g(lambda a: tgs.tanh(a), x(), generators=[rng()]),
     "grad": lambda: (lambda leaf: g(squares(leaf), [leaf]))(x()),

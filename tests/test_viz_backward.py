@@ -12,8 +12,7 @@ import tinygrad_seq as tgs
 from tests.viz_models import MODELS, Model, tokens
 from tinygrad_seq import nn, viz
 from tinygrad_seq.engine import node as nodes
-from tinygrad_seq.engine.node import Node
-from tinygrad_seq.viz.graph.survey import recorded_nodes
+from tinygrad_seq.engine.node import Node, nodes_behind
 
 VIEWS = ("unrolled", "elided", "rolled")
 LEVELS = ("module", "cell", "op")
@@ -219,7 +218,7 @@ def test_a_drawing_that_reads_saved_values_would_be_found_out(monkeypatch):
 def test_only_what_attention_looked_at_outlives_backward():
     loss = recorded("attention", False)
     loss.backward()
-    done = [node for node in recorded_nodes([loss.node]) if node.op is not None]
+    done = [node for node in nodes_behind([loss.node]) if node.op is not None]
     assert {node.role for node in done if node.shown is not None} == {"weights"}
     assert {node.role for node in done if hasattr(node, "kept")} == {"weights"}
     assert all(node.inputs is node.out is node.residuals is None for node in done)

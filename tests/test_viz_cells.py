@@ -11,9 +11,9 @@ import tinygrad_seq as tgs
 from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
+from tinygrad_seq.engine.node import nodes_behind
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import WEIGHT
-from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 KINDS = {
     "rnn-relu": lambda rng: nn.RNN(5, 4, nonlinearity="relu", rng=rng),
@@ -49,7 +49,7 @@ def words(drawing: viz.Drawing) -> list[str]:
 @pytest.mark.parametrize("level", ["module", "cell", "op"])
 def test_every_recorded_node_and_edge_is_counted_once(kind, level, view):
     loss = recorded(kind, 6)
-    nodes = recorded_nodes([loss.node])
+    nodes = nodes_behind([loss.node])
     graph = build([loss.node], level=level, view=view)
     assert sum(item.count for item in graph.items.values()) + graph.plumbing == len(nodes)
     edges = sum(parent is not None for node in nodes for parent in node.parents)
@@ -196,6 +196,6 @@ def test_everything_along_a_state_is_followed_as_one():
 def traced_norms(y) -> viz.Trace:
     """Made-up norms of every node."""
     trace = viz.Trace()
-    for node in recorded_nodes([y.node]):
+    for node in nodes_behind([y.node]):
         trace.gradients[node.seq] = 1.0
     return trace

@@ -14,10 +14,10 @@ from tests.test_viz_laws import modulo_t
 from tests.test_viz_shapes import overlaps
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
+from tinygrad_seq.engine.node import nodes_behind
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import INPUT, WEIGHT
-from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 
 class Tagger(nn.Module):
@@ -66,7 +66,7 @@ def closed_path(path: str, depth: int | None) -> str:
 def test_every_recorded_node_and_edge_is_counted_once(level, view, depth, steps):
     loss = tagger_loss(steps)
     graph = build([loss.node], level=level, view=view, depth=depth)
-    nodes = recorded_nodes([loss.node])
+    nodes = nodes_behind([loss.node])
     assert sum(item.count for item in graph.items.values()) + graph.plumbing == len(nodes)
     edges = sum(parent is not None for node in nodes for parent in node.parents)
     assert sum(edge.count for edge in graph.edges.values()) + graph.inside == edges
@@ -83,7 +83,7 @@ def test_edges_between_modules_are_the_recorded_ones(depth, steps):
     def module(node):
         return "a leaf" if node.is_leaf else closed_path(node.scope.path, depth)
 
-    for node in recorded_nodes([loss.node]):
+    for node in nodes_behind([loss.node]):
         nodes_in[module(node)] += 1
         for parent in node.parents:
             if parent is not None:

@@ -14,7 +14,7 @@ import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import viz
 from tinygrad_seq.engine.mode import current_mode
-from tinygrad_seq.viz.graph.survey import recorded_nodes
+from tinygrad_seq.engine.node import nodes_behind
 
 
 def run(draws: bool, fused: bool):
@@ -125,7 +125,7 @@ def test_tooltips_tell_operation_shape_norms_and_source_line(level):
     said = titles(viz.draw(loss, level=level, trace=trace).svg())
     name = {"module": "rnn[0]@1", "cell": "rnn[0]@1:h", "op": "rnn[0]@1:h"}[level]
     node = next(
-        node for node in recorded_nodes([loss.node]) if node.role == "h" and node.scope.step == 1
+        node for node in nodes_behind([loss.node]) if node.role == "h" and node.scope.step == 1
     )
     text = said[name]
     assert "multiply" in text  # h = o * tanh(c)

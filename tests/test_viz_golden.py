@@ -17,7 +17,7 @@ import pytest
 
 from tests.viz_models import MODELS, Model, composed_loss
 from tinygrad_seq import viz
-from tinygrad_seq.viz.graph.survey import recorded_nodes
+from tinygrad_seq.engine.node import nodes_behind
 
 FOLDER = Path(__file__).parent / "golden"
 STEPS = {"unrolled": 3, "elided": 8, "rolled": 3}
@@ -68,7 +68,7 @@ def test_drawing_is_the_golden_one(name, view, level):
 def made_up_trace(loss) -> viz.Trace:
     """Norms by position: the same on every machine, as measured ones would not be."""
     trace = viz.Trace()
-    for index, node in enumerate(recorded_nodes([loss.node])):
+    for index, node in enumerate(nodes_behind([loss.node])):
         trace.gradients[node.seq] = 1.05**index / 100
         for parent in node.parents:
             if parent is not None and parent.is_leaf:

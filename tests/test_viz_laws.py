@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import tinygrad_seq as tgs
 from tests.viz_models import MODELS, Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
+from tinygrad_seq.engine.node import nodes_behind
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, WEIGHT
-from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 models = st.sampled_from(sorted(MODELS))
 levels = st.sampled_from(["module", "cell", "op"])
@@ -39,7 +39,7 @@ def modulo_t(name: str, steps: int) -> str:
 def test_every_recorded_node_and_edge_is_counted_once(name, level, view, steps):
     loss, _ = composed_loss(Model(*MODELS[name]), steps)
     graph = graph_of(loss, level=level, view=view)
-    nodes = recorded_nodes([loss.node])
+    nodes = nodes_behind([loss.node])
     assert sum(item.count for item in graph.items.values()) + graph.plumbing == len(nodes)
     edges = sum(parent is not None for node in nodes for parent in node.parents)
     assert sum(edge.count for edge in graph.edges.values()) + graph.inside == edges
@@ -110,7 +110,7 @@ def test_size_of_an_elided_view_does_not_depend_on_length(short, long, level):
 @given(models, st.integers(1, 5))
 def test_at_op_level_every_recorded_edge_is_there_exactly_once(name, steps):
     loss, _ = composed_loss(Model(*MODELS[name]), steps)
-    nodes = recorded_nodes([loss.node])
+    nodes = nodes_behind([loss.node])
     graph = graph_of(loss, level="op")
     assert len(graph.items) == len(nodes)
     assert graph.plumbing == graph.inside == 0
@@ -198,9 +198,9 @@ def test_expanding_leaves_the_recorded_graph_alone():
     model = Model("RNN", 2)
     logits, _ = model(tokens(4))
     loss = tgs.cross_entropy(logits, tokens(4))
-    before = [(n.seq, n.name, n.parents, n.freed) for n in recorded_nodes([loss.node])]
+    before = [(n.seq, n.name, n.parents, n.freed) for n in nodes_behind([loss.node])]
     viz.draw(loss, level="op", view="elided")
-    assert [(n.seq, n.name, n.parents, n.freed) for n in recorded_nodes([loss.node])] == before
+    assert [(n.seq, n.name, n.parents, n.freed) for n in nodes_behind([loss.node])] == before
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
 
@@ -330,7 +330,7 @@ def test_paths_that_look_like_places_do_not_collide():
     with tgs.scope(path="a[0]@1"):
         second = first * 3
     graph = graph_of(second)
-    assert len([item for item in graph.items.values() if item.kind != "leaf"]) == 2
+    assert len([item for item in graph.items.values() if item.kind not in {"weight", "input"}]) == 2
 
 
 def test_layers_that_run_backwards_in_time_get_arrows_to_the_left():

@@ -16,7 +16,7 @@ from tests.drawn import Box, boxes, crossed
 from tests.viz_models import Model, composed_loss, tokens
 from tinygrad_seq import nn, viz
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.viz.picture.shapes import Line
+from tinygrad_seq.viz.picture.shapes import Line, corners_of, rounded
 from tinygrad_seq.viz.picture.style import THEMES
 
 
@@ -138,15 +138,18 @@ def test_inputs_without_a_shape_are_labelled_below_everything():
     assert crossed(drawing) == set() and not overlaps(drawing)
 
 
-def translator():
-    rng = np.random.default_rng(0)
-    decoder = nn.Decoder(nn.GRU(6, 4, rng=rng), None, nn.DotAttention(), 4, rng=rng)
-    return nn.Seq2Seq(nn.GRU(5, 4, rng=rng), decoder, rng=rng)
+def translator(kind="GRU", layers=1, attend="after"):
+    rng, layer = np.random.default_rng(0), getattr(nn, kind)
+    attention = nn.AdditiveAttention(4, 4, 3, rng=rng)
+    read = 10 if attend == "before" or attend == "feeding" else 6
+    decoder = layer(read, 4, layers, rng=rng)
+    decoder = nn.Decoder(decoder, 6, attention, 4, attend=attend, rng=rng)
+    return nn.Seq2Seq(layer(5, 4, layers, rng=rng), decoder, rng=rng)
 
 
-def translated(**options):
+def translated(model=None, **options):
     source, target = tokens(3) % 5, tokens(4) % 5
-    return viz.draw_model(translator(), source, target, **options)
+    return viz.draw_model(model or translator(), source, target, **options)
 
 
 def test_labels_of_several_time_axes_go_by_their_names():
@@ -231,11 +234,21 @@ def test_time_runs_down_the_page(loss, trace):
         assert abs(stripe.x - lower.x) < 1 and stripe.width > 70 > stripe.height
 
 
+@pytest.mark.parametrize("attend", ["after", "feeding", "before"])
+@pytest.mark.parametrize("level", ["module", "cell"])
 @pytest.mark.parametrize("rankdir", ["LR", "TB"])
-def test_attention_and_two_time_axes_in_either_direction(rankdir):
-    drawing = translated(rankdir=rankdir, inputs="abc", outputs="defg")
+def test_attention_and_two_time_axes_in_either_direction(rankdir, level, attend):
+    model = translator("LSTM", 2, attend)
+    drawing = translated(model, rankdir=rankdir, level=level, inputs="abc", outputs="defg")
     assert crossed(drawing) == set() and not overlaps(drawing)
     assert "edge-attention" in drawing.dot
+
+
+def test_lines_are_rounded_anew_at_the_same_corners():
+    corners = [(0.0, 0.0), (0.0, 30.0), (5.0, 30.0), (5.0, 31.0), (60.0, 31.0)]
+    for several in (corners, corners[:2], corners[1:]):
+        found = corners_of(rounded(several, 0.7), several[-1])
+        np.testing.assert_allclose(found, several, atol=1e-9)
 
 
 @pytest.mark.parametrize("level", ["module", "cell"])
@@ -297,6 +310,7 @@ def test_a_font_of_ones_own_comes_before_those_that_take_its_place(loss):
 def test_letters_of_a_typewriter_fit():
     """They are 0.6 of their size wide, all of them."""
     assert Line("any text", 10).width >= 0.6 * 10 * len("any text")
+    assert Line("猫が", 10).width >= 2 * 10 and Line("∂L/∂h … 0", 10).width == 10 * 0.6 * 9
 
 
 @pytest.mark.parametrize("font", ["", 'a"b', "a;b", "x\\"])

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
 from tests.viz_models import Model, composed_loss, tokens
-from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.node import Node, nodes_behind
 from tinygrad_seq.engine.scope import Scope
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.viz.graph.fold import build
-from tinygrad_seq.viz.graph.survey import Survey, recorded_nodes
+from tinygrad_seq.viz.graph.survey import Survey
 
 
 @st.composite
@@ -46,7 +46,7 @@ def reachable(roots):
 def test_survey_holds_every_node_once_and_its_steps(roots):
     survey = Survey(roots)
     nodes = reachable(roots)[::-1]
-    assert survey.nodes == recorded_nodes(roots) == nodes
+    assert survey.nodes == nodes_behind(roots) == nodes
     assert survey.leaves == [node for node in nodes if node.op is None]
     assert survey.steps == sorted({n.scope.step for n in nodes if n.op is not None} - {None})
     assert not survey.fused
@@ -75,7 +75,7 @@ def test_a_stack_read_forwards_backwards_and_twice_counts_every_edge():
     total = tgs.stack(read).sum() + whole.sum()
     for view in ("unrolled", "elided", "rolled"):
         graph = build([total.node], view=view)
-        nodes = recorded_nodes([total.node])
+        nodes = nodes_behind([total.node])
         edges = sum(parent is not None for node in nodes for parent in node.parents)
         assert sum(edge.count for edge in graph.edges.values()) + graph.inside == edges
     unrolled = build([total.node])

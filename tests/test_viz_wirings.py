@@ -11,8 +11,8 @@ import tinygrad_seq as tgs
 from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
+from tinygrad_seq.engine.node import nodes_behind
 from tinygrad_seq.viz.graph.fold import build
-from tinygrad_seq.viz.graph.survey import recorded_nodes
 
 
 def ids(steps):
@@ -83,7 +83,7 @@ def test_no_shapes_overlap_and_every_node_is_counted(make, level, view):
         model, out = make(np.random.default_rng(0))
     assert model.training
     graph = build([out.node], level=level, view=view)
-    nodes = recorded_nodes([out.node])
+    nodes = nodes_behind([out.node])
     assert sum(item.count for item in graph.items.values()) + graph.plumbing == len(nodes)
     edges = sum(parent is not None for node in nodes for parent in node.parents)
     assert sum(edge.count for edge in graph.edges.values()) + graph.inside == edges

@@ -8,7 +8,7 @@ from tinygrad_seq import elsewhere as _elsewhere
 from tinygrad_seq import errors
 from tinygrad_seq import ops as _ops
 from tinygrad_seq.engine.anomaly import anomaly
-from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope
+from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope, steps
 from tinygrad_seq.ops import *  # noqa: F403
 from tinygrad_seq.ops import OPS as OPS
 from tinygrad_seq.tensor import Tensor, tensor
@@ -52,6 +52,7 @@ __all__ = [
     "rnn_sequence",
     "rnn_step",
     "scope",
+    "steps",
     "tensor",
     "value_and_grad",
     "vjp",

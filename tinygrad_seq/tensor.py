@@ -137,6 +137,7 @@ class Tensor(ArrayMethods):
         made._array.flags.writeable = False
         assert isinstance(made, Tensor)
         made._base = self._base if self._base is not None else (self if self.is_leaf else None)
+        self._note_origin(made)
         return made
 
     def astype(self, dtype: Any) -> Tensor:
@@ -198,12 +199,6 @@ class Tensor(ArrayMethods):
                 hint=f"make it with requires_grad=True, or {instead} a result of such a tensor",
             )
         return self._node
-
-    def tag(self, role: str) -> Tensor:
-        """Say what the tensor is (h, c, logits, loss, ...): drawings place nodes by role."""
-        if self._node is not None:
-            self._node.role = role
-        return self
 
     def _refuse_if_tracked(
         self, what: str, hint: str = "call .detach() first, or .numpy() for the values"
@@ -338,7 +333,7 @@ class Tensor(ArrayMethods):
 bind_result_type(Tensor)
 
 
-def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
+def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, *, name: str = "") -> Tensor:
     """Make a tensor from a copy of `data`.
 
     Parameters
@@ -349,6 +344,8 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
         Collect gradients for it in :meth:`Tensor.backward`.
     dtype : optional
         Convert to this dtype.
+    name : str
+        What messages and drawings call it.
 
     Raises
     ------
@@ -363,7 +360,9 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
     >>> x.grad
     array([2., 4.], dtype=float32)
     """
-    return Tensor(data, requires_grad, dtype)
+    made = Tensor(data, requires_grad, dtype)
+    made.name = name
+    return made
 
 
 def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool = False) -> Any:

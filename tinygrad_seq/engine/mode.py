@@ -6,9 +6,9 @@ one look-up, and neither threads nor asyncio tasks see one another's modes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,7 +28,11 @@ __all__ = [
     "no_grad",
     "observe",
     "scope",
+    "steps",
 ]
+
+
+X = TypeVar("X")
 
 
 class Observer(Protocol):
@@ -206,7 +210,7 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
 
     Parameters
     ----------
-    path, layer, step, start, cell : optional
+    path, layer, step, start, cell, module : optional
         Fields of :class:`Scope`. `step` says when the nodes themselves are; `start` at which step
         a layer called in the block begins, for windows of one sequence; `cell` is an
         :class:`~tinygrad_seq.engine.scope.CellForm`, which every :class:`~tinygrad_seq.nn.Cell`
@@ -245,7 +249,9 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
             if not isinstance(value, _TYPES[name]) or value is True or value is False:
                 raise ConfigError(
                     f"scope: {name}",
-                    expected={"path": "text", "cell": "a CellForm"}.get(name, "an integer"),
+                    expected={"path": "text", "module": "text", "cell": "a CellForm"}.get(
+                        name, "an integer"
+                    ),
                     got=shown(value),
                 )
         self._changes = changes
@@ -255,6 +261,57 @@ class scope(Switch):  # noqa: N801  (a context manager, spelt like the functions
         return Mode(mode.grad, mode.composed, mode.observer, where, (self, mode))
 
 
+@taking
+def steps(xs: Iterable[X], start: int | None = None) -> Iterator[tuple[int, X]]:
+    """Count the steps of a loop over time: what is recorded in its body is of step t.
+
+    Layers say so of themselves. Loops of one's own are found as well; but where a loop may be read
+    in several ways, or begins in the middle of a sequence, this says what is meant.
+
+    Parameters
+    ----------
+    xs : iterable
+        What the loop is over: an array (T, ...), a list, ``zip(inputs, targets)``.
+    start : int, optional
+        The first step; by default that of :func:`scope`, 0.
+
+    Yields
+    ------
+    (t, x) : (int, object)
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_seq as tgs
+    >>> u, h = tgs.tensor([[0.5]], requires_grad=True), np.ones((1, 1), np.float32)
+    >>> for t, x in tgs.steps(np.zeros((3, 1, 1), np.float32)):
+    ...     h = np.tanh(x + h @ u)
+    >>> h.node.scope.step
+    2
+    """
+    if not isinstance(xs, Iterable):
+        raise ConfigError(
+            "steps: xs",
+            expected="what a loop can be over: an array (T, ...), a list, a zip",
+            got=shown(xs),
+            hint="tgs.steps(range(T)) counts alone",
+        )
+    if start is None:
+        start = current_mode.get().scope.start
+    scope(step=start)  # refuses what is no number
+    return _counted(iter(xs), start)
+
+
+def _counted(xs: Iterator[X], t: int) -> Iterator[tuple[int, X]]:
+    while True:
+        with scope(step=t):  # also for what picking x_t records
+            try:
+                x = next(xs)
+            except StopIteration:
+                return
+            yield t, x
+        t += 1
+
+
 _NUMBER = (int, np.integer)
 _TYPES: Mapping[str, Any] = {
     "path": str,
@@ -262,4 +319,5 @@ _TYPES: Mapping[str, Any] = {
     "step": (*_NUMBER, type(None)),
     "start": _NUMBER,
     "cell": (CellForm, type(None)),
+    "module": str,
 }

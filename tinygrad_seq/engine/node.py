@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.engine.scope import Scope
 
-__all__ = ["Array", "Constant", "Node", "next_seq", "nodes_behind", "noted"]
+__all__ = ["Array", "Constant", "Enters", "Node", "next_seq", "nodes_behind", "noted"]
 
 Array = NDArray[Any]
 
@@ -53,6 +53,17 @@ def noted(parents: tuple[Node | None, ...], inputs: tuple[Any, ...]) -> tuple[Co
     return tuple(found)
 
 
+class Enters(NamedTuple):
+    """What a reader is told of an operand: that it is an input of its step, or a state."""
+
+    state: str = ""
+    """Name of the state that it is; ``""`` of an input."""
+    note: str = ""
+    """``"zero"`` or ``"cut"``, of a constant that is known to be so."""
+    origin: Node | None = None
+    """What it was detached from."""
+
+
 class Node:
     """One recorded operation, or (with ``op`` None) a leaf that gradients are collected for.
 
@@ -60,14 +71,16 @@ class Node:
     ``inputs``, ``out`` and ``residuals`` are what the rules asked to be saved. ``parents`` has
     one entry per operand, None for a constant. ``hooks`` is not set before one is registered.
 
-    Drawings read no saved values, for backward frees them. Of constants at a time step and of a
-    fused operation's the node has a note in ``constants`` (else not set); see also :attr:`shown`.
+    Drawings read no saved values, for backward frees them. What is told of constants stays as a
+    note in ``constants`` (not set before): see :meth:`constant`, and also :attr:`shown`.
     """
 
     __slots__ = (
         "__weakref__",
         "constants",
+        "detached",
         "dtype",
+        "enters",
         "freed",
         "hooks",
         "inputs",
@@ -86,6 +99,8 @@ class Node:
     )
 
     constants: tuple[Constant | None, ...]
+    detached: dict[int, Origin]  # what constant operands were detached from, if any
+    enters: dict[int, Enters]  # by operand, or beyond them an index; set on copies for readers
     hooks: dict[int, Callable[[Any], Any]]
     kept: Any  # attention weights that backward has freed; else not set
     known_as: str  # a leaf's name, when its tensor is gone; not set of an operation
@@ -118,6 +133,13 @@ class Node:
         told = op is not None and (scope.step is not None or op.twin is not None)
         if inputs and told and None in parents:
             self.constants = noted(parents, inputs)
+
+    def constant(self, index: int) -> Constant | None:
+        """What is known of a constant operand."""
+        known = getattr(self, "constants", None)
+        if known is None and self.inputs and None in self.parents:
+            known = noted(self.parents, self.inputs)
+        return known[index] if known else None
 
     @property
     def is_leaf(self) -> bool:
@@ -153,6 +175,8 @@ class Node:
         """Drop what was saved for backward; the structure stays, for drawings."""
         if self.role == WEIGHTS:
             self.kept = self.shown
+        if self.inputs and None in self.parents and self.scope.step is None:
+            self.constants = noted(self.parents, self.inputs)
         self.inputs = None
         self.out = None
         self.residuals = None
@@ -164,6 +188,31 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.seq} {self}, shape {self.shape}>"
+
+
+Origin = tuple["weakref.ref[Node]", ...]
+"""What a constant was detached from."""
+_MOST_ORIGINS = 64
+
+
+def origin_of(node: Node) -> Origin:
+    """References to a node that is detached: to what it hands on the entries of.
+
+    A state that comes out of a layer is a part of a stack that nobody else may hold; the steps in
+    it live as long as their graph.
+    """
+    waiting, found = [node], list[Node]()
+    while waiting and len(found) < _MOST_ORIGINS:
+        node = waiting.pop()
+        parents = [parent for parent in node.parents if parent is not None]
+        if node.op is None:
+            continue
+        joins = node.op.view or node.op.axes in {Axes.STACKED, Axes.JOINED}
+        if joins or any(p.op is not None and p.op.outputs != 1 for p in parents):
+            waiting += parents
+        else:
+            found.append(node)
+    return tuple(weakref.ref(node) for node in found)
 
 
 def nodes_behind(starts: Iterable[Node], stop: Set[Node] = frozenset()) -> list[Node]:

@@ -36,6 +36,8 @@ class Scope(NamedTuple):
     """Time step at which sequences begin that run step by step here."""
     cell: CellForm | None = None
     """What the recurrent cell says of itself that the operation is part of."""
+    module: str = ""
+    """Class of the module at `path`."""
 
     @property
     def place(self) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 from tinygrad_seq.checks import FLOATS, array_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Array, Node, next_seq, noted
+from tinygrad_seq.engine.node import Array, Node, Origin, next_seq, noted
 from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.engine.variable import Variable, guarded
 from tinygrad_seq.errors import DtypeError
 
-__all__ = ["ITEM", "apply", "bind_result_type", "lift"]
+__all__ = ["ITEM", "apply", "bind_result_type", "detached", "lift"]
 
 _result: type[Variable] = Variable
 _new: Any = object.__new__
@@ -37,6 +37,13 @@ ITEM = Op("item", lambda outputs, index: outputs[index], "outputs", [None], axes
 def lift(array: Any, node: Node | None) -> Any:
     """A variable standing for a saved array, so that rules on it are recorded in turn."""
     return array if node is None else _result._wrap(array, node)
+
+
+def detached(array: Array, origin: Origin) -> Variable:
+    """A constant that is known to have been detached from a node."""
+    made = _result._wrap(array, None)
+    made._origin = origin
+    return made
 
 
 def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
@@ -102,11 +109,15 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
             shape, kind = tuple([part.shape for part in out]), out[0].dtype
         kept = out if kept_out else None
         node = Node(op, tuple(parents), params, shape, kind, mode.scope, inputs, kept, residuals)
+        if None in parents:
+            _note_detached(node, operands)
         if mode.observer is not None:
             for part in (out,) if single else out:
                 mode.observer.recorded(node, part)
     if single:
         made = _result._wrap(out, node)
+        if needs == 0:
+            _hand_on_origin(operands, made)
         if op.view:
             _share_memory(operands[0], (made,))
         return made
@@ -114,6 +125,19 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
     if op.view:
         _share_memory(operands[0], several)
     return several
+
+
+def _hand_on_origin(operands: tuple[Any, ...], made: Any) -> None:
+    """Note of what is made of constants that one of them was detached, and from what."""
+    for operand in operands:
+        if isinstance(operand, Variable) and hasattr(operand, "_origin"):
+            made._origin = operand._origin
+
+
+def _note_detached(node: Node, operands: tuple[Any, ...]) -> None:
+    for place, operand in enumerate(operands):
+        if isinstance(operand, Variable) and operand._node is None and hasattr(operand, "_origin"):
+            node.detached = {**getattr(node, "detached", {}), place: operand._origin}
 
 
 def _apply_plain(
@@ -169,6 +193,7 @@ def _apply_plain(
     made.version = 0
     needs = (p is not None) | (q is not None) << 1
     if needs == 0 or not mode.grad:
+        _hand_on_origin(operands, made)
         return made
     plan = op.plans.get(needs) or op.plan(len(operands), needs)
     made._node = node = _new(Node)
@@ -193,6 +218,10 @@ def _apply_plain(
             node.constants = noted(node.parents, node.inputs)
     else:
         node.inputs = None
+    if needs != 3 and len(operands) == 2:
+        constant, place = (b, 1) if q is None else (a, 0)
+        if type(constant) is _result and hasattr(constant, "_origin"):
+            node.detached = {place: constant._origin}
     node.out = out if plan[1] else None
     node.residuals = None
     node.role = None

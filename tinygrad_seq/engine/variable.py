@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_seq.checks import array_of, flag
 from tinygrad_seq.engine.mode import current_mode
-from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.node import Array, Node, Origin, origin_of
 from tinygrad_seq.errors import ConfigError, DtypeError, GraphError, ShapeError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Guarded", "Pin", "Variable", "guarded"]
 
@@ -50,6 +53,7 @@ class Variable:
         "_grad",
         "_name",
         "_node",
+        "_origin",
         "_pin",
         "version",
     )
@@ -60,6 +64,7 @@ class Variable:
     _pin: weakref.ref[Pin] | None
     _base: Variable | None
     _frozen: Node  # of a leaf that required gradients before; else not set
+    _origin: Origin  # what a constant was detached from; else not set
     _name: str
     version: int
 
@@ -208,6 +213,28 @@ class Variable:
     def size(self) -> int:
         """Number of entries."""
         return self._array.size
+
+    def tag(self, role: str | None = None, *, state: str | None = None) -> Self:
+        """Say what the tensor is to its step: drawings and flow know results by their roles.
+
+        ``y.tag("logits")`` and ``l.tag("loss")`` are readouts, any other role is a part of a cell;
+        ``h.tag(state="h")`` names what goes on to the next step.
+        """
+        said = role if state is None else state
+        if not isinstance(said, str) or (role is not None and state is not None):
+            raise ConfigError(
+                "tag", expected='one name: tag("logits") or tag(state="h")', got=(role, state)
+            )
+        if self._node is not None:
+            self._node.role = said
+        return self
+
+    def _note_origin(self, detached: Variable) -> None:
+        """Note of a constant what it was detached from, for whoever draws both."""
+        if self._node is not None and self._node.op is not None:
+            detached._origin = origin_of(self._node)
+        elif hasattr(self, "_origin"):
+            detached._origin = self._origin
 
     def _make_leaf(self) -> None:
         if self.dtype.kind != "f":

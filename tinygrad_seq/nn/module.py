@@ -252,7 +252,7 @@ class Module:
 
     def _scope(self, path: str) -> scope:
         """The block that a call runs in."""
-        return scope(path=path)
+        return scope(path=path, module=type(self).__name__)
 
     # -- walking ---------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ CELL = "c"
 """The LSTM's cell state, which goes on beside h. Read as h is."""
 STATES = (STATE, CELL)
 """Of what says nothing of its states itself; a cell's are in its form, see :func:`states_of`."""
+INPUT = "x"
+"""Of a leaf that enters one time step. Drawn below it."""
 LOGITS = "logits"
 """A readout's result at one step. Drawn as an output; its norms over time are shown."""
 LOSS = "loss"

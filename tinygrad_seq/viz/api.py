@@ -11,7 +11,8 @@ from tinygrad_seq.checks import choice, count, index_of
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError
-from tinygrad_seq.viz.graph.expand import expand_fused
+from tinygrad_seq.timeline.retold import names_of
+from tinygrad_seq.viz.graph.expand import told
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import Graph
 from tinygrad_seq.viz.graph.survey import Survey
@@ -63,6 +64,7 @@ def draw(
     font: str | None = None,
     theme: str | Mapping[str, Any] = "light",
     legend: bool = True,
+    names: Mapping[str, Any] | None = None,
     max_items: int = MAX_ITEMS,
     timeout: float = TIMEOUT,
 ) -> Drawing:
@@ -114,6 +116,10 @@ def draw(
         Colours, or your own as ``"#rrggbb"`` by what they mean; see docs/drawing.md.
     legend : bool
         Whether there is a key.
+    names : mapping, optional
+        Variables by name, as ``locals()`` gives them: tensors and results are called so. A result
+        of the last step names what does the same at every step. By default weights without a
+        name are W1, W2, ... in order of use, and states h and c.
     max_items : int
         Refuse to draw more than this.
     timeout : float
@@ -170,11 +176,8 @@ def draw(
         width=width,
         legend=legend,
     )
-    roots = _roots(results)
+    roots = told(_roots(results), _names_of(names))
     survey = Survey(roots)
-    if survey.fused:
-        roots = expand_fused(roots)
-        survey = Survey(roots)
     check_columns(VIEWS[view], LEVELS[level], survey.steps, both, max_items)
     built = partial(build, roots, view=view, depth=depth, trace=trace, sample=sample, head=head)
     graph = built(level=level, survey=survey)
@@ -216,7 +219,7 @@ def _picture(graph: Graph, style: Style, clip: ClipLike | None) -> Picture:
 
 def _lumped(graph: Graph) -> bool:
     """Whether no module and no time step tells nodes apart, so that all fell into one item."""
-    return sum(item.kind not in {"weight", "leaf"} for item in graph.items.values()) <= 1
+    return sum(item.kind != "weight" for item in graph.items.values()) <= 1
 
 
 def _roots(results: Any) -> list[Node]:
@@ -240,6 +243,14 @@ def _roots(results: Any) -> list[Node]:
             hint="was it made under no_grad(), or detached?",
         )
     return list(nodes)
+
+
+def _names_of(names: Any) -> dict[Node, str]:
+    if names is not None and not isinstance(names, Mapping):
+        raise ConfigError(
+            "draw: names", expected="a mapping: names=locals()", got=f"a {type(names).__name__}"
+        )
+    return names_of({name: value for name, value in (names or {}).items() if type(name) is str})
 
 
 def _iterated(results: Any) -> Iterable[Any]:

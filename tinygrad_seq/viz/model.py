@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_seq.checks import function_of
 from tinygrad_seq.engine.mode import composed, observe
+from tinygrad_seq.engine.node import nodes_behind
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.transforms.nest import leaves
 from tinygrad_seq.viz.api import draw
-from tinygrad_seq.viz.graph.survey import recorded_nodes
 from tinygrad_seq.viz.output.drawing import Drawing
 from tinygrad_seq.viz.trace import Trace, checked_trace
 
@@ -107,7 +107,7 @@ def _trace_gradients(loss: Any, trace: Trace) -> None:
     """Send gradients to all leaves, parameters above all, leaving every ``.grad`` alone."""
     from tinygrad_seq.transforms import grad
 
-    owners: list[Any] = [node.owner() for node in recorded_nodes([loss.node]) if node.owner]
+    owners: list[Any] = [node.owner() for node in nodes_behind([loss.node]) if node.owner]
     known = [owner for owner in owners if owner is not None]
     for leaf, gradient in zip(known, grad(loss, known, allow_unused=True), strict=True):
         if gradient is not None:

@@ -11,7 +11,7 @@ from tinygrad_seq.viz.graph.views import VIEWS, Level, View
 
 __all__ = ["check_columns", "check_size", "ways_to_shrink"]
 
-_OWN = {"weight", "leaf", "input", "carried", "start", "begin"}
+_OWN = {"weight", "input", "carried", "start", "begin"}
 """Kinds of items that no level and no depth puts together with others."""
 _DRAWABLE = 10_000  # items that a renderer may still lay out
 

@@ -211,7 +211,7 @@ class Cell(WithOptions):
         return self._tagged(super().__call__(x, parts[0] if len(parts) == 1 else parts))
 
     def _scope(self, path: str) -> scope:
-        return scope(path=path, cell=self.form())
+        return scope(path=path, module=type(self).__name__, cell=self.form())
 
     def _tagged(self, found: Any) -> Any:
         """What `forward` returned, its states known by their names to whoever reads the graph."""

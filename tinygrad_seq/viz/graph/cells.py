@@ -108,7 +108,7 @@ def entries(graph: Graph) -> dict[Place, dict[str, list[str]]]:
     found: dict[Place, dict[str, list[str]]] = {}
     for item in graph.items.values():
         place = item.place
-        if place.step is None or item.kind in {"weight", "leaf", "carried", "input"}:
+        if place.step is None or item.kind in {"weight", "carried", "input"}:
             continue
         parts = found.setdefault(place, {})
         if graph.closes(place) or item.kind == "bar":

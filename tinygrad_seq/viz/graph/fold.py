@@ -17,10 +17,11 @@ from tinygrad_seq.timeline.roles import LOGITS, LOSS, STATES, WEIGHTS, is_state
 from tinygrad_seq.viz.graph.attention import Reader
 from tinygrad_seq.viz.graph.cells import carries_in, slot_of, starts_from, state_of
 from tinygrad_seq.viz.graph.grouping import Key, Keys, User, item_id
-from tinygrad_seq.viz.graph.implied import Starts, add_context
+from tinygrad_seq.viz.graph.implied import Starts, add_context, enter
 from tinygrad_seq.viz.graph.items import (
     BAR,
     DEPTH,
+    INPUT,
     WEIGHT,
     AttentionNote,
     Graph,
@@ -80,7 +81,8 @@ def build(
     if not (graph.view.folds or graph.level.plain):  # lines from step to step need columns
         folding.align(survey.nodes, Reader(trace, keys.shown, sample, head))
     graph.steps = in_order(item.place.step for item in graph.items.values())
-    add_context(graph, folding.starts)
+    folding.tell()
+    add_context(graph, folding.starts, {item.place.row for _, item in folding.told})
     return graph
 
 
@@ -92,6 +94,8 @@ class _Folding:
         self.item_of: dict[Node, Item] = {}
         """Of every node that is drawn: others only pass on what was stacked."""
         self.starts: Starts = {}
+        self.told: list[tuple[Node, Item]] = []
+        """Nodes of which is told what enters them."""
 
     def group(self, roots: list[Node], nodes: list[Node]) -> None:
         """Give each node to its item, and put items in the order they were first recorded in."""
@@ -121,6 +125,8 @@ class _Folding:
             if node in self.item_of:
                 item = self.item_of[node]
                 self.graph.items.setdefault(item.id, item)
+                if getattr(node, "enters", None):
+                    self.told.append((node, item))
         for item in items.values():
             item.kind = _kind(item, self.graph)
         known = [item.cell.states for item in items.values() if item.cell is not None]
@@ -155,10 +161,9 @@ class _Folding:
             series = self.graph.series.setdefault((node.scope.path + layer, node.role or ""), {})
             series[step] = norms[0], norms[1]
         if None in node.parents and carries_in(node) and place.step != BAR:
-            known = [note for note in getattr(node, "constants", ()) if note is not None]
             slot = slot_of(node)
             if slot is not None:
-                self.starts[place, slot] = known[0].zero if known else None
+                self.starts[place, slot] = _start_of(node)
 
     def count_edges(self, nodes: list[Node]) -> None:
         """Count every recorded edge: between items, or inside one of them."""
@@ -179,7 +184,8 @@ class _Folding:
                 if tail is head and (delay == 0 or tail.kind == "bar"):
                     graph.inside += 1
                     continue
-                kind = WEIGHT if tail.kind == "weight" else kind
+                if kind == DEPTH and tail.kind in {"weight", "input"}:
+                    kind = WEIGHT if tail.kind == "weight" else INPUT
                 edge = graph.edge(tail.id, head.id, kind, delay)
                 share = shares.get((node.seq, origin.seq)) if origin.op is None else None
                 if share is not None:
@@ -188,6 +194,16 @@ class _Folding:
         graph.edges = dict(
             sorted(graph.edges.items(), key=lambda e: (place[e[0][1]], place[e[0][0]], e[0][2:]))
         )
+
+    def tell(self) -> None:
+        """Add what is told of constants: inputs, and states from before."""
+        if self.graph.level.plain:
+            return
+        for node, item in self.told:
+            for index, enters in node.enters.items():
+                if index >= len(node.parents) or node.parents[index] is None:
+                    origin = None if enters.origin is None else self.item_of.get(enters.origin)
+                    enter(self.graph, item, enters, origin)
 
     def align(self, nodes: list[Node], reader: Reader) -> None:
         """Note along the edges from a memory what was looked up in it."""
@@ -210,12 +226,21 @@ class _Folding:
                     )
 
 
+def _start_of(node: Node) -> str:
+    """What is known of the constant that a node takes."""
+    index = node.parents.index(None)
+    if index in getattr(node, "detached", {}):
+        return "cut"
+    constant = node.constant(index)
+    return "" if constant is None else "zero" if constant.zero else "constant"
+
+
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
     """Add a node to its item; the newest that leads out of it gives the item its shape."""
     item.count += 1
     item.constants += node.parents.count(None)
     item.zero = item.zero or any(known and known.zero for known in getattr(node, "constants", ()))
-    item.computes = item.computes or not hands_on(node)
+    item.computes = item.computes or not (node.op is None or hands_on(node))
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
     item.cell = item.cell or node.scope.cell
@@ -238,8 +263,8 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
 def _kind(item: Item, graph: Graph) -> str:
     if item.part.startswith("weight:"):
         return "weight"
-    if item.part.startswith("leaf:"):
-        return "leaf"
+    if item.part == INPUT:
+        return "input"
     if item.place.step == BAR:
         return "bar"
     open_ = not graph.closes(item.place)
@@ -256,9 +281,19 @@ def _kind(item: Item, graph: Graph) -> str:
     return "output" if LOGITS in item.roles else "module"
 
 
+def _told_state(node: Node, origin: Node) -> str:
+    """The state that an operand is told to enter as, from outside its loop."""
+    enters = getattr(node, "enters", {})
+    told = [enters[i].state for i, p in enumerate(node.parents) if p is origin and i in enters]
+    return told[0] if told else ""
+
+
 def _edge_type(node: Node, parent: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     """Kind and delay of the edge from `origin`, of which `parent` is all or a part, to `node`."""
     here, there = node.scope.step, origin.scope.step
+    told = "" if keys.plain else _told_state(node, origin)
+    if told:
+        return told, 0 if here is None or there is None else here - there
     if here is None or origin.op is None or here == there:
         return DEPTH, 0
     if there is None and keys.only_part(parent):  # an entry of a sequence: no first state

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tinygrad_seq.timeline import roles
 from tinygrad_seq.timeline.entries import hands_on, part_of_operand, pick, picked
 from tinygrad_seq.viz.graph.cells import part_of
-from tinygrad_seq.viz.graph.items import BAR, Graph, Place, Row, Step, reaches, shortened
+from tinygrad_seq.viz.graph.items import BAR, INPUT, Graph, Place, Row, Step, reaches, shortened
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Node
@@ -28,8 +29,10 @@ User = tuple[Key, "int | None"]
 def item_id(key: Key) -> str:
     """The stable name of an item."""
     place, part = key
-    if part.startswith(("weight:", "leaf:")):
+    if part.startswith("weight:"):
         return part
+    if part == INPUT:
+        return f"x:{place}"
     return f"{place}:{part}" if part else str(place)
 
 
@@ -90,7 +93,7 @@ class Keys:
             Whether a node with a time step comes after it (in a closed module: of that module).
         """
         if node.op is None:
-            return Place(), self._leaves[node.seq]
+            return self._leaf(node)
         timed = self.timed(node)
         real = timed.scope.step
         place = self.place(node, real is not None)
@@ -106,6 +109,12 @@ class Keys:
         if single is not None and single[0][0] == place and single[1] == real:
             serves = single[0][1]
         return place, part_of(node, serves) or self._told_apart(place, real, node.op.name, serves)
+
+    def _leaf(self, node: Node) -> Key:
+        if node.role != roles.INPUT or node.scope.step is None or self.plain:
+            return Place(), self._leaves[node.seq]
+        place = self.place(node, True)._replace(step=self.shown(node))
+        return place, "" if place.step == BAR else INPUT
 
     def timed(self, node: Node) -> Node:
         """The node that tells the time of a node, if it has one.
@@ -194,13 +203,8 @@ def _leaf_names(leaves: list[Node]) -> dict[int, str]:
     """Names of leaves by seq: unique, and the same in every run of one program."""
     names: dict[int, str] = {}
     used: set[str] = set()
-    unnamed = 0
     for node in leaves:
-        if not node.label:
-            names[node.seq] = f"leaf:{unnamed}"
-            unnamed += 1
-            continue
-        wanted, again = f"weight:{node.label}", 2
+        wanted, again = f"weight:{node.name}", 2
         while wanted in used:
             wanted, again = f"weight:{node.label}~{again}", again + 1
         used.add(wanted)

@@ -6,48 +6,81 @@ state, or that a state was detached on the way, follows from what the other step
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Set
 
+from tinygrad_seq.engine.node import Enters
 from tinygrad_seq.viz.graph.alike import input_takers, rows_of_steps, state_takers
 from tinygrad_seq.viz.graph.cells import entries
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, INPUT, Graph, Item, Place, Row
-from tinygrad_seq.viz.graph.weights import serves_steps
 
 __all__ = ["Starts", "add_context"]
 
-Starts = dict[tuple[Place, str], "bool | None"]
-"""Whether the constant that a cell carries in as a state is zero, where that is known."""
+Starts = dict[tuple[Place, str], str]
+"""What the constant is that a cell carries in as a state: ``"zero"``, ``"cut"`` off from something,
+another ``"constant"``; ``""`` where it is not known."""
 Entries = dict[Place, dict[str, "list[str]"]]
 
 
-def add_context(graph: Graph, starts: Starts) -> None:
-    """Add inputs, carried-in states and cuts to a graph of recorded items."""
+def add_context(graph: Graph, starts: Starts, told: Set[Row]) -> None:
+    """Add inputs, carried-in states and cuts to a graph of recorded items.
+
+    Of the rows in `told` what enters is known: see :func:`enter`.
+    """
     if graph.level.plain:
         return
     known = entries(graph)
-    rows = rows_of_steps(graph)
-    for steps in rows.values():
+    for row, steps in rows_of_steps(graph).items():
+        if row in told:
+            continue
         taken = {INPUT: input_takers(steps, graph)}
         taken |= {kind: state_takers(steps, kind, graph) for kind in steps.items()[0].states}
         for place in steps.steps:
             for kind in taken.keys() - {INPUT}:
                 if any(graph.items[name].zero for name in taken[kind][place]):
-                    starts[place, kind] = True
+                    starts[place, kind] = "zero"
             known[place] = {name: taken[name][place] for name in taken if taken[name][place]}
-    _add_inputs(graph, known, rows)
-    _add_carried(graph, starts, known)
+    _add_inputs(graph, known, told)
+    _add_carried(graph, starts, known, told)
     _mark_starts(graph)
 
 
-def _add_inputs(graph: Graph, known: Entries, rows: Collection[Row]) -> None:
+def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None:
+    """Add a constant that enters an item: an input, or a state from before."""
+    place = item.place
+    if place.step is None or (place.step == BAR and origin is None):
+        return
+    if not enters.state:
+        name = f"x:{place}"
+        if place.step != BAR:
+            graph.items.setdefault(name, Item(name, "input", place, "x"))
+            graph.edge(name, item.id, INPUT, count=0)
+        return
+    if origin is not None and origin is not item:
+        delay = 0 if origin.place.step is None else 1
+        if isinstance(place.step, int) and isinstance(origin.place.step, int):
+            delay = place.step - origin.place.step
+        graph.edge(origin.id, item.id, enters.state, delay, 0).cut = True
+        return
+    columns = graph.axes[place.row].columns
+    if origin is not None or place.step not in (columns[0], columns[-1]):
+        return  # folded into one column, or started anew: nothing of the step before goes on
+    if any(e.kind == enters.state and e.delay for e in graph.into(item.id)) and len(columns) > 1:
+        return  # what is there a step later stands for two steps before it
+    name = f"carried:{place.untimed}:{enters.state}"
+    if name not in graph.items:
+        note = enters.note or "constant"
+        graph.items[name] = Item(name, "carried", place, enters.state, note=note)
+    graph.edge(name, item.id, enters.state, 1, 0).cut = enters.note == "cut"
+
+
+def _add_inputs(graph: Graph, known: Entries, told: Set[Row]) -> None:
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
-        weight = tail.kind == "leaf" and serves_steps(tail, rows, graph)
-        if edge.kind == DEPTH and tail.place != head.place and not weight:
+        if edge.kind == DEPTH and tail.place != head.place:
             fed.add(head.place)
     for place, parts in known.items():
-        if place in fed or place.step == BAR or INPUT not in parts:
+        if place in fed or place.step == BAR or INPUT not in parts or place.row in told:
             continue
         name = f"x:{place}"
         graph.items[name] = Item(name, "input", place, "x")
@@ -55,7 +88,7 @@ def _add_inputs(graph: Graph, known: Entries, rows: Collection[Row]) -> None:
             graph.edge(name, reader, INPUT, count=0)
 
 
-def _add_carried(graph: Graph, starts: Starts, known: Entries) -> None:
+def _add_carried(graph: Graph, starts: Starts, known: Entries, told: Set[Row]) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
     held: dict[Row, set[str]] = {}
     for item in graph.items.values():
@@ -72,28 +105,28 @@ def _add_carried(graph: Graph, starts: Starts, known: Entries) -> None:
         if place.row in kinds and (not graph.tracks[kind] or kind in held[place.row]):
             kinds[place.row].setdefault(kind, 1)
     for place, parts in known.items():
+        if place.row in told:
+            continue
         for kind, sign in kinds.get(place.row, {}).items():
             if place.step == FOLDED:
                 comes = (place, kind) in starts
             else:
                 comes = place.step != BAR and (place, kind) not in arrived
             for entry in parts.get(kind, ()) if comes else ():
-                _carry_in(graph, place, kind, sign, entry, starts.get((place, kind)))
+                _carry_in(graph, place, kind, sign, entry, starts.get((place, kind), ""))
 
 
-def _carry_in(
-    graph: Graph, place: Place, kind: str, sign: int, entry: str, zero: bool | None
-) -> None:
+def _carry_in(graph: Graph, place: Place, kind: str, sign: int, entry: str, start: str) -> None:
     before = _cell_before(graph, place, kind, sign)
     if before is not None:
-        if not zero:  # else it started anew: nothing of the step before goes on
+        if start in {"cut", ""}:  # else it started anew: nothing of the step before goes on
             graph.edge(before, entry, kind, sign, 0).cut = True
         return
     name = f"carried:{place.untimed}:{kind}"
     if name in graph.items and graph.items[name].place != place:  # a constant in a later step too
         name = f"carried:{place}:{kind}"
     unknown = "unknown" if graph.items[entry].cell is None else ""
-    note = unknown if zero is None else "zero" if zero else "cut"
+    note = start or unknown
     graph.items[name] = Item(name, "carried", place, kind, note=note)
     graph.edge(name, entry, kind, sign, 0).cut = note == "cut"
 
@@ -122,8 +155,8 @@ def _mark_starts(graph: Graph) -> None:
         if item.place.step is not None or not feeds_states:
             continue
         tails = [graph.items[edge.tail] for edge in graph.into(item.id)]
-        names = [name for tail in tails for name, *_ in tail.names]
-        trained = all(tail.kind in {"weight", "leaf"} for tail in tails)
+        names = [name for tail in tails or [item] for name, *_ in tail.names]
+        trained = all(tail.kind == "weight" for tail in tails)
         if trained and not item.computes:
             item.kind = "start"
             item.note = ", ".join(names) or "trained"

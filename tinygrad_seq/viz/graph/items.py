@@ -126,7 +126,7 @@ class Item:
     id : str
         Stable: made from module path, layer, time step and role, never from memory or counters.
     kind : str
-        ``"cell"``, ``"output"``, ``"loss"``, ``"module"``, ``"op"``, ``"weight"``, ``"leaf"``,
+        ``"cell"``, ``"output"``, ``"loss"``, ``"module"``, ``"op"``, ``"weight"``,
         ``"input"``, ``"carried"``, ``"start"`` (a trained state), ``"begin"`` (what computes one)
         or ``"bar"``.
     count : int

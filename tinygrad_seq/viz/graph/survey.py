@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from tinygrad_seq.engine.node import nodes_behind
 from tinygrad_seq.timeline.entries import picked
 from tinygrad_seq.timeline.roles import LOGITS, LOSS, states_of
 
@@ -14,19 +15,7 @@ if TYPE_CHECKING:
     from tinygrad_seq.viz.graph.items import Row
     from tinygrad_seq.viz.graph.views import Axis, View
 
-__all__ = ["Survey", "recorded_nodes"]
-
-
-def recorded_nodes(roots: Iterable[Node]) -> list[Node]:
-    """Every node reachable from `roots`, oldest first: a node is newer than its parents."""
-    waiting = list(roots)
-    found = set(waiting)
-    while waiting:
-        for parent in waiting.pop().parents:
-            if parent is not None and parent not in found:
-                found.add(parent)
-                waiting.append(parent)
-    return sorted(found, key=lambda node: node.seq)
+__all__ = ["Survey"]
 
 
 class Survey:
@@ -41,7 +30,8 @@ class Survey:
     rows : dict of (path, layer) to set of int
         The time steps of every row.
     joins : set of ((path, layer), (path, layer))
-        Rows of which the first reads the second within a time step.
+        Rows of which the first reads the second within every time step. What reads all steps of
+        another row, or its last one, has a time of its own.
     cells : set of (path, layer)
         Rows that have a main state.
     stateless : set of (path, layer)
@@ -52,13 +42,14 @@ class Survey:
     """
 
     def __init__(self, roots: Iterable[Node]) -> None:
-        self.nodes = recorded_nodes(roots)
+        self.nodes = nodes_behind(roots)
         self.leaves = [node for node in self.nodes if node.op is None]
         self.fused = any(node.op is not None and node.op.twin is not None for node in self.nodes)
         self.rows: dict[Row, set[int]] = {}
         self.joins: set[tuple[Row, Row]] = set()
         self.cells: set[Row] = set()
         telling: set[Row] = set()
+        apart: set[tuple[Row, Row]] = set()
         for node in self.nodes:
             step = node.scope.step
             if node.op is None or step is None:
@@ -70,10 +61,12 @@ class Survey:
             elif node.role in {LOGITS, LOSS}:
                 telling.add(row)
             for origin in map(picked, node.parents):
-                if origin is not None and origin.op is not None and origin.scope.step == step:
-                    other = origin.scope.path, origin.scope.layer
-                    if row != other:
-                        self.joins.add((row, other))
+                if origin is None or origin.op is None or origin.scope.step is None:
+                    continue
+                other = origin.scope.path, origin.scope.layer
+                if row != other:
+                    (self.joins if origin.scope.step == step else apart).add((row, other))
+        self.joins = {pair for pair in self.joins if pair not in apart}
         told = self.rows.keys() - self.cells - telling
         self.stateless = {row for row in told if row[0]} if self.cells else set()
         self.steps = sorted(set().union(*self.rows.values()))

@@ -78,12 +78,20 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     if item.part == "before" and _looked_at(item, graph):
         label += ": memory"
     if item.id in graph.roots and not item.shape:
-        over = sum(edge.count for edge in graph.into(item.id)) > 1 and set(chain) <= {"sum", "mean"}
-        label = f"L = {ops} over t" if over else "L" if len(chain) > 2 else f"L = {ops}"
+        over = _over_steps(chain) if sum(e.count for e in graph.into(item.id)) > 1 else ""
+        label = f"L = {over}" if over else "L" if len(chain) > 2 else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"
     width, look = 7.0 * len(label) + 16, item_look(item, "spanning")
     return Shape(item.id, 0, 0, width, 26, [Line(label, 11)], fill=theme.loss_fill, **look)
+
+
+def _over_steps(ops: Collection[str]) -> str:
+    """What operations make of the losses of all steps, if they only add them up."""
+    adding, scaling = {"sum", "mean", "add", "subtract", "negative"}, {"divide", "multiply"}
+    if not {*ops} <= adding | scaling or not {*ops} & adding:
+        return ""
+    return ("mean" if "mean" in ops else "sum") + " over t" + ", scaled" * bool({*ops} & scaling)
 
 
 def _looked_at(item: Item, graph: Graph) -> bool:
@@ -151,7 +159,7 @@ def free_picture(graph: Graph, style: Style) -> Picture:
 
 def _free_shape(item: Item, theme: Theme, root: str) -> Shape:
     """An item of a graph without time steps."""
-    weight, size = item.kind in {"weight", "leaf"}, shape_text(item.shape)
+    weight, size = item.kind == "weight", shape_text(item.shape)
     if weight:
         ((name, shape, *_),) = item.names
         lines, size = [Line(name, 10)], shape_text(shape)

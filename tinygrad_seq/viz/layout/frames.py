@@ -48,7 +48,7 @@ def framed(grid: Grid) -> tuple[Picture, dict[str, Shape]]:
     inputs: dict[str, Shape] = {}
     for item in grid.graph.items.values():
         if item.kind == "input":
-            fed, *_ = grid.graph.out_of(item.id)
+            fed = grid.graph.out_of(item.id)[0]
             x, y = grid.anchor(fed.head, "x:")
             low = min(floor + 34 + grid.label_room, y - 40)
             near = [s for s in inputs.values() if abs(s.x - x) < 20 and abs(s.y - low) < 16]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import east_asian_width
 
 __all__ = [
-    "ARROW",
     "LEADING",
     "TITLE",
     "Line",
@@ -16,8 +16,8 @@ __all__ = [
     "Point",
     "Shape",
     "Wire",
-    "straight",
-    "towards",
+    "corners_of",
+    "rounded",
 ]
 
 Point = tuple[float, float]
@@ -25,8 +25,8 @@ LEADING = 1.45
 """Distance of lines over font size."""
 TITLE = 18.0
 """Font size of a title over a picture."""
-ARROW = 10.0
-"""Length of an arrow head of size 1."""
+ARROW = 10.0  # points, the length of an arrow head of size 1
+_BEND = 0.55  # how far towards a corner the control points of its curve lie
 
 
 @dataclass(slots=True)
@@ -41,7 +41,10 @@ class Line:
     @property
     def width(self) -> float:
         """Room to leave for it, in points: on the wide side, since fonts differ by viewer."""
-        return len(self.text) * self.size * (0.66 if self.bold else 0.6)
+        letters = len(self.text)
+        if not self.text.isascii():  # signs of Chinese, Japanese and Korean take twice the room
+            letters += sum(east_asian_width(letter) in "WF" for letter in self.text)
+        return letters * self.size * (0.66 if self.bold else 0.6)
 
     @property
     def height(self) -> float:
@@ -116,7 +119,7 @@ class Wire:
         **look: Any,
     ) -> Wire:
         """A wire along straight runs with rounded corners."""
-        points = _rounded(corners, arrow)
+        points = rounded(corners, arrow)
         return cls(tail, head, points, corners[-1], color, pen, arrow=arrow, **look)
 
 
@@ -163,26 +166,37 @@ class Picture:
         return min(xs), min(ys), max(xs), max(ys)
 
 
-def _rounded(corners: list[Point], arrow: float, radius: float = 8.0) -> list[Point]:
+def rounded(corners: list[Point], arrow: float, radius: float = 8.0) -> list[Point]:
     """Bezier points along straight runs with rounded corners, short of the arrow head."""
-    corners = [*corners[:-1], towards(corners[-1], corners[-2], ARROW * arrow)]
+    corners = [*corners[:-1], _towards(corners[-1], corners[-2], ARROW * arrow)]
     points: list[Point] = [corners[0]]
     for before, corner, after in zip(corners, corners[1:], corners[2:], strict=False):
         reach = min(radius, math.dist(before, corner) / 2, math.dist(corner, after) / 2)
-        start, end = towards(corner, before, reach), towards(corner, after, reach)
-        points += straight(points[-1], start)
-        points += [towards(start, corner, reach * 0.55), towards(end, corner, reach * 0.55), end]
-    return points + straight(points[-1], corners[-1])
+        start, end = _towards(corner, before, reach), _towards(corner, after, reach)
+        points += _straight(points[-1], start)
+        points += [
+            _towards(start, corner, reach * _BEND),
+            _towards(end, corner, reach * _BEND),
+            end,
+        ]
+    return points + _straight(points[-1], corners[-1])
 
 
-def towards(start: Point, goal: Point, length: float) -> Point:
-    """The point so far from the start on the way to a goal; the goal if it is nearer."""
+def corners_of(points: list[Point], tip: Point) -> list[Point]:
+    """What :func:`rounded` was given."""
+    turns = [
+        (start[0] + (bend[0] - start[0]) / _BEND, start[1] + (bend[1] - start[1]) / _BEND)
+        for start, bend in zip(points[3:-3:6], points[4:-2:6], strict=True)
+    ]
+    return [points[0], *turns, tip]
+
+
+def _towards(start: Point, goal: Point, length: float) -> Point:
     whole = math.dist(start, goal)
     share = min(length / whole, 1.0) if whole else 0.0
     return start[0] + (goal[0] - start[0]) * share, start[1] + (goal[1] - start[1]) * share
 
 
-def straight(start: Point, end: Point) -> list[Point]:
-    """The three points of a Bezier curve that goes straight on from the start."""
+def _straight(start: Point, end: Point) -> list[Point]:
     (x, y), (u, v) = start, end
     return [(x + (u - x) / 3, y + (v - y) / 3), (x + 2 * (u - x) / 3, y + 2 * (v - y) / 3), end]

@@ -9,26 +9,18 @@ by as much as it needs to be as wide upright as it was high, and the other way r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_seq.viz.picture.shapes import (
-    ARROW,
-    Panel,
-    Picture,
-    Point,
-    Shape,
-    Wire,
-    straight,
-    towards,
-)
+from tinygrad_seq.viz.picture.shapes import Panel, Picture, Point, Shape, Wire, corners_of, rounded
 
 __all__ = ["turn"]
 
 AROUND = 12.0  # around the text in a box
 LEAST = 0.3  # what is left at least of a step's width, where its text needs less
+ROUND = 8.0  # of a box's corners, which no line ends at
 STRIP = 2.0, 24.0  # over the lower end of a panel: where its label stands
 BESIDE = 12.0  # from the middle of a step to its label, where a wire comes in
 
@@ -66,7 +58,8 @@ def turn(picture: Picture) -> None:
     """Let time run down the page."""
     shapes = {shape.id: shape for shape in picture.shapes}
     owners = {name: owner for name in shapes if (owner := _owner(name, shapes)) is not None}
-    needs = [_of_shape(shape) for name, shape in shapes.items() if name not in owners]
+    lying = {name: _of_shape(shape) for name, shape in shapes.items()}
+    needs = [need for name, need in lying.items() if name not in owners]
     needs += [need for wire in picture.wires for need in _of_label(wire)]
     needs += map(_of_panel, picture.panels)
     across = _Scale(((n.y, n.height, n.wide) for n in needs), 1.0)
@@ -75,17 +68,15 @@ def turn(picture: Picture) -> None:
     def to(point: Point) -> Point:
         return across(point[1]), -along(point[0])
 
-    lying = {name: (s.x, s.y, s.width, s.height) for name, s in shapes.items()}
-    for name, shape in shapes.items():
-        if name not in owners:
-            left, bottom, right, top = _turned(to, *lying[name])
-            shape.x, shape.y = to((shape.x, shape.y))
-            if shape.form in {"box", "square"}:  # lines end anywhere along their sides
-                shape.x, shape.y = (left + right) / 2, (bottom + top) / 2
-                shape.width, shape.height = right - left, top - bottom
+    ends: dict[str, list[Point]] = {}
+    for wire in picture.wires:
+        ends.setdefault(wire.tail, []).append(wire.points[0])
+        ends.setdefault(wire.head, []).append(wire.tip or wire.points[-1])
+    for name in lying.keys() - owners.keys():
+        _stand(shapes[name], lying[name], to, ends.get(name, []))
     for name, owner in owners.items():  # stays where it is on its owner
-        shape, (_, y, _, _) = shapes[name], lying[owner.id]
-        shape.x, shape.y = owner.x, owner.y + shape.y - y
+        shape = shapes[name]
+        shape.x, shape.y = owner.x, owner.y + shape.y - lying[owner.id].y
         shape.width = owner.width - 2
     for wire in picture.wires:
         tail, head = (_circle_at(wire, end, shapes, lying) for end in (wire.tail, wire.head))
@@ -110,6 +101,30 @@ def _of_shape(shape: Shape) -> _Need:
     return _Need(shape.x, shape.y, shape.width, shape.height, wide, high)
 
 
+def _stand(shape: Shape, lay: _Need, to: Callable[[Point], Point], ends: list[Point]) -> None:
+    """Put a shape where it stands upright: a box as large as its place where lines end at it."""
+    left, top = to((lay.x - lay.width / 2, lay.y - lay.height / 2))
+    right, bottom = to((lay.x + lay.width / 2, lay.y + lay.height / 2))
+    shape.x, shape.y = to((lay.x, lay.y))
+    if shape.form not in {"box", "square"}:
+        return
+    aside = not lay.high or any(abs(abs(y - lay.y) - lay.height / 2) < 2 for _, y in ends)
+    above = not lay.high or any(abs(abs(x - lay.x) - lay.width / 2) < 2 for x, _ in ends)
+    xs, ys = zip(*map(to, ends), strict=True) if ends else ((), ())
+    shape.x, shape.width = _side(left, right, shape.x, lay.wide, xs, aside)
+    shape.y, shape.height = _side(bottom, top, shape.y, lay.high, ys, above)
+
+
+def _side(
+    low: float, high: float, middle: float, size: float, ends: Iterable[float], whole: bool
+) -> tuple[float, float]:
+    """Middle and length of a box's side: of the whole place, or of what text and lines need."""
+    reach = max([size / 2, *(abs(end - middle) + ROUND for end in ends)])
+    if whole or middle - reach < low or high < middle + reach:
+        return (low + high) / 2, high - low
+    return middle, 2 * reach
+
+
 def _of_label(wire: Wire) -> list[_Need]:
     if wire.label is None or wire.label_at is None:
         return []
@@ -123,15 +138,6 @@ def _of_panel(panel: Panel) -> _Need:
     return _Need(middle, panel.bottom + (low + high) / 2, 1.0, high - low, wide, 0.0)
 
 
-def _turned(
-    to: Callable[[Point], Point], x: float, y: float, width: float, height: float
-) -> tuple[float, float, float, float]:
-    """Left, bottom, right and top of a box."""
-    left, top = to((x - width / 2, y - height / 2))
-    right, bottom = to((x + width / 2, y + height / 2))
-    return left, bottom, right, top
-
-
 def _turn_panel(panel: Panel, to: Callable[[Point], Point]) -> None:
     (low, high), bottom = STRIP, panel.bottom
     left, top = to((panel.left, bottom))
@@ -142,14 +148,14 @@ def _turn_panel(panel: Panel, to: Callable[[Point], Point]) -> None:
 
 
 def _circle_at(
-    wire: Wire, name: str, shapes: dict[str, Shape], lying: Mapping[str, tuple[float, ...]]
+    wire: Wire, name: str, shapes: dict[str, Shape], lying: dict[str, _Need]
 ) -> Shape | None:
     """The circle that a wire starts or ends at; or else none: boxes are as large as their place."""
     ends = wire.points[0], wire.tip or wire.points[-1]
     for known in (name, f"{name}·"):
         if known in shapes and shapes[known].form == "circle":
-            x, y, width, _ = lying[known]
-            if any(math.dist((x, y), end) < width / 2 + 2 for end in ends):
+            circle = lying[known]
+            if any(math.dist(circle[:2], end) < circle.width / 2 + 2 for end in ends):
                 return shapes[known]
     return None
 
@@ -157,20 +163,17 @@ def _circle_at(
 def _turn_wire(
     wire: Wire, to: Callable[[Point], Point], tail: Shape | None, head: Shape | None
 ) -> None:
-    wire.points = points = [to(point) for point in wire.points]
     if wire.label_at is not None:
         wire.label_at = to(wire.label_at)
-    if wire.tip is None:
+    if wire.tip is None:  # a curve
+        wire.points = [to(point) for point in wire.points]
         return
-    tip = to(wire.tip)
+    corners = [to(corner) for corner in corners_of(wire.points, wire.tip)]
     if tail is not None:
-        points[0] = _met(tail, points[0], points[3] if len(points) > 4 else tip)
+        corners[0] = _met(tail, corners[0], corners[1])
     if head is not None:
-        tip = _met(head, tip, points[-4])
-    wire.tip = tip
-    points[-1] = towards(tip, points[-4], ARROW * wire.arrow)
-    points[1:4] = straight(points[0], points[3])
-    points[-3:] = straight(points[-4], points[-1])
+        corners[-1] = _met(head, corners[-1], corners[-2])
+    wire.points, wire.tip = rounded(corners, wire.arrow), corners[-1]
 
 
 def _met(circle: Shape, end: Point, other: Point) -> Point:

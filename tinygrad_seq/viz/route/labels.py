@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping
+from math import inf
 
 from tinygrad_seq.viz.layout.columns import Column
 from tinygrad_seq.viz.layout.grid import Grid
@@ -10,6 +12,8 @@ from tinygrad_seq.viz.layout.labels import LABEL, label_line, output_rank
 from tinygrad_seq.viz.picture.shapes import Picture, Point, Shape
 
 __all__ = ["add_labels"]
+
+NEAR = 4.0
 
 
 def add_labels(picture: Picture, grid: Grid, inputs: Mapping[str, Shape]) -> None:
@@ -23,10 +27,11 @@ def add_labels(picture: Picture, grid: Grid, inputs: Mapping[str, Shape]) -> Non
         under = [(shape.x, shape.y - shape.height / 2) for shape in fed.get(column, {}).values()]
         for x, y in under or [(grid.x[column][0], lows[column[0]] - 2)]:
             _write(picture, "x", column, text, x, y)
-    ends = [point for wire in picture.wires for point in wire.points]
+    ends = sorted(point for wire in picture.wires for point in wire.points)
     for column, text in grid.labels.outputs.items():
         x, y = _top(grid, column)
-        if any(abs(u - x) < 4 and -1 <= v - y <= LABEL for u, v in ends):  # what goes up from it
+        near = ends[bisect(ends, (x - NEAR, -inf)) : bisect(ends, (x + NEAR, inf))]
+        if any(-1 <= v - y <= LABEL for _, v in near):  # something goes up from it
             x += grid.labels.aside + label_line(text).width / 2
         _write(picture, "y", column, text, x, y + LABEL + 4)
 

@@ -1,0 +1,85 @@
+"""Loops on one time axis: those whose steps meet in pairs, one for one or in reverse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+__all__ = ["Aligned", "align"]
+
+Pairs = Mapping[tuple[int, int], "set[tuple[int, int]]"]
+
+
+class Aligned(NamedTuple):
+    """How the steps of a loop lie on a time axis."""
+
+    axis: int
+    sign: int = 1
+    offset: int = 0
+
+    def step(self, own: int) -> int:
+        """Where a step of the loop is on the axis."""
+        return self.sign * own + self.offset
+
+    def on(self, own: int) -> tuple[int, int]:
+        """The axis, and where on it a step is."""
+        return self.axis, self.step(own)
+
+
+def align(pairs: Pairs, lengths: Sequence[int]) -> list[Aligned]:
+    """The axis of every loop, beginning at 0.
+
+    Parameters
+    ----------
+    pairs : mapping
+        Of two loops the steps that meet. Where each meets one, always as far ahead or always as
+        far from the other end, both are on one axis. An encoder that is read from everywhere, or
+        only at its end, keeps its own.
+    lengths : sequence of int
+    """
+    found = [Aligned(number) for number in range(len(lengths))]
+    for (one, two), met in pairs.items():
+        turn = _turn(met)
+        if turn is None or found[one].axis == found[two].axis:
+            continue
+        sign, offset = turn  # step of `two` = sign * step of `one` + offset
+        base, moved = found[one], found[two]
+        # On the axis of `one`: own step of `two` -> step of `one` -> axis.
+        way = Aligned(base.axis, base.sign * sign, base.offset - base.sign * sign * offset)
+        for number, other in enumerate(found):
+            if other.axis == moved.axis:
+                # its steps on the old axis -> own steps of `two` -> the new axis
+                sign_back = way.sign * moved.sign
+                offset_back = way.offset - sign_back * moved.offset
+                found[number] = Aligned(
+                    base.axis, sign_back * other.sign, sign_back * other.offset + offset_back
+                )
+    return _from_zero(found, lengths)
+
+
+def _turn(met: set[tuple[int, int]]) -> tuple[int, int] | None:
+    """How the second steps follow from the first, if each is that of one: (sign, offset)."""
+    one_for_one = len({a for a, _ in met}) == len({b for _, b in met}) == len(met)
+    if len(met) < 2 or not one_for_one:
+        return None
+    for sign in (1, -1):
+        offsets = {b - sign * a for a, b in met}
+        if len(offsets) == 1:
+            return sign, offsets.pop()
+    return None
+
+
+def _from_zero(found: list[Aligned], lengths: Sequence[int]) -> list[Aligned]:
+    """Every axis from 0 on, and the way that most of its steps go."""
+    done = list(found)
+    for axis in {aligned.axis for aligned in found}:
+        members = [number for number, aligned in enumerate(found) if aligned.axis == axis]
+        ends = [found[n].step(own) for n in members for own in (0, lengths[n] - 1)]
+        low, high = min(ends), max(ends)
+        ahead = sum(found[n].sign * lengths[n] for n in members)
+        for n in members:
+            _, sign, offset = found[n]
+            done[n] = Aligned(axis, sign, offset - low)
+            if ahead < 0:
+                done[n] = Aligned(axis, -sign, high - offset)
+    return done

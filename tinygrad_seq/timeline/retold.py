@@ -1,0 +1,365 @@
+"""A graph told anew: with the time of loops that nobody declared, as if they had been.
+
+The recorded nodes stay as they are; copies of them, with the same ``seq``, carry the scopes and
+roles that layers of ours would have given them. So drawings and figures know one kind of graph.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Set
+from copy import copy
+from typing import Any
+
+from tinygrad_seq.engine.node import Enters, Node, nodes_behind
+from tinygrad_seq.engine.op import Axes
+from tinygrad_seq.engine.scope import CellForm
+from tinygrad_seq.engine.variable import Variable
+from tinygrad_seq.timeline.entries import leaf_behind, piece
+from tinygrad_seq.timeline.loops import Timed, find_loops
+from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE
+from tinygrad_seq.timeline.states import Loop
+
+__all__ = ["names_of", "retold"]
+
+Names = Mapping[Node, str]
+
+
+def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
+    """Copies of `roots`, whose graph says of every loop what a layer would have said.
+
+    Parameters
+    ----------
+    roots : iterable of Node
+    names : mapping, optional
+        Names of nodes, as :func:`names_of` has them: of leaves, and of results at some step for
+        what does the same at every step.
+    """
+    roots = list(roots)
+    nodes = nodes_behind(roots)
+    detached = _detached(nodes)
+    timed = find_loops(nodes, detached)
+    telling = _Telling(timed, detached, {} if names is None else names)
+    told = set[int]()
+    for number, loop in enumerate(timed.loops):
+        if not _ran_by_a_layer(loop):
+            told.add(number)
+            telling.tell(number, loop)
+        elif number in timed.recounted:
+            telling.count_on(number, loop)
+    telling.tell_readouts(told)
+    telling.name_leaves(nodes)
+    return telling.copied(roots, nodes)
+
+
+def _detached(nodes: list[Node]) -> dict[Node, dict[int, Node]]:
+    """By node and operand what that was detached from, where it is in the graph as well."""
+    noting = [node for node in nodes if hasattr(node, "detached")]
+    there = set(nodes) if noting else set()
+    found: dict[Node, dict[int, Node]] = {}
+    for node in noting:
+        for index, refs in node.detached.items():
+            origins = [origin for ref in refs if (origin := ref()) in there]
+            if origins:  # of a stack of layers its own
+                found.setdefault(node, {})[index] = _last_of(
+                    max(
+                        (origin for origin in origins if origin is not None),
+                        key=lambda o: (o.scope.layer == node.scope.layer, o.seq),
+                    )
+                )
+    return found
+
+
+def _last_of(origin: Node) -> Node:
+    """The last step of what a layer put together of its steps."""
+    while origin.op is not None and origin.op.axes is Axes.STACKED:
+        origin = max((p for p in origin.parents if p is not None), key=lambda p: p.seq)
+    return origin
+
+
+def _ran_by_a_layer(loop: Loop) -> bool:
+    """Whether a layer of ours ran it: that said everything already."""
+    return any(n.scope.layer is not None and n.scope.step is not None for n in loop.nodes)
+
+
+class _Telling:
+    """What is to be said of which node."""
+
+    def __init__(
+        self, timed: Timed, detached: Mapping[Node, Mapping[int, Node]], names: Names
+    ) -> None:
+        self.timed, self.detached = timed, detached
+        self.names = names
+        self.scopes: dict[Node, dict[str, Any]] = {}
+        self.roles: dict[Node, str] = {}
+        self.labels: dict[Node, str] = {}
+        self.enters: defaultdict[Node, dict[int, Enters]] = defaultdict(dict)
+        self.paths: set[str] = set()
+        self.inputs: dict[Node, dict[str, Any]] = {}
+        """Leaves that enter one step, and where."""
+        self.starting: dict[Node, str] = {}
+        """Leaves that a state starts from, and which."""
+
+    def name_leaves(self, nodes: Iterable[Node]) -> None:
+        """Names of leaves: of variables, else h0 of a start, and W1, W2, ... in order of use."""
+        leaves = dict.fromkeys(p for n in nodes for p in n.parents if p is not None and not p.op)
+        count = 0
+        for leaf in leaves:
+            if leaf in self.names:
+                self.labels[leaf] = self.names[leaf]
+            elif not leaf.label and leaf in self.starting:
+                self.labels[leaf] = f"{self.starting[leaf]}0"
+            elif not leaf.label and leaf not in self.inputs:
+                count += 1
+                self.labels[leaf] = f"W{count}"
+
+    # -- loops -----------------------------------------------------------------------------------
+
+    def tell(self, number: int, loop: Loop) -> None:
+        """Give the nodes of a loop their step, their cell and their states."""
+        form, states = self._form(loop)
+        path = self._path(loop, form)
+        aligned = self.timed.aligned[number]
+        for node, step in loop.nodes.items():
+            cell = form if node.scope.cell is None or states else node.scope.cell
+            self.scopes[node] = {"path": path, "step": aligned.step(step), "cell": cell}
+        named = self._named(loop)
+        for node in loop.nodes:
+            if node in named and node.role is None:
+                self.roles[node] = named[node]
+        of_head: dict[tuple[Node, int], str] = {}
+        for name, state in zip(self._names(loop), loop.states, strict=True):
+            for tail in state.tails:
+                self.roles[tail] = name
+            of_head |= dict.fromkeys(state.heads, name)
+        for node, index in loop.starts:
+            self.enters[node][index] = self._start(node, index, of_head[node, index])
+        for node, cut in self.detached.items():
+            for index, origin in cut.items():
+                if (node, index) in of_head and node in loop.nodes:
+                    name = of_head[node, index]
+                    self.enters[node][index] = Enters(name, "cut", origin)
+        self._tell_inputs(loop)
+
+    def count_on(self, number: int, loop: Loop) -> None:
+        """Give steps that go on to the windows of a layer; the rest it has said itself."""
+        aligned = self.timed.aligned[number]
+        for node, step in loop.nodes.items():
+            if node.scope.step is not None:
+                self.scopes[node] = {"step": aligned.step(step)}
+        for node, (owner, step) in self.timed.readouts.items():
+            if owner == number and node.scope.step is not None:
+                self.scopes[node] = {"step": aligned.step(step)}
+
+    def _form(self, loop: Loop) -> tuple[CellForm, bool]:
+        """What the cell says of itself, or what is found of it; and whether it was found."""
+        for state in loop.states:
+            for tail in state.tails:
+                cell = tail.scope.cell
+                if cell is not None and tail.role in cell.states:
+                    return cell, False
+        names = self._names(loop)
+        straight = [s.straight for s in loop.states]
+        order = sorted(range(len(names)), key=lambda k: straight[k])
+        home = _home(loop)
+        kinds = [n.scope.module for n in loop.nodes if n.scope.path == home and n.scope.module]
+        title = max(set(kinds), key=kinds.count) if kinds else ", ".join(names[k] for k in order)
+        return CellForm(title or "loop", tuple(names[k] for k in order) or (STATE,)), True
+
+    def _names(self, loop: Loop) -> list[str]:
+        """Names of the states: declared, of variables, or h and, of a straight one, c."""
+        found: list[str] = []
+        for state in loop.states:
+            known = [n.role for n in state.tails if n.role] or [
+                self.names[n] for n in reversed(state.tails) if n in self.names
+            ]
+            name = known[0] if known else CELL if state.straight and len(loop.states) > 1 else STATE
+            again = 2
+            wanted = name
+            while name in found:
+                name, again = f"{wanted}{again}", again + 1
+            found.append(name)
+        return found
+
+    def _path(self, loop: Loop, form: CellForm) -> str:
+        path = _home(loop) or form.title
+        wanted, again = path, 2
+        while path in self.paths:
+            path, again = f"{wanted} {again}", again + 1
+        self.paths.add(path)
+        return path
+
+    def _named(self, loop: Loop) -> dict[Node, str]:
+        """Names of variables, for all nodes that do the same at their step."""
+        found: dict[Node, str] = {}
+        for node, name in self.names.items():
+            if node in loop.nodes:
+                same = [n for n in loop.nodes if self.timed.signs[n] == self.timed.signs[node]]
+                if len({loop.nodes[n] for n in same}) == len(same):
+                    found |= dict.fromkeys(same, name)
+        return found
+
+    def _start(self, node: Node, index: int, state: str) -> Enters:
+        leaf = leaf_behind(node.parents[index])
+        if leaf is not None:
+            self.starting[leaf] = state
+        if node.parents[index] is not None:
+            return Enters(state)
+        if index in getattr(node, "detached", {}):
+            return Enters(state, "cut")
+        constant = node.constant(index)
+        return Enters(state, "zero" if constant is not None and constant.zero else "")
+
+    def _tell_inputs(self, loop: Loop) -> None:
+        """Constants that enter every step: factors of a weight, look-ups in one, summands."""
+        places: dict[Node, set[int | None]] = defaultdict(set)
+        for leaf in {p for node in loop.nodes for p in node.parents if p and p.op is None}:
+            places[leaf] = {loop.nodes.get(user) for user in self.timed.users[leaf]}
+        once = {leaf for leaf, steps in places.items() if len(steps) == 1 and None not in steps}
+        fed = any(p in self.timed.readouts or p in self.scopes for p in _outside(loop))
+        for product in (True, False)[: 1 if fed else 2]:
+            for node in loop.nodes:
+                index = _input(node, product, once)
+                if index is not None and index not in self.enters[node]:
+                    self.enters[node][index] = Enters()
+                    parent = node.parents[index] if index < len(node.parents) else None
+                    if parent is not None:
+                        self.inputs[parent] = self.scopes[node]
+            if any(not e.state for n in loop.nodes for e in self.enters[n].values()):
+                return
+
+    # -- readouts --------------------------------------------------------------------------------
+
+    def tell_readouts(self, loops: set[int]) -> None:
+        """Give what is read out at every step its step; outputs and losses have their rows."""
+        by_place: defaultdict[tuple[int, int], list[Node]] = defaultdict(list)
+        for node, (number, step) in self.timed.readouts.items():
+            if number in loops and (node.scope.step is None or not node.scope.path):
+                aligned = self.timed.aligned[number]
+                by_place[aligned.axis, aligned.step(step)].append(node)
+        outputs = self._unique("y")
+        for (_, step), nodes in by_place.items():
+            self._tell_readout(sorted(nodes, key=lambda n: n.seq), step, outputs)
+
+    def _tell_readout(self, nodes: list[Node], step: int, outputs: str) -> None:
+        here = set(nodes)
+        exits = [n for n in nodes if not (self.timed.users[n] and here >= {*self.timed.users[n]})]
+        losing = bool(exits) and all(_one(node) for node in exits)
+        output = nodes if not losing else _leading_to_weights(nodes, here)
+        above = {node for node in nodes if node not in output}
+        for node in nodes:
+            path = node.scope.path or ("" if node in above else outputs)
+            self.scopes[node] = {"path": path, "step": step}
+        if any(node.role in {LOGITS, LOSS} for node in nodes):
+            return
+        within = set(output)
+        tops = [n for n in output if not (self.timed.users[n] and within >= {*self.timed.users[n]})]
+        if tops:
+            self.roles[tops[-1]] = LOGITS
+        if above:
+            self.roles[max(above, key=lambda node: node.seq)] = LOSS
+
+    def _unique(self, wanted: str) -> str:
+        return wanted if wanted not in self.paths else f"{wanted} 2"
+
+    # -- copies ----------------------------------------------------------------------------------
+
+    def copied(self, roots: list[Node], nodes: list[Node]) -> list[Node]:
+        """Copies of what something is said of, and of what depends on it."""
+        now: dict[Node, Node] = {}
+        for node in nodes:
+            parents = tuple(None if p is None else now.get(p, p) for p in node.parents)
+            told = any(node in m for m in (self.scopes, self.labels, self.roles, self.inputs))
+            if not told and node not in self.enters and parents == node.parents:
+                continue
+            made = now[node] = copy(node)
+            made.parents = parents
+            made.scope = node.scope._replace(**self.scopes.get(node, {}))
+            made.role = node.role or self.roles.get(node)
+            if node in self.labels:
+                made.owner, made.known_as = None, self.labels[node]
+            if node in self.inputs:
+                made.role, made.scope = INPUT, made.scope._replace(**self.inputs[node])
+            if node in self.enters:
+                made.enters = {
+                    index: enters._replace(origin=now.get(enters.origin, enters.origin))
+                    if enters.origin is not None
+                    else enters
+                    for index, enters in self.enters[node].items()
+                }
+        return [now.get(root, root) for root in roots]
+
+
+def names_of(variables: Mapping[str, Any]) -> dict[Node, str]:
+    """By node the name of its variable, of those that ``locals()`` gives; the last of several."""
+    found: dict[Node, str] = {}
+    for name, value in variables.items():
+        parts = {"": value} if isinstance(value, Variable) else _parameters(value)
+        for part, tensor in parts.items():
+            if tensor.node is not None:
+                found[tensor.node] = f"{name}.{part}" if part else name
+    return found
+
+
+def _parameters(value: Any) -> Mapping[str, Variable]:
+    """Those of a module, by name."""
+    named = getattr(value, "named_parameters", None)
+    return {} if named is None or isinstance(value, type) else dict(named())
+
+
+def _home(loop: Loop) -> str:
+    """The module that all of a loop is in."""
+    paths = [node.scope.path.split(".") for node in loop.nodes]
+    home = paths[0]
+    for path in paths[1:]:
+        same = 0
+        while same < min(len(home), len(path)) and home[same] == path[same]:
+            same += 1
+        home = home[:same]
+    return ".".join(home)
+
+
+def _outside(loop: Loop) -> Iterator[Node]:
+    """What a loop reads of others."""
+    for node in loop.nodes:
+        yield from (p for p in node.parents if p is not None and p not in loop.nodes)
+
+
+def _input(node: Node, product: bool, once: Set[Node]) -> int | None:
+    """The operand of a node that would be an input: a constant, or a leaf that is used once."""
+    assert node.op is not None
+    looks_up = node.op.axes is Axes.PICKED or node.op.name == "take"
+    if product and looks_up:  # by what is no operand, but an index
+        return 1 if _is_weight(node.parents[0]) else None
+    free = [index for index, p in enumerate(node.parents) if p is None or p in once]
+    if len(free) != 1 or len(node.parents) < 2:
+        return None
+    index = free[0]
+    if node.op.axes is Axes.JOINED and product:  # [x; h]
+        return index
+    if not product:
+        return index if node.op.name == "add" else None
+    others = [_is_weight(p) for k, p in enumerate(node.parents) if k != index]
+    multiplies = node.op.product or node.op.name in {"linear", "take", "einsum"}
+    return index if multiplies and all(others) else None
+
+
+def _is_weight(node: Node | None) -> bool:
+    """Whether a node is a leaf, or a part of one."""
+    return node is not None and (leaf_behind(node) is not None or piece(node) is not None)
+
+
+def _one(node: Node) -> bool:
+    shape = node.shape
+    return all(size == 1 for size in shape)
+
+
+def _leading_to_weights(nodes: list[Node], here: set[Node]) -> list[Node]:
+    """What leads up to the last use of a weight: beyond it is the loss."""
+    found: set[Node] = set()
+    for node in reversed(nodes):
+        weighed = any(_is_weight(parent) for parent in node.parents)
+        if weighed or node in found:
+            found.add(node)
+            found |= {p for p in node.parents if p in here}
+    return [node for node in nodes if node in found]

@@ -1,0 +1,288 @@
+"""Weights and their uses: a weight that is used again downstream of its own last use makes time.
+
+A weight is a leaf, or what was made of leaves alone before it was used (``U.T``, a normalised
+matrix). Its uses are told apart by what they do with it: ``E[token]`` and ``h @ E.T`` of a tied
+embedding are two classes of uses. For every class the uses are counted along paths of dependence;
+a count beyond 1 is a recurrence, and the count of a use says at which step it is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinygrad_seq.engine.node import Node
+from tinygrad_seq.engine.op import Axes
+from tinygrad_seq.engine.tape import ITEM
+from tinygrad_seq.timeline.entries import index_parts
+
+__all__ = ["Before", "Recurrence", "Uses", "find_recurrences", "find_uses"]
+
+_MADE_IN = 6
+"""Operations within which a weight may be made of leaves: beyond, it is data."""
+_HOPS = 3
+"""How far from a use is looked for what tells it from another use within a step."""
+_LOOKING = {Axes.PICKED, Axes.CUT, Axes.MOVED, Axes.RESHAPED}
+_JOINING = {Axes.STACKED, Axes.JOINED}
+
+
+class Class(NamedTuple):
+    """What is done with a weight."""
+
+    weight: Node
+    how: tuple[Any, ...]
+    """Views and parts of it that are taken first."""
+    op: str
+    operand: int
+    leaves: frozenset[Node]
+    """What the weight was made of, if it is no leaf."""
+
+
+Uses = dict[Class, list[Node]]
+Before = Mapping[Node, Mapping[int, Node]]
+"""By node and operand: what that was detached from."""
+Counts = NDArray[np.int32]
+
+
+def find_uses(nodes: Sequence[Node]) -> Uses:
+    """The uses of every weight by class, in order of recording."""
+    uses: defaultdict[Class, list[Node]] = defaultdict(list)
+    weights: dict[Node, _Weight] = {}
+    """Of all that is a weight, or a piece or a view of one."""
+    for node in nodes:
+        op = node.op
+        if op is None:
+            weights[node] = _Weight(node)
+            continue
+        if op.axes in _JOINING:
+            continue
+        known = [None if parent is None else weights.get(parent) for parent in node.parents]
+        if not any(known):
+            continue
+        only = known[0] if len(known) == 1 else None
+        if only is not None and _looks(node):
+            weights[node] = only._replace(how=(*only.how, op.name, _said(node.params)))
+            continue
+        for index, found in enumerate(known):
+            if found is not None:
+                uses[Class(found.weight, found.how, op.name, index, found.leaves)].append(node)
+        if _is_made(node, known):
+            made = _Weight.made(node, [found for found in known if found is not None])
+            if made.operations <= _MADE_IN:
+                weights[node] = made
+    return uses
+
+
+class _Weight(NamedTuple):
+    weight: Node
+    how: tuple[Any, ...] = ()
+    operations: int = 0
+    leaves: frozenset[Node] = frozenset()
+
+    @classmethod
+    def made(cls, node: Node, of: Sequence[_Weight]) -> _Weight:
+        leaves = frozenset[Node]().union(*(w.leaves or {w.weight} for w in of))
+        return cls(node, (), 1 + max(w.operations for w in of), leaves)
+
+
+def _looks(node: Node) -> bool:
+    """Whether a node is a part or a view of its operand, or a function of each entry."""
+    op = node.op
+    assert op is not None
+    if op.axes is Axes.PICKED:  # by numbers it is a look-up: a use
+        return all(
+            part is None or part is ... or isinstance(part, slice) for part in index_parts(node)
+        )
+    return op is ITEM or op.view or op.axes in _LOOKING or op.pointwise
+
+
+def _is_made(node: Node, known: Sequence[Any]) -> bool:
+    """Whether a node was made of weights alone."""
+    assert node.op is not None
+    if node.op.axes is Axes.PICKED:
+        return False
+    for parent, found in zip(node.parents, known, strict=True):
+        scaled = parent is None and node.op.pointwise
+        if found is None and not scaled:
+            return False
+        if parent is not None and None in node.parents and parent.shape != node.shape:
+            return False  # a row beside rows of data
+    return True
+
+
+def _said(params: Mapping[str, Any]) -> Hashable:
+    return tuple((name, repr(value)) for name, value in sorted(params.items()))
+
+
+class Recurrence(NamedTuple):
+    """Weights that are used in turn: the classes of their uses, and at which step each use is."""
+
+    length: int
+    steps: dict[Node, int]
+
+
+def find_recurrences(
+    nodes: Sequence[Node], uses: Uses, detached: Before
+) -> tuple[list[Recurrence], NDArray[np.bool_]]:
+    """The recurrences of a graph, and which of them is reached by which (from, to).
+
+    What was made of a recurrent weight is a result of the loop, and no weight.
+    """
+    told = _told_apart(nodes, uses, detached)
+    several = {of: found for of, found in told.items() if len(found) > 1 and not _known(found)}
+    leaves = {of: found for of, found in several.items() if not of[0].leaves}
+    depth, reached = _count(nodes, [*leaves.values()], detached)
+    recurrent = {of[0].weight for c, of in enumerate(leaves) if reached[c, c]}
+    made = {of: found for of, found in several.items() if of[0].leaves.isdisjoint(recurrent)}
+    classes = [*made.values()]
+    if len(made) > len(leaves):
+        depth, reached = _count(nodes, classes, detached)
+    again = [c for c in range(len(classes)) if reached[c, c]]
+    groups: list[list[int]] = []
+    for c in again:
+        loop = next((g for g in groups if reached[g[0], c] and reached[c, g[0]]), None)
+        if loop is None:
+            groups.append([c])
+        else:
+            loop.append(c)
+    found = []
+    for group in groups:
+        counted = [{node: depth[node, c] - 1 for node in classes[c]} for c in group]
+        others = [found for c, found in enumerate(classes) if not reached[c, c]]
+        found.append(_stepped(counted, others))
+    leads = [[reached[np.ix_(one, two)].any() for two in groups] for one in groups]
+    return found, np.array(leads, bool)
+
+
+def _known(uses: Sequence[Node]) -> bool:
+    """Whether a layer says of all uses at which step they are, and of no two the same."""
+    said = {n.scope.step for n in uses if n.scope.layer is not None} - {None}
+    return len(said) == len(uses)
+
+
+def _count(
+    nodes: Sequence[Node], classes: Sequence[Sequence[Node]], detached: Before
+) -> tuple[dict[tuple[Node, int], int], NDArray[np.bool_]]:
+    """How many uses of a class lead up to each use, itself included; what reaches what."""
+    of: defaultdict[Node, list[int]] = defaultdict(list)
+    for c, found in enumerate(classes):
+        for node in found:
+            of[node].append(c)
+    depth: dict[tuple[Node, int], int] = {}
+    reached = np.zeros((len(classes), len(classes)), bool)
+    counts: dict[Node, Counts] = {}
+    for node in nodes if classes else ():
+        before: Counts | None = None
+        for parent in (*node.parents, *detached.get(node, {}).values()):
+            known = None if parent is None else counts.get(parent)
+            if known is not None and known is not before:
+                before = known if before is None else np.maximum(before, known)
+        if node in of:
+            before = np.zeros(len(classes), np.int32) if before is None else before
+            after = before.copy()
+            for c in of[node]:
+                reached[:, c] |= before > 0
+                depth[node, c] = after[c] = int(before[c]) + 1
+            before = after
+        if before is not None:
+            counts[node] = before
+    return depth, reached
+
+
+def _stepped(counted: Sequence[dict[Node, int]], others: Sequence[Sequence[Node]]) -> Recurrence:
+    """The steps of uses that come around together.
+
+    Classes that are there at every step count for themselves. Others, which begin later or leave
+    steps out, stand between them in order of recording.
+    """
+    length = 1 + max(max(steps.values()) for steps in counted)
+    full = [steps for steps in counted if 1 + max(steps.values()) == length]
+    found: dict[Node, int] = {}
+    for steps in full:
+        for node, step in steps.items():
+            found[node] = max(step, found.get(node, 0))
+    begin, end = [np.iinfo(np.int64).max] * length, [0] * length
+    for node, step in found.items():
+        begin[step], end[step] = min(begin[step], node.seq), max(end[step], node.seq)
+    in_turn = all(e < b for e, b in zip(end, begin[1:], strict=False))
+    if in_turn:
+        _begin_with_inputs(begin, others)
+    for steps in counted:
+        for node, step in steps.items():
+            if node not in found:
+                at = int(np.searchsorted(begin, node.seq, side="right")) - 1 if in_turn else step
+                found[node] = min(max(at, 0), length - 1)
+    return Recurrence(length, found)
+
+
+def _begin_with_inputs(begin: list[int], others: Sequence[Sequence[Node]]) -> None:
+    """Let steps begin where their first weight is used, which may be one of the input's."""
+    for uses in others:
+        seqs = [node.seq for node in uses]
+        if len(seqs) == len(begin) and seqs[0] < begin[0]:
+            between = zip(begin, seqs[1:], begin[1:], strict=False)
+            if all(one < seq < two for one, seq, two in between):
+                begin[:] = seqs
+
+
+def _told_apart(
+    nodes: Sequence[Node], uses: Uses, detached: Before
+) -> dict[tuple[Class, int], list[Node]]:
+    """Classes of which every step has one use: those of two within a step are told apart.
+
+    What a use feeds tells, if that makes the uses of a class alternate from first to last.
+    """
+    users: defaultdict[Node, list[tuple[Node, int]]] | None = None
+    found: dict[tuple[Class, int], list[Node]] = {}
+    for of, together in uses.items():
+        apart = [together]
+        if len(together) >= 4:
+            users = _users(nodes, detached) if users is None else users
+            apart = _alternating(together, users)
+        for number, part in enumerate(apart):
+            found[of, number] = part
+    return found
+
+
+def _users(nodes: Sequence[Node], detached: Before) -> defaultdict[Node, list[tuple[Node, int]]]:
+    users: defaultdict[Node, list[tuple[Node, int]]] = defaultdict(list)
+    for node in nodes:
+        known = detached.get(node, {})
+        for index, parent in enumerate(node.parents):
+            parent = known.get(index, parent)
+            if parent is not None:
+                users[parent].append((node, index))
+    return users
+
+
+def _alternating(
+    uses: list[Node], users: Mapping[Node, Sequence[tuple[Node, int]]]
+) -> list[list[Node]]:
+    labels: list[Hashable] = [() for _ in uses]
+    ends: list[Node | None] = list(uses)
+    for _ in range(_HOPS):
+        for k, node in enumerate(ends):
+            near = users.get(node, ()) if node is not None else ()
+            if len(near) != 1:  # where ways part, steps may differ in who reads on
+                ends[k] = None
+                continue
+            ((user, index),) = near
+            labels[k] = labels[k], user.op and user.op.name, index, _beside(user, index)
+            ends[k] = user
+        period = len(set(labels))
+        times, rest = divmod(len(uses), period)
+        if period >= 2 and times >= 2 and not rest and labels == labels[:period] * times:
+            return [uses[k::period] for k in range(period)]
+    return [uses]
+
+
+def _beside(user: Node, index: int) -> tuple[int, ...]:
+    """The leaves that a node takes besides."""
+    if user.op is None or user.op.variadic:
+        return ()
+    others = [parent for i, parent in enumerate(user.parents) if i != index]
+    return tuple(other.seq for other in others if other is not None and other.op is None)
