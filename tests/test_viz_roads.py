@@ -104,6 +104,9 @@ def test_a_weight_is_named_where_it_is_used() -> None:
     text = viz.draw(run(PeepholeCell), level="cell").dot
     assert text.count("peep") - text.count("cell_l0.peep") >= 9
     assert "weight_hh" not in viz.draw(run(MGUCell), level="cell", weights="hidden").dot
+    labels = viz.draw(run(MGUCell), level="cell", weights="labels")
+    assert labels.dot.count("weight_hh") >= 6 and "weights:" not in labels.dot
+    assert crossed(labels) == set() and overlaps(labels) == []
 
 
 class TwoBack(nn.Cell):

@@ -93,6 +93,8 @@ class Roads:
                     port = entry_port(edge, self.graph)
                     if self.instead(port, name, here) is None:
                         self.entries[port, name] = None
+                elif edge.kind == WEIGHT and self.style.weights != "once" and not given:
+                    continue  # said in the box
                 elif edge.kind == WEIGHT:
                     self.below["w:", name] = None
                 elif tail.place != item.place or tail.kind == "input":
