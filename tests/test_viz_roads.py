@@ -160,3 +160,26 @@ def viz_model(cell: Any) -> Any:
     layer = nn.Recurrent(lambda size: cell(), 5)
     with tgs.composed():
         return layer(np.ones((4, 2, 5), "f"))[0].sum()
+
+
+class Translator(nn.Module):
+    """A decoder that starts from the last states of an encoder."""
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.encoder, self.decoder = (
+            nn.Recurrent(lambda size: cell(size, 4, rng=rng), 5, rng=rng) for _ in range(2)
+        )
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.decoder(y, self.encoder(x)[1])[0]
+
+
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+@pytest.mark.parametrize("cell", UNPICTURED.values(), ids=UNPICTURED)
+def test_states_of_an_encoder_go_on_along_the_roads_of_the_decoder(cell: Any, view: str) -> None:
+    x, y = np.ones((3, 2, 5), "f"), np.ones((5, 2, 5), "f")
+    drawing = viz.draw_model(Translator(cell), x, y, view=view, level="cell")
+    assert crossed(drawing) == set() and shared(drawing) == set()
+    assert overlaps(drawing) == []
