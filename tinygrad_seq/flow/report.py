@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -53,15 +54,19 @@ class GradientFlow:
         return plot_flow(self.tracks.values())
 
 
-def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
+def gradient_flow(
+    run: Callable[[], Tensor], names: Mapping[str, Any] | None = None
+) -> GradientFlow:
     """Run a model once, and measure how the gradient of its loss flows back through time.
 
     Parameters
     ----------
     run : callable
-        Runs the model and returns a scalar loss. The layers of :mod:`tinygrad_seq.nn` are
-        recognised; in a loop of your own, tag each state: ``h = tgs.tanh(...).tag("h")``
-        (and its cell, if any, ``c.tag("c")``).
+        Runs the model and returns a scalar loss. Layers, cells and loops of your own are
+        recognised by what they do: no tag, no declaration is needed.
+    names : mapping, optional
+        Variables by name, ``locals()``: so weights without a name, states and gates go by those of
+        their variables. It is read after the run, which may still fill it.
 
     Returns
     -------
@@ -71,7 +76,8 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
     Raises
     ------
     GraphError
-        If no state was tagged, or the loss depends on none of them.
+        If no recurrence was found, or the loss does not depend on it. (Where no trained weight is
+        in it, tag each state: ``h = tgs.tanh(...).tag("h")``.)
     ShapeError
         If the loss is no scalar.
 
@@ -102,17 +108,16 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
             expected="a Tensor with one entry",
             got=getattr(loss, "shape", type(loss).__name__),
         )
-    chains = find_chains(recorder.values)
+    chains, labels = find_chains(recorder.values, names)
     if not chains or loss.node is None:
         raise GraphError(
             "gradient_flow: no recurrent state was recorded",
             expected="a loss that depends on a recurrent layer, recorded with gradients",
-            got="a loss without a graph" if loss.node is None else "no node tagged 'h'",
-            hint="in a loop of your own, tag each state: h = tgs.tanh(z).tag('h')",
+            got="a loss without a graph" if loss.node is None else "no weight that is used again",
+            hint="where no trained weight recurs, tag each state: h = tgs.tanh(z).tag('h')",
         )
-    states = {node for chain in chains for step in chain.steps for node in step.states}
-    recorder.values = {node: value for node, value in recorder.values.items() if node in states}
-    recorder.wanted = states
+    states = {node for chain in chains for step in chain.steps for node in step.states.values()}
+    recorder.keep(states)
     with observe(recorder):
         one = np.ones(loss.shape, loss.dtype)
         gradients = backpropagate([(loss.node, one)], retain_graph=True)
@@ -121,14 +126,14 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
             "gradient_flow: the loss depends on no recurrent state",
             hint="was the state detached before the loss was computed?",
         )
-    names = {leaf: leaf.name for leaf in gradients}
-    for leaf in gradients:  # unnamed or equally named leaves are told apart by a number
-        same = [other for other in gradients if leaf.name == other.name]
-        if len(same) > 1:
-            names[leaf] = f"{leaf.name} ({same.index(leaf) + 1})"
-    tracks = {chain.name: make_track(chain, recorder, gradients, names) for chain in chains}
+    called = {leaf: labels.get(leaf, leaf.name) for leaf in gradients}
+    for name, count in Counter(called.values()).items():  # leaves of one name have a number
+        if count > 1:
+            same = [leaf for leaf in gradients if called[leaf] == name]
+            called |= {leaf: f"{name} ({k})" for k, leaf in enumerate(same, 1)}
+    tracks = {chain.name: make_track(chain, recorder, gradients, called) for chain in chains}
     return GradientFlow(
-        float(loss.item()), tracks, {names[leaf]: array for leaf, array in gradients.items()}
+        float(loss.item()), tracks, {called[leaf]: array for leaf, array in gradients.items()}
     )
 
 

@@ -175,6 +175,7 @@ class Cell(WithOptions):
         Whatever is drawn once for all steps is drawn here.
         """
         dtype: Any = None
+        form = self.form()
 
         def step(x: Any, *parts: Any) -> tuple[Any, Sequence[Any]]:
             nonlocal dtype
@@ -182,7 +183,11 @@ class Cell(WithOptions):
             # What it records is the layer's, whatever else the cell is called.
             path = current_mode.get().scope.path
             found = self._called(path, x, parts[0] if len(parts) == 1 else parts)
-            return self._parted(self._tagged(found), rows, dtype)
+            output, state = self._parted(self._tagged(found), rows, dtype)
+            for part in state:  # its own, even if a cell inside made it
+                if part.node is not None and part.node.scope.cell not in (None, form):
+                    part.node.scope = part.node.scope._replace(cell=form)
+            return output, state
 
         return step
 
