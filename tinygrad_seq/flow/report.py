@@ -108,19 +108,20 @@ def gradient_flow(
             expected="a Tensor with one entry",
             got=getattr(loss, "shape", type(loss).__name__),
         )
-    chains, labels = find_chains(recorder.values, names)
-    if not chains or loss.node is None:
+    node = loss.node
+    chains, labels = ([], {}) if node is None else find_chains(node, recorder.values, names)
+    if not chains or node is None:
         raise GraphError(
             "gradient_flow: no recurrent state was recorded",
             expected="a loss that depends on a recurrent layer, recorded with gradients",
-            got="a loss without a graph" if loss.node is None else "no weight that is used again",
+            got="a loss without a graph" if node is None else "no weight that is used again",
             hint="where no trained weight recurs, tag each state: h = tgs.tanh(z).tag('h')",
         )
     states = {node for chain in chains for step in chain.steps for node in step.states.values()}
     recorder.keep(states)
     with observe(recorder):
         one = np.ones(loss.shape, loss.dtype)
-        gradients = backpropagate([(loss.node, one)], retain_graph=True)
+        gradients = backpropagate([(node, one)], retain_graph=True)
     if not states & set(recorder.cotangents):
         raise GraphError(
             "gradient_flow: the loss depends on no recurrent state",

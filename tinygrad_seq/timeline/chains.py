@@ -53,12 +53,15 @@ class Chain:
 
 
 def find_chains(
-    recorded: Iterable[Node], names: Mapping[str, Any] | None = None
+    result: Node, recorded: Iterable[Node] = (), names: Mapping[str, Any] | None = None
 ) -> tuple[list[Chain], dict[Node, str]]:
-    """The recurrences among recorded nodes, in recording order, and what leaves are called."""
-    roots = list(recorded)
-    original = {node.seq: node for node in nodes_behind(roots)}
-    told = nodes_behind(retold(roots, names))
+    """The recurrences behind a result, in recording order, and what leaves are called.
+
+    Also those that it was cut from, and those that were declared among what else was recorded.
+    """
+    nodes = _behind([result, *filter(is_state, recorded)])
+    original = {node.seq: node for node in nodes}
+    told = nodes_behind(retold(nodes, names))
     states = [node for node in told if is_state(node)]
     found = _follow(states)
     within = _within(found)
@@ -85,6 +88,17 @@ def find_chains(
             )
         )
     return chains, {original[node.seq]: node.name for node in told if node.op is None}
+
+
+def _behind(roots: list[Node]) -> list[Node]:
+    """What there is behind some nodes, also behind what was detached."""
+    while True:
+        nodes = nodes_behind(roots)
+        origins = {ref() for node in nodes for ref in getattr(node, "detached", {}).values()}
+        new = origins.difference(nodes, [None])
+        if not new:
+            return nodes
+        roots += [node for node in new if node is not None]
 
 
 def _gates(product: Node, main: Node) -> tuple[str, ...]:

@@ -99,8 +99,11 @@ def _piece(node: Node) -> int | None:
         return int(node.params["index"])
     if node.op is None or node.op.axes is not Axes.PICKED:
         return None
-    cut = [part for part in index_parts(node) if part not in (slice(None), ...)]
-    return (cut[0].start or 0) if len(cut) == 1 and isinstance(cut[0], slice) else None
+    parts = [part for part in index_parts(node) if part is not ...]
+    if not all(isinstance(part, slice) for part in parts):
+        return None
+    cut = [part for part in parts if part != slice(None)]
+    return int(cut[0].start or 0) if len(cut) == 1 else None
 
 
 def _name(node: Node, users: Mapping[Node, Sequence[Node]]) -> str:
