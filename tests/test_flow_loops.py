@@ -101,5 +101,6 @@ def test_contributions_of_a_loop_by_hand_add_up(cell: str, inputs: str, layers: 
     matrices = [t.weight_gradients[name] for t in found.tracks.values() for name in t.weights]
     assert len(matrices) == len(recurrent)
     for name in recurrent:
-        close = [np.allclose(g, exact[name], rtol=0, atol=1e-13) for g in matrices]
+        alike = [g for g in matrices if g.shape == exact[name].shape]
+        close = [np.allclose(g, exact[name], rtol=0, atol=1e-13) for g in alike]
         assert sum(close) == 1, name

@@ -184,8 +184,13 @@ class Track:
             Which one, where a cell has several.
         """
         name = self._weight(weight, self.weights)
-        gates = self._chain.weights[self._leaves[name]]
-        return recurrent_spectra(self.weights[name], gates, self._rows.widths)
+        used, matrix = self._chain.weights[self._leaves[name]], self.weights[name]
+        if used.part is not None:  # of a weight for [x, h] what multiplies h
+            length, *ends = used.part
+            axis = int(self._chain.columns)
+            axis = axis if matrix.shape[axis] == length else 1 - axis
+            matrix = np.moveaxis(np.moveaxis(matrix, axis, 0)[slice(*ends)], 0, axis)
+        return recurrent_spectra(matrix, used.gates, self._rows.widths)
 
     def contribution(self, t: int, weight: str | None = None) -> Array:
         """What step t adds to dL/dW of a recurrent weight, or scale: ``h_{t-1}^T dL/dz_t``.

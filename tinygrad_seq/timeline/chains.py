@@ -12,14 +12,14 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinygrad_seq.engine.node import Node, nodes_behind
 from tinygrad_seq.timeline.factors import find_factors
 from tinygrad_seq.timeline.retold import retold
 from tinygrad_seq.timeline.roles import is_state, states_of
 
-__all__ = ["Chain", "Step", "find_chains"]
+__all__ = ["Chain", "Step", "Weight", "find_chains"]
 
 
 @dataclass(slots=True)
@@ -37,15 +37,23 @@ class Step:
         return next(iter(self.states.values()))
 
 
+class Weight(NamedTuple):
+    """How a state is multiplied with a leaf."""
+
+    gates: tuple[str, ...]
+    """What their cell, or else the program's names, call the gates that its blocks are for."""
+    part: tuple[int, int, int] | None
+    """See :class:`~tinygrad_seq.timeline.factors.Product`."""
+
+
 @dataclass(slots=True)
 class Chain:
     """The steps of one recurrence in one direction, first step first."""
 
     name: str
     steps: list[Step]
-    weights: dict[Node, tuple[str, ...]]
-    """Leaves that a state is multiplied with as a matrix, and what their cell, or else names, call
-    the gates that their blocks are for."""
+    weights: dict[Node, Weight]
+    """Leaves that a state is multiplied with as a matrix."""
     scales: list[Node]
     """Leaves that it is multiplied with entry by entry: peepholes, gains, diagonal recurrences."""
     columns: bool
@@ -80,7 +88,9 @@ def find_chains(
                 name,
                 [_original(step, original) for step in steps],
                 {
-                    original[leaf.seq]: _gates(original[product.seq], main) or factors.parts
+                    original[leaf.seq]: Weight(
+                        _gates(original[product.node.seq], main) or factors.parts, product.part
+                    )
                     for leaf, product in factors.weights.items()
                 },
                 [original[leaf.seq] for leaf in factors.scales],

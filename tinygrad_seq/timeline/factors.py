@@ -9,15 +9,24 @@ from typing import NamedTuple
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.tape import ITEM
-from tinygrad_seq.timeline.entries import index_parts, leaf_behind
+from tinygrad_seq.timeline.entries import index_parts, leaf_behind, only_parent
 
-__all__ = ["Factors", "find_factors"]
+__all__ = ["Factors", "Product", "find_factors"]
+
+
+class Product(NamedTuple):
+    """A matrix product with what was made of a state."""
+
+    node: Node
+    part: tuple[int, int, int] | None = None
+    """Where an operand is joined of several, ``[x, h]``: how long it is, and from where to where
+    it is made of a state."""
 
 
 class Factors(NamedTuple):
     """Leaves that a state is multiplied with on its way to the next one."""
 
-    weights: dict[Node, Node]
+    weights: dict[Node, Product]
     """Factors of matrix products, and one of the products."""
     scales: list[Node]
     """Factors entry by entry: of diagonal recurrences, peepholes, gains."""
@@ -29,7 +38,7 @@ class Factors(NamedTuple):
 
 def find_factors(states: Sequence[Iterable[Node]], inside: Sequence[Sequence[Node]]) -> Factors:
     """The factors in steps one after the other, by their states and the nodes they consist of."""
-    weights, scales = dict[Node, Node](), dict[Node, Node]()
+    weights, scales = dict[Node, Product](), dict[Node, None]()
     parts: tuple[str, ...] = ()
     sides = [0, 0]
     earlier = set[Node]()
@@ -47,8 +56,12 @@ def find_factors(states: Sequence[Iterable[Node]], inside: Sequence[Sequence[Nod
             if not carried:
                 continue
             reached.add(node)
-            if leaf is not None:
-                (weights if matrix else scales)[leaf] = node
+            if leaf is not None and matrix:
+                weights[leaf] = Product(
+                    node, _part(node.parents[1 - index] if index < 2 else None, reached)
+                )
+            elif leaf is not None:
+                scales[leaf] = None
             if matrix or not made.isdisjoint(p for p in node.parents if p is not None):
                 made.add(node)
         parts = max(parts, _parts(nodes, made), key=len)
@@ -75,6 +88,18 @@ def _is_matrix_product(node: Node, index: int) -> bool:
         terms, out = node.params["spec"].split("->")
         return not set(terms.split(",")[index]) <= set(out)
     return not node.op.pointwise
+
+
+def _part(operand: Node | None, reached: Set[Node]) -> tuple[int, int, int] | None:
+    """Where an operand that is joined of several is made of a state, if that is in one place."""
+    while operand is not None and operand.op is not None and operand.op.pointwise:
+        operand = only_parent(operand)
+    if operand is None or operand.op is None or operand.op.axes is not Axes.JOINED:
+        return None
+    length = operand.shape[operand.params["axis"]]
+    ends = [0, *map(int, operand.params["points"]), length]
+    found = [k for k, parent in enumerate(operand.parents) if parent in reached]
+    return (length, ends[found[0]], ends[found[0] + 1]) if len(found) == 1 else None
 
 
 def _parts(nodes: Sequence[Node], made: Set[Node]) -> tuple[str, ...]:

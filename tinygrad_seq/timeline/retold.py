@@ -232,10 +232,11 @@ class _Telling:
             return
         within = set(output)
         tops = [n for n in output if not (self.timed.users[n] and within >= {*self.timed.users[n]})]
-        if tops:
+        if tops and tops[-1].role is None:
             self.roles[tops[-1]] = LOGITS
-        if above:
-            self.roles[max(above, key=lambda node: node.seq)] = LOSS
+        last = max(above, key=lambda node: node.seq, default=None)
+        if last is not None and last.role is None:
+            self.roles[last] = LOSS
 
     def _unique(self, wanted: str) -> str:
         return wanted if wanted not in self.paths else f"{wanted} 2"
