@@ -17,6 +17,10 @@ lstm = nn.LSTM(3, 4, num_layers=2, rng=np.random.default_rng(0))
 y, state = lstm(np.ones((4, 2, 3), np.float32))
 y.sum().draw(view="rolled")
 """
+SHOWN = """
+for view in ("rolled", "elided"):
+    y.sum().draw(view=view).show()
+"""
 WITHOUT_RENDERER = """
 import importlib.util, shutil
 
@@ -36,7 +40,7 @@ def client(tmp_path, monkeypatch):
     import nbclient
     import nbformat
 
-    cells = [nbformat.v4.new_code_cell(source) for source in (DRAWN, WITHOUT_RENDERER)]
+    cells = [nbformat.v4.new_code_cell(source) for source in (DRAWN, SHOWN, WITHOUT_RENDERER)]
     root = Path(__file__).resolve().parent.parent
     return nbclient.NotebookClient(
         nbformat.v4.new_notebook(cells=cells),
@@ -52,7 +56,10 @@ def test_drawing_shows_inline_in_a_real_notebook_run(client):
         [output for output in cell.outputs if output.output_type == "execute_result"]
         for cell in client.nb.cells
     ]
-    ((picture,), (text,)) = shown
+    ((picture,), (), (text,)) = shown
+    outputs = client.nb.cells[1].outputs
+    assert [output.output_type for output in outputs] == ["display_data"] * 2
+    assert all("image/svg+xml" in output.data for output in outputs)
     svg = ET.fromstring(picture.data["image/svg+xml"].encode())
     assert svg.tag.endswith("svg")
     assert "LSTM 1" in {"".join(element.itertext()) for element in svg.iter()}

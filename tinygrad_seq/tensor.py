@@ -333,7 +333,7 @@ class Tensor(ArrayMethods):
 bind_result_type(Tensor)
 
 
-def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
+def tensor(data: Any, requires_grad: bool = False, dtype: Any = None, *, name: str = "") -> Tensor:
     """Make a tensor from a copy of `data`.
 
     Parameters
@@ -344,6 +344,8 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
         Collect gradients for it in :meth:`Tensor.backward`.
     dtype : optional
         Convert to this dtype.
+    name : str
+        What messages and drawings call it.
 
     Raises
     ------
@@ -358,7 +360,9 @@ def tensor(data: Any, requires_grad: bool = False, dtype: Any = None) -> Tensor:
     >>> x.grad
     array([2., 4.], dtype=float32)
     """
-    return Tensor(data, requires_grad, dtype)
+    made = Tensor(data, requires_grad, dtype)
+    made.name = name
+    return made
 
 
 def starting_point(output: Tensor, gradient: Any, what: str, create_graph: bool = False) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.engine.scope import Scope
 
 __all__ = ["Array", "Constant", "Enters", "Node", "next_seq", "nodes_behind", "noted"]
@@ -99,7 +99,7 @@ class Node:
     )
 
     constants: tuple[Constant | None, ...]
-    detached: dict[int, weakref.ref[Node]]  # what constant operands were detached from, if any
+    detached: dict[int, Origin]  # what constant operands were detached from, if any
     enters: dict[int, Enters]  # by operand, or beyond them an index; set on copies for readers
     hooks: dict[int, Callable[[Any], Any]]
     kept: Any  # attention weights that backward has freed; else not set
@@ -188,6 +188,31 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<Node {self.seq} {self}, shape {self.shape}>"
+
+
+Origin = tuple["weakref.ref[Node]", ...]
+"""What a constant was detached from."""
+_MOST_ORIGINS = 64
+
+
+def origin_of(node: Node) -> Origin:
+    """References to a node that is detached: to what it hands on the entries of.
+
+    A state that comes out of a layer is a part of a stack that nobody else may hold; the steps in
+    it live as long as their graph.
+    """
+    waiting, found = [node], list[Node]()
+    while waiting and len(found) < _MOST_ORIGINS:
+        node = waiting.pop()
+        parents = [parent for parent in node.parents if parent is not None]
+        if node.op is None:
+            continue
+        joins = node.op.view or node.op.axes in {Axes.STACKED, Axes.JOINED}
+        if joins or any(p.op is not None and p.op.outputs != 1 for p in parents):
+            waiting += parents
+        else:
+            found.append(node)
+    return tuple(weakref.ref(node) for node in found)
 
 
 def nodes_behind(starts: Iterable[Node], stop: Set[Node] = frozenset()) -> list[Node]:

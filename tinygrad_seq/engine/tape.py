@@ -12,12 +12,12 @@ import numpy as np
 from tinygrad_seq.checks import FLOATS, array_of
 from tinygrad_seq.engine.faults import REFUSALS, refusal, refuse_several
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Array, Node, next_seq, noted
+from tinygrad_seq.engine.node import Array, Node, Origin, next_seq, noted
 from tinygrad_seq.engine.op import Axes, Op
 from tinygrad_seq.engine.variable import Variable, guarded
 from tinygrad_seq.errors import DtypeError
 
-__all__ = ["ITEM", "apply", "bind_result_type", "lift"]
+__all__ = ["ITEM", "apply", "bind_result_type", "detached", "lift"]
 
 _result: type[Variable] = Variable
 _new: Any = object.__new__
@@ -37,6 +37,13 @@ ITEM = Op("item", lambda outputs, index: outputs[index], "outputs", [None], axes
 def lift(array: Any, node: Node | None) -> Any:
     """A variable standing for a saved array, so that rules on it are recorded in turn."""
     return array if node is None else _result._wrap(array, node)
+
+
+def detached(array: Array, origin: Origin) -> Variable:
+    """A constant that is known to have been detached from a node."""
+    made = _result._wrap(array, None)
+    made._origin = origin
+    return made
 
 
 def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_seq.checks import array_of, flag
 from tinygrad_seq.engine.mode import current_mode
-from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.node import Array, Node, Origin, origin_of
 from tinygrad_seq.errors import ConfigError, DtypeError, GraphError, ShapeError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Variable:
     _pin: weakref.ref[Pin] | None
     _base: Variable | None
     _frozen: Node  # of a leaf that required gradients before; else not set
-    _origin: weakref.ref[Node]  # what a constant was detached from; else not set
+    _origin: Origin  # what a constant was detached from; else not set
     _name: str
     version: int
 
@@ -232,7 +232,7 @@ class Variable:
     def _note_origin(self, detached: Variable) -> None:
         """Note of a constant what it was detached from, for whoever draws both."""
         if self._node is not None and self._node.op is not None:
-            detached._origin = weakref.ref(self._node)
+            detached._origin = origin_of(self._node)
         elif hasattr(self, "_origin"):
             detached._origin = self._origin
 

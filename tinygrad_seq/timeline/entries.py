@@ -137,7 +137,7 @@ def stacked_steps(memory: Node, size: int) -> list[Node]:
         node = waiting.pop()
         if node.op is None:
             continue
-        if node.op.axes is Axes.STACKED and node.params["axis"] == 0:
+        if node.op.axes is Axes.STACKED:
             parts = [part for part in node.parents if part and part.scope.step is not None]
             steps = tuple(part.scope.step or 0 for part in parts)
             if len(node.parents) == len(parts) == len(set(steps)) == size:

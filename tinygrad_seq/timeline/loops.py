@@ -9,7 +9,7 @@ is outside time, and so is what adds up over steps. Steps that are declared stan
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,8 @@ class Timed:
     users: Mapping[Node, Sequence[Node]]
     signs: Mapping[Node, int]
     """Equal for nodes that do the same at different steps."""
+    recounted: Set[int]
+    """Loops whose declared steps begin again, and so are counted on."""
 
 
 def find_loops(nodes: Sequence[Node], detached: Before) -> Timed:
@@ -51,7 +53,7 @@ def find_loops(nodes: Sequence[Node], detached: Before) -> Timed:
     """
     found, reached = find_recurrences(nodes, find_uses(nodes), detached)
     if not found:
-        return Timed([], {}, [], {}, {})
+        return Timed([], {}, [], {}, {}, set())
     return _Loops(nodes, detached, found, reached).timed()
 
 
@@ -64,7 +66,9 @@ class _Loops:
         reached: NDArray[np.bool_],
     ) -> None:
         self.nodes = [node for node in nodes if node.op is not None]
-        self.found = [_declared(one) for one in found]
+        self.recounted = {k for k, one in enumerate(found) if _begins_again(one)}
+        """Loops over a layer that counts from 0 at every call."""
+        self.found = [one if k in self.recounted else _declared(one) for k, one in enumerate(found)]
         self.final = [max(one.steps.values()) for one in self.found]
         self.reached, self.detached = reached, detached
         self.users: defaultdict[Node, list[Node]] = defaultdict(list)
@@ -92,7 +96,8 @@ class _Loops:
         self._move_on({node for node in self.at if self.inside & {*self.users[node]}})
         aligned = align(self._pairs(), [found.length for found in self.found])
         for number, found in enumerate(self.found):
-            if any(node.scope.step is not None for node in found.steps):
+            declared = any(node.scope.step is not None for node in found.steps)
+            if declared and number not in self.recounted:
                 aligned[number] = Aligned(len(self.found) + number)
         self._place_shared(aligned)
         self.signs = signs_of(self.nodes, self.at, self.last)
@@ -105,7 +110,7 @@ class _Loops:
                 loops[number].nodes[node] = step
         for loop in loops:
             find_states(loop, self.signs, self.detached)
-        return Timed(loops, readouts, aligned, self.users, self.signs)
+        return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -129,7 +134,7 @@ class _Loops:
                 self._place_feeding(node)
 
     def _put(self, node: Node, loop: int, step: int) -> None:
-        declared = node.scope.step
+        declared = None if loop in self.recounted else node.scope.step
         self.at[node] = loop, step if declared is None else declared
 
     def _swept(self, nodes: Iterable[Node], forward: bool) -> dict[Node, NDArray[np.int64]]:
@@ -199,9 +204,11 @@ class _Loops:
         }
         state_like = self._fed_at_once(final)
         for node in reversed(self.nodes):
-            if node not in among or node.scope.step is not None:
+            if node not in among:
                 continue
             number, step = self.at[node]
+            if node.scope.step is not None and number not in self.recounted:
+                continue
             places = [self.at.get(user) for user in self.users[node]]
             later = [p[1] for p in places if p is not None and p[0] == number]
             passing = len(later) == len(places) and min(later) > step
@@ -300,15 +307,25 @@ class _Loops:
         for parent in node.parents:
             if parent is None or parent.op is None or parent not in self.at:
                 continue
-            there = self.at[parent]
+            here, there = (aligned[number].on(step) for number, step in (place, self.at[parent]))
+            if there[0] != here[0]:  # a memory, say
+                continue
             if parent not in self.inside and parent not in found:
                 return True
-            here, before = (aligned[number].on(step) for number, step in (place, there))
-            if before == here or before[0] != here[0]:
+            if there == here:
                 continue
             if joins or (parent not in self.inside and len(self.users[parent]) == 1):
                 return True
         return False
+
+
+def _begins_again(found: Recurrence) -> bool:
+    """Whether declared steps repeat along the way, window after window."""
+    said: dict[int, set[int]] = {}
+    for node, step in found.steps.items():
+        if node.scope.step is not None and node.scope.layer is not None:
+            said.setdefault(node.scope.step, set()).add(step)
+    return any(len(steps) > 1 for steps in said.values())
 
 
 def _declared(found: Recurrence) -> Recurrence:

@@ -15,14 +15,14 @@ from tinygrad_seq.engine.node import Enters, Node, nodes_behind
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.timeline.entries import leaf_behind
+from tinygrad_seq.timeline.entries import leaf_behind, piece
 from tinygrad_seq.timeline.loops import Timed, find_loops
 from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE
 from tinygrad_seq.timeline.states import Loop
 
-__all__ = ["retold"]
+__all__ = ["names_of", "retold"]
 
-Names = Mapping[str, Any]
+Names = Mapping[Node, str]
 
 
 def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
@@ -32,17 +32,21 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
     ----------
     roots : iterable of Node
     names : mapping, optional
-        Variables by name, ``locals()``: of tensors their names, of results at some step those
-        of what does the same at every step.
+        Names of nodes, as :func:`names_of` has them: of leaves, and of results at some step for
+        what does the same at every step.
     """
     roots = list(roots)
     nodes = nodes_behind(roots)
     detached = _detached(nodes)
     timed = find_loops(nodes, detached)
     telling = _Telling(timed, detached, {} if names is None else names)
-    told = {number for number, loop in enumerate(timed.loops) if not _ran_by_a_layer(loop)}
-    for number in sorted(told):
-        telling.tell(number, timed.loops[number])
+    told = set[int]()
+    for number, loop in enumerate(timed.loops):
+        if not _ran_by_a_layer(loop):
+            told.add(number)
+            telling.tell(number, loop)
+        elif number in timed.recounted:
+            telling.count_on(number, loop)
     telling.tell_readouts(told)
     telling.name_leaves(nodes)
     return telling.copied(roots, nodes)
@@ -50,18 +54,27 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
 
 def _detached(nodes: list[Node]) -> dict[Node, dict[int, Node]]:
     """By node and operand what that was detached from, where it is in the graph as well."""
+    noting = [node for node in nodes if hasattr(node, "detached")]
+    there = set(nodes) if noting else set()
     found: dict[Node, dict[int, Node]] = {}
-    for node in nodes:
-        for index, ref in getattr(node, "detached", {}).items():
-            origin = ref()
-            if origin is not None:
-                found.setdefault(node, {})[index] = origin
-    there = set(nodes) if found else set()
-    return {
-        node: kept
-        for node, origins in found.items()
-        if (kept := {index: origin for index, origin in origins.items() if origin in there})
-    }
+    for node in noting:
+        for index, refs in node.detached.items():
+            origins = [origin for ref in refs if (origin := ref()) in there]
+            if origins:  # of a stack of layers its own
+                found.setdefault(node, {})[index] = _last_of(
+                    max(
+                        (origin for origin in origins if origin is not None),
+                        key=lambda o: (o.scope.layer == node.scope.layer, o.seq),
+                    )
+                )
+    return found
+
+
+def _last_of(origin: Node) -> Node:
+    """The last step of what a layer put together of its steps."""
+    while origin.op is not None and origin.op.axes is Axes.STACKED:
+        origin = max((p for p in origin.parents if p is not None), key=lambda p: p.seq)
+    return origin
 
 
 def _ran_by_a_layer(loop: Loop) -> bool:
@@ -76,7 +89,7 @@ class _Telling:
         self, timed: Timed, detached: Mapping[Node, Mapping[int, Node]], names: Names
     ) -> None:
         self.timed, self.detached = timed, detached
-        self.names = _by_node(names)
+        self.names = names
         self.scopes: dict[Node, dict[str, Any]] = {}
         self.roles: dict[Node, str] = {}
         self.labels: dict[Node, str] = {}
@@ -129,6 +142,16 @@ class _Telling:
                     self.enters[node][index] = Enters(name, "cut", origin)
         self._tell_inputs(loop)
 
+    def count_on(self, number: int, loop: Loop) -> None:
+        """Give steps that go on to the windows of a layer; the rest it has said itself."""
+        aligned = self.timed.aligned[number]
+        for node, step in loop.nodes.items():
+            if node.scope.step is not None:
+                self.scopes[node] = {"step": aligned.step(step)}
+        for node, (owner, step) in self.timed.readouts.items():
+            if owner == number and node.scope.step is not None:
+                self.scopes[node] = {"step": aligned.step(step)}
+
     def _form(self, loop: Loop) -> tuple[CellForm, bool]:
         """What the cell says of itself, or what is found of it; and whether it was found."""
         names = self._names(loop)
@@ -160,7 +183,7 @@ class _Telling:
         return found
 
     def _path(self, loop: Loop, form: CellForm) -> str:
-        path = _home(loop) or ", ".join(form.states)
+        path = _home(loop) or form.title
         wanted, again = path, 2
         while path in self.paths:
             path, again = f"{wanted} {again}", again + 1
@@ -269,13 +292,21 @@ class _Telling:
         return [now.get(root, root) for root in roots]
 
 
-def _by_node(names: Names) -> dict[Node, str]:
-    """Names of variables by node; of one with several names the last."""
+def names_of(variables: Mapping[str, Any]) -> dict[Node, str]:
+    """By node the name of its variable, of those that ``locals()`` gives; the last of several."""
     found: dict[Node, str] = {}
-    for name, value in names.items():
-        if isinstance(value, Variable) and value.node is not None:
-            found[value.node] = name
+    for name, value in variables.items():
+        parts = {"": value} if isinstance(value, Variable) else _parameters(value)
+        for part, tensor in parts.items():
+            if tensor.node is not None:
+                found[tensor.node] = f"{name}.{part}" if part else name
     return found
+
+
+def _parameters(value: Any) -> Mapping[str, Variable]:
+    """Those of a module, by name."""
+    named = getattr(value, "named_parameters", None)
+    return {} if named is None or isinstance(value, type) else dict(named())
 
 
 def _home(loop: Loop) -> str:
@@ -299,17 +330,25 @@ def _outside(loop: Loop) -> Iterator[Node]:
 def _input(node: Node, product: bool, once: Set[Node]) -> int | None:
     """The operand of a node that would be an input: a constant, or a leaf that is used once."""
     assert node.op is not None
-    if product and node.op.axes is Axes.PICKED:  # by what is no operand, but an index
-        return 1 if node.parents[0] is not None and node.parents[0].op is None else None
+    looks_up = node.op.axes is Axes.PICKED or node.op.name == "take"
+    if product and looks_up:  # by what is no operand, but an index
+        return 1 if _is_weight(node.parents[0]) else None
     free = [index for index, p in enumerate(node.parents) if p is None or p in once]
     if len(free) != 1 or len(node.parents) < 2:
         return None
     index = free[0]
+    if node.op.axes is Axes.JOINED and product:  # [x; h]
+        return index
     if not product:
         return index if node.op.name == "add" else None
-    others = [leaf_behind(p) for k, p in enumerate(node.parents) if k != index]
+    others = [_is_weight(p) for k, p in enumerate(node.parents) if k != index]
     multiplies = node.op.product or node.op.name in {"linear", "take", "einsum"}
     return index if multiplies and all(others) else None
+
+
+def _is_weight(node: Node | None) -> bool:
+    """Whether a node is a leaf, or a part of one."""
+    return node is not None and (leaf_behind(node) is not None or piece(node) is not None)
 
 
 def _one(node: Node) -> bool:
@@ -321,7 +360,7 @@ def _leading_to_weights(nodes: list[Node], here: set[Node]) -> list[Node]:
     """What leads up to the last use of a weight: beyond it is the loss."""
     found: set[Node] = set()
     for node in reversed(nodes):
-        weighed = any(p is not None and leaf_behind(p) is not None for p in node.parents)
+        weighed = any(_is_weight(parent) for parent in node.parents)
         if weighed or node in found:
             found.add(node)
             found |= {p for p in node.parents if p in here}

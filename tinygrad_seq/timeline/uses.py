@@ -159,8 +159,9 @@ def find_recurrences(
 
 
 def _known(uses: Sequence[Node]) -> bool:
-    """Whether a layer says of all uses at which step they are."""
-    return all(n.scope.layer is not None and n.scope.step is not None for n in uses)
+    """Whether a layer says of all uses at which step they are, and of no two the same."""
+    said = {n.scope.step for n in uses if n.scope.layer is not None} - {None}
+    return len(said) == len(uses)
 
 
 def _count(
@@ -266,9 +267,12 @@ def _alternating(
     for _ in range(_HOPS):
         for k, node in enumerate(ends):
             near = users.get(node, ()) if node is not None else ()
-            said = sorted({(u.op.name, i, _beside(u, i)) for u, i in near if u.op is not None})
-            labels[k] = labels[k], tuple(said)
-            ends[k] = near[0][0] if len({user for user, _ in near}) == 1 else None
+            if len(near) != 1:  # where ways part, steps may differ in who reads on
+                ends[k] = None
+                continue
+            ((user, index),) = near
+            labels[k] = labels[k], user.op and user.op.name, index, _beside(user, index)
+            ends[k] = user
         period = len(set(labels))
         times, rest = divmod(len(uses), period)
         if period >= 2 and times >= 2 and not rest and labels == labels[:period] * times:

@@ -11,8 +11,8 @@ from tinygrad_seq.checks import choice, count, index_of
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import ConfigError, GraphError
-from tinygrad_seq.timeline.retold import retold
-from tinygrad_seq.viz.graph.expand import expand_fused
+from tinygrad_seq.timeline.retold import names_of
+from tinygrad_seq.viz.graph.expand import told
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.graph.items import Graph
 from tinygrad_seq.viz.graph.survey import Survey
@@ -176,11 +176,8 @@ def draw(
         width=width,
         legend=legend,
     )
-    roots = retold(_roots(results), _names_of(names))
+    roots = told(_roots(results), _names_of(names))
     survey = Survey(roots)
-    if survey.fused:
-        roots = expand_fused(roots)
-        survey = Survey(roots)
     check_columns(VIEWS[view], LEVELS[level], survey.steps, both, max_items)
     built = partial(build, roots, view=view, depth=depth, trace=trace, sample=sample, head=head)
     graph = built(level=level, survey=survey)
@@ -248,12 +245,12 @@ def _roots(results: Any) -> list[Node]:
     return list(nodes)
 
 
-def _names_of(names: Any) -> Mapping[str, Any]:
+def _names_of(names: Any) -> dict[Node, str]:
     if names is not None and not isinstance(names, Mapping):
         raise ConfigError(
             "draw: names", expected="a mapping: names=locals()", got=f"a {type(names).__name__}"
         )
-    return {name: value for name, value in (names or {}).items() if isinstance(name, str)}
+    return names_of({name: value for name, value in (names or {}).items() if type(name) is str})
 
 
 def _iterated(results: Any) -> Iterable[Any]:

@@ -1,8 +1,9 @@
 """What attention looked at: recorded weights, and the time steps that they belong to.
 
 A node with the role ``"weights"`` holds (N, T, S) or (N, heads, T, S) entries: how much each of T
-queries takes from each of S steps of a memory. Whose time steps these S are is read off the graph:
-behind the memory stands a ``stack`` of S recorded steps. Where there is none, nothing is drawn.
+queries takes from each of S steps of a memory; or (N, S), of one query. Whose time steps these S
+are is read off the graph: behind the memory stands a ``stack`` of S recorded steps. Where there is
+none, nothing is drawn.
 """
 
 from __future__ import annotations
@@ -99,6 +100,8 @@ class Reader:
         values: Any = weights.shown
         if values is None and self.trace is not None:
             values = self.trace.weights.get(weights.seq)
+        if values is not None and values.ndim == 2:  # of one query, (N, S)
+            values = values[:, None]
         return values if values is not None and values.ndim in {3, 4} else None
 
 

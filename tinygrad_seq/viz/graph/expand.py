@@ -7,16 +7,19 @@ their values, and is the same when backward has freed them.
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Mapping
 from copy import copy
 from typing import Any
 
 import numpy as np
 
 from tinygrad_seq.engine.mode import Mode, current_mode
-from tinygrad_seq.engine.node import Enters, Node, next_seq, nodes_behind
-from tinygrad_seq.engine.tape import ITEM, lift
+from tinygrad_seq.engine.node import Node, Origin, next_seq, nodes_behind, noted
+from tinygrad_seq.engine.tape import ITEM, detached, lift
+from tinygrad_seq.timeline.retold import retold
 
-__all__ = ["expand_fused"]
+__all__ = ["expand_fused", "told"]
 
 LIMIT = 50_000_000  # entries of all results of a twin; beyond, the fused node is drawn as it is
 _RESULTS_PER_OUTPUT = 20  # nodes per time step of a cell, about as large as its output
@@ -24,6 +27,22 @@ _RESULTS_PER_OUTPUT = 20  # nodes per time step of a cell, about as large as its
 
 def expand_fused(roots: list[Node]) -> list[Node]:
     """Copies of `roots` with the fused nodes behind them expanded; themselves if none is."""
+    now = _expanded(roots, lambda node: True)
+    return [now.get(root, root) for root in roots]
+
+
+def told(roots: list[Node], names: Mapping[Node, str]) -> list[Node]:
+    """The graph with a node for every operation, and with the time that was found in it.
+
+    Layers are expanded first, for what they do in loops; losses last, since they ask for time.
+    """
+    now = _expanded(roots, lambda node: node.op is not None and node.op.outputs != 1)
+    named = {now.get(node, node): name for node, name in names.items()}
+    return expand_fused(retold([now.get(root, root) for root in roots], named))
+
+
+def _expanded(roots: list[Node], which: Callable[[Node], bool]) -> dict[Node, Node]:
+    """By node behind `roots` what stands in its place, where those in question are expanded."""
     nodes = nodes_behind(roots)
     now: dict[Node, Node] = {}
     outputs: dict[Node, tuple[Node, ...]] = {}
@@ -31,14 +50,12 @@ def expand_fused(roots: list[Node]) -> list[Node]:
         parents = tuple(None if p is None else now.get(p, p) for p in node.parents)
         if node.op is ITEM and node.parents[0] in outputs:
             now[node] = outputs[node.parents[0]][node.params["index"]]
-        elif _expandable(node) and (made := _run_twin(node, parents)) is not None:
+        elif _expandable(node) and which(node) and (made := _run_twin(node, parents, now)):
             outputs[node] = made
             now[node] = made[0]
         elif parents != node.parents:
-            now[node] = _copied(node, parents)
-            if hasattr(node, "enters"):
-                now[node].enters = _moved(node.enters, now)
-    return [now.get(root, root) for root in roots]
+            now[node] = _copied(node, parents, now)
+    return now
 
 
 def _expandable(node: Node) -> bool:
@@ -52,26 +69,36 @@ def _expandable(node: Node) -> bool:
     return int(np.prod(first, dtype=float)) * _RESULTS_PER_OUTPUT <= LIMIT
 
 
-def _copied(node: Node, parents: tuple[Node | None, ...]) -> Node:
+def _copied(node: Node, parents: tuple[Node | None, ...], now: Mapping[Node, Node]) -> Node:
     made = copy(node)
     made.seq, made.parents = next_seq(), parents
+    if node.inputs and None in node.parents and not hasattr(node, "constants"):
+        made.constants = noted(node.parents, node.inputs)
     made.inputs, made.residuals, made.out = None, None, node.shown
+    if hasattr(node, "enters"):
+        made.enters = {
+            index: one._replace(origin=now.get(one.origin, one.origin)) if one.origin else one
+            for index, one in node.enters.items()
+        }
+    if hasattr(node, "detached"):
+        made.detached = {index: _now(origin, now) for index, origin in node.detached.items()}
     return made
 
 
-def _moved(enters: dict[int, Enters], now: dict[Node, Node]) -> dict[int, Enters]:
-    """What enters a copy, by way of copies."""
-    return {
-        index: one if one.origin is None else one._replace(origin=now.get(one.origin, one.origin))
-        for index, one in enters.items()
-    }
+def _now(origin: Origin, now: Mapping[Node, Node]) -> Origin:
+    there = [node for ref in origin if (node := ref()) is not None]
+    return tuple(weakref.ref(now.get(node, node)) for node in there)
 
 
-def _run_twin(node: Node, parents: tuple[Node | None, ...]) -> tuple[Node, ...] | None:
+def _run_twin(
+    node: Node, parents: tuple[Node | None, ...], now: Mapping[Node, Node]
+) -> tuple[Node, ...] | None:
     """The nodes of the twin's outputs; None if one of them has none."""
     assert node.op is not None and node.op.twin is not None
     operands = _operands(node)
     lifted = [lift(array, parent) for array, parent in zip(operands, parents, strict=True)]
+    for index, origin in getattr(node, "detached", {}).items():
+        lifted[index] = detached(operands[index], _now(origin, now))
     token = current_mode.set(Mode(grad=True, composed=True, scope=node.scope))
     try:
         with np.errstate(all="ignore"):

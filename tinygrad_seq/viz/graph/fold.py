@@ -161,10 +161,9 @@ class _Folding:
             series = self.graph.series.setdefault((node.scope.path + layer, node.role or ""), {})
             series[step] = norms[0], norms[1]
         if None in node.parents and carries_in(node) and place.step != BAR:
-            known = [note for note in getattr(node, "constants", ()) if note is not None]
             slot = slot_of(node)
             if slot is not None:
-                self.starts[place, slot] = known[0].zero if known else None
+                self.starts[place, slot] = _start_of(node)
 
     def count_edges(self, nodes: list[Node]) -> None:
         """Count every recorded edge: between items, or inside one of them."""
@@ -224,6 +223,15 @@ class _Folding:
                     )
 
 
+def _start_of(node: Node) -> str:
+    """What is known of the constant that a node takes."""
+    index = node.parents.index(None)
+    if index in getattr(node, "detached", {}):
+        return "cut"
+    constant = node.constant(index)
+    return "" if constant is None else "zero" if constant.zero else "constant"
+
+
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
     """Add a node to its item; the newest that leads out of it gives the item its shape."""
     item.count += 1
@@ -278,7 +286,7 @@ def _told_state(node: Node, origin: Node) -> str:
 def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     """Kind and delay of the edge from `origin` to `node`."""
     here, there = node.scope.step, origin.scope.step
-    told = _told_state(node, origin)
+    told = "" if keys.plain else _told_state(node, origin)
     if told:
         return told, 0 if here is None or there is None else here - there
     if here is None or origin.op is None or here == there:

@@ -14,8 +14,9 @@ from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, INPUT, Graph, Item,
 
 __all__ = ["Starts", "add_context"]
 
-Starts = dict[tuple[Place, str], "bool | None"]
-"""Whether the constant that a cell carries in as a state is zero, where that is known."""
+Starts = dict[tuple[Place, str], str]
+"""What the constant is that a cell carries in as a state: ``"zero"``, ``"cut"`` off from something,
+another ``"constant"``; ``""`` where it is not known."""
 
 
 def add_context(graph: Graph, starts: Starts, told: Set[Row]) -> None:
@@ -42,7 +43,7 @@ def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None
             graph.edge(name, item.id, INPUT, count=0)
         return
     if origin is not None and origin is not item:
-        delay = 1
+        delay = 0 if origin.place.step is None else 1
         if isinstance(place.step, int) and isinstance(origin.place.step, int):
             delay = place.step - origin.place.step
         graph.edge(origin.id, item.id, enters.state, delay, 0).cut = True
@@ -98,20 +99,18 @@ def _add_carried(graph: Graph, starts: Starts, told: Set[Row]) -> None:
             else:
                 comes = place.step != BAR and (place, kind) not in arrived
             for entry in parts.get(kind, ()) if comes else ():
-                _carry_in(graph, place, kind, sign, entry, starts.get((place, kind)))
+                _carry_in(graph, place, kind, sign, entry, starts.get((place, kind), ""))
 
 
-def _carry_in(
-    graph: Graph, place: Place, kind: str, sign: int, entry: str, zero: bool | None
-) -> None:
+def _carry_in(graph: Graph, place: Place, kind: str, sign: int, entry: str, start: str) -> None:
     before = _cell_before(graph, place, kind, sign)
     if before is not None:
-        if not zero:  # else it started anew: nothing of the step before goes on
+        if start in {"cut", ""}:  # else it started anew: nothing of the step before goes on
             graph.edge(before, entry, kind, sign, 0).cut = True
         return
     name = f"carried:{place.untimed}:{kind}"
     unknown = "unknown" if graph.items[entry].cell is None else ""
-    note = unknown if zero is None else "zero" if zero else "cut"
+    note = start or unknown
     graph.items[name] = Item(name, "carried", place, kind, note=note)
     graph.edge(name, entry, kind, sign, 0).cut = note == "cut"
 
