@@ -13,10 +13,11 @@ from tinygrad_seq.checks import choice, function_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import GraphError, ShapeError
+from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
 from tinygrad_seq.flow.track import FADED, Recorder, Track, make_track
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.timeline.chains import find_chains
+from tinygrad_seq.timeline.retold import names_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -99,6 +100,12 @@ def gradient_flow(
     ('vanishes', True)
     """
     function_of("gradient_flow: run", run)
+    if names is not None and not isinstance(names, Mapping):
+        raise ConfigError(
+            "gradient_flow: names",
+            expected="a mapping: names=locals()",
+            got=f"a {type(names).__name__}",
+        )
     recorder = Recorder()
     with composed(), observe(recorder):
         loss = run()
@@ -109,14 +116,15 @@ def gradient_flow(
             got=getattr(loss, "shape", type(loss).__name__),
         )
     node = loss.node
-    chains, labels = ([], {}) if node is None else find_chains(node, recorder.values, names)
-    if not chains or node is None:
+    found = None if node is None else find_chains(node, recorder.values, names_of(names or {}))
+    if found is None or node is None or not found[0]:
         raise GraphError(
             "gradient_flow: no recurrent state was recorded",
             expected="a loss that depends on a recurrent layer, recorded with gradients",
             got="a loss without a graph" if node is None else "no weight that is used again",
             hint="where no trained weight recurs, tag each state: h = tgs.tanh(z).tag('h')",
         )
+    chains, labels = found
     states = {node for chain in chains for step in chain.steps for node in step.states.values()}
     recorder.keep(states)
     with observe(recorder):

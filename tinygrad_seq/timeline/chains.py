@@ -61,7 +61,7 @@ class Chain:
 
 
 def find_chains(
-    result: Node, recorded: Iterable[Node] = (), names: Mapping[str, Any] | None = None
+    result: Node, recorded: Iterable[Node] = (), names: Mapping[Node, str] | None = None
 ) -> tuple[list[Chain], dict[Node, str]]:
     """The recurrences behind a result, in recording order, and what leaves are called.
 
@@ -104,8 +104,8 @@ def _behind(roots: list[Node]) -> list[Node]:
     """What there is behind some nodes, also behind what was detached."""
     while True:
         nodes = nodes_behind(roots)
-        origins = {ref() for node in nodes for ref in getattr(node, "detached", {}).values()}
-        new = origins.difference(nodes, [None])
+        detached = (refs for node in nodes for refs in getattr(node, "detached", {}).values())
+        new = {ref() for refs in detached for ref in refs}.difference(nodes, [None])
         if not new:
             return nodes
         roots += [node for node in new if node is not None]

@@ -175,7 +175,6 @@ class Cell(WithOptions):
         Whatever is drawn once for all steps is drawn here.
         """
         dtype: Any = None
-        form = self.form()
 
         def step(x: Any, *parts: Any) -> tuple[Any, Sequence[Any]]:
             nonlocal dtype
@@ -183,11 +182,7 @@ class Cell(WithOptions):
             # What it records is the layer's, whatever else the cell is called.
             path = current_mode.get().scope.path
             found = self._called(path, x, parts[0] if len(parts) == 1 else parts)
-            output, state = self._parted(self._tagged(found), rows, dtype)
-            for part in state:  # its own, even if a cell inside made it
-                if part.node is not None and part.node.scope.cell not in (None, form):
-                    part.node.scope = part.node.scope._replace(cell=form)
-            return output, state
+            return self._parted(self._tagged(found), rows, dtype)
 
         return step
 
@@ -222,9 +217,12 @@ class Cell(WithOptions):
         """What `forward` returned, its states known by their names to whoever reads the graph."""
         _, state = self._apart(found)
         parts = state if _is_nest(state) else (state,)
+        form = self.form()
         for name, part in zip(self.states, parts, strict=False):
             if isinstance(part, Tensor) and part.node is not None and part.node.op is not None:
                 part.tag(name)
+                if part.node.scope.cell != form:  # its own, even if a cell inside made it
+                    part.node.scope = part.node.scope._replace(cell=form)
         return found
 
     def _checked(self, x: Any, state: Any) -> tuple[Any, tuple[Any, ...]]:
