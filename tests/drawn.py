@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import NamedTuple
 
 from tinygrad_seq import viz
@@ -34,18 +35,60 @@ def crossed(drawing: viz.Drawing) -> set[tuple[str, str, str]]:
     """
     known = [box for box in boxes(drawing) if not box.name.startswith("key:")]
     found = set()
-    pattern = r'^\s*"([^"]+)" -> "([^"]+)" \[pos="([^"]*)"(.*)$'
-    for tail, head, way, rest in re.findall(pattern, drawing.dot, re.M):
-        if "edge-attention" in rest:
-            continue
-        numbers = re.findall(r"(?:^| )([-\d.]+),([-\d.]+)", way)
-        points = [(float(x), float(y)) for x, y in numbers]
+    for tail, head, _, points in wires(drawing):
         for x, y in _along(points):
             for box in known:
                 inside = abs(x - box.x) < box.width / 2 - 2 and abs(y - box.y) < box.height / 2 - 2
                 own = box.name.partition("#")[0] in {tail, head}
                 if inside and not own:
                     found.add((tail, head, box.name))
+    return found
+
+
+class Wire(NamedTuple):
+    """An arrow: its ends, what it is said to be, and its way."""
+
+    tail: str
+    head: str
+    classes: frozenset[str]
+    points: list[tuple[float, float]]
+
+
+def wires(drawing: viz.Drawing) -> list[Wire]:
+    """All wires; lines of attention are left out: they are drawn behind all boxes."""
+    found = []
+    pattern = r'^\s*"([^"]+)" -> "([^"]+)" \[pos="([^"]*)"(.*)$'
+    for tail, head, way, rest in re.findall(pattern, drawing.dot, re.M):
+        said = re.search(r'class="([^"]*)"', rest)
+        classes = frozenset(said[1].split() if said else ())
+        if "edge-attention" in classes:
+            continue
+        numbers = re.findall(r"(?:^| )([-\d.]+),([-\d.]+)", way)
+        found.append(Wire(tail, head, classes, [(float(x), float(y)) for x, y in numbers]))
+    return found
+
+
+def shared(drawing: viz.Drawing, most: float = 8.0) -> set[tuple[str, str, str, str]]:
+    """Ends of two wires of different meaning that lie on one another for more than a few points.
+
+    What leaves one node means one thing, and so does what lies along one state or weight.
+    """
+    level: dict[tuple[bool, int], list[tuple[float, float, Wire]]] = {}
+    for wire in wires(drawing):
+        for (x, y), (u, v) in pairwise(wire.points[::3]):
+            for across, at, start, end in ((True, y, x, u), (False, x, y, v)):
+                if abs((v - y) if across else (u - x)) < 0.5:
+                    key = across, round(at)
+                    level.setdefault(key, []).append((min(start, end), max(start, end), wire))
+    found = set()
+    for (across, at), runs in level.items():
+        near = runs + level.get((across, at + 1), [])
+        for low, high, one in runs:
+            for start, end, other in near:
+                roads = {c for c in one.classes & other.classes if c.startswith("road-")}
+                if one.tail == other.tail or roads or min(high, end) - max(low, start) <= most:
+                    continue
+                found.add((one.tail, one.head, other.tail, other.head))
     return found
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "kept_from",
     "leaf_behind",
     "only_parent",
+    "part_of_operand",
     "pick",
     "picked",
     "piece",
@@ -72,6 +73,15 @@ def piece(node: Node) -> Node | None:
         return None
     origin = whole.parents[0]
     return origin if origin is not None and origin.op is None else None
+
+
+def part_of_operand(node: Node) -> bool:
+    """Whether a node is a view of its operand, or a part that is said without looking at data."""
+    if node.op is None:
+        return False
+    if node.op.axes is Axes.PICKED:
+        return not any(isinstance(part, (np.ndarray, list)) for part in index_parts(node))
+    return node.op is ITEM or node.op.axes in {Axes.CUT, Axes.RESHAPED, Axes.MOVED}
 
 
 def index_parts(node: Node) -> tuple[Any, ...]:

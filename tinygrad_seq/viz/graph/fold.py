@@ -177,7 +177,10 @@ class _Folding:
                 if head is None or origin is None:  # the latter was stacked as a constant
                     graph.inside += 1
                     continue
-                tail, (kind, delay) = self.item_of[origin], _edge_type(node, origin, self.keys)
+                tail, (kind, delay) = (
+                    self.item_of[origin],
+                    _edge_type(node, parent, origin, self.keys),
+                )
                 if tail is head and (delay == 0 or tail.kind == "bar"):
                     graph.inside += 1
                     continue
@@ -235,6 +238,8 @@ def _start_of(node: Node) -> str:
 def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) -> None:
     """Add a node to its item; the newest that leads out of it gives the item its shape."""
     item.count += 1
+    item.constants += node.parents.count(None)
+    item.zero = item.zero or any(known and known.zero for known in getattr(node, "constants", ()))
     item.computes = item.computes or not (node.op is None or hands_on(node))
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
@@ -283,13 +288,15 @@ def _told_state(node: Node, origin: Node) -> str:
     return told[0] if told else ""
 
 
-def _edge_type(node: Node, origin: Node, keys: Keys) -> tuple[str, int]:
-    """Kind and delay of the edge from `origin` to `node`."""
+def _edge_type(node: Node, parent: Node, origin: Node, keys: Keys) -> tuple[str, int]:
+    """Kind and delay of the edge from `origin`, of which `parent` is all or a part, to `node`."""
     here, there = node.scope.step, origin.scope.step
     told = "" if keys.plain else _told_state(node, origin)
     if told:
         return told, 0 if here is None or there is None else here - there
     if here is None or origin.op is None or here == there:
+        return DEPTH, 0
+    if there is None and keys.only_part(parent):  # an entry of a sequence: no first state
         return DEPTH, 0
     if there is not None:
         return state_of(origin) or "state", here - there

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from tinygrad_seq.timeline import roles
-from tinygrad_seq.timeline.entries import hands_on, pick, picked
+from tinygrad_seq.timeline.entries import hands_on, part_of_operand, pick, picked
 from tinygrad_seq.viz.graph.cells import part_of
 from tinygrad_seq.viz.graph.items import BAR, INPUT, Graph, Place, Row, Step, reaches, shortened
 
@@ -53,15 +53,33 @@ class Keys:
         if not (graph.level.closed or self.plain):
             graph.stateless = survey.stateless
         self._numbers: Counter[tuple[Place, int | None, str]] = Counter()
+        self._known: dict[tuple[Row, str], dict[str, int]] = {}
         self._leaves = _leaf_names(survey.leaves)
         graph.axes = survey.axes(graph.view, self.row)
 
     def origin(self, parent: Node | None) -> Node | None:
         """Where an operand comes from: an entry picked from a stack is what was stacked.
 
-        So is a piece of a weight that weight.
+        So is a piece of a weight that weight, and in cells without a picture any part of
+        something that thing.
         """
-        return parent if self.plain else picked(parent)
+        if self.plain:
+            return parent
+        found = picked(parent)
+        while found is not None and self.only_part(found):
+            found = picked(found.parents[0])
+        return found
+
+    def only_part(self, node: Node) -> bool:
+        """Whether a node is no operation to the reader of a cell that is drawn as it was run."""
+        if self.graph.level.closed or node.role is not None or not part_of_operand(node):
+            return False
+        scope = node.scope
+        known = scope.cell is not None and scope.cell.picture is not None
+        if scope.step is None or known or node.parents[0] is None:
+            return False
+        place = self.place(node, True)
+        return place.row in self.cells and not self.graph.closes(place._replace(step=scope.step))
 
     def key(self, node: Node, single: User | None, feeds_steps: bool) -> Key:
         """The key of a node.
@@ -90,7 +108,7 @@ class Keys:
         serves = None
         if single is not None and single[0][0] == place and single[1] == real:
             serves = single[0][1]
-        return place, part_of(node, serves) or self._numbered(place, real, node.op.name)
+        return place, part_of(node, serves) or self._told_apart(place, real, node.op.name, serves)
 
     def _leaf(self, node: Node) -> Key:
         if node.role != roles.INPUT or node.scope.step is None or self.plain:
@@ -143,6 +161,15 @@ class Keys:
         """A label with its number, from the newest, among equal ones at one real step."""
         self._numbers[place, step, label] += 1
         return f"{label}.{self._numbers[place, step, label] - 1}"
+
+    def _told_apart(self, place: Place, step: int, name: str, serves: str | None) -> str:
+        """The same for operations of a cell: a first step, which lacks some, leaves their numbers.
+
+        What they serve tells them apart first, then their order.
+        """
+        order = self._numbered(place, step, f"{name} {serves or ''}")
+        numbers = self._known.setdefault((place.row, name), {})
+        return f"{name}.{numbers.setdefault(order, len(numbers))}"
 
     def _timeless(self, node: Node, place: Place, single: User | None, feeds_steps: bool) -> Key:
         assert node.op is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Set
 
 from tinygrad_seq.engine.node import Enters
+from tinygrad_seq.viz.graph.alike import input_takers, rows_of_steps, state_takers
 from tinygrad_seq.viz.graph.cells import entries
 from tinygrad_seq.viz.graph.items import BAR, DEPTH, FOLDED, INPUT, Graph, Item, Place, Row
 
@@ -17,6 +18,7 @@ __all__ = ["Starts", "add_context"]
 Starts = dict[tuple[Place, str], str]
 """What the constant is that a cell carries in as a state: ``"zero"``, ``"cut"`` off from something,
 another ``"constant"``; ``""`` where it is not known."""
+Entries = dict[Place, dict[str, "list[str]"]]
 
 
 def add_context(graph: Graph, starts: Starts, told: Set[Row]) -> None:
@@ -26,8 +28,19 @@ def add_context(graph: Graph, starts: Starts, told: Set[Row]) -> None:
     """
     if graph.level.plain:
         return
-    _add_inputs(graph, told)
-    _add_carried(graph, starts, told)
+    known = entries(graph)
+    for row, steps in rows_of_steps(graph).items():
+        if row in told:
+            continue
+        taken = {INPUT: input_takers(steps, graph)}
+        taken |= {kind: state_takers(steps, kind, graph) for kind in steps.items()[0].states}
+        for place in steps.steps:
+            for kind in taken.keys() - {INPUT}:
+                if any(graph.items[name].zero for name in taken[kind][place]):
+                    starts[place, kind] = "zero"
+            known[place] = {name: taken[name][place] for name in taken if taken[name][place]}
+    _add_inputs(graph, known, told)
+    _add_carried(graph, starts, known, told)
     _mark_starts(graph)
 
 
@@ -60,21 +73,22 @@ def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None
     graph.edge(name, item.id, enters.state, 1, 0).cut = enters.note == "cut"
 
 
-def _add_inputs(graph: Graph, told: Set[Row]) -> None:
+def _add_inputs(graph: Graph, known: Entries, told: Set[Row]) -> None:
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
         if edge.kind == DEPTH and tail.place != head.place:
             fed.add(head.place)
-    for place, parts in entries(graph).items():
+    for place, parts in known.items():
         if place in fed or place.step == BAR or INPUT not in parts or place.row in told:
             continue
-        name, (reader,) = f"x:{place}", parts[INPUT]
+        name = f"x:{place}"
         graph.items[name] = Item(name, "input", place, "x")
-        graph.edge(name, reader, INPUT, count=0)
+        for reader in parts[INPUT]:
+            graph.edge(name, reader, INPUT, count=0)
 
 
-def _add_carried(graph: Graph, starts: Starts, told: Set[Row]) -> None:
+def _add_carried(graph: Graph, starts: Starts, known: Entries, told: Set[Row]) -> None:
     """States that come in from before, as constants: detached ones, or zeros."""
     held: dict[Row, set[str]] = {}
     for item in graph.items.values():
@@ -90,7 +104,7 @@ def _add_carried(graph: Graph, starts: Starts, told: Set[Row]) -> None:
     for place, kind in starts:
         if place.row in kinds and (not graph.tracks[kind] or kind in held[place.row]):
             kinds[place.row].setdefault(kind, 1)
-    for place, parts in entries(graph).items():
+    for place, parts in known.items():
         if place.row in told:
             continue
         for kind, sign in kinds.get(place.row, {}).items():
@@ -109,6 +123,8 @@ def _carry_in(graph: Graph, place: Place, kind: str, sign: int, entry: str, star
             graph.edge(before, entry, kind, sign, 0).cut = True
         return
     name = f"carried:{place.untimed}:{kind}"
+    if name in graph.items and graph.items[name].place != place:  # a constant in a later step too
+        name = f"carried:{place}:{kind}"
     unknown = "unknown" if graph.items[entry].cell is None else ""
     note = start or unknown
     graph.items[name] = Item(name, "carried", place, kind, note=note)

@@ -162,6 +162,10 @@ class Item:
     """Whether it does more than hand on entries of its operands."""
     cell: CellForm | None = None
     """What the cell says of itself that its nodes are of."""
+    constants: int = 0
+    """Operands that left no node."""
+    zero: bool = False
+    """Whether one of these is known to be 0 in all its entries."""
     nested: bool = False
     """Whether nodes of modules inside that of its place are among them."""
 
@@ -193,6 +197,8 @@ class Edge:
         Recorded edges that it stands for.
     alignment : dict
         Attention weights along it, by step of the query and step of the memory.
+    names : list of str
+        Of bundled weights, those that are used.
     """
 
     tail: str
@@ -203,6 +209,7 @@ class Edge:
     count: int = 1
     contribution: Span | None = None
     alignment: dict[tuple[Step, Step], Span] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
 
     def contribute(self, share: Span) -> None:
         """Add what another use of a leaf adds to its gradient."""

@@ -41,6 +41,7 @@ def bundle_weights(graph: Graph) -> Graph:
             merged.edges[key] = edge
             continue
         known = merged.edge(into[edge.tail], edge.head, edge.kind, edge.delay, edge.count)
+        known.names += [name for name, *_ in graph.items[edge.tail].names]
         if edge.contribution is not None:
             known.contribute(edge.contribution)
     return merged

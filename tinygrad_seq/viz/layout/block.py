@@ -31,6 +31,9 @@ class Block:
     wires: list[Wire] = field(default_factory=list)
     anchors: dict[str, Point] = field(default_factory=dict)
     ways: dict[str, list[Point]] = field(default_factory=dict)
+    inner: dict[str, list[Point]] = field(default_factory=dict)
+    """Corners from an anchor at the edge of the block on to its node: ``"h item"``, ``"x: item"``;
+    and of ``"up: item"`` from the node to that anchor."""
     narrow: bool = False
     """Stands right above what feeds it, rather than in the middle of its column."""
 
@@ -51,6 +54,7 @@ class Block:
             wire.label_at = wire.label_at and to(wire.label_at)
         self.anchors = {port: to(point) for port, point in self.anchors.items()}
         self.ways = {port: [to(point) for point in way] for port, way in self.ways.items()}
+        self.inner = {port: [to(point) for point in way] for port, way in self.inner.items()}
 
     def anchor(self, item: str, port: str) -> Point:
         """The point where a wire meets an item."""

@@ -14,7 +14,7 @@ from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text, weig
 
 STRIPE = 19.0  # height of the stripe of one state within a box
 
-__all__ = ["cell_name", "closed_roads", "free_picture", "module_block", "weight_box"]
+__all__ = ["cell_name", "circle", "closed_roads", "free_picture", "module_block", "weight_box"]
 
 
 def cell_name(item: Item) -> str:
@@ -38,7 +38,7 @@ def module_block(
     if item.place.step is None:
         shapes = [_spanning(item, graph, style.theme)]
     elif item.kind in {"output", "loss"}:
-        shapes = [_circle(item, style.theme)]
+        shapes = [circle(item, style.theme)]
     else:
         shapes = _cell(item, style)
     shape = shapes[0]
@@ -62,7 +62,8 @@ def closed_roads(states: Sequence[str], roles: Collection[str]) -> dict[str, flo
     return {name: lowest + STRIPE * k for k, name in reversed(list(enumerate(held)))}
 
 
-def _circle(item: Item, theme: Theme) -> Shape:
+def circle(item: Item, theme: Theme) -> Shape:
+    """What a step gives out: an output, or what it adds to the loss."""
     letter, fill = ("y", theme.output_fill) if item.kind == "output" else ("L", theme.loss_fill)
     lines = [Line(letter + subscript(item.place.step), 13)]
     return Shape(item.id, 0, 0, 32, 32, lines, "circle", fill, **item_look(item, item.kind))

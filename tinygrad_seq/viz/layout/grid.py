@@ -6,7 +6,9 @@ cross. What is between the blocks is led by :mod:`tinygrad_seq.viz.route`.
 
 from __future__ import annotations
 
-from tinygrad_seq.viz.graph.items import BEGIN, DEPTH, WEIGHT, Edge, Graph, Item, Place
+import math
+
+from tinygrad_seq.viz.graph.items import BEGIN, DEPTH, INPUT, WEIGHT, Edge, Graph, Item, Place
 from tinygrad_seq.viz.graph.views import in_order
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import weight_box
@@ -21,11 +23,12 @@ from tinygrad_seq.viz.layout.columns import (
     told_apart,
 )
 from tinygrad_seq.viz.layout.labels import LABEL, Axes, StepLabels
-from tinygrad_seq.viz.layout.places import block_of
+from tinygrad_seq.viz.layout.places import block_of, road_plans
+from tinygrad_seq.viz.layout.roads import entry_port
 from tinygrad_seq.viz.picture.shapes import Point
 from tinygrad_seq.viz.picture.style import Style
 
-__all__ = ["GAP", "PAD", "TRACK", "Grid"]
+__all__ = ["GAP", "LOOP", "PAD", "TRACK", "Grid"]
 
 GAP = 52.0  # between columns: room for the names of the states
 AXIS_GAP = 60.0  # more between two time axes, beside the second one's weights
@@ -33,6 +36,7 @@ NEAR, FAR = 100.0, 140.0  # from a memory up to what attends to it; from another
 CARRIED = 70.0  # beside an axis on which states come in from the right
 TRACK = 8.0  # between states that climb side by side from one time axis to the next
 TRACKS = 4  # so many fit in the gap anyway
+LOOP = 26.0  # between delays of several states on one side of a row
 PAD = 14.0  # between a block and the frame of its time step
 
 
@@ -81,8 +85,9 @@ class Grid:
             head for edge, (tail, _), (head, _) in self.links if edge.delay < 0 and head == tail
         }
         self.blocks: dict[Spot, Block] = {}
+        self.plans = road_plans(graph, style)
         for (row, step), items in self.members.items():
-            block = block_of(items, Place(row[0], row[1], step), graph, style)
+            block = block_of(items, Place(row[0], row[1], step), graph, style, self.plans)
             self.blocks[row, step] = block
             if row in self.backwards:
                 block.mirror()
@@ -138,6 +143,30 @@ class Grid:
         """Where a wire meets an item."""
         return self.blocks[self.where[item]].anchor(item, port)
 
+    def whole(self, edge: Edge, corners: list[Point]) -> list[Point]:
+        """A way between two blocks with what of it is inside them."""
+        for end, port in ((edge.head, self.entry(edge)), (edge.tail, "up:")):
+            block = self.blocks.get(self.where[end]) if end in self.where else None
+            way = [] if block is None else block.inner.get(f"{port} {end}", [])
+            if not way:
+                continue
+            meets = self.anchor(end, port)
+            if end == edge.head and math.dist(meets, corners[-1]) < 0.5:
+                corners = corners + way
+            elif end == edge.tail and math.dist(meets, corners[0]) < 0.5:
+                corners = way + corners
+        return corners
+
+    def entry(self, edge: Edge) -> str:
+        """The port of the block that an edge comes to."""
+        if edge.kind in {DEPTH, INPUT}:
+            return "x:"
+        if edge.kind == WEIGHT:
+            return "w:"
+        block = self.blocks[self.where[edge.head]]
+        port = entry_port(edge, self.graph)
+        return port if f"{port} {edge.head}" in block.inner else edge.kind
+
     def column(self, item: str) -> Column:
         """The column of an item that has a time step."""
         row, step = self.where[item]
@@ -175,7 +204,7 @@ class Grid:
 
     def rail(self, row: RowKey) -> float:
         """Height of the line that a row's weights run along."""
-        return self.bottom(row) - self._drop
+        return self.bottom(row) - self._drop - self._loops(row, -1)
 
     def under(self) -> float:
         """Room within the frames under the lowest row: weights, inputs and the time."""
@@ -183,6 +212,7 @@ class Grid:
             return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
         room = 84.0 + self.label_room if inputs else self._drop + 35.0
+        room += max(self._loops(row, -1) for row in self.rows)
         return room + (10.0 if self.style.both else 0.0)
 
     @property
@@ -269,6 +299,21 @@ class Grid:
         """How far below a row its weights run: lower where other wires pass beside the box."""
         return 40.0 if self.graph.view.folds or len(set(self.segment.values())) > 1 else 27.0
 
+    def _loops(self, row: RowKey, side: int) -> float:
+        """Room for the delays of all states but the first over (1) or under (-1) a row."""
+        if row[2] or not self.graph.view.folds:
+            return 0.0
+        plan, tracks = self.plans.get(row[:2]), self.graph.tracks
+        roads = {} if plan is None else plan.roads
+        loops = {
+            (edge.kind, edge.delay)
+            for edge, tail, head in self.links
+            if edge.delay and tail == head and head[0] == row
+        }
+        heights = [roads.get(kind, 1.0 if tracks.get(kind) else -1.0) for kind, _ in loops]
+        sides = [y * side > 0 for y in heights]
+        return LOOP * max(0, sum(sides) - 1)
+
     def _gap_below(self, row: RowKey) -> float:
         """Room under a row: more where its weights come in, and where states loop."""
         gap = 34.0
@@ -278,6 +323,8 @@ class Grid:
         lowest = next((r for r in self.rows if self.segment[r] == axis and not r[2]), None)
         if row == lowest:  # what spans all steps stands below the frames
             return self.under() + 20.0
+        under = [r for r in self.rows[: self.rows.index(row)] if self.segment[r] == axis]
+        room = self._loops(row, -1) + (self._loops(under[-1], 1) if under else 0.0)
         if self.graph.view.folds and not row[2]:  # two delays fit between two rows
-            return max(gap + 13.0, 62.0)
-        return gap
+            return max(gap + 13.0, 62.0) + room
+        return gap + room

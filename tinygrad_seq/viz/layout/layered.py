@@ -7,17 +7,15 @@ rightmost, so that the roads between time steps cross no node.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import pairwise
-
 from tinygrad_seq.timeline.roles import GATES, SQUASHED_CELL
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
+from tinygrad_seq.viz.layout.sugiyama import Layers
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, subscript
 from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text
 
-__all__ = ["layered_block"]
+__all__ = ["layered_block", "operation_shape"]
 
 SYMBOLS = {
     "add": "+",
@@ -28,15 +26,16 @@ SYMBOLS = {
     "matmul": "@",
     "sigmoid": "σ",
 }
-LAYER_GAP, NODE_GAP, DUMMY = 24.0, 12.0, 10.0
-SWEEPS = 8
+IN_CELLS = {**SYMBOLS, "linear": "@ +", "concatenate": "[ , ]", "power": "^"}
+LAYER_GAP, NODE_GAP = 24.0, 12.0
 
 
 def layered_block(items: list[Item], edges: list[Edge], graph: Graph, style: Style) -> Block:
     """Lay out the items of one place by the recorded edges between them."""
     fed, leaving = _state_parts(graph)
-    shapes = {item.id: _shape(item, graph, style) for item in items}
-    layout = _Layers(list(shapes), edges, {name: s.width for name, s in shapes.items()})
+    shapes = {item.id: operation_shape(item, graph, style) for item in items}
+    ends, widths = [(e.tail, e.head) for e in edges], {name: s.width for name, s in shapes.items()}
+    layout = Layers(list(shapes), ends, widths, NODE_GAP)
     for item in items:
         part = item.place.row, item.part
         layout.ends[item.id] = -1 if part in fed else 1 if part in leaving else 0
@@ -76,10 +75,14 @@ def _state_parts(graph: Graph) -> tuple[set[Part], set[Part]]:
     return fed, leaving
 
 
-def _shape(item: Item, graph: Graph, style: Style) -> Shape:
+def operation_shape(
+    item: Item, graph: Graph, style: Style, names: list[str] | None = None
+) -> Shape:
+    """One operation, with the names of the weights that it uses, or that labels are to tell."""
     theme = style.theme
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
-    symbol = ", ".join(SYMBOLS.get(op, op) for op in chain)
+    symbols = SYMBOLS if names is None else IN_CELLS
+    symbol = ", ".join(symbols.get(op, op) for op in chain)
     role = min(item.roles, default="")
     state = role in item.states
     name = role + subscript(item.place.step) if state else role
@@ -95,7 +98,9 @@ def _shape(item: Item, graph: Graph, style: Style) -> Shape:
         if style.heat is not None and span is not None and span.count == 1:
             lines.append(Line(norm_text(role, span), 9))
         style.paint(shape, span)
-    if style.weights == "labels":
+    if names:
+        lines.append(Line(", ".join(names), 8, color=theme.weight))
+    elif names is None and style.weights == "labels":
         used = [graph.items[e.tail] for e in graph.into(item.id) if e.kind == WEIGHT]
         names = [name.rpartition(".")[2] for item_ in used for name, *_ in item_.names]
         lines += [Line(text, 9, color=theme.weight) for text in names]
@@ -110,106 +115,3 @@ def _wire(edge: Edge, tail: Shape, way: list[Point], head: Shape, theme: Theme) 
     reach = max(min(last[0] - head.x, head.width * 0.3), -head.width * 0.3)
     corners = [start, *way, (head.x + reach, head.y - head.height / 2)]
     return Wire.along(edge.tail, edge.head, corners, theme.line, 1.1, 0.6, **edge_look(edge))
-
-
-class _Layers:
-    """Layers of names, with dummies where an edge passes through."""
-
-    def __init__(self, names: list[str], edges: list[Edge], widths: dict[str, float]) -> None:
-        self.widths = dict(widths)
-        self.up: dict[str, list[str]] = {name: [] for name in names}
-        self.down: dict[str, list[str]] = {name: [] for name in names}
-        self.ways: dict[tuple[str, str], list[str]] = {}
-        self.x: dict[str, float] = {}
-        self.ends: dict[str, int] = {}
-        """-1 or 1 of names that must stand at the left or right end of their layer."""
-        for edge in edges:
-            self._join(edge.tail, edge.head)
-        depth = self._depths(names)
-        self.layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
-        for name in names:
-            self.layers[depth[name]].append(name)
-            self.up[name], self.down[name] = [], []
-        for edge in edges:
-            low, way = edge.tail, []
-            for layer in range(depth[edge.tail] + 1, depth[edge.head]):
-                dummy = f"{edge.tail}>{edge.head}@{layer}"
-                self.layers[layer].append(dummy)
-                self.widths[dummy] = DUMMY
-                self.up[dummy], self.down[dummy] = [], []
-                self._join(low, dummy)
-                way.append(dummy)
-                low = dummy
-            self._join(low, edge.head)
-            self.ways[edge.tail, edge.head] = way
-
-    def _join(self, low: str, high: str) -> None:
-        self.up[low].append(high)
-        self.down[high].append(low)
-
-    def _depths(self, names: list[str]) -> dict[str, int]:
-        """Layer of every name: sources sink to just below what needs them."""
-        depth = dict.fromkeys(names, 0)
-        for _ in names:  # as many rounds as any chain is long; a cycle stops there
-            settled = True
-            for name in names:
-                deeper = max((depth[tail] + 1 for tail in self.down[name]), default=0)
-                if depth[name] < deeper < len(names):
-                    depth[name], settled = deeper, False
-            if settled:
-                break
-        for name in reversed(names):
-            if not self.down[name] and self.up[name]:
-                depth[name] = min(depth[head] for head in self.up[name]) - 1
-        return depth
-
-    def settle(self) -> None:
-        """Order the layers, then give every name its x."""
-        place = {name: float(i) for layer in self.layers for i, name in enumerate(layer)}
-        for layer, near in self._sweeps():
-            layer.sort(key=lambda name: (self.ends.get(name, 0), _middle(name, near, place)))
-            for index, name in enumerate(layer):
-                place[name] = index - (len(layer) - 1) / 2
-        for layer in self.layers:
-            x = 0.0
-            for name in layer:
-                self.x[name] = x + self.widths[name] / 2
-                x += self.widths[name] + NODE_GAP
-            for name in layer:
-                self.x[name] -= (x - NODE_GAP) / 2
-        for layer, near in self._sweeps():
-            self._align(layer, near)
-        middle = (self._edge(-1) + self._edge(1)) / 2
-        for name in self.x:
-            self.x[name] -= middle
-
-    def _sweeps(self) -> Iterator[tuple[list[str], dict[str, list[str]]]]:
-        """Every layer, and what it is to be near to: upwards, downwards, and so on."""
-        for _ in range(SWEEPS // 2):
-            yield from ((layer, self.down) for layer in self.layers)
-            yield from ((layer, self.up) for layer in reversed(self.layers))
-
-    def _align(self, layer: list[str], near: dict[str, list[str]]) -> None:
-        """Move names towards their neighbours' middle, keeping order and distances."""
-        goals = [_middle(name, near, self.x) for name in layer]
-        from_left, from_right = list(goals), list(goals)
-        gaps = [(self.widths[a] + self.widths[b]) / 2 + NODE_GAP for a, b in pairwise(layer)]
-        for i, gap in enumerate(gaps):
-            from_left[i + 1] = max(goals[i + 1], from_left[i] + gap)
-        for i in reversed(range(len(gaps))):
-            from_right[i] = min(goals[i], from_right[i + 1] - gaps[i])
-        for name, low, high in zip(layer, from_right, from_left, strict=True):
-            self.x[name] = (low + high) / 2
-
-    def _edge(self, side: int) -> float:
-        return side * max(side * self.x[n] + self.widths[n] / 2 for n in self.x)
-
-    def width(self) -> float:
-        """Of the widest layer."""
-        return self._edge(1) - self._edge(-1)
-
-
-def _middle(name: str, near: dict[str, list[str]], x: dict[str, float]) -> float:
-    """Mean place of the neighbours of a name; its own if it has none."""
-    others = near[name]
-    return sum(x[other] for other in others) / len(others) if others else x[name]

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tinygrad_seq.timeline.picture import Template
-from tinygrad_seq.viz.graph.items import BAR, BEGIN, Graph, Item, Place
+from tinygrad_seq.viz.graph.alike import rows_of_steps
+from tinygrad_seq.viz.graph.items import BAR, BEGIN, Graph, Item, Place, Row
 from tinygrad_seq.viz.layout.block import Block
 from tinygrad_seq.viz.layout.boxes import closed_roads, module_block
 from tinygrad_seq.viz.layout.layered import layered_block
+from tinygrad_seq.viz.layout.road_blocks import RoadBlocks
 from tinygrad_seq.viz.layout.templates import bar_roads, template_block, template_for
 from tinygrad_seq.viz.picture.style import Style
 
-__all__ = ["block_of"]
+__all__ = ["block_of", "road_plans"]
 
 
-def block_of(items: list[Item], place: Place, graph: Graph, style: Style) -> Block:
+Plans = Mapping[Row, RoadBlocks]
+
+
+def road_plans(graph: Graph, style: Style) -> dict[Row, RoadBlocks]:
+    """How the steps of each row are laid out whose cell has no picture of its own."""
+    return {row: RoadBlocks(rows, graph, style) for row, rows in rows_of_steps(graph).items()}
+
+
+def block_of(items: list[Item], place: Place, graph: Graph, style: Style, plans: Plans) -> Block:
     """The block of the items of one place."""
+    plan = None if place.step is None else plans.get(place.row)
     if place.step == BEGIN:
-        return module_block(items[0], graph, style, _begin_roads(graph, place))
+        roads = _begin_roads(graph, place) if plan is None else plan.roads
+        return module_block(items[0], graph, style, roads)
+    if plan is not None and place in plan.rows.steps:
+        return plan.block(items)
     if graph.closes(place) and len(items) == 1:
         return module_block(items[0], graph, style)
     inside = [
@@ -34,6 +48,8 @@ def block_of(items: list[Item], place: Place, graph: Graph, style: Style) -> Blo
         return layered_block(items, inside, graph, style)
     opened = not graph.level.plain and place.step == BAR
     roads = bar_roads(items[0].roles, pictures(items)) if opened else {}
+    if plan is not None:
+        roads = plan.roads
     return module_block(items[0], graph, style, roads)
 
 

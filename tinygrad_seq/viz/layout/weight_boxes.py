@@ -11,11 +11,12 @@ from tinygrad_seq.viz.layout.columns import RowKey
 from tinygrad_seq.viz.layout.grid import Grid
 from tinygrad_seq.viz.picture.shapes import Shape
 
-__all__ = ["WeightBox", "weight_boxes"]
+__all__ = ["WeightBox", "carried_heights", "weight_boxes"]
 
 BESIDE = 34.0  # from a box to the first frame of its axis
 ASIDE = 108.0  # the same where a carried-in state stands between
 APART = 8.0
+LETTER = 7.2  # of a carried-in state's name
 
 
 class WeightBox(NamedTuple):
@@ -49,11 +50,12 @@ def weight_boxes(grid: Grid) -> list[WeightBox]:
             box.y = max(box.y, below.y + (below.height + box.height) / 2 + APART)
         near = any(
             abs(y - box.y) < box.height / 2 + 10 or (grid.style.both and y > box.y)
-            for y in _carried_heights(grid, axis)
+            for y in carried_heights(grid, axis)
             for _, _, box in boxes
         )
+        longest = max(map(len, grid.graph.tracks)) - 1 if near else 0
         for _, row, box in boxes:
-            lefts = [grid.start(row) - (ASIDE if near else BESIDE)]
+            lefts = [grid.start(row) - (ASIDE + LETTER * longest if near else BESIDE)]
             for block in grid.spanning(axis):  # may be wider than all time steps
                 shape = block.shapes[0]
                 if abs(shape.y - box.y) < (shape.height + box.height) / 2:
@@ -62,7 +64,7 @@ def weight_boxes(grid: Grid) -> list[WeightBox]:
     return found
 
 
-def _carried_heights(grid: Grid, axis: int) -> list[float]:
+def carried_heights(grid: Grid, axis: int) -> list[float]:
     """Where states come in from before the first step of a time axis."""
     return [
         grid.anchor(edge.head, edge.kind)[1]

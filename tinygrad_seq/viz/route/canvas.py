@@ -37,6 +37,7 @@ class Canvas:
 
     def wire(self, edge: Edge, corners: list[Point], color: str = "", **look: Any) -> Wire:
         """Draw an edge along corners."""
+        corners = self.grid.whole(edge, corners)
         look = {"road": road_of(edge), **edge_look(edge), **look}
         wire = Wire.along(edge.tail, edge.head, corners, color or self.theme.line, **look)
         self.picture.wires.append(wire)

@@ -13,7 +13,8 @@ __all__ = ["Lanes"]
 # Lanes beside the blocks, within the frame of the column; a third is that of states.
 INPUT_LANE, LANE = 3.0, 6.5
 CLEAR = 4.0  # between a level wire and boxes above and below it
-BELOW = 15.0  # under the block that a wire ends at
+NARROW = 3.6  # between wires beside one column
+BELOW, UNDER_LOOPS = 15.0, 9.0  # under the block that a wire ends at
 
 
 class Lanes:
@@ -21,6 +22,7 @@ class Lanes:
 
     def __init__(self, grid: Grid, boxes: list[WeightBox]) -> None:
         self.grid, self.boxes = grid, boxes
+        self._beside: dict[Column, list[tuple[float, float, float, str]]] = {}
         self._levels: dict[int, dict[tuple[str, str], float]] = {}
 
     def around(self, edge: Edge, column: Column, corners: list[Point]) -> list[Point]:
@@ -32,15 +34,36 @@ class Lanes:
             for row, block in grid.standing[column]
             if row not in own and low < grid.y[row][0] < high
         ]
-        if not between or len(corners) not in {2, 4} or (len(corners) == 2 and abs(x - end) >= 1):
+        back = high - (UNDER_LOOPS if grid.graph.view.folds else BELOW)
+        slanted = len(corners) == 2 and abs(x - end) >= 1
+        if not between and slanted and edge.kind == INPUT:
+            return [(x, low), (x, back), (end, back), (end, high)]
+        if not between or len(corners) not in {2, 4}:
             return corners
         middle, width = grid.x[column]
-        back = high - BELOW
         if len(corners) == 4 and all(abs(x - middle) > block.width / 2 + 4 for block in between):
             return [(x, low), (x, back), (end, back), (end, high)]
-        side = middle + width / 2 + (INPUT_LANE if edge.kind == INPUT else LANE)
+        aside = width / 2 + (INPUT_LANE if edge.kind == INPUT else LANE)
         out = low + 9
+        side = middle + self._free_side(edge.tail, column, aside, (out, back))
         return [(x, low), (x, out), (side, out), (side, back), (end, back), (end, high)]
+
+    def _free_side(self, tail: str, column: Column, aside: float, span: Point) -> float:
+        """How far aside a wire climbs beside a column: at its right, or where no other one does."""
+        taken = self._beside.setdefault(column, [])
+        ways = (aside, -aside, aside + NARROW, -aside - NARROW, aside + 2 * NARROW)
+        for way in ways:
+            other = (
+                each
+                for each, low, high, name in taken
+                if name != tail and abs(each - way) < 3 and low < span[1] and high > span[0]
+            )
+            if next(other, None) is None:
+                break
+        else:
+            way = aside
+        taken.append((way, *span, tail))
+        return way
 
     def track(self, edge: Edge) -> float:
         """Where an edge climbs from the end of its time axis to the height of a later one."""

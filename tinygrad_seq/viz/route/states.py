@@ -7,7 +7,7 @@ from typing import Any
 
 from tinygrad_seq.viz.graph.items import FOLDED, Edge, Item
 from tinygrad_seq.viz.layout.columns import Column, RowKey, Spot
-from tinygrad_seq.viz.layout.grid import GAP, PAD
+from tinygrad_seq.viz.layout.grid import GAP, LOOP, PAD
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import subscript
 from tinygrad_seq.viz.picture.words import item_look
@@ -25,6 +25,8 @@ class States:
         """How many over (1) and under (-1) a row so far."""
         self._bridges: dict[Column, int] = {}
         self._named: set[tuple[str, str, float]] = set()
+        self._carried_in: set[str] = set()
+        self._looped: set[tuple[str, str, Spot]] = set()
         self._on_road: set[tuple[str, str, Spot]] = {
             (edge.tail, edge.kind, self.grid.where[edge.head])
             for edge in self.graph.edges.values()
@@ -47,7 +49,7 @@ class States:
         elif not edge.delay:
             return False
         elif head.place.step == FOLDED and head.place.row == tail.place.row:
-            self._loop(edge)
+            self._round(edge)
         elif not self.graph.level.plain:
             self._state(edge)
         elif self.grid.column(edge.tail)[0] != self.grid.column(edge.head)[0]:
@@ -65,10 +67,14 @@ class States:
     def _ends(self, edge: Edge) -> tuple[Point, Point, int]:
         """Where a state leaves and arrives, and on which side its name goes."""
         start = self.grid.anchor(edge.tail, f"{edge.kind}+")
-        return start, self.grid.anchor(edge.head, edge.kind), self._above(edge)
+        return start, self.grid.anchor(edge.head, self.grid.entry(edge)), self._above(edge)
 
     def _above(self, edge: Edge) -> int:
         """1 where a state goes over the main one, -1 for that itself."""
+        row = self.grid.where[edge.head][0]
+        plan = self.grid.plans.get(row[:2])
+        if plan is not None and edge.kind in plan.roads:
+            return 1 if plan.roads[edge.kind] > 0 else -1
         return 1 if self.graph.tracks.get(edge.kind) else -1
 
     def _way(self, edge: Edge) -> int:
@@ -102,6 +108,7 @@ class States:
             and "where" in head.ops
             and tail.place.row == head.place.row
             and edge.kind in self.grid.blocks[self.grid.where[edge.head]].anchors  # has a road
+            and head.place.row not in self.grid.plans  # it leads there straight
         )
 
     def _hold(self, edge: Edge) -> None:
@@ -144,7 +151,8 @@ class States:
 
     def _carried(self, edge: Edge, item: Item) -> None:
         """A state that comes in from before the first step."""
-        end, step = self.grid.anchor(edge.head, edge.kind), self.grid.where[edge.head][1]
+        end = self.grid.anchor(edge.head, self.grid.entry(edge))
+        step = self.grid.where[edge.head][1]
         way, side = self._way(edge), self._side(edge)
         before = step - way if isinstance(step, int) else -1 if way > 0 else self.graph.length
         text = edge.kind + subscript(before)
@@ -152,12 +160,20 @@ class States:
             text += f" = {item.note}"
         elif item.note == "zero":
             text += " = 0"
-        line = Line(text, 12, color=self.canvas.theme.state(edge.kind))
+        axis, color = self.grid.column(edge.head)[0], self.canvas.theme.state(edge.kind)
+        others = [column for column in self.grid.columns if column[0] == axis]
+        later = (axis, step) not in {others[0 if way > 0 else -1], (axis, FOLDED)}
+        line = Line(text, 9 if later and item.kind == "carried" else 12, color=color)
         width = line.width + 6
         x = side - way * ((44 if step == FOLDED else 24) + width / 2)
+        if line.size < 12:  # between two columns
+            x = side + way * (10 - width / 2)
         name = self._start_name(item, edge.kind)
         look = item_look(item, "carried")
-        self.canvas.picture.shapes.append(Shape(name, x, end[1], width, 16, [line], "text", **look))
+        if name not in self._carried_in:
+            shape = Shape(name, x, end[1], width, 16, [line], "text", **look)
+            self.canvas.picture.shapes.append(shape)
+        self._carried_in.add(name)
         constant = item.kind == "carried"
         wire = self._line(edge, [(x + way * width / 2, end[1]), end], 1.8, dashed=constant)
         wire.tail = name
@@ -276,14 +292,33 @@ class States:
         gap = self.grid.frame(column)[0] - 8 * count
         self._line(edge, [start, (start[0], over), (gap, over), (gap, end[1]), end])
 
+    def _round(self, edge: Edge) -> None:
+        """A loop; of a state that several operations take in on one road, only one."""
+        port = self.grid.entry(edge)
+        taken = (edge.tail, port, self.grid.where[edge.head])
+        inner = self.grid.blocks[taken[2]].inner.get(f"{port} {edge.head}")
+        if inner is None or taken not in self._looped:
+            self._looped.add(taken)
+            self._loop(edge)
+            return
+        end = self.grid.anchor(edge.head, port)
+        self._line(edge, [(end[0] - self._way(edge) * 4, end[1]), end], 2.2, dashed=False)
+
     def _loop(self, edge: Edge) -> None:
         """A state that comes round again through a delay of one step."""
         start, end, above = self._ends(edge)
         row, _ = self.grid.where[edge.head]
         y, height = self.grid.y[row]
         more = self._loops.get((row, above), 0)  # h and a fed-back input, say
-        self._loops[row, above] = more + 1
-        lane = y + above * (height / 2 + 15 + 26 * more)
+        plan = self.grid.plans.get(row[:2])
+        if plan is not None and self.grid.entry(edge) in plan.roads:  # farther in, farther out
+            road = above * plan.roads[edge.kind]
+            more = sum(above * y > road for y in plan.roads.values())
+        else:
+            if plan is not None:  # outside those of the roads
+                more += sum(above * y > 0 for y in plan.roads.values())
+            self._loops[row, above] = self._loops.get((row, above), 0) + 1
+        lane = y + above * (height / 2 + 15 + LOOP * more)
         left, right = self.grid.frame(self.grid.column(edge.head))
         wide = 45 if self.graph.level.plain and self._above(edge) < 0 else 19  # outside c's loop
         back, out = wide + 9 * more, wide + 20 * more  # out past the other loops' delays
@@ -297,7 +332,8 @@ class States:
         self.canvas.picture.shapes.append(box)
         corners = [start, (right, start[1]), (right, lane - above * 9.5)]
         first = self._line(edge, corners, 2.2, dashed=False, label=Line(edge.kind, 12))
-        first.label_at = (right - way * 13, start[1] + above * 8)
+        aside = first.label.width / 2 + 9.4 if first.label else 0.0
+        first.label_at = (right - way * aside, start[1] + above * 8)
         if more:  # the first one's name stands there
             aside = Line(edge.kind, 12).width / 2 + 20
             first.label_at = (right - way * aside, lane + above * 9)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Edge
-from tinygrad_seq.viz.layout.weight_boxes import WeightBox
+from tinygrad_seq.viz.layout.weight_boxes import WeightBox, carried_heights
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape
 from tinygrad_seq.viz.picture.style import number, subscript
 from tinygrad_seq.viz.picture.words import item_look
@@ -45,10 +45,20 @@ def _draw_use(canvas: Canvas, edge: Edge, box: WeightBox) -> None:
         x = min((each.x - each.width / 2 for each in boxes), default=left - 14) - 6
         way = [(x, start[1]), (x, level), (left - 20, level), (left - 20, rail)]
     elif abs(rail - start[1]) > 1:
-        way = [(left - 20, start[1]), (left - 20, rail)]
+        down = left - 20
+        if not canvas.graph.view.folds and _labelled(canvas, box, rail):
+            down = start[0] + 8
+        way = [(down, start[1]), (down, rail)]
     canvas.wire(edge, [start, *way, (end[0], rail), end], canvas.theme.weight, pen=1.3)
     if canvas.both:
         _draw_contribution(canvas, edge, start, rail, way if later else [])
+
+
+def _labelled(canvas: Canvas, box: WeightBox, rail: float) -> bool:
+    """Whether the name of a state that comes in stands between a box and its rail."""
+    low, high = sorted((rail, box.shape.y))
+    heights = carried_heights(canvas.grid, canvas.grid.segment[box.row])
+    return any(low - 8 < y < high + 8 for y in heights)
 
 
 def _draw_contribution(

@@ -1,0 +1,159 @@
+"""Cells that have no picture of their own: states on straight roads, steps alike, wires apart."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_seq as tgs
+from tests.cells import CELLS, MGUCell, PeepholeCell, ThreeStateCell
+from tests.drawn import boxes, crossed, shared, wires
+from tests.test_viz_wirings import overlaps
+from tinygrad_seq import nn, viz
+from tinygrad_seq.viz.graph.fold import build
+
+UNPICTURED = {name: cell for name, cell in CELLS.items() if cell.picture is None}
+
+
+def run(cell: Any, layers: int = 1, steps: int = 3, both: bool = False) -> Any:
+    rng = np.random.default_rng(0)
+    options = {"bidirectional": both, "rng": rng}
+    layer = nn.Recurrent(lambda size: cell(size, 4, rng=rng), 5, layers, **options)
+    with tgs.composed():
+        return layer(rng.normal(size=(steps, 2, 5)).astype("f"))[0].sum()
+
+
+@pytest.mark.parametrize("level", ["module", "cell"])
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+@pytest.mark.parametrize("both", [False, True], ids=["forward", "bidirectional"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_no_wire_runs_through_a_box_or_along_another_one(
+    cell: Any, layers: int, both: bool, view: str, level: str
+) -> None:
+    loss = run(cell, layers, 6 if view == "elided" else 3, both)
+    drawing = viz.draw(loss, view=view, level=level)
+    assert crossed(drawing) == set()
+    assert shared(drawing) == set()
+    assert overlaps(drawing) == []
+
+
+def test_wires_on_one_another_are_seen() -> None:
+    drawing = viz.draw(run(MGUCell), level="cell")
+    road = re.search(r'"[^"]*@0:h" -> "[^"]*@1:[^"]*" (\[pos="[^"]*)"', drawing.dot)
+    assert road is not None and shared(drawing) == set()
+    twice = drawing.dot.rstrip().removesuffix("}") + f'"a" -> "b" {road[1]}"];\n}}'
+    assert {ends[:2] for ends in shared(viz.Drawing(twice, "twice"))} >= {("a", "b")}
+
+
+@pytest.mark.parametrize("cell", UNPICTURED.values(), ids=UNPICTURED)
+def test_states_are_roads_at_one_height(cell: Any) -> None:
+    drawing = viz.draw(run(cell, steps=4), level="cell")
+    places = {box.name: box for box in boxes(drawing)}
+    for state in cell(5, 4, rng=np.random.default_rng(0)).states:
+        heights = {places[f"[0]@{t}:{state}"].y for t in range(4)}
+        assert len(heights) == 1
+        for wire in wires(drawing):
+            if wire.tail == f"[0]@1:{state}" and wire.head.startswith("[0]@2"):
+                assert abs(wire.points[0][1] - heights.copy().pop()) < 0.5
+                assert abs(wire.points[3][1] - wire.points[0][1]) < 0.5
+
+
+@pytest.mark.parametrize("view", ["unrolled", "elided"])
+@pytest.mark.parametrize("cell", UNPICTURED.values(), ids=UNPICTURED)
+def test_equal_steps_are_drawn_equally(cell: Any, view: str) -> None:
+    drawing = viz.draw(run(cell, steps=6), level="cell", view=view)
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for box in boxes(drawing):
+        if (said := re.fullmatch(r"\[0\]@(\d+):(.+)", box.name)) is not None:
+            found.setdefault(said[1], {})[said[2]] = box.x, box.y
+    last = found[max(found)]
+    for parts in found.values():
+        assert parts.keys() <= last.keys()
+        moved = {round(x - last[part][0], 1) for part, (x, _) in parts.items()}
+        assert len(moved) == 1 and all(last[part][1] == y for part, (_, y) in parts.items())
+
+
+def test_what_lies_between_sums_and_products_runs_on_top() -> None:
+    places = {box.name: box.y for box in boxes(viz.draw(run(PeepholeCell), level="cell"))}
+    others = [y for name, y in places.items() if name.startswith("[0]@1:")]
+    assert places["[0]@1:c"] == max(others) and places["[0]@1:h"] == min(others)
+
+
+@pytest.mark.parametrize("cell", UNPICTURED.values(), ids=UNPICTURED)
+def test_every_step_has_an_input(cell: Any) -> None:
+    graph = build([run(cell, 2).node], level="cell")
+    inputs = [item.place for item in graph.items.values() if item.kind == "input"]
+    assert sorted(place.step for place in inputs) == [0, 1, 2]
+    assert {place.layer for place in inputs} == {0}
+
+
+def test_parts_of_weights_and_of_sums_are_no_operations() -> None:
+    for cell in (PeepholeCell, MGUCell, ThreeStateCell):
+        text = viz.draw(run(cell), level="cell").dot
+        assert not re.search(r'label="(getitem|split|item|linear|concatenate|matmul)', text)
+
+
+def test_a_weight_is_named_where_it_is_used() -> None:
+    graph = build([run(PeepholeCell).node], level="cell")
+    used = [e for e in graph.edges.values() if e.tail.endswith("peep")]
+    assert len(used) == 9 and all("multiply" in graph.items[e.head].ops for e in used)
+    text = viz.draw(run(PeepholeCell), level="cell").dot
+    assert text.count("peep") - text.count("cell_l0.peep") >= 9
+    assert "weight_hh" not in viz.draw(run(MGUCell), level="cell", weights="hidden").dot
+
+
+class TwoBack(nn.Cell):
+    """Each state comes from that before the last, too."""
+
+    def __init__(self) -> None:
+        super().__init__(5, {"h": 4, "before": 4})
+        self.affine = nn.Linear(5, 4, rng=np.random.default_rng(0))
+
+    def forward(self, x: Any, state: Any) -> Any:
+        h, before = state
+        return tgs.tanh(self.affine(x) + h + tgs.sigmoid(before)), h * 1.0
+
+
+def by_hand(kind: str, delay: int = 1, steps: int = 4) -> Any:
+    """A loop that says its time and tags its states."""
+    rng = np.random.default_rng(0)
+    w, u = (nn.Parameter(rng.normal(size=(4, 16)).astype("f")) for _ in "wu")
+    hs, c, x = [np.zeros((2, 4), "f")] * delay, np.zeros((2, 4), "f"), np.ones((2, 4), "f")
+    for t in range(steps):
+        with tgs.scope(step=t):
+            z = x @ w + hs[-1] @ u
+            if kind == "lstm":
+                i, f, o, g = tgs.split(z, 4, axis=-1)
+                c = (tgs.sigmoid(f) * c + tgs.sigmoid(i) * tgs.tanh(g)).tag("c")
+                h = (tgs.sigmoid(o) * tgs.tanh(c)).tag("h")
+            else:
+                h = tgs.tanh(z[:, :4] + (hs[-delay] @ u)[:, 4:8]).tag("h")
+            hs.append(h)
+    return hs[-1].sum()
+
+
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: by_hand("rnn"),
+        lambda: by_hand("lstm", steps=6),
+        lambda: by_hand("rnn", delay=2, steps=6),
+        lambda: viz_model(TwoBack),
+    ],
+    ids=["rnn", "lstm", "delay", "two back"],
+)
+def test_loops_by_hand_are_drawn_as_cells_are(made: Any, view: str) -> None:
+    drawing = viz.draw(made(), view=view, level="cell")
+    assert crossed(drawing) == set() and overlaps(drawing) == []
+    assert shared(drawing) == set()
+
+
+def viz_model(cell: Any) -> Any:
+    layer = nn.Recurrent(lambda size: cell(), 5)
+    with tgs.composed():
+        return layer(np.ones((4, 2, 5), "f"))[0].sum()

@@ -1,0 +1,163 @@
+"""Names in layers by depth, in Sugiyama's manner: few crossings, no edge through a name.
+
+Layers by longest path, crossings reduced by barycentres, long edges led through the layers
+between. What a place along a layer is, across or up, whoever asks decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
+
+__all__ = ["Layers"]
+
+DUMMY = 10.0
+SWEEPS = 8
+
+
+class Layers:
+    """Layers of names, with dummies where an edge passes through.
+
+    Parameters
+    ----------
+    names : list of str
+    edges : iterable of (tail, head)
+    sizes : dict
+        Room that names need along their layer.
+    gap : float
+        Between names of one layer.
+    last : collection of str
+        Names without a head that stand in the last layer, however early they could.
+
+    Attributes
+    ----------
+    depth : dict
+        Layer of every name.
+    ways : dict
+        Dummies of every edge.
+    x : dict
+        Place along the layer of every name and dummy, once settled.
+    ends : dict
+        -1 or 1 of names that must stand first or last in their layer.
+    """
+
+    def __init__(
+        self,
+        names: list[str],
+        edges: Iterable[tuple[str, str]],
+        sizes: dict[str, float],
+        gap: float,
+        last: Collection[str] = (),
+    ) -> None:
+        self.widths, self.gap = dict(sizes), gap
+        self.up: dict[str, list[str]] = {name: [] for name in names}
+        self.down: dict[str, list[str]] = {name: [] for name in names}
+        self.ways: dict[tuple[str, str], list[str]] = {}
+        self.x: dict[str, float] = {}
+        self.ends: dict[str, int] = {}
+        edges = list(edges)
+        for tail, head in edges:
+            self._join(tail, head)
+        depth = self.depth = self._depths(names)
+        deepest = max(depth.values(), default=0)
+        depth |= {name: deepest for name in last if not self.up[name]}
+        self.layers: list[list[str]] = [[] for _ in range(deepest + 1)]
+        for name in names:
+            self.layers[depth[name]].append(name)
+            self.up[name], self.down[name] = [], []
+        for tail, head in edges:
+            self._lead(tail, head, depth[tail] + 1, tail)
+
+    def lead(self, key: str, head: str, first: int) -> None:
+        """Lead what comes from outside through the layers from the first one up to a name."""
+        self._lead(key, head, first, None)
+
+    def _lead(self, key: str, head: str, first: int, low: str | None) -> None:
+        way = self.ways[key, head] = []
+        for layer in range(first, self.depth[head]):
+            dummy = f"{key}>{head}@{layer}"
+            self.layers[layer].append(dummy)
+            self.widths[dummy] = DUMMY
+            self.up[dummy], self.down[dummy] = [], []
+            if low is not None:
+                self._join(low, dummy)
+            way.append(dummy)
+            low = dummy
+        if low is not None:
+            self._join(low, head)
+
+    def _join(self, low: str, high: str) -> None:
+        self.up[low].append(high)
+        self.down[high].append(low)
+
+    def _depths(self, names: list[str]) -> dict[str, int]:
+        """Layer of every name: sources sink to just below what needs them."""
+        depth = dict.fromkeys(names, 0)
+        for _ in names:  # as many rounds as any chain is long; a cycle stops there
+            settled = True
+            for name in names:
+                deeper = max((depth[tail] + 1 for tail in self.down[name]), default=0)
+                if depth[name] < deeper < len(names):
+                    depth[name], settled = deeper, False
+            if settled:
+                break
+        for name in reversed(names):
+            if not self.down[name] and self.up[name]:
+                depth[name] = min(depth[head] for head in self.up[name]) - 1
+        return depth
+
+    def settle(self, pinned: dict[str, float] | None = None) -> None:
+        """Order the layers, then give every name its place; those that are pinned have one."""
+        self.x = dict(pinned or {})
+        self.layers = [[name for name in layer if name not in self.x] for layer in self.layers]
+        place = {name: float(i) for layer in self.layers for i, name in enumerate(layer)}
+        place |= self.x
+        for layer, near in self._sweeps():
+            layer.sort(key=lambda name: (self.ends.get(name, 0), _middle(name, near, place)))
+            for index, name in enumerate(layer):
+                place[name] = index - (len(layer) - 1) / 2
+        for layer in self.layers:
+            x = 0.0
+            for name in layer:
+                self.x[name] = x + self.widths[name] / 2
+                x += self.widths[name] + self.gap
+            for name in layer:
+                self.x[name] -= (x - self.gap) / 2
+        for layer, near in self._sweeps():
+            self._align(layer, near)
+        free = [name for layer in self.layers for name in layer]
+        middle = (self._edge(-1, free) + self._edge(1, free)) / 2 if free else 0.0
+        for name in free:
+            self.x[name] -= middle
+
+    def _sweeps(self) -> Iterator[tuple[list[str], dict[str, list[str]]]]:
+        """Every layer, and what it is to be near to: upwards, downwards, and so on."""
+        for _ in range(SWEEPS // 2):
+            yield from ((layer, self.down) for layer in self.layers)
+            yield from ((layer, self.up) for layer in reversed(self.layers))
+
+    def _align(self, layer: list[str], near: dict[str, list[str]]) -> None:
+        """Move names towards their neighbours' middle, keeping order and distances."""
+        goals = [_middle(name, near, self.x) for name in layer]
+        from_left, from_right = list(goals), list(goals)
+        gaps = [(self.widths[a] + self.widths[b]) / 2 + self.gap for a, b in pairwise(layer)]
+        for i, gap in enumerate(gaps):
+            from_left[i + 1] = max(goals[i + 1], from_left[i] + gap)
+        for i in reversed(range(len(gaps))):
+            from_right[i] = min(goals[i], from_right[i + 1] - gaps[i])
+        for name, low, high in zip(layer, from_right, from_left, strict=True):
+            self.x[name] = (low + high) / 2
+
+    def _edge(self, side: int, names: Iterable[str]) -> float:
+        return side * max(side * self.x[n] + self.widths[n] / 2 for n in names)
+
+    def width(self) -> float:
+        """Of the widest layer."""
+        free = [name for layer in self.layers for name in layer]
+        return self._edge(1, free) - self._edge(-1, free) if free else 0.0
+
+
+def _middle(name: str, near: dict[str, list[str]], x: dict[str, float]) -> float:
+    """Mean place of the neighbours of a name; its own if it has none."""
+    others = near[name]
+    return sum(x[other] for other in others) / len(others) if others else x[name]
