@@ -137,7 +137,8 @@ def _follow(states: Sequence[Node]) -> list[list[Step]]:
         _, layer, cell = _place(node)
         present[_place(node)].add(node.role)
         present[layer, cell].add(node.role)
-        at_step[layer, cell, node.scope.step, node.role].append(node)
+        for step in (node.scope.step, ...):  # or at any
+            at_step[layer, cell, step, node.role].append(node)
     known, chains = set(states), list[list[Step]]()
     ends: dict[Node, list[Step]] = {}  # last states of each chain so far
     for node in states:
@@ -147,20 +148,23 @@ def _follow(states: Sequence[Node]) -> list[list[Step]]:
             continue
         found = {names[0]: node}
         for name in names[1:] if node.scope.step is not None else ():
-            near = at_step[layer, cell, node.scope.step, name]
+            step = node.scope.step if (layer, cell, None, name) not in at_step else ...
+            near, mains = (at_step.get((layer, cell, step, n), []) for n in (name, names[0]))
             if name in present[_place(node)]:  # else a module inside of the cell has it
                 near = [other for other in near if _place(other) == _place(node)]
-            if near:  # several where windows count their steps anew
+            if len(near) == len(mains):
+                found[name] = near[mains.index(node)]
+            elif near:  # several where windows count their steps anew
                 found[name] = min(near, key=lambda other: abs(other.seq - node.seq))
-        step = _step(names, found, known)
-        before = [n for n in step.border if n in ends and _is_before(n, step)]
+        now = _step(names, found, known)
+        before = [n for n in now.border if n in ends and _is_before(n, now)]
         chain = ends[max(before, key=lambda n: n.seq)] if before else []
         if not before:
             chains.append(chain)
         for state in chain[-1].states.values() if chain else ():
             del ends[state]
-        chain.append(step)
-        ends |= dict.fromkeys(step.states.values(), chain)
+        chain.append(now)
+        ends |= dict.fromkeys(now.states.values(), chain)
     return chains
 
 
