@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +16,8 @@ from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
-from tinygrad_seq.flow.track import FADED, Recorder, Track, make_track
+from tinygrad_seq.flow.track import Recorder, Track, make_track
+from tinygrad_seq.flow.words import as_table, in_words
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.timeline.chains import find_chains
 from tinygrad_seq.timeline.retold import names_of
@@ -25,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["GradientFlow", "gradient_flow"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientFlow:
-    """What :func:`gradient_flow` found.
+    """What :func:`gradient_flow` found: words when printed, a table and plots in a notebook.
 
     Attributes
     ----------
@@ -46,7 +49,25 @@ class GradientFlow:
         return self.tracks[choice(*self.tracks)("GradientFlow: layer", name)]
 
     def __str__(self) -> str:
-        return "\n".join([f"loss {self.loss:.4g}", *map(_in_words, self.tracks.values())])
+        return "\n".join([f"loss {self.loss:.4g}", *map(in_words, self.tracks.values())])
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name!r} {track.verdict}" for name, track in self.tracks.items())
+        return f"<GradientFlow: loss {self.loss:.4g}, {found}>"
+
+    def _repr_html_(self) -> str:
+        """Table and plots in a notebook; without matplotlib the table alone."""
+        try:
+            figure = self.plot()
+        except ImportError:
+            return as_table(self.loss, self.tracks.values())
+        picture = BytesIO()
+        figure.savefig(picture, format="png", dpi=80)
+        encoded = b64encode(picture.getvalue()).decode()
+        return (
+            f"{as_table(self.loss, self.tracks.values())}\n"
+            f'<img alt="gradient flow" src="data:image/png;base64,{encoded}">'
+        )
 
     def plot(self) -> Figure:
         """Draw norms per step, decay, Pascanu's ratio and eigenvalues (needs matplotlib)."""
@@ -144,42 +165,3 @@ def gradient_flow(
     return GradientFlow(
         float(loss.item()), tracks, {called[leaf]: array for leaf, array in gradients.items()}
     )
-
-
-def _in_words(track: Track) -> str:
-    """A short paragraph about one layer."""
-    lags = len(track.decay) - 1
-    if not lags:
-        return f"{track.name}: one step only; nothing flows through time"
-    sentence = f"{track.name}: the gradient {track.verdict}"
-    left = f"{track.decay[-1]:.3g} of it is left after {lags} steps"
-    limit = f"{FADED:.0%}" if track.rate < 1 else f"{1 / FADED:.0f} times"
-    if track.verdict == "is carried":
-        reach = (
-            f"at this rate it would come to {limit} after about {track.horizon:.0f} steps"
-            if np.isfinite(track.horizon)
-            else "neither growing nor shrinking"
-        )
-    else:
-        verb = "falls below" if track.verdict == "vanishes" else "passes"
-        reach = f"it {verb} {limit} after {track.horizon:.0f} steps"
-    lines = [f"{sentence}: {left} ({track.rate:.4g} per step); {reach}"]
-    if track.cell_decay is not None and len(track.cell_decay) > 1:
-        lines.append(
-            f"  along the cells alone: {track.cell_decay[-1]:.3g} of dL/dc is left after "
-            f"{len(track.cell_decay) - 1} steps ({track.cell_rate:.4g} per step)"
-        )
-    ratios = track.ratios[np.isfinite(track.ratios)]
-    if ratios.size:
-        lines.append(
-            f"  Pascanu's ratio: median {np.median(ratios):.3g}, "
-            f"from {ratios.min():.3g} to {ratios.max():.3g}"
-        )
-    for name in track.weights:
-        blocks = [
-            f"{gate + ': ' if gate else ''}radius {s.radius:.3g}, sigma_max {s.largest:.3g}"
-            for gate, s in track.spectra(name).items()
-        ]
-        if blocks:
-            lines.append(f"  {name}: {'; '.join(blocks)}")
-    return "\n".join(lines)
