@@ -182,12 +182,68 @@ def two_steps_apart(declared: bool, steps: int = 5) -> Any:
     return (hs[-1] ** 2).mean()
 
 
-PROGRAMS = [columns, unbatched, bidirectional, late, ragged, shrinking, two_steps_apart]
+def made_anew(declared: bool, steps: int = 4) -> Any:
+    """A weight that is normalised at every step again, and no other that is used after itself."""
+    w, v, g, h = leaf(3, H), leaf(H, H), leaf(H), np.zeros((2, H))
+    for t in range(steps):
+        with at(t, declared):
+            u = g * v / np.sqrt(np.sum(v**2, axis=0))
+            h = np.tanh(np.ones((2, 3)) @ w + h @ u)
+    return (h**2).mean()
+
+
+def slow_half(declared: bool, steps: int = 6) -> Any:
+    """Half of the units wait at every second step."""
+    w, u, d, h, losses = leaf(3, H), leaf(H, H), leaf(H, 2), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            new = np.tanh(np.ones((2, 3)) @ w + h @ u)
+            h = new if t % 2 == 0 else np.concatenate([new[:, :2], h[:, 2:]], axis=1)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def read_at_times(declared: bool, steps: int = 6) -> Any:
+    """Every second step is read."""
+    u, d, h, losses = leaf(H, H), leaf(H, 2), np.ones((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            h = np.tanh(h @ u)
+            if t % 2 == 0:
+                losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def start_that_is_a_weight_too(declared: bool, steps: int = 3) -> Any:
+    """A trained start with a penalty of its own."""
+    w, u, start = leaf(3, H), leaf(H, H), leaf(2, H)
+    h = start
+    for t in range(steps):
+        with at(t, declared):
+            h = np.tanh(np.ones((2, 3)) @ w + h @ u)
+    return (h**2).mean() + (start**2).sum()
+
+
+PROGRAMS = [
+    columns,
+    unbatched,
+    bidirectional,
+    late,
+    ragged,
+    shrinking,
+    two_steps_apart,
+    made_anew,
+    slow_half,
+    read_at_times,
+    start_that_is_a_weight_too,
+]
 
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
 def test_time_found_in_programs_of_other_shapes(program: Any) -> None:
     assert not differences(program(True), program(False))
+    for level in ("module", "cell", "op"):
+        assert program(False).draw(level=level).dot
 
 
 def test_an_encoder_and_a_decoder_with_attention_have_a_time_each() -> None:

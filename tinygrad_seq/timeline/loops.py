@@ -169,7 +169,7 @@ class _Loops:
     def _ends(self, loops: list[int], first: bool) -> list[int]:
         """Of some loops those that none of them leads to, or that lead to none of them."""
         way = self.reached if first else self.reached.T
-        return [r for r in loops if not any(way[q, r] for q in loops if q != r)]
+        return [r for r in loops if not any(way[q, r] for q in loops if q != r)] or loops
 
     def _place_feeding(self, node: Node) -> None:
         """A node before any use: at the step that it feeds, if that is one."""

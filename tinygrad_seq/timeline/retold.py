@@ -128,13 +128,20 @@ class _Telling:
             if node in named and node.role is None:
                 self.roles[node] = named[node]
         of_head: dict[tuple[Node, int], str] = {}
+        starting = self._only_starting(loop)
         for name, state in zip(self._names(loop), loop.states, strict=True):
             for tail in state.tails:
                 self.roles[tail] = name
                 self.scopes[tail]["cell"] = form
             of_head |= dict.fromkeys(state.heads, name)
         for node, index in loop.starts:
-            self.enters[node][index] = self._start(node, index, of_head[node, index])
+            leaf = node.parents[index]
+            if leaf is None or leaf.op is not None or leaf in starting:
+                self.enters[node][index] = self._start(node, index, of_head[node, index])
+            else:  # that is a weight besides
+                self.enters[node][index + len(node.parents)] = self._trained(
+                    leaf, of_head[node, index]
+                )
         for node, cut in self.detached.items():
             for index, origin in cut.items():
                 if (node, index) in of_head and node in loop.nodes:
@@ -199,6 +206,18 @@ class _Telling:
                 if len({loop.nodes[n] for n in same}) == len(same):
                     found |= dict.fromkeys(same, name)
         return found
+
+    def _only_starting(self, loop: Loop) -> set[Node]:
+        """The leaves that are nothing else than starts of the loop."""
+        taken: defaultdict[Node, set[Node]] = defaultdict(set)
+        for node, index in loop.starts:
+            parent = node.parents[index]
+            if parent is not None:
+                taken[parent].add(node)
+        return {leaf for leaf, users in taken.items() if users >= {*self.timed.users[leaf]}}
+
+    def _trained(self, leaf: Node, state: str) -> Enters:
+        return Enters(state, self.names.get(leaf) or leaf.label or f"{state}0")
 
     def _start(self, node: Node, index: int, state: str) -> Enters:
         leaf = leaf_behind(node.parents[index])

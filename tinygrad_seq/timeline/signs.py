@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -84,17 +85,21 @@ class _Signing:
     def match(self) -> None:
         """Give equal signs to what differs from another step only where constants came in."""
         places: defaultdict[int, set[Place]] = defaultdict(set)
-        doing: defaultdict[tuple[Place, object], list[Node]] = defaultdict(list)
-        for node, place in self.at.items():
-            places[self.signs[node]].add(place)
-            doing[place, _doing(node)].append(node)
+        doing: defaultdict[tuple[int, object], dict[int, list[Node]]] = defaultdict(dict)
+        for node, (number, step) in self.at.items():
+            places[self.signs[node]].add((number, step))
+            doing[number, _doing(node)].setdefault(step, []).append(node)
+        sorted_steps = {key: sorted(found) for key, found in doing.items()}
         for node in sorted(self.at, key=lambda node: node.seq):
-            number, step = self.at[node]
-            if len(places[self.signs[node]]) == 1:
-                for near in (step - 1, step + 1):
-                    for other in doing.get(((number, near), _doing(node)), ()):
-                        if self.of(other) != self.of(node) and self._alike(node, other):
-                            self.again[self.of(node)] = self.of(other)
+            if len(places[self.signs[node]]) != 1:
+                continue
+            (number, step), what = self.at[node], _doing(node)
+            steps = sorted_steps[number, what]
+            here = bisect_left(steps, step)
+            for near in steps[max(here - 1, 0) : here] + steps[here + 1 : here + 2]:
+                for other in doing[number, what][near]:
+                    if self.of(other) != self.of(node) and self._alike(node, other):
+                        self.again[self.of(node)] = self.of(other)
         self.signs = {node: self.of(node) for node in self.signs}
 
     def of(self, node: Node) -> int:

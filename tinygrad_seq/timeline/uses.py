@@ -53,6 +53,8 @@ def find_uses(nodes: Sequence[Node]) -> Uses:
     uses: defaultdict[Class, list[Node]] = defaultdict(list)
     weights: dict[Node, _Weight] = {}
     """Of all that is a weight, or a piece or a view of one."""
+    first: dict[Hashable, Node] = {}
+    """Of what is made of weights at every step anew, the first."""
     for node in nodes:
         op = node.op
         if op is None:
@@ -71,7 +73,9 @@ def find_uses(nodes: Sequence[Node]) -> Uses:
             if found is not None:
                 uses[Class(found.weight, found.how, op.name, index, found.leaves)].append(node)
         if _is_made(node, known):
-            made = _Weight.made(node, [found for found in known if found is not None])
+            of = [found for found in known if found is not None]
+            doing = op.name, _said(node.params), tuple((w.weight, w.how) for w in of)
+            made = _Weight.made(first.setdefault(doing, node), of)
             if made.operations <= _MADE_IN:
                 weights[node] = made
     return uses
@@ -144,11 +148,9 @@ def find_recurrences(
     again = [c for c in range(len(classes)) if reached[c, c]]
     groups: list[list[int]] = []
     for c in again:
-        loop = next((g for g in groups if reached[g[0], c] and reached[c, g[0]]), None)
-        if loop is None:
-            groups.append([c])
-        else:
-            loop.append(c)
+        turns = [g for g in groups if any(reached[d, c] and reached[c, d] for d in g)]
+        groups = [g for g in groups if g not in turns]
+        groups.append(sorted([c, *(d for g in turns for d in g)]))
     found = []
     for group in groups:
         counted = [{node: depth[node, c] - 1 for node in classes[c]} for c in group]
@@ -234,8 +236,10 @@ def _told_apart(
 ) -> dict[tuple[Class, int], list[Node]]:
     """Classes of which every step has one use: those of two within a step are told apart.
 
-    What a use feeds tells, if that makes the uses of a class alternate from first to last.
+    What a use feeds tells, if that makes the uses of a class alternate from first to last, and
+    another weight, or something made before the loop, is used as often as there would be steps.
     """
+    counts = {len(together) for together in uses.values()}
     users: defaultdict[Node, list[tuple[Node, int]]] | None = None
     found: dict[tuple[Class, int], list[Node]] = {}
     for of, together in uses.items():
@@ -243,6 +247,10 @@ def _told_apart(
         if len(together) >= 4:
             users = _users(nodes, detached) if users is None else users
             apart = _alternating(together, users)
+            times = len(apart[0])
+            before = (node for node in users if node.seq < together[0].seq)
+            if times not in counts and all(len(users[node]) != times for node in before):
+                apart = [together]
         for number, part in enumerate(apart):
             found[of, number] = part
     return found
@@ -264,11 +272,12 @@ def _alternating(
 ) -> list[list[Node]]:
     labels: list[Hashable] = [() for _ in uses]
     ends: list[Node | None] = list(uses)
+    of_class = set(uses)
     for _ in range(_HOPS):
         for k, node in enumerate(ends):
             near = users.get(node, ()) if node is not None else ()
-            if len(near) != 1:  # where ways part, steps may differ in who reads on
-                ends[k] = None
+            if len(near) != 1 or near[0][0] in of_class:
+                ends[k] = None  # where ways part, steps may differ in who reads on
                 continue
             ((user, index),) = near
             labels[k] = labels[k], user.op and user.op.name, index, _beside(user, index)

@@ -68,9 +68,11 @@ def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None
         return  # what is there a step later stands for two steps before it
     name = f"carried:{place.untimed}:{enters.state}"
     if name not in graph.items:
-        note = enters.note or "constant"
-        graph.items[name] = Item(name, "carried", place, enters.state, note=note)
-    graph.edge(name, item.id, enters.state, 1, 0).cut = enters.note == "cut"
+        known = enters.note in {"", "zero", "cut"}  # else the name of what is trained
+        note, kind = enters.note or "constant", "carried" if known else "start"
+        graph.items[name] = Item(name, kind, place, enters.state, note=note)
+    delay = int(graph.items[name].kind == "carried")
+    graph.edge(name, item.id, enters.state, delay, 0).cut = enters.note == "cut"
 
 
 def _add_inputs(graph: Graph, known: Entries, told: Set[Row]) -> None:
