@@ -66,7 +66,7 @@ class GradientFlow:
         encoded = b64encode(picture.getvalue()).decode()
         return (
             f"{as_table(self.loss, self.tracks.values())}\n"
-            f'<img alt="gradient flow" src="data:image/png;base64,{encoded}">'
+            f'<img alt="gradient flow" src="data:image/png;base64,{encoded}"/>'
         )
 
     def plot(self) -> Figure:
