@@ -14,6 +14,7 @@ from tests.drawn import boxes, crossed, shared, wires
 from tests.test_viz_wirings import overlaps
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.picture.style import THEMES
 
 UNPICTURED = {name: cell for name, cell in CELLS.items() if cell.picture is None}
 
@@ -183,3 +184,13 @@ def test_states_of_an_encoder_go_on_along_the_roads_of_the_decoder(cell: Any, vi
     drawing = viz.draw_model(Translator(cell), x, y, view=view, level="cell")
     assert crossed(drawing) == set() and shared(drawing) == set()
     assert overlaps(drawing) == []
+
+
+def test_gates_of_a_loop_have_the_colour_of_gates() -> None:
+    w, h = nn.Parameter(np.eye(4, dtype="f")), np.zeros((2, 4), "f")
+    for t in range(3):
+        with tgs.scope(step=t):
+            z = tgs.sigmoid(h @ w).tag("z")
+            h = (z * h + tgs.tanh(h @ w).tag("n")).tag("h")
+    drawn = re.findall(r'label="z = σ".*', viz.draw(h.sum(), level="cell").dot)
+    assert len(drawn) == 3 and all(THEMES["light"].gate_fill in line for line in drawn)
