@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from base64 import b64decode
+from xml.etree import ElementTree as ET
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -317,6 +321,26 @@ def test_the_picture_has_its_panels():
     assert "l1: along the cells alone" in labels
 
 
+def test_a_notebook_shows_a_table_and_plots(monkeypatch):
+    pytest.importorskip("matplotlib")
+    lstm = layer(nn.LSTM, 2)
+    x = np.random.default_rng(0).normal(size=(6, 1, 3))
+    found = flow.gradient_flow(lambda: lstm(x)[0].sum())
+    for shown in (found, *found.tracks.values()):
+        assert len(repr(shown)) < 120 and "\n" not in repr(shown)
+    root = ET.fromstring(f"<div>{found._repr_html_()}</div>")
+    rows = [["".join(cell.itertext()) for cell in row] for row in root.iter("tr")]
+    assert [row[0] for row in rows] == ["layer", "l0", "l1"]
+    assert rows[1][2] == found["l0"].verdict
+    assert float(rows[1][3]) == pytest.approx(found["l0"].decay[-1], rel=1e-2)
+    assert "weight_hh_l1: i: radius" in rows[2][7]
+    (image,) = root.iter("img")
+    kind, picture = image.get("src").split(",")
+    assert kind == "data:image/png;base64" and b64decode(picture).startswith(b"\x89PNG")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # as if it were not installed
+    assert found._repr_html_().endswith("</table>")
+
+
 def test_refusals():
     rnn = layer(nn.RNN, 1)
     x = np.zeros((3, 1, 3))
@@ -328,6 +352,8 @@ def test_refusals():
         flow.gradient_flow(lambda: rnn(x)[0].detach().sum())
     with pytest.raises(GraphError, match="make the model first"):
         flow.gradient_flow(lambda: layer(nn.RNN, 1)(x)[0].sum())
+    with pytest.raises(ConfigError, match="names=locals"):
+        flow.gradient_flow(lambda: rnn(x)[0].sum(), names=["rnn"])
     track = flow.gradient_flow(lambda: rnn(x)[0].sum())["l0"]
     with pytest.raises(IndexRangeError):
         track.contribution(3)

@@ -96,7 +96,7 @@ def test_a_weight_shared_by_two_layers_is_told_apart():
 
     found = flow.gradient_flow(run)
     parts = [found[name].contribution(t) for name in ("l0", "l1") for t in range(5)]
-    np.testing.assert_allclose(sum(parts), found.gradients["leaf"], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(sum(parts), found.gradients["W1"], rtol=0, atol=1e-13)
 
 
 def test_a_scalar_recurrence():

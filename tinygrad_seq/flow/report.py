@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,10 +15,12 @@ from tinygrad_seq.checks import choice, function_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.node import Array
-from tinygrad_seq.errors import GraphError, ShapeError
-from tinygrad_seq.flow.track import FADED, Recorder, Track, make_track
+from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
+from tinygrad_seq.flow.track import Recorder, Track, make_track
+from tinygrad_seq.flow.words import as_table, in_words
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.timeline.chains import find_chains
+from tinygrad_seq.timeline.retold import names_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["GradientFlow", "gradient_flow"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientFlow:
-    """What :func:`gradient_flow` found.
+    """What :func:`gradient_flow` found: words when printed, a table and plots in a notebook.
 
     Attributes
     ----------
@@ -44,7 +49,25 @@ class GradientFlow:
         return self.tracks[choice(*self.tracks)("GradientFlow: layer", name)]
 
     def __str__(self) -> str:
-        return "\n".join([f"loss {self.loss:.4g}", *map(_in_words, self.tracks.values())])
+        return "\n".join([f"loss {self.loss:.4g}", *map(in_words, self.tracks.values())])
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name!r} {track.verdict}" for name, track in self.tracks.items())
+        return f"<GradientFlow: loss {self.loss:.4g}, {found}>"
+
+    def _repr_html_(self) -> str:
+        """Table and plots in a notebook; without matplotlib the table alone."""
+        try:
+            figure = self.plot()
+        except ImportError:
+            return as_table(self.loss, self.tracks.values())
+        picture = BytesIO()
+        figure.savefig(picture, format="png", dpi=80)
+        encoded = b64encode(picture.getvalue()).decode()
+        return (
+            f"{as_table(self.loss, self.tracks.values())}\n"
+            f'<img alt="gradient flow" src="data:image/png;base64,{encoded}"/>'
+        )
 
     def plot(self) -> Figure:
         """Draw norms per step, decay, Pascanu's ratio and eigenvalues (needs matplotlib)."""
@@ -53,15 +76,19 @@ class GradientFlow:
         return plot_flow(self.tracks.values())
 
 
-def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
+def gradient_flow(
+    run: Callable[[], Tensor], names: Mapping[str, Any] | None = None
+) -> GradientFlow:
     """Run a model once, and measure how the gradient of its loss flows back through time.
 
     Parameters
     ----------
     run : callable
-        Runs the model and returns a scalar loss. The layers of :mod:`tinygrad_seq.nn` are
-        recognised; in a loop of your own, tag each state: ``h = tgs.tanh(...).tag("h")``
-        (and its cell, if any, ``c.tag("c")``).
+        Runs the model and returns a scalar loss. Layers, cells and loops of your own are
+        recognised by what they do: no tag, no declaration is needed.
+    names : mapping, optional
+        Variables by name, ``locals()``: so weights without a name, states and gates go by those of
+        their variables. It is read after the run, which may still fill it.
 
     Returns
     -------
@@ -71,7 +98,8 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
     Raises
     ------
     GraphError
-        If no state was tagged, or the loss depends on none of them.
+        If no recurrence was found, or the loss does not depend on it. (Where no trained weight is
+        in it, tag each state: ``h = tgs.tanh(...).tag("h")``.)
     ShapeError
         If the loss is no scalar.
 
@@ -93,6 +121,12 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
     ('vanishes', True)
     """
     function_of("gradient_flow: run", run)
+    if names is not None and not isinstance(names, Mapping):
+        raise ConfigError(
+            "gradient_flow: names",
+            expected="a mapping: names=locals()",
+            got=f"a {type(names).__name__}",
+        )
     recorder = Recorder()
     with composed(), observe(recorder):
         loss = run()
@@ -102,70 +136,32 @@ def gradient_flow(run: Callable[[], Tensor]) -> GradientFlow:
             expected="a Tensor with one entry",
             got=getattr(loss, "shape", type(loss).__name__),
         )
-    chains = find_chains(recorder.values)
-    if not chains or loss.node is None:
+    node = loss.node
+    found = None if node is None else find_chains(node, recorder.values, names_of(names or {}))
+    if found is None or node is None or not found[0]:
         raise GraphError(
             "gradient_flow: no recurrent state was recorded",
             expected="a loss that depends on a recurrent layer, recorded with gradients",
-            got="a loss without a graph" if loss.node is None else "no node tagged 'h'",
-            hint="in a loop of your own, tag each state: h = tgs.tanh(z).tag('h')",
+            got="a loss without a graph" if node is None else "no weight that is used again",
+            hint="where no trained weight recurs, tag each state: h = tgs.tanh(z).tag('h')",
         )
-    states = {node for chain in chains for step in chain.steps for node in step.states}
-    recorder.values = {node: value for node, value in recorder.values.items() if node in states}
-    recorder.wanted = states
+    chains, labels = found
+    states = {node for chain in chains for step in chain.steps for node in step.states.values()}
+    recorder.keep(states)
     with observe(recorder):
         one = np.ones(loss.shape, loss.dtype)
-        gradients = backpropagate([(loss.node, one)], retain_graph=True)
+        gradients = backpropagate([(node, one)], retain_graph=True)
     if not states & set(recorder.cotangents):
         raise GraphError(
             "gradient_flow: the loss depends on no recurrent state",
             hint="was the state detached before the loss was computed?",
         )
-    names = {leaf: leaf.name for leaf in gradients}
-    for leaf in gradients:  # unnamed or equally named leaves are told apart by a number
-        same = [other for other in gradients if leaf.name == other.name]
-        if len(same) > 1:
-            names[leaf] = f"{leaf.name} ({same.index(leaf) + 1})"
-    tracks = {chain.name: make_track(chain, recorder, gradients, names) for chain in chains}
+    called = {leaf: labels.get(leaf, leaf.name) for leaf in gradients}
+    for name, count in Counter(called.values()).items():  # leaves of one name have a number
+        if count > 1:
+            same = [leaf for leaf in gradients if called[leaf] == name]
+            called |= {leaf: f"{name} ({k})" for k, leaf in enumerate(same, 1)}
+    tracks = {chain.name: make_track(chain, recorder, gradients, called) for chain in chains}
     return GradientFlow(
-        float(loss.item()), tracks, {names[leaf]: array for leaf, array in gradients.items()}
+        float(loss.item()), tracks, {called[leaf]: array for leaf, array in gradients.items()}
     )
-
-
-def _in_words(track: Track) -> str:
-    """A short paragraph about one layer."""
-    lags = len(track.decay) - 1
-    if not lags:
-        return f"{track.name}: one step only; nothing flows through time"
-    sentence = f"{track.name}: the gradient {track.verdict}"
-    left = f"{track.decay[-1]:.3g} of it is left after {lags} steps"
-    limit = f"{FADED:.0%}" if track.rate < 1 else f"{1 / FADED:.0f} times"
-    if track.verdict == "is carried":
-        reach = (
-            f"at this rate it would come to {limit} after about {track.horizon:.0f} steps"
-            if np.isfinite(track.horizon)
-            else "neither growing nor shrinking"
-        )
-    else:
-        verb = "falls below" if track.verdict == "vanishes" else "passes"
-        reach = f"it {verb} {limit} after {track.horizon:.0f} steps"
-    lines = [f"{sentence}: {left} ({track.rate:.4g} per step); {reach}"]
-    if track.cell_decay is not None and len(track.cell_decay) > 1:
-        lines.append(
-            f"  along the cells alone: {track.cell_decay[-1]:.3g} of dL/dc is left after "
-            f"{len(track.cell_decay) - 1} steps ({track.cell_rate:.4g} per step)"
-        )
-    ratios = track.ratios[np.isfinite(track.ratios)]
-    if ratios.size:
-        lines.append(
-            f"  Pascanu's ratio: median {np.median(ratios):.3g}, "
-            f"from {ratios.min():.3g} to {ratios.max():.3g}"
-        )
-    for name in track.weights:
-        blocks = [
-            f"{gate + ': ' if gate else ''}radius {s.radius:.3g}, sigma_max {s.largest:.3g}"
-            for gate, s in track.spectra(name).items()
-        ]
-        if blocks:
-            lines.append(f"  {name}: {'; '.join(blocks)}")
-    return "\n".join(lines)

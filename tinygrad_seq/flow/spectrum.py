@@ -62,19 +62,23 @@ class Spectrum:
         return float(self.singular_values[0])
 
 
-def recurrent_spectra(weight: Array, gates: Sequence[str] = ()) -> dict[str, Spectrum]:
+def recurrent_spectra(
+    weight: Array, gates: Sequence[str] = (), sizes: Sequence[int] = ()
+) -> dict[str, Spectrum]:
     """Spectrum of every (H, H) block of a recurrent weight, by gate.
 
     The blocks stand side by side, (H, gates * H), as for states that are rows, or one below the
     other, (gates * H, H), as for columns. `gates` are their names, in order (a cell declares
-    them); other numbers of blocks are counted, and a lone one is ``""``. What is not finite, or
-    not made of such blocks, has none.
+    them); blocks without names are counted, and a lone one is ``""``. `sizes` are those that H may
+    have. What is not finite, or not made of such blocks, has none.
     """
     matrix = np.atleast_2d(np.asarray(weight, np.float64))
-    small, large = sorted(matrix.shape)
-    if matrix.ndim != 2 or not small or large % small or not np.isfinite(matrix).all():
+    small, large = sorted(matrix.shape) if matrix.ndim == 2 else (0, 0)
+    if not small or large % small or (sizes and small not in sizes):
         return {}
     count = large // small
+    if not np.isfinite(matrix).all():
+        return {}
     blocks = np.split(matrix, count, axis=int(matrix.shape[1] > small))
     names = gates if len(gates) == count else [str(k) for k in range(count)]
     return {

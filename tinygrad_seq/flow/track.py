@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,9 @@ import numpy as np
 from tinygrad_seq.checks import choice, index_of
 from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.errors import ConfigError, GraphError, IndexRangeError
+from tinygrad_seq.flow.rows import Rows, rows_of
 from tinygrad_seq.flow.spectrum import Spectrum, lyapunov_exponents, recurrent_spectra
 from tinygrad_seq.kernels.numeric import norm
 from tinygrad_seq.timeline.chains import Chain
@@ -27,6 +29,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self.values: dict[Node, Array] = {}
+        self.several: dict[Node, list[Array]] = {}
+        """Of operations with several outputs, each in turn."""
         self.cotangents: dict[Node, Array] = {}
         self.wanted: set[Node] = set()
 
@@ -34,6 +38,22 @@ class Recorder:
         """Keep a node and its value (the tag of a node is put on after it is recorded)."""
         if node.op is not None and node.op.outputs == 1:
             self.values[node] = value
+        elif node.op is not None:
+            self.several.setdefault(node, []).append(value)
+
+    def value(self, node: Node) -> Array:
+        """The value of a node that was recorded."""
+        if node.op is not ITEM:
+            return self.values[node]
+        whole = node.parents[0]
+        assert whole is not None
+        index: int = node.params["index"]
+        return self.several[whole][index]
+
+    def keep(self, states: set[Node]) -> None:
+        """Keep the values of states alone, and ask for their cotangents."""
+        self.values, self.several = {node: self.value(node) for node in states}, {}
+        self.wanted = states
 
     def received(self, node: Node, cotangent: Array) -> None:
         """Keep the complete cotangent of a node that was asked for."""
@@ -41,17 +61,21 @@ class Recorder:
             self.cotangents[node] = np.array(cotangent)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Track:
     r"""How the gradient flows back through one recurrent layer (in one direction).
 
     The state of a step is s_t = h_t, or (h_t, c_t) where there is a cell, or whatever parts a cell
-    of your own has: h and c are then the first two. T steps, N sequences, H units; S is H or 2H.
+    of your own has: h and c are then the first two. T steps, N sequences, H units, which stand in
+    rows here however the program has them: columns (H, N) are turned, one vector (H,) is one row,
+    and states of more axes are flattened, sequence by sequence. S is H, 2H, or the sum over all
+    parts. Of sequences that are there at some steps only, the others hold zeros; a state that is
+    a constant at some step is NaN there.
 
     Attributes
     ----------
     name : str
-        Module path and layer: ``"rnn.l0"``.
+        Module path and layer: ``"rnn.l0"``; of a loop of your own the name of its state, ``"h"``.
     h, c : ndarray (T, N, H)
         The states; c is None without a cell.
     dh, dc : ndarray (T, N, H)
@@ -70,12 +94,15 @@ class Track:
         and J_{t+1} = ds_{t+1}/ds_t (Pascanu, Mikolov and Bengio 2013, eq. 10): below 1 the step
         shrinks the gradient that is there. NaN where none is.
     weights : dict
-        The recurrent weights by name: what multiplies h_{t-1}.
+        The recurrent weights by name: what multiplies h_{t-1}, or what was made of it, as a matrix.
+    scales : dict
+        What multiplies it entry by entry: diagonal recurrences, peepholes, gains.
     weight_gradients : dict
-        dL/dW of each, complete.
+        dL/dW of each of them, complete.
     """
 
     name: str
+    states: tuple[str, ...]
     h: Array
     c: Array | None
     dh: Array
@@ -84,9 +111,19 @@ class Track:
     cell_decay: Array | None
     ratios: Array
     weights: dict[str, Array]
+    scales: dict[str, Array]
     weight_gradients: dict[str, Array]
-    _chain: Chain = field(repr=False)
-    _direct: list[list[Array]] = field(repr=False)
+    _chain: Chain
+    _leaves: dict[str, Node]
+    _direct: list[dict[Node, Array]]
+    _rows: Rows
+
+    def __repr__(self) -> str:
+        n, size = self.h.shape[1:]
+        return (
+            f"<Track {self.name!r}: {self.steps} steps, {n} x {size} units, "
+            f"the gradient {self.verdict}>"
+        )
 
     @property
     def steps(self) -> int:
@@ -146,23 +183,27 @@ class Track:
         weight : str, optional
             Which one, where a cell has several.
         """
-        name = self._weight(weight)
-        return recurrent_spectra(self.weights[name], self._chain.gates)
+        name = self._weight(weight, self.weights)
+        used, matrix = self._chain.weights[self._leaves[name]], self.weights[name]
+        if used.part is not None:  # of a weight for [x, h] what multiplies h
+            length, *ends = used.part
+            axis = int(self._chain.columns)
+            axis = axis if matrix.shape[axis] == length else 1 - axis
+            matrix = np.moveaxis(np.moveaxis(matrix, axis, 0)[slice(*ends)], 0, axis)
+        return recurrent_spectra(matrix, used.gates, self._rows.widths)
 
     def contribution(self, t: int, weight: str | None = None) -> Array:
-        """What step t adds to dL/dW of a recurrent weight: ``h_{t-1}^T dL/dz_t``.
+        """What step t adds to dL/dW of a recurrent weight, or scale: ``h_{t-1}^T dL/dz_t``.
 
         Over all steps they sum to ``weight_gradients``: the notes' "each block's gradient adds
         up in W".
         """
-        name = self._weight(weight)
+        name = self._weight(weight, self.weights or self.scales)
         t = index_of("contribution: t", t)
         if not -self.steps <= t < self.steps:
             raise IndexRangeError("contribution: t", expected=f"0 to {self.steps - 1}", got=repr(t))
-        leaf = self._chain.weights[list(self.weights).index(name)]
-        step = self._chain.steps[t]
-        starts = list(zip(step.states, self._direct[t], strict=True))
-        found: Array | None = _back(starts, (*step.border, leaf)).get(leaf)
+        leaf, border = self._leaves[name], self._chain.steps[t].border
+        found: Array | None = _back(self._direct[t], (*border, leaf)).get(leaf)
         return np.zeros_like(self.weight_gradients[name]) if found is None else found
 
     def contribution_norms(self, weight: str | None = None) -> Array:
@@ -182,21 +223,21 @@ class Track:
 
     @cached_property
     def _jacobians(self) -> Array:
-        batch = self.h.shape[1]
-        sizes = [node.shape[-1] for node in self._chain.steps[0].states]
-        ends = np.cumsum([0, *sizes])
-        found = np.zeros((self.steps - 1, batch, ends[-1], ends[-1]))
+        rows = self._rows
+        ends = dict(zip(self.states, np.cumsum([0, *rows.widths]), strict=False))
+        size = sum(rows.widths)
+        found = np.zeros((self.steps - 1, rows.count, size, size))
         for t in range(1, self.steps):
-            before = self._chain.steps[t - 1].states
-            for node, end, size in zip(self._chain.steps[t].states, ends, sizes, strict=False):
-                for i in range(size):
-                    seed = np.zeros((batch, size), node.dtype)
-                    seed[:, i] = 1.0
-                    rows = _back([(node, seed.reshape(node.shape))], before)
-                    for source, start, width in zip(before, ends, sizes, strict=False):
-                        if source in rows:
-                            row = _rows_of(rows[source], owner=source)
-                            found[t - 1, :, end + i, start : start + width] = row
+            before, now = self._chain.steps[t - 1].states, self._chain.steps[t].states
+            for name, node in now.items():
+                for i, seed in enumerate(rows.seeds(name, node)):
+                    reached = _back({node: seed}, before.values())
+                    for other, source in before.items():
+                        if source in reached:
+                            row = rows.of(other, reached[source])
+                            start = ends[other]
+                            columns = slice(start, start + row.shape[1])
+                            found[t - 1, : len(row), ends[name] + i, columns] = row
         return found
 
     def step_singular_values(self) -> Array:
@@ -215,12 +256,13 @@ class Track:
         """
         return lyapunov_exponents(self.jacobians())
 
-    def _weight(self, name: str | None) -> str:
-        if name is None and len(self.weights) == 1:
-            return next(iter(self.weights))
-        if not self.weights:
+    def _weight(self, name: str | None, offered: dict[str, Array]) -> str:
+        if name is None and len(offered) == 1:
+            return next(iter(offered))
+        known = {**self.weights, **self.scales}
+        if not known:
             raise ConfigError(f"{self.name}: no recurrent weight", expected="a layer with one")
-        return str(choice(*self.weights)(f"{self.name}: which recurrent weight?", name))
+        return str(choice(*known)(f"{self.name}: which recurrent weight?", name))
 
 
 def make_track(
@@ -229,28 +271,38 @@ def make_track(
     """Measure one chain; the graph must be kept (it is walked again for Jacobians)."""
     found = recorder.cotangents
     states = [step.states for step in chain.steps]
+    rows = rows_of(chain, _back)
+    parts = list(rows.axes)
+    leaves = {names[leaf]: leaf for leaf in (*chain.weights, *chain.scales) if leaf in gradients}
+    weights = {name: leaf for name, leaf in leaves.items() if leaf in chain.weights}
 
-    def gathered(part: int, source: dict[Node, Array]) -> Array:
-        zero = np.zeros(states[0][part].shape)
-        return np.stack([_rows_of(source.get(s[part], zero), owner=s[part]) for s in states])
+    def gathered(name: str, source: Callable[[Node], Array], other: float = 0.0) -> Array:
+        made = np.full((len(states), rows.count, rows.width(name)), other)
+        for t, step in enumerate(states):
+            if name in step:
+                each = rows.of(name, source(step[name]))
+                made[t, : len(each)], made[t, len(each) :] = each, 0.0
+        return made
 
-    cell = all(len(step) > 1 for step in states)
-    weights = {names[leaf]: leaf for leaf in chain.weights if leaf in gradients}
-    chain.weights = list(weights.values())
+    cell = parts[1] if len(parts) > 1 else None
     direct = [_direct(step, found) for step in states]
     return Track(
         chain.name,
-        gathered(0, recorder.values),
-        gathered(1, recorder.values) if cell else None,
-        gathered(0, found),
-        gathered(1, found) if cell else None,
+        tuple(parts),
+        gathered(parts[0], recorder.value, np.nan),
+        None if cell is None else gathered(cell, recorder.value, np.nan),
+        gathered(parts[0], lambda node: _at(found, node)),
+        None if cell is None else gathered(cell, lambda node: _at(found, node)),
         _decay(states, direct),
-        _cell_decay(states, found) if cell else None,
+        None if cell is None else _cell_decay(states, found, cell),
         _ratios(states, direct),
-        {name: _value(weight) for name, weight in weights.items()},
-        {name: gradients[weight] for name, weight in weights.items()},
+        {name: _value(leaf) for name, leaf in weights.items()},
+        {name: _value(leaf) for name, leaf in leaves.items() if name not in weights},
+        {name: gradients[leaf] for name, leaf in leaves.items()},
         chain,
+        leaves,
         direct,
+        rows,
     )
 
 
@@ -266,75 +318,78 @@ def _value(leaf: Node) -> Array:
     return np.array(tensor.data)
 
 
-def _back(starts: list[tuple[Node, Array]], wanted: tuple[Node, ...]) -> dict[Node, Array]:
+def _back(starts: Mapping[Node, Array], wanted: Iterable[Node]) -> dict[Node, Array]:
     """Cotangents of the wanted nodes, taken as independent of one another."""
-    return backpropagate(starts, wanted, retain_graph=True, partial=True)
+    return backpropagate(starts.items(), wanted, retain_graph=True, partial=True)
 
 
-def _direct(states: tuple[Node, ...], found: dict[Node, Array]) -> list[Array]:
+def _at(found: Mapping[Node, Array], node: Node) -> Array:
+    return found[node] if node in found else np.zeros(node.shape, node.dtype)
+
+
+def _direct(states: Mapping[str, Node], found: dict[Node, Array]) -> dict[Node, Array]:
     """Of dL/ds_t of every state the part that comes through no other state of its step.
 
     Together they are the gradient with respect to all of them as parts of one state.
     """
-    direct = {node: found.get(node, np.zeros(node.shape, node.dtype)) for node in states}
-    for node in states:
-        others = tuple(other for other in states if other is not node)
-        through = _back([(node, found[node])], others) if node in found and others else {}
+    direct = {node: _at(found, node) for node in states.values()}
+    for node in states.values():
+        others = [other for other in states.values() if other is not node]
+        through = _back({node: found[node]}, others) if node in found and others else {}
         for other, part in through.items():
             direct[other] = direct[other] - part
-    return list(direct.values())
+    return direct
 
 
-def _size(parts: list[Array]) -> float:
+def _size(parts: Iterable[Array]) -> float:
     joined = np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
     return float(norm(joined))
 
 
-def _carried(states: tuple[Node, ...], before: tuple[Node, ...], u: list[Array]) -> list[Array]:
+def _carried(before: Mapping[str, Node], u: Mapping[Node, Array]) -> dict[Node, Array]:
     """``J^T u``: the gradient u of a state, carried one step back."""
-    found = _back(list(zip(states, u, strict=True)), before)
-    return [found.get(node, np.zeros(node.shape, node.dtype)) for node in before]
+    found = _back(u, before.values())
+    return {node: _at(found, node) for node in before.values()}
 
 
-def _decay(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
-    return _sizes_going_back(direct, lambda t, u: _carried(states[t], states[t - 1], u))
+def _decay(states: list[dict[str, Node]], direct: list[dict[Node, Array]]) -> Array:
+    return _sizes_going_back(direct, lambda t, u: _carried(states[t - 1], u))
 
 
-def _cell_decay(states: list[tuple[Node, ...]], found: dict[Node, Array]) -> Array:
-    cells = [step[1] for step in states]
+def _cell_decay(states: list[dict[str, Node]], found: dict[Node, Array], cell: str) -> Array:
+    def one_step_back(t: int, u: dict[Node, Array]) -> dict[Node, Array]:
+        reached = _carried(states[t - 1], u)  # what goes by h stops there
+        return {node: reached[node] for name, node in states[t - 1].items() if name == cell}
 
-    def one_step_back(t: int, u: list[Array]) -> list[Array]:
-        reached = _back([(cells[t], u[0])], states[t - 1])  # what goes by h stops there
-        return [reached.get(cells[t - 1], np.zeros(u[0].shape, u[0].dtype))]
-
-    zero = np.zeros(cells[0].shape, cells[0].dtype)
-    return _sizes_going_back([[found.get(c, zero)] for c in cells], one_step_back)
+    cells = [[node for name, node in step.items() if name == cell] for step in states]
+    return _sizes_going_back([{c: _at(found, c) for c in step} for step in cells], one_step_back)
 
 
 def _sizes_going_back(
-    starts: list[list[Array]], one_step_back: Callable[[int, list[Array]], list[Array]]
+    starts: list[dict[Node, Array]],
+    one_step_back: Callable[[int, dict[Node, Array]], dict[Node, Array]],
 ) -> Array:
     """Norm of the last start that is not zero as it is carried back, over its own norm."""
-    last = max((t for t, u in enumerate(starts) if _size(u) > 0), default=-1)
+    last = max((t for t, u in enumerate(starts) if u and _size(u.values()) > 0), default=-1)
     if last < 0:
         return np.zeros(1)
     u, found = starts[last], [1.0]
     for t in range(last, 0, -1):
-        size = _size(u)
+        size = _size(u.values()) if u else 0.0
         if size == 0.0:
             found.append(0.0)
             continue
         # Rescaled at every step: what vanishes must not vanish for want of digits.
-        u = one_step_back(t, [(part / size).astype(part.dtype) for part in u])
-        found.append(found[-1] * _size(u))
+        u = one_step_back(t, {n: (part / size).astype(part.dtype) for n, part in u.items()})
+        found.append(found[-1] * _size(u.values()) if u else 0.0)
     return np.array(found)
 
 
-def _ratios(states: list[tuple[Node, ...]], direct: list[list[Array]]) -> Array:
+def _ratios(states: list[dict[str, Node]], direct: list[dict[Node, Array]]) -> Array:
     found = []
     for t in range(1, len(states)):
-        size = _size(direct[t])
-        carried = _size(_carried(states[t], states[t - 1], direct[t])) if size > 0 else np.nan
+        size = _size(direct[t].values())
+        carried = _size(_carried(states[t - 1], direct[t]).values()) if size > 0 else np.nan
         found.append(carried / size if size > 0 else np.nan)
     return np.array(found)
 
@@ -346,9 +401,3 @@ def _rate(decay: Array) -> float:
 
 def _norms(array: Array) -> Array:
     return np.array([_size([step]) for step in array])
-
-
-def _rows_of(array: Array, *, owner: Node) -> Array:
-    """A state-shaped array as (N, H) in float64: no batch is one row, a scalar one unit."""
-    values = np.asarray(array, np.float64)
-    return values.reshape(-1, owner.shape[-1]) if owner.shape else values.reshape(1, 1)

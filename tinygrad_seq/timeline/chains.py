@@ -1,100 +1,182 @@
 """Finding the recurrence in a recorded graph: which state came from which.
 
-States are the nodes with the roles that their cell declares, else those tagged ``h`` (and, beside
-them, ``c``). Their order is read from the graph itself: the state before h_t is the state of the
-same layer from which h_t was computed. So both directions of a bidirectional layer, windows run
-one after another, and loops of one's own are each found as what they are.
+States are the nodes that their cell declares, or that a loop hands on, see
+:func:`~tinygrad_seq.timeline.retold.retold`. Their order is read from the graph itself: the state
+before h_t is the state of the same loop from which h_t was computed. So both directions of a
+bidirectional layer, and windows run one after another, are each found as what they are.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
-from tinygrad_seq.engine.node import Node
-from tinygrad_seq.timeline.entries import leaf_behind
+from tinygrad_seq.engine.node import Node, nodes_behind
+from tinygrad_seq.timeline.factors import find_factors
+from tinygrad_seq.timeline.retold import retold
 from tinygrad_seq.timeline.roles import is_state, states_of
 
-__all__ = ["Chain", "Step", "find_chains"]
+__all__ = ["Chain", "Step", "Weight", "find_chains"]
 
 
 @dataclass(slots=True)
 class Step:
-    """One time step: its state, the states it was computed from, and the nodes in between."""
+    """One time step: its states by name, the states they were computed from, what is between."""
 
-    states: tuple[Node, ...]  # the main one first: h, or h and c
+    states: dict[str, Node]
+    """The main one first; one that is a constant at this step is left out."""
     border: set[Node]
     inside: list[Node]
+
+    @property
+    def main(self) -> Node:
+        """The main state."""
+        return next(iter(self.states.values()))
+
+
+class Weight(NamedTuple):
+    """How a state is multiplied with a leaf."""
+
+    gates: tuple[str, ...]
+    """What their cell, or else the program's names, call the gates that its blocks are for."""
+    part: tuple[int, int, int] | None
+    """See :class:`~tinygrad_seq.timeline.factors.Product`."""
 
 
 @dataclass(slots=True)
 class Chain:
-    """The steps of one layer in one direction, first step first."""
+    """The steps of one recurrence in one direction, first step first."""
 
     name: str
     steps: list[Step]
-    gates: tuple[str, ...] = ()  # as their cell names them
-    weights: list[Node] = field(default_factory=list)  # leaves that multiply the state before
+    weights: dict[Node, Weight]
+    """Leaves that a state is multiplied with as a matrix."""
+    scales: list[Node]
+    """Leaves that it is multiplied with entry by entry: peepholes, gains, diagonal recurrences."""
+    columns: bool
+    """Whether weights stand on the left, so that sequences are columns."""
 
 
-def find_chains(recorded: Iterable[Node]) -> list[Chain]:
-    """Follow every tagged state back to the one before it; chains come in recording order."""
-    states = sorted((n for n in recorded if is_state(n)), key=lambda node: node.seq)
-    known = dict.fromkeys(states)
-    beside = _beside(states)
-    chains: list[Chain] = []
-    ends: dict[Node, Chain] = {}  # last h of each chain so far
+def find_chains(
+    result: Node, recorded: Iterable[Node] = (), names: Mapping[Node, str] | None = None
+) -> tuple[list[Chain], dict[Node, str]]:
+    """The recurrences behind a result, in recording order, and what leaves are called.
+
+    Also those that it was cut from, and those that were declared among what else was recorded.
+    """
+    nodes = _behind([result, *filter(is_state, recorded)])
+    original = {node.seq: node for node in nodes}
+    told = nodes_behind(retold(nodes, names))
+    states = [node for node in told if is_state(node)]
+    found = _follow(states)
+    within = _within(found)
+    if within:
+        found = _follow([node for node in states if node not in within])
+    chains, count = [], Counter[str]()
+    for steps in found:
+        main = steps[0].main
+        own = original[main.seq].scope
+        name = (main.scope if own.path else own).place or next(iter(steps[0].states))
+        count[name] += 1
+        factors = find_factors([step.states.values() for step in steps], [s.inside for s in steps])
+        name += f" ({count[name]})" if count[name] > 1 else ""
+        chains.append(
+            Chain(
+                name,
+                [_original(step, original) for step in steps],
+                {
+                    original[leaf.seq]: Weight(
+                        _gates(original[product.node.seq], main) or factors.parts, product.part
+                    )
+                    for leaf, product in factors.weights.items()
+                },
+                [original[leaf.seq] for leaf in factors.scales],
+                factors.columns,
+            )
+        )
+    return chains, {original[node.seq]: node.name for node in told if node.op is None}
+
+
+def _behind(roots: list[Node]) -> list[Node]:
+    """What there is behind some nodes, also behind what was detached."""
+    while True:
+        nodes = nodes_behind(roots)
+        detached = (refs for node in nodes for refs in getattr(node, "detached", {}).values())
+        new = {ref() for refs in detached for ref in refs}.difference(nodes, [None])
+        if not new:
+            return nodes
+        roots += [node for node in new if node is not None]
+
+
+def _gates(product: Node, main: Node) -> tuple[str, ...]:
+    """What the cell of a product, or the one around it, calls its gates."""
+    cells = product.scope.cell, main.scope.cell
+    return next((cell.gates for cell in cells if cell is not None and cell.gates), ())
+
+
+def _original(step: Step, original: Mapping[int, Node]) -> Step:
+    return Step(
+        {name: original[node.seq] for name, node in step.states.items()},
+        {original[node.seq] for node in step.border},
+        [original[node.seq] for node in step.inside],
+    )
+
+
+def _place(node: Node) -> tuple[Any, ...]:
+    return node.scope.path, node.scope.layer, node.scope.cell
+
+
+def _follow(states: Sequence[Node]) -> list[list[Step]]:
+    """Follow every state back to the one before it."""
+    present: defaultdict[Any, set[str | None]] = defaultdict(set)
+    at_step: defaultdict[Any, list[Node]] = defaultdict(list)
     for node in states:
-        if node.role != states_of(node)[0]:
+        _, layer, cell = _place(node)
+        present[_place(node)].add(node.role)
+        present[layer, cell].add(node.role)
+        for step in (node.scope.step, ...):  # or at any
+            at_step[layer, cell, step, node.role].append(node)
+    known, chains = set(states), list[list[Step]]()
+    ends: dict[Node, list[Step]] = {}  # last states of each chain so far
+    for node in states:
+        _, layer, cell = _place(node)
+        names = [name for name in states_of(node) if name in present[layer, cell]]
+        if node.role != names[0]:
             continue
-        step = _step(node, known.keys(), beside.get(node, ()))
-        before = [n for n in step.border if n in ends and _place(n) == _place(node)]
-        if before:
-            chain = ends.pop(max(before, key=lambda n: n.seq))
-        else:
-            cell = node.scope.cell
-            chain = Chain(_name(node, chains), [], () if cell is None else cell.gates)
+        found = {names[0]: node}
+        for name in names[1:] if node.scope.step is not None else ():
+            step = node.scope.step if (layer, cell, None, name) not in at_step else ...
+            near, mains = (at_step.get((layer, cell, step, n), []) for n in (name, names[0]))
+            if name in present[_place(node)]:  # else a module inside of the cell has it
+                near = [other for other in near if _place(other) == _place(node)]
+            if len(near) == len(mains):
+                found[name] = near[mains.index(node)]
+            elif near:  # several where windows count their steps anew
+                found[name] = min(near, key=lambda other: abs(other.seq - node.seq))
+        now = _step(names, found, known)
+        before = [n for n in now.border if n in ends and _is_before(n, now)]
+        chain = ends[max(before, key=lambda n: n.seq)] if before else []
+        if not before:
             chains.append(chain)
-        chain.steps.append(step)
-        ends[node] = chain
-    for chain in chains:
-        _find_weights(chain)
+        for state in chain[-1].states.values() if chain else ():
+            del ends[state]
+        chain.append(now)
+        ends |= dict.fromkeys(now.states.values(), chain)
     return chains
 
 
-def _place(node: Node) -> tuple[str, int | None]:
-    return node.scope.path, node.scope.layer
+def _is_before(node: Node, step: Step) -> bool:
+    """Whether a state may be one that a step goes on from, and is not one of another layer."""
+    return _place(node) == _place(step.states.get(str(node.role), step.main))
 
 
-def _name(node: Node, chains: list[Chain]) -> str:
-    name = node.scope.place or "h"
-    others = sum(chain.name.split(" ")[0] == name for chain in chains)
-    return f"{name} ({others + 1})" if others else name
-
-
-def _beside(states: list[Node]) -> dict[Node, list[Node]]:
-    """Of every main state the others of its step, where the step is known."""
-    found: dict[Node, list[Node]] = {}
-    places: dict[object, dict[str, list[Node]]] = {}
-    for node in states:
-        if node.scope.step is not None and node.role is not None:
-            place = places.setdefault((_place(node), node.scope.step), {})
-            place.setdefault(node.role, []).append(node)
-    for place in places.values():
-        main, *others = states_of(next(iter(place.values()))[0])
-        for node in place.get(main, ()):  # several where windows count their steps anew
-            near = [
-                min(place[r], key=lambda n: abs(n.seq - node.seq)) for r in others if r in place
-            ]
-            found[node] = near
-    return found
-
-
-def _step(h: Node, known: Collection[Node], beside: Iterable[Node]) -> Step:
-    """Walk back from h, and from the other states of its step, to the states before."""
-    cells = list(beside)
-    border, inside = set[Node](), {h, *cells}
+def _step(names: Sequence[str], states: dict[str, Node], known: Set[Node]) -> Step:
+    """Walk back from the states of a step to those before."""
+    main = states[names[0]]
+    border, inside = set[Node](), set(states.values())
     # Latest first: of two cells, the own one is met before the older one.
     heap = sorted((-node.seq, node) for node in inside)
     while heap:
@@ -102,35 +184,30 @@ def _step(h: Node, known: Collection[Node], beside: Iterable[Node]) -> Step:
             if parent is None or parent in inside or parent in border:
                 continue
             if parent in known:
-                if not _is_own_cell(parent, h, cells):
+                own = main.scope.step is None and _place(parent) == _place(main)
+                if not own or parent.role in states:
                     border.add(parent)
                     continue
-                cells.append(parent)
+                states[str(parent.role)] = parent
             inside.add(parent)
             heapq.heappush(heap, (-parent.seq, parent))
-    return Step((h, *cells), border, sorted(inside, key=lambda node: node.seq))
+    ordered = {name: states[name] for name in names if name in states}
+    return Step(ordered, border, sorted(inside, key=lambda node: node.seq))
 
 
-def _is_own_cell(c: Node, h: Node, cells: list[Node]) -> bool:
-    """Whether c is the cell of h's own step: steps that are tagged tell, else it is the latest."""
-    if c.role == states_of(h)[0] or cells or _place(c) != _place(h):
-        return False
-    return h.scope.step is None or c.scope.step == h.scope.step
+def _within(chains: Iterable[Iterable[Step]]) -> set[Node]:
+    """States of cells inside of cells: no later step reads them, but the outer cell does."""
+    inner, handed_on = set[Node](), set[Node]()
+    for step in (step for chain in chains for step in chain):
+        for node in step.border:
+            if node.scope.step != step.main.scope.step:
+                handed_on.add(node)
+            elif _is_inside(node, step.main):
+                inner |= {node}
+    return inner - handed_on
 
 
-def _find_weights(chain: Chain) -> None:
-    """Note the leaves that are multiplied with what was made of the state before."""
-    found: dict[Node, None] = {}
-    for before, step in zip(chain.steps, chain.steps[1:], strict=False):
-        reached = set(before.states)
-        for node in step.inside:
-            from_state = [parent in reached for parent in node.parents]
-            if not any(from_state):
-                continue
-            reached.add(node)
-            if node.op is not None and node.op.product:
-                for parent in node.parents[:2]:  # a third one is a bias
-                    leaf = None if parent in reached else leaf_behind(parent)
-                    if leaf is not None:
-                        found[leaf] = None
-    chain.weights = list(found)
+def _is_inside(node: Node, outer: Node) -> bool:
+    one, other = node.scope, outer.scope
+    below = one.path == other.path or one.path.startswith(f"{other.path}." if other.path else "")
+    return below and one.layer == other.layer and one.cell != other.cell

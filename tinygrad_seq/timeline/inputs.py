@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
@@ -74,7 +74,7 @@ def _weighed(node: Node) -> bool:
     return any(map(is_weight, node.parents))
 
 
-def _used_at_one_step(loop: Loop, users: Mapping[Node, list[Node]]) -> set[Node]:
+def _used_at_one_step(loop: Loop, users: Mapping[Node, Sequence[Node]]) -> set[Node]:
     """Leaves that enter one step only."""
     leaves = {p for node in loop.nodes for p in node.parents if p is not None and p.op is None}
     steps = {leaf: {loop.nodes.get(user) for user in users[leaf]} for leaf in leaves}

@@ -138,6 +138,7 @@ class _Telling:
         for name, state in zip(self._names(loop), loop.states, strict=True):
             for tail in state.tails:
                 self.roles[tail] = name
+                self.scopes[tail]["cell"] = form
             self.of_head |= dict.fromkeys(state.heads, name)
             self.of_tail |= dict.fromkeys(state.tails, name)
         given = given_at_steps(loop, self.timed.signs)
@@ -175,12 +176,12 @@ class _Telling:
 
     def _form(self, loop: Loop) -> tuple[CellForm, bool]:
         """What the cell says of itself, or what is found of it; and whether it was found."""
-        for state in loop.states:
-            for tail in state.tails:
-                cell = tail.scope.cell
-                if cell is not None and tail.role in cell.states:
-                    return cell, False
         names = self._names(loop)
+        tails = sorted((n for state in loop.states for n in state.tails), key=lambda n: -n.seq)
+        for tail in tails:  # the latest first: a cell gives out its states after those inside it
+            cell = tail.scope.cell
+            if cell is not None and {*names} <= {*cell.states}:
+                return cell, False
         straight = [s.straight for s in loop.states]
         order = sorted(range(len(names)), key=lambda k: straight[k])
         home = _home(loop)
@@ -280,10 +281,11 @@ class _Telling:
             return
         within = set(output)
         tops = [n for n in output if not (self.timed.users[n] and within >= {*self.timed.users[n]})]
-        if tops:
+        if tops and tops[-1].role is None:
             self.roles[tops[-1]] = LOGITS
-        if above:
-            self.roles[max(above, key=lambda node: node.seq)] = LOSS
+        last = max(above, key=lambda node: node.seq, default=None)
+        if last is not None and last.role is None:
+            self.roles[last] = LOSS
 
     def _unique(self, wanted: str) -> str:
         return wanted if wanted not in self.paths else f"{wanted} 2"
@@ -301,7 +303,7 @@ class _Telling:
             made = now[node] = copy(node)
             made.parents = parents
             made.scope = node.scope._replace(**self.scopes.get(node, {}))
-            made.role = node.role or self.roles.get(node)
+            made.role = self.roles.get(node, node.role)
             if node in self.labels:
                 made.owner, made.known_as = None, self.labels[node]
             if node in self.inputs:

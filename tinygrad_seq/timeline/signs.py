@@ -42,7 +42,7 @@ def signs_of(
     known: dict[object, int] = {}
     for node in nodes:
         if node in at:
-            said = [at[node][0], _doing(node)]
+            said = [at[node][0], _doing(node), signing.piece(node)]
             for index in range(len(node.parents)):
                 kind = signing.kind(node, index)
                 told = isinstance(kind, Node)
@@ -64,6 +64,12 @@ class _Signing:
             for index, parent in enumerate(node.parents):
                 if parent is not None and parent not in at:
                     self.steps[_use(node, index)].add(place)
+                    self.steps[parent, _number(node)].add(place)
+
+    def piece(self, node: Node) -> object:
+        """Which piece of a weight a node is, by number; ``""`` of a step's part of data."""
+        number, whole = _number(node), node.parents[0] if node.parents else None
+        return number if whole not in self.at and len(self.steps[whole, number]) > 1 else ""
 
     def kind(self, node: Node, index: int) -> Any:
         """What an operand is: a node of the same step, a weight's number, or anything."""
@@ -112,7 +118,8 @@ class _Signing:
             first, second = self.kind(one, index), self.kind(two, index)
             if isinstance(first, Node) and isinstance(second, Node):
                 same = self.of(first) == self.of(second)
-                if not same and (self._made_here(first) or self._made_here(second)):
+                told = self._made_here(first) or self._made_here(second)
+                if not same and (told or self.piece(first) != self.piece(second)):
                     return False
                 weighed = weighed or same
             elif first != second:
@@ -136,6 +143,14 @@ def _use(node: Node, index: int) -> object:
     parent = node.parents[index]
     assert parent is not None and node.op is not None
     return parent.seq, node.op.name, index
+
+
+def _number(node: Node) -> str:
+    """Of what is picked by a number alone, that."""
+    if node.op is None or node.op.axes is not Axes.PICKED:
+        return ""
+    parts = index_parts(node)
+    return repr(parts) if all(isinstance(part, (int, slice)) for part in parts) else ""
 
 
 def _doing(node: Node) -> object:

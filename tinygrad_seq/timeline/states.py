@@ -84,14 +84,16 @@ def operands(node: Node, detached: Before) -> Sequence[Node | None]:
 
 
 def _add_last(state: State, loop: Loop, signs: Mapping[Node, int]) -> None:
-    """The state of steps that none comes after."""
+    """The state of steps that none comes after: the last ones, of sequences of several lengths."""
     known, steps = {signs[node] for node in state.tails}, {*state.tails.values()}
-    ends = {
-        step: node
-        for node, step in loop.nodes.items()
-        if signs[node] in known and step not in steps
-    }
-    state.tails |= {node: step for step, node in ends.items()}
+    at_step = {(signs[node], step) for node, step in state.tails.items()}
+    last: dict[int, Node] = {}
+    for node, step in loop.nodes.items():
+        if (signs[node], step) in at_step:
+            state.tails[node] = step
+        elif signs[node] in known and step not in steps:
+            last[step] = node
+    state.tails |= {node: step for step, node in last.items()}
 
 
 def _straight(state: State, loop: Loop) -> bool:

@@ -217,9 +217,12 @@ class Cell(WithOptions):
         """What `forward` returned, its states known by their names to whoever reads the graph."""
         _, state = self._apart(found)
         parts = state if _is_nest(state) else (state,)
+        form = self.form()
         for name, part in zip(self.states, parts, strict=False):
             if isinstance(part, Tensor) and part.node is not None and part.node.op is not None:
                 part.tag(name)
+                if part.node.scope.cell != form:  # its own, even if a cell inside made it
+                    part.node.scope = part.node.scope._replace(cell=form)
         return found
 
     def _checked(self, x: Any, state: Any) -> tuple[Any, tuple[Any, ...]]:
