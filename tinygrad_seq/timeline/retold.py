@@ -124,12 +124,13 @@ class _Telling:
     def tell(self, number: int, loop: Loop) -> None:
         """Give the nodes of a loop their step, their cell and their states."""
         form, states = self._form(loop)
-        path = self._path(loop, form)
+        path, layer = self._path(loop, form), _layer(loop)
         aligned = self.timed.aligned[number]
         for node, step in loop.nodes.items():
             cell = form if node.scope.cell is None or states else node.scope.cell
-            where = {"path": path, "layer": _layer(loop), "step": aligned.step(step)}
-            self.scopes[node] = {**where, "cell": cell}
+            said = node.scope.layer
+            where = {"path": path, "layer": layer if said is None else said}
+            self.scopes[node] = {**where, "step": aligned.step(step), "cell": cell}
         named = self._named(loop)
         for node in loop.nodes:
             if node in named and node.role is None:
@@ -342,7 +343,8 @@ def _layer(loop: Loop) -> int | None:
 
 def _home(loop: Loop) -> str:
     """The module that all of a loop is in."""
-    paths = [node.scope.path.split(".") for node in loop.nodes]
+    layer = _layer(loop)
+    paths = [n.scope.path.split(".") for n in loop.nodes if n.scope.layer == layer]
     home = paths[0]
     for path in paths[1:]:
         same = 0
