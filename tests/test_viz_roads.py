@@ -14,6 +14,7 @@ from tests.drawn import boxes, crossed, shared, wires
 from tests.test_viz_wirings import overlaps
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
+from tinygrad_seq.viz.picture.style import THEMES
 
 UNPICTURED = {name: cell for name, cell in CELLS.items() if cell.picture is None}
 
@@ -104,6 +105,9 @@ def test_a_weight_is_named_where_it_is_used() -> None:
     text = viz.draw(run(PeepholeCell), level="cell").dot
     assert text.count("peep") - text.count("cell_l0.peep") >= 9
     assert "weight_hh" not in viz.draw(run(MGUCell), level="cell", weights="hidden").dot
+    labels = viz.draw(run(MGUCell), level="cell", weights="labels")
+    assert labels.dot.count("weight_hh") >= 6 and "weights:" not in labels.dot
+    assert crossed(labels) == set() and overlaps(labels) == []
 
 
 class TwoBack(nn.Cell):
@@ -157,3 +161,36 @@ def viz_model(cell: Any) -> Any:
     layer = nn.Recurrent(lambda size: cell(), 5)
     with tgs.composed():
         return layer(np.ones((4, 2, 5), "f"))[0].sum()
+
+
+class Translator(nn.Module):
+    """A decoder that starts from the last states of an encoder."""
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.encoder, self.decoder = (
+            nn.Recurrent(lambda size: cell(size, 4, rng=rng), 5, rng=rng) for _ in range(2)
+        )
+
+    def forward(self, x: Any, y: Any) -> Any:
+        return self.decoder(y, self.encoder(x)[1])[0]
+
+
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+@pytest.mark.parametrize("cell", UNPICTURED.values(), ids=UNPICTURED)
+def test_states_of_an_encoder_go_on_along_the_roads_of_the_decoder(cell: Any, view: str) -> None:
+    x, y = np.ones((3, 2, 5), "f"), np.ones((5, 2, 5), "f")
+    drawing = viz.draw_model(Translator(cell), x, y, view=view, level="cell")
+    assert crossed(drawing) == set() and shared(drawing) == set()
+    assert overlaps(drawing) == []
+
+
+def test_gates_of_a_loop_have_the_colour_of_gates() -> None:
+    w, h = nn.Parameter(np.eye(4, dtype="f")), np.zeros((2, 4), "f")
+    for t in range(3):
+        with tgs.scope(step=t):
+            z = tgs.sigmoid(h @ w).tag("z")
+            h = (z * h + tgs.tanh(h @ w).tag("n")).tag("h")
+    drawn = re.findall(r'label="z = σ".*', viz.draw(h.sum(), level="cell").dot)
+    assert len(drawn) == 3 and all(THEMES["light"].gate_fill in line for line in drawn)

@@ -262,7 +262,8 @@ class Grid:
         for (number, step), width in widths.items():
             if number != before:
                 x += AXIS_GAP + self.margin if self.margin else GAP
-                x += TRACK * max(0, len(self.climbing(number)) - TRACKS)
+                fitting = 2 if self.graph.view.folds else TRACKS  # delays stand there, too
+                x += TRACK * max(0, len(self.climbing(number)) - fitting)
                 x += self._wider(before, widths)
                 x += GAP if self.graph.view.folds else 0.0
                 x += CARRIED if self.backwards else 0.0

@@ -7,7 +7,7 @@ rightmost, so that the roads between time steps cross no node.
 
 from __future__ import annotations
 
-from tinygrad_seq.timeline.roles import GATES, SQUASHED_CELL
+from tinygrad_seq.timeline.roles import GATES, NEW, RESET, SQUASHED_CELL, UPDATE
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
 from tinygrad_seq.viz.layout.sugiyama import Layers
@@ -27,6 +27,8 @@ SYMBOLS = {
     "sigmoid": "σ",
 }
 IN_CELLS = {**SYMBOLS, "linear": "@ +", "concatenate": "[ , ]", "power": "^"}
+_GATES = (*GATES, RESET, UPDATE, NEW)
+"""Of what says nothing of its gates."""
 LAYER_GAP, NODE_GAP = 24.0, 12.0
 
 
@@ -88,7 +90,8 @@ def operation_shape(
     name = role + subscript(item.place.step) if state else role
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
     fill = theme.output_fill if role else theme.box
-    if role in (SQUASHED_CELL, *(GATES if item.cell is None else item.cell.gates)):
+    gates = (() if item.cell is None else item.cell.gates) or _GATES
+    if role in (SQUASHED_CELL, *gates):
         fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
     look = item_look(item, f"op {role}".strip())
     shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, **look)

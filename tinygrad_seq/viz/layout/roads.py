@@ -33,8 +33,11 @@ _STRAIGHT = {"add", "subtract", "multiply", "divide", "negative", "where"}
 def entry_port(edge: Edge, graph: Graph) -> str:
     """How a state comes into a step: on its road, or from farther away on a way of its own."""
     tail, head = graph.items[edge.tail], graph.items[edge.head]
-    own = tail.place.row == head.place.row or tail.kind in {"carried", "start", "begin"}
-    return edge.kind if own and abs(edge.delay) <= 1 else f"{edge.kind}^{edge.delay}"
+    if tail.place.row != head.place.row and tail.kind not in {"carried", "start", "begin"}:
+        own = edge.delay < 0 and edge.kind in head.states  # the last of an encoder, say
+    else:
+        own = abs(edge.delay) <= 1
+    return edge.kind if own else f"{edge.kind}^{edge.delay}"
 
 
 @dataclass
@@ -93,6 +96,8 @@ class Roads:
                     port = entry_port(edge, self.graph)
                     if self.instead(port, name, here) is None:
                         self.entries[port, name] = None
+                elif edge.kind == WEIGHT and self.style.weights != "once" and not given:
+                    continue  # said in the box
                 elif edge.kind == WEIGHT:
                     self.below["w:", name] = None
                 elif tail.place != item.place or tail.kind == "input":

@@ -188,7 +188,9 @@ class States:
         start, end, above = self._ends(edge)
         tail, head = self.grid.column(edge.tail), self.grid.column(edge.head)
         place = self.grid.columns
-        if abs(place[head] - place[tail]) != 1 or abs(start[1] - end[1]) >= 1:
+        boxes = self.canvas.lanes.boxes_before(head[0]) if tail[0] != head[0] else []
+        blocked = any(abs(box.y - end[1]) < box.height / 2 + 3 for box in boxes)
+        if abs(place[head] - place[tail]) != 1 or abs(start[1] - end[1]) >= 1 or blocked:
             self._far_state(edge)
             return
         label = Line(f"✂ {edge.kind}" if edge.cut else edge.kind, 13 if edge.cut else 12)

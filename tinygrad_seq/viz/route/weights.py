@@ -86,6 +86,9 @@ def name_weights(canvas: Canvas) -> dict[str, str]:
     for edge in canvas.graph.edges.values():
         if edge.kind != WEIGHT or edge.head not in canvas.grid.where:
             continue
+        head = canvas.graph.items[edge.head]
+        if head.place.row in canvas.grid.plans and head.kind == "op":
+            continue  # said in its box
         name = names.setdefault(edge.tail, "W" + subscript(len(names)))
         if canvas.grid.where[edge.head][1] is not None:
             x, y = canvas.grid.anchor(edge.head, "w:")
