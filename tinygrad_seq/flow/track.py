@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,9 @@ from tinygrad_seq.kernels.numeric import norm
 from tinygrad_seq.timeline.chains import Chain
 
 __all__ = ["FADED", "Track", "make_track"]
+
+States = list[dict[str, Node]]
+Fences = list[list[Node]]
 
 FADED = 0.01
 """What is left when a gradient counts as vanished; its inverse, when it counts as exploded."""
@@ -117,6 +121,7 @@ class Track:
     _leaves: dict[str, Node]
     _direct: list[dict[Node, Array]]
     _rows: Rows
+    _fences: Fences
 
     def __repr__(self) -> str:
         n, size = self.h.shape[1:]
@@ -231,7 +236,7 @@ class Track:
             before, now = self._chain.steps[t - 1].states, self._chain.steps[t].states
             for name, node in now.items():
                 for i, seed in enumerate(rows.seeds(name, node)):
-                    reached = _back({node: seed}, before.values())
+                    reached = _back({node: seed}, (*before.values(), *self._fences[t]))
                     for other, source in before.items():
                         if source in reached:
                             row = rows.of(other, reached[source])
@@ -285,7 +290,8 @@ def make_track(
         return made
 
     cell = parts[1] if len(parts) > 1 else None
-    direct = [_direct(step, found) for step in states]
+    fences = _fences(states, recorder.wanted)
+    direct = [_direct(*each, found) for each in zip(states, [{}, *states], fences, strict=False)]
     return Track(
         chain.name,
         tuple(parts),
@@ -293,9 +299,9 @@ def make_track(
         None if cell is None else gathered(cell, recorder.value, np.nan),
         gathered(parts[0], lambda node: _at(found, node)),
         None if cell is None else gathered(cell, lambda node: _at(found, node)),
-        _decay(states, direct),
-        None if cell is None else _cell_decay(states, found, cell),
-        _ratios(states, direct),
+        _decay(states, direct, fences),
+        None if cell is None else _cell_decay(states, found, cell, fences),
+        _ratios(states, direct, fences),
         {name: _value(leaf) for name, leaf in weights.items()},
         {name: _value(leaf) for name, leaf in leaves.items() if name not in weights},
         {name: gradients[leaf] for name, leaf in leaves.items()},
@@ -303,6 +309,7 @@ def make_track(
         leaves,
         direct,
         rows,
+        fences,
     )
 
 
@@ -327,7 +334,23 @@ def _at(found: Mapping[Node, Array], node: Node) -> Array:
     return found[node] if node in found else np.zeros(node.shape, node.dtype)
 
 
-def _direct(states: Mapping[str, Node], found: dict[Node, Array]) -> dict[Node, Array]:
+def _fences(states: States, known: Iterable[Node]) -> Fences:
+    """Of every step all states that are older than those of the step before.
+
+    No way leads back to the step before through them, so that walks may end there.
+    """
+    ordered = sorted(known, key=lambda node: node.seq)
+    older = [[node.seq for node in step.values()] for step in states[:-1]]
+    ends = [bisect_left(ordered, min(seqs), key=lambda node: node.seq) for seqs in older]
+    return [[], *(ordered[:end] for end in ends)]
+
+
+def _direct(
+    states: Mapping[str, Node],
+    before: Mapping[str, Node],
+    fence: list[Node],
+    found: dict[Node, Array],
+) -> dict[Node, Array]:
     """Of dL/ds_t of every state the part that comes through no other state of its step.
 
     Together they are the gradient with respect to all of them as parts of one state.
@@ -335,9 +358,12 @@ def _direct(states: Mapping[str, Node], found: dict[Node, Array]) -> dict[Node, 
     direct = {node: _at(found, node) for node in states.values()}
     for node in states.values():
         others = [other for other in states.values() if other is not node]
-        through = _back({node: found[node]}, others) if node in found and others else {}
-        for other, part in through.items():
-            direct[other] = direct[other] - part
+        if node not in found or not others:
+            continue
+        through = _back({node: found[node]}, (*others, *before.values(), *fence))
+        for other in others:
+            if other in through:
+                direct[other] = direct[other] - through[other]
     return direct
 
 
@@ -346,19 +372,21 @@ def _size(parts: Iterable[Array]) -> float:
     return float(norm(joined))
 
 
-def _carried(before: Mapping[str, Node], u: Mapping[Node, Array]) -> dict[Node, Array]:
+def _carried(
+    before: Mapping[str, Node], u: Mapping[Node, Array], fence: list[Node]
+) -> dict[Node, Array]:
     """``J^T u``: the gradient u of a state, carried one step back."""
-    found = _back(u, before.values())
+    found = _back(u, (*before.values(), *fence))
     return {node: _at(found, node) for node in before.values()}
 
 
-def _decay(states: list[dict[str, Node]], direct: list[dict[Node, Array]]) -> Array:
-    return _sizes_going_back(direct, lambda t, u: _carried(states[t - 1], u))
+def _decay(states: States, direct: list[dict[Node, Array]], fences: Fences) -> Array:
+    return _sizes_going_back(direct, lambda t, u: _carried(states[t - 1], u, fences[t]))
 
 
-def _cell_decay(states: list[dict[str, Node]], found: dict[Node, Array], cell: str) -> Array:
+def _cell_decay(states: States, found: dict[Node, Array], cell: str, fences: Fences) -> Array:
     def one_step_back(t: int, u: dict[Node, Array]) -> dict[Node, Array]:
-        reached = _carried(states[t - 1], u)  # what goes by h stops there
+        reached = _carried(states[t - 1], u, fences[t])  # what goes by h stops there
         return {node: reached[node] for name, node in states[t - 1].items() if name == cell}
 
     cells = [[node for name, node in step.items() if name == cell] for step in states]
@@ -385,13 +413,13 @@ def _sizes_going_back(
     return np.array(found)
 
 
-def _ratios(states: list[dict[str, Node]], direct: list[dict[Node, Array]]) -> Array:
-    found = []
-    for t in range(1, len(states)):
-        size = _size(direct[t].values())
-        carried = _size(_carried(states[t - 1], direct[t]).values()) if size > 0 else np.nan
-        found.append(carried / size if size > 0 else np.nan)
-    return np.array(found)
+def _ratios(states: States, direct: list[dict[Node, Array]], fences: Fences) -> Array:
+    found = np.full(len(states) - 1, np.nan)
+    for t, u in enumerate(direct[1:], 1):
+        size = _size(u.values())
+        if size > 0:
+            found[t - 1] = _size(_carried(states[t - 1], u, fences[t]).values()) / size
+    return found
 
 
 def _rate(decay: Array) -> float:
