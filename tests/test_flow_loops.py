@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
 
 import tinygrad_seq as tgs
-from tests.support.loops import CELLS, H, N, Program, Weights, run
+from tests.support.loops import CELLS, H, N, Program, Weights, programs, run
 from tinygrad_seq import flow, nn
 
 T = 4
@@ -104,6 +105,19 @@ def test_contributions_of_a_loop_by_hand_add_up(cell: str, inputs: str, layers: 
         alike = [g for g in matrices if g.shape == exact[name].shape]
         close = [np.allclose(g, exact[name], rtol=0, atol=1e-13) for g in alike]
         assert sum(close) == 1, name
+
+
+@given(programs)
+def test_windows_of_any_program_share_what_they_add(program: Program) -> None:
+    found, *_ = measured(program)
+    for name, whole in found.gradients.items():
+        tracks = [track for track in found.tracks.values() if name in track.weight_gradients]
+        parts = [track.contribution(t, name) for track in tracks for t in range(track.steps)]
+        if parts:
+            np.testing.assert_allclose(sum(parts), whole, rtol=0, atol=1e-12)
+    for track in found.tracks.values():
+        assert track.h.shape == (track.steps, N, H)
+        assert np.isfinite(track.decay).all()
 
 
 # -- the same numbers as layers ------------------------------------------------------------------

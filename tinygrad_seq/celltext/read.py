@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_seq import nn, ops
+from tinygrad_seq.celltext.probe import Told, carried, found_states
 from tinygrad_seq.checks import choice, function_of, instance_of, sequence_of
 from tinygrad_seq.engine.mode import composed, enable_grad, observe
 from tinygrad_seq.engine.node import Array, Node
+from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.errors import ConfigError, GraphError, TinygradSeqError
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.timeline import roles
+from tinygrad_seq.timeline.entries import index_parts
 from tinygrad_seq.transforms import grad
 from tinygrad_seq.transforms.nest import leaves, map_nest, rebuild
 
@@ -101,16 +104,27 @@ class _Tagged:
     def received(self, node: Node, cotangent: Array) -> None:
         """Nothing goes backward here."""
 
-    def take(self) -> dict[Key, tuple[Node, Array]]:
-        """The tagged nodes of the step and their values, and make room for the next."""
+    def nodes(self) -> list[Node]:
+        """The nodes of the step, and make room for the next."""
+        step, self.step = self.step, []
+        return [node for node, _ in step]
+
+    def take(self, told: Told) -> dict[Key, tuple[Node, Array]]:
+        """The states and tagged nodes of the step and their values, and make room for the next.
+
+        What is `told` of a node that has no tag is taken for it.
+        """
         found: dict[Key, tuple[Node, Array]] = {}
-        for node, value in self.step:
+        for k, (node, value) in enumerate(self.step):
+            place, count = node.scope.place or "cell", 2
+            if node.role is None and k in told and told[k].name == node.name:
+                node = told[k]
             if node.role is None:
                 continue
-            place, count = node.scope.place or "cell", 2
-            while (place, node.role) in found:  # a loop of one's own with several cells
-                place, count = f"{node.scope.place or 'cell'} ({count})", count + 1
-            found[place, node.role] = node, value.reshape(-1)
+            name = place
+            while (name, node.role) in found:  # a loop of one's own with several cells
+                name, count = f"{place} ({count})", count + 1
+            found[name, node.role] = node, value.reshape(-1)
         self.step = []
         return found
 
@@ -158,7 +172,8 @@ def read(model: nn.Module, ids: Array, quantities: Iterable[str] | None = None) 
         its generators are left alone.
     ids : integer array (T,)
     quantities : iterable of str, optional
-        Which roles to keep; by default the states and gates that cells declare.
+        Which roles to keep; by default the states and gates that cells declare, and the states
+        of loops written by hand.
 
     Raises
     ------
@@ -174,12 +189,13 @@ def read(model: nn.Module, ids: Array, quantities: Iterable[str] | None = None) 
     gates: frozenset[Key] = frozenset()
     logits, states = [], []
     with nn.evaluating(model), enable_grad(), composed(), observe(tagged):
+        first, later = found_states(lambda *given: _answer(model(*given)), ids, tagged.nodes)
         for t in range(len(ids)):
             out, state = _answer(model(ids[t : t + 1, None], state))
-            state = nn.detach(state)
+            state = carried(state) if later else nn.detach(state)
             logits.append(out.data.reshape(-1))
             states.append(map_nest(lambda part: part.data, state))
-            step = tagged.take()
+            step = tagged.take(later if t else first)
             if t == 0:
                 kept = {key: [] for key in _chosen(step, quantities)}
                 gates = frozenset(key for key in kept if step[key][0].name == "sigmoid")
@@ -250,13 +266,14 @@ def connectivity(
     groups += [range(t, min(t + batch, steps)) for t in range(length, steps, batch)]
     with nn.evaluating(model), enable_grad():
         norms_of = _by_look_up if _looks_up(model, ids[:1, None]) else _by_one_hot
+        axes = _axes(model(np.repeat(ids[:1, None], 2, axis=1), None)[1], reading.states[0])
         for group in groups:
             rows = np.array(group)
             start = np.maximum(rows - length + 1, 0)
             tokens = ids[start + np.arange(length)[:, None]]  # (K, rows)
             state = None
             if start.any():
-                state = _side_by_side([reading.states[s - 1] for s in start])
+                state = _side_by_side([reading.states[s - 1] for s in start], axes)
             norms = norms_of(model, tokens, state, rows - start, targets[rows], symbols)
             for n, t in enumerate(rows):
                 last = t - start[n]
@@ -264,10 +281,19 @@ def connectivity(
     return found
 
 
-def _side_by_side(states: list[Any]) -> Any:
-    """States of one row each as the state of a batch."""
-    columns = zip(*map(leaves, states), strict=True)
-    joined = [Tensor(np.concatenate(parts, axis=parts[0].ndim - 2)) for parts in columns]
+def _axes(two: Any, one: Any) -> list[int]:
+    """Where sequences stand in every part of a state: that of two is longer there."""
+    found = []
+    for part, other in zip(leaves(two), leaves(one), strict=True):
+        longer = [k for k, (n, m) in enumerate(zip(part.shape, other.shape, strict=True)) if n > m]
+        found.append(longer[0] if longer else other.ndim - 2)
+    return found
+
+
+def _side_by_side(states: list[Any], axes: list[int]) -> Any:
+    """States of one sequence each as the state of a batch."""
+    columns = zip(zip(*map(leaves, states), strict=True), axes, strict=True)
+    joined = [Tensor(np.concatenate(parts, axis=axis)) for parts, axis in columns]
     return rebuild(states[0], joined)
 
 
@@ -327,10 +353,10 @@ class _LookUps:
 
     def recorded(self, node: Node, value: Array) -> None:
         """Note a look-up of all the tokens, or of those of the next step."""
-        table = node.parents[0] if node.op is not None and node.op.name == "take" else None
+        ids = _looked_up(node)
+        table = node.parents[0] if ids is not None else None
         if table is None or not table.is_leaf:
             return
-        ids = node.params["ids"]
         step = sum(isinstance(place, int) for place in self.nodes.values())
         if np.array_equal(ids, self.tokens):
             self.nodes[node] = slice(None)
@@ -352,6 +378,14 @@ class _LookUps:
         for node, cotangent in self.cotangents.items():
             found[self.nodes[node]] += cotangent @ _table(node).data.T
         return found
+
+
+def _looked_up(node: Node) -> Any:
+    """The numbers by which a node takes rows of its operand; None of another node."""
+    if node.op is None or node.op.name == "take":
+        return None if node.op is None else node.params["ids"]
+    parts = index_parts(node) if node.op.axes is Axes.PICKED else ()
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], np.ndarray) else None
 
 
 def _table(node: Node) -> Tensor:

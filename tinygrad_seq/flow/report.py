@@ -16,7 +16,8 @@ from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.mode import composed, observe
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError, GraphError, ShapeError
-from tinygrad_seq.flow.track import Recorder, Track, make_track
+from tinygrad_seq.flow.track import Track, make_track
+from tinygrad_seq.flow.walks import Recorder
 from tinygrad_seq.flow.words import as_table, in_words
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.timeline.chains import find_chains

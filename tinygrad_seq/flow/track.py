@@ -2,63 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from tinygrad_seq.checks import choice, index_of
-from tinygrad_seq.engine.backward import backpropagate
 from tinygrad_seq.engine.node import Array, Node
-from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.errors import ConfigError, GraphError, IndexRangeError
 from tinygrad_seq.flow.rows import Rows, rows_of
 from tinygrad_seq.flow.spectrum import Spectrum, lyapunov_exponents, recurrent_spectra
-from tinygrad_seq.kernels.numeric import norm
+from tinygrad_seq.flow.walks import (
+    Fences,
+    Recorder,
+    back,
+    cell_decay_of,
+    decay_of,
+    direct_parts,
+    fences_of,
+    ratios_of,
+    size_of,
+    value_at,
+)
 from tinygrad_seq.timeline.chains import Chain
 
 __all__ = ["FADED", "Track", "make_track"]
 
 FADED = 0.01
 """What is left when a gradient counts as vanished; its inverse, when it counts as exploded."""
-
-
-class Recorder:
-    """Listens to a run: keeps every node's value while it is not yet known which are states."""
-
-    def __init__(self) -> None:
-        self.values: dict[Node, Array] = {}
-        self.several: dict[Node, list[Array]] = {}
-        """Of operations with several outputs, each in turn."""
-        self.cotangents: dict[Node, Array] = {}
-        self.wanted: set[Node] = set()
-
-    def recorded(self, node: Node, value: Array) -> None:
-        """Keep a node and its value (the tag of a node is put on after it is recorded)."""
-        if node.op is not None and node.op.outputs == 1:
-            self.values[node] = value
-        elif node.op is not None:
-            self.several.setdefault(node, []).append(value)
-
-    def value(self, node: Node) -> Array:
-        """The value of a node that was recorded."""
-        if node.op is not ITEM:
-            return self.values[node]
-        whole = node.parents[0]
-        assert whole is not None
-        index: int = node.params["index"]
-        return self.several[whole][index]
-
-    def keep(self, states: set[Node]) -> None:
-        """Keep the values of states alone, and ask for their cotangents."""
-        self.values, self.several = {node: self.value(node) for node in states}, {}
-        self.wanted = states
-
-    def received(self, node: Node, cotangent: Array) -> None:
-        """Keep the complete cotangent of a node that was asked for."""
-        if node in self.wanted:
-            self.cotangents[node] = np.array(cotangent)
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,6 +89,7 @@ class Track:
     _leaves: dict[str, Node]
     _direct: list[dict[Node, Array]]
     _rows: Rows
+    _fences: Fences
 
     def __repr__(self) -> str:
         n, size = self.h.shape[1:]
@@ -203,7 +176,7 @@ class Track:
         if not -self.steps <= t < self.steps:
             raise IndexRangeError("contribution: t", expected=f"0 to {self.steps - 1}", got=repr(t))
         leaf, border = self._leaves[name], self._chain.steps[t].border
-        found: Array | None = _back(self._direct[t], (*border, leaf)).get(leaf)
+        found: Array | None = back(self._direct[t], (*border, leaf)).get(leaf)
         return np.zeros_like(self.weight_gradients[name]) if found is None else found
 
     def contribution_norms(self, weight: str | None = None) -> Array:
@@ -231,7 +204,7 @@ class Track:
             before, now = self._chain.steps[t - 1].states, self._chain.steps[t].states
             for name, node in now.items():
                 for i, seed in enumerate(rows.seeds(name, node)):
-                    reached = _back({node: seed}, before.values())
+                    reached = back({node: seed}, (*before.values(), *self._fences[t]))
                     for other, source in before.items():
                         if source in reached:
                             row = rows.of(other, reached[source])
@@ -271,7 +244,7 @@ def make_track(
     """Measure one chain; the graph must be kept (it is walked again for Jacobians)."""
     found = recorder.cotangents
     states = [step.states for step in chain.steps]
-    rows = rows_of(chain, _back)
+    rows = rows_of(chain, back)
     parts = list(rows.axes)
     leaves = {names[leaf]: leaf for leaf in (*chain.weights, *chain.scales) if leaf in gradients}
     weights = {name: leaf for name, leaf in leaves.items() if leaf in chain.weights}
@@ -285,17 +258,19 @@ def make_track(
         return made
 
     cell = parts[1] if len(parts) > 1 else None
-    direct = [_direct(step, found) for step in states]
+    fences = fences_of(states, recorder.wanted)
+    before = [{}, *states[:-1]]
+    direct = [direct_parts(*step, found) for step in zip(states, before, fences, strict=True)]
     return Track(
         chain.name,
         tuple(parts),
         gathered(parts[0], recorder.value, np.nan),
         None if cell is None else gathered(cell, recorder.value, np.nan),
-        gathered(parts[0], lambda node: _at(found, node)),
-        None if cell is None else gathered(cell, lambda node: _at(found, node)),
-        _decay(states, direct),
-        None if cell is None else _cell_decay(states, found, cell),
-        _ratios(states, direct),
+        gathered(parts[0], lambda node: value_at(found, node)),
+        None if cell is None else gathered(cell, lambda node: value_at(found, node)),
+        decay_of(states, direct, fences),
+        None if cell is None else cell_decay_of(states, found, cell, fences),
+        ratios_of(states, direct, fences),
         {name: _value(leaf) for name, leaf in weights.items()},
         {name: _value(leaf) for name, leaf in leaves.items() if name not in weights},
         {name: gradients[leaf] for name, leaf in leaves.items()},
@@ -303,6 +278,7 @@ def make_track(
         leaves,
         direct,
         rows,
+        fences,
     )
 
 
@@ -318,86 +294,10 @@ def _value(leaf: Node) -> Array:
     return np.array(tensor.data)
 
 
-def _back(starts: Mapping[Node, Array], wanted: Iterable[Node]) -> dict[Node, Array]:
-    """Cotangents of the wanted nodes, taken as independent of one another."""
-    return backpropagate(starts.items(), wanted, retain_graph=True, partial=True)
-
-
-def _at(found: Mapping[Node, Array], node: Node) -> Array:
-    return found[node] if node in found else np.zeros(node.shape, node.dtype)
-
-
-def _direct(states: Mapping[str, Node], found: dict[Node, Array]) -> dict[Node, Array]:
-    """Of dL/ds_t of every state the part that comes through no other state of its step.
-
-    Together they are the gradient with respect to all of them as parts of one state.
-    """
-    direct = {node: _at(found, node) for node in states.values()}
-    for node in states.values():
-        others = [other for other in states.values() if other is not node]
-        through = _back({node: found[node]}, others) if node in found and others else {}
-        for other, part in through.items():
-            direct[other] = direct[other] - part
-    return direct
-
-
-def _size(parts: Iterable[Array]) -> float:
-    joined = np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
-    return float(norm(joined))
-
-
-def _carried(before: Mapping[str, Node], u: Mapping[Node, Array]) -> dict[Node, Array]:
-    """``J^T u``: the gradient u of a state, carried one step back."""
-    found = _back(u, before.values())
-    return {node: _at(found, node) for node in before.values()}
-
-
-def _decay(states: list[dict[str, Node]], direct: list[dict[Node, Array]]) -> Array:
-    return _sizes_going_back(direct, lambda t, u: _carried(states[t - 1], u))
-
-
-def _cell_decay(states: list[dict[str, Node]], found: dict[Node, Array], cell: str) -> Array:
-    def one_step_back(t: int, u: dict[Node, Array]) -> dict[Node, Array]:
-        reached = _carried(states[t - 1], u)  # what goes by h stops there
-        return {node: reached[node] for name, node in states[t - 1].items() if name == cell}
-
-    cells = [[node for name, node in step.items() if name == cell] for step in states]
-    return _sizes_going_back([{c: _at(found, c) for c in step} for step in cells], one_step_back)
-
-
-def _sizes_going_back(
-    starts: list[dict[Node, Array]],
-    one_step_back: Callable[[int, dict[Node, Array]], dict[Node, Array]],
-) -> Array:
-    """Norm of the last start that is not zero as it is carried back, over its own norm."""
-    last = max((t for t, u in enumerate(starts) if u and _size(u.values()) > 0), default=-1)
-    if last < 0:
-        return np.zeros(1)
-    u, found = starts[last], [1.0]
-    for t in range(last, 0, -1):
-        size = _size(u.values()) if u else 0.0
-        if size == 0.0:
-            found.append(0.0)
-            continue
-        # Rescaled at every step: what vanishes must not vanish for want of digits.
-        u = one_step_back(t, {n: (part / size).astype(part.dtype) for n, part in u.items()})
-        found.append(found[-1] * _size(u.values()) if u else 0.0)
-    return np.array(found)
-
-
-def _ratios(states: list[dict[str, Node]], direct: list[dict[Node, Array]]) -> Array:
-    found = []
-    for t in range(1, len(states)):
-        size = _size(direct[t].values())
-        carried = _size(_carried(states[t - 1], direct[t]).values()) if size > 0 else np.nan
-        found.append(carried / size if size > 0 else np.nan)
-    return np.array(found)
-
-
 def _rate(decay: Array) -> float:
     lags = len(decay) - 1
     return float(decay[-1] ** (1 / lags)) if lags else 1.0
 
 
 def _norms(array: Array) -> Array:
-    return np.array([_size([step]) for step in array])
+    return np.array([size_of([step]) for step in array])

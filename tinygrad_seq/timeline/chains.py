@@ -54,7 +54,7 @@ class Chain:
     steps: list[Step]
     weights: dict[Node, Weight]
     """Leaves that a state is multiplied with as a matrix."""
-    scales: list[Node]
+    scales: dict[Node, None]
     """Leaves that it is multiplied with entry by entry: peepholes, gains, diagonal recurrences."""
     columns: bool
     """Whether weights stand on the left, so that sequences are columns."""
@@ -76,27 +76,22 @@ def find_chains(
     if within:
         found = _follow([node for node in states if node not in within])
     chains, count = [], Counter[str]()
+    weights: defaultdict[Any, dict[Node, Weight]] = defaultdict(dict)
+    scales: defaultdict[Any, dict[Node, None]] = defaultdict(dict)
     for steps in found:
         main = steps[0].main
-        own = original[main.seq].scope
+        own, place = original[main.seq].scope, _place(main)
         name = (main.scope if own.path else own).place or next(iter(steps[0].states))
         count[name] += 1
-        factors = find_factors([step.states.values() for step in steps], [s.inside for s in steps])
         name += f" ({count[name]})" if count[name] > 1 else ""
-        chains.append(
-            Chain(
-                name,
-                [_original(step, original) for step in steps],
-                {
-                    original[leaf.seq]: Weight(
-                        _gates(original[product.node.seq], main) or factors.parts, product.part
-                    )
-                    for leaf, product in factors.weights.items()
-                },
-                [original[leaf.seq] for leaf in factors.scales],
-                factors.columns,
-            )
-        )
+        factors = find_factors([step.states.values() for step in steps], [s.inside for s in steps])
+        for leaf, (product, part) in factors.weights.items():
+            gates = _gates(original[product.seq], main) or factors.parts
+            weights[place][original[leaf.seq]] = Weight(gates, part)
+        scales[place] |= {original[leaf.seq]: None for leaf in factors.scales}
+        steps = [_original(step, original) for step in steps]
+        # One window may be too short to show what all of them are multiplied with.
+        chains.append(Chain(name, steps, weights[place], scales[place], factors.columns))
     return chains, {original[node.seq]: node.name for node in told if node.op is None}
 
 
