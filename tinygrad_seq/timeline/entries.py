@@ -16,6 +16,7 @@ from tinygrad_seq.engine.tape import ITEM
 __all__ = [
     "hands_on",
     "index_parts",
+    "is_look_up",
     "keeps_steps",
     "kept_from",
     "leaf_behind",
@@ -88,6 +89,13 @@ def index_parts(node: Node) -> tuple[Any, ...]:
     """What an indexing takes of each axis."""
     index = node.params["index"]
     return index if isinstance(index, tuple) else (index,)
+
+
+def is_look_up(node: Node) -> bool:
+    """Whether a node takes entries by arrays of numbers, as rows of an embedding."""
+    if node.op is None or node.op.axes is not Axes.PICKED:
+        return node.op is not None and node.op.name == "take"
+    return any(np.ndim(part) > 0 for part in index_parts(node) if not isinstance(part, slice))
 
 
 def pick(node: Node) -> tuple[Node, int] | None:

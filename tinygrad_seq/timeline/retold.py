@@ -7,7 +7,7 @@ roles that layers of ours would have given them. So drawings and figures know on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping
 from copy import copy
 from typing import Any
 
@@ -15,10 +15,12 @@ from tinygrad_seq.engine.node import Enters, Node, nodes_behind
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.scope import CellForm
 from tinygrad_seq.engine.variable import Variable
-from tinygrad_seq.timeline.entries import leaf_behind, piece
+from tinygrad_seq.timeline.entries import leaf_behind
+from tinygrad_seq.timeline.inputs import given_at_steps, inputs_of, is_weight
 from tinygrad_seq.timeline.loops import Timed, find_loops
-from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE
+from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE, is_state
 from tinygrad_seq.timeline.states import Loop
+from tinygrad_seq.timeline.uses import is_pictured
 
 __all__ = ["names_of", "retold"]
 
@@ -47,6 +49,7 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
             telling.tell(number, loop)
         elif number in timed.recounted:
             telling.count_on(number, loop)
+    telling.tell_cuts()
     telling.tell_readouts(told)
     telling.name_leaves(nodes)
     return telling.copied(roots, nodes)
@@ -78,8 +81,8 @@ def _last_of(origin: Node) -> Node:
 
 
 def _ran_by_a_layer(loop: Loop) -> bool:
-    """Whether a layer of ours ran it: that said everything already."""
-    return any(n.scope.layer is not None and n.scope.step is not None for n in loop.nodes)
+    """Whether a layer ran it whose cell has a picture: that says everything already."""
+    return any(n.scope.step is not None and is_pictured(n) for n in loop.nodes)
 
 
 class _Telling:
@@ -95,6 +98,9 @@ class _Telling:
         self.labels: dict[Node, str] = {}
         self.enters: defaultdict[Node, dict[int, Enters]] = defaultdict(dict)
         self.paths: set[str] = set()
+        self.of_head: dict[tuple[Node, int], str] = {}
+        self.of_tail: dict[Node, str] = {}
+        """Names of the states that operands take, and that nodes are."""
         self.inputs: dict[Node, dict[str, Any]] = {}
         """Leaves that enter one step, and where."""
         self.starting: dict[Node, str] = {}
@@ -118,36 +124,46 @@ class _Telling:
     def tell(self, number: int, loop: Loop) -> None:
         """Give the nodes of a loop their step, their cell and their states."""
         form, states = self._form(loop)
-        path = self._path(loop, form)
+        path, layer = self._path(loop, form), _layer(loop)
         aligned = self.timed.aligned[number]
         for node, step in loop.nodes.items():
             cell = form if node.scope.cell is None or states else node.scope.cell
-            self.scopes[node] = {"path": path, "step": aligned.step(step), "cell": cell}
+            said = node.scope.layer
+            where = {"path": path, "layer": layer if said is None else said}
+            self.scopes[node] = {**where, "step": aligned.step(step), "cell": cell}
         named = self._named(loop)
         for node in loop.nodes:
             if node in named and node.role is None:
                 self.roles[node] = named[node]
-        of_head: dict[tuple[Node, int], str] = {}
         starting = self._only_starting(loop)
         for name, state in zip(self._names(loop), loop.states, strict=True):
             for tail in state.tails:
                 self.roles[tail] = name
                 self.scopes[tail]["cell"] = form
-            of_head |= dict.fromkeys(state.heads, name)
+            self.of_head |= dict.fromkeys(state.heads, name)
+            self.of_tail |= dict.fromkeys(state.tails, name)
+        given = given_at_steps(loop, self.timed.signs)
         for node, index in loop.starts:
+            if (self.timed.signs[node], index) in given:
+                continue
             leaf = node.parents[index]
             if leaf is None or leaf.op is not None or leaf in starting:
-                self.enters[node][index] = self._start(node, index, of_head[node, index])
+                self.enters[node][index] = self._start(node, index, self.of_head[node, index])
             else:  # that is a weight besides
                 self.enters[node][index + len(node.parents)] = self._trained(
-                    leaf, of_head[node, index]
+                    leaf, self.of_head[node, index]
                 )
+        self._tell_inputs(loop)
+
+    def tell_cuts(self) -> None:
+        """What was detached, of states."""
         for node, cut in self.detached.items():
             for index, origin in cut.items():
-                if (node, index) in of_head and node in loop.nodes:
-                    name = of_head[node, index]
+                said = origin.role if is_state(origin) else ""
+                name = self.of_head.get((node, index)) or self.of_tail.get(origin, said)
+                timed = node in self.scopes or node.scope.step is not None
+                if name and timed and not is_pictured(node):
                     self.enters[node][index] = Enters(name, "cut", origin)
-        self._tell_inputs(loop)
 
     def count_on(self, number: int, loop: Loop) -> None:
         """Give steps that go on to the windows of a layer; the rest it has said itself."""
@@ -190,6 +206,8 @@ class _Telling:
         return found
 
     def _path(self, loop: Loop, form: CellForm) -> str:
+        if _layer(loop) is not None:
+            return _home(loop)
         path = _home(loop) or form.title
         wanted, again = path, 2
         while path in self.paths:
@@ -231,22 +249,12 @@ class _Telling:
         return Enters(state, "zero" if constant is not None and constant.zero else "")
 
     def _tell_inputs(self, loop: Loop) -> None:
-        """Constants that enter every step: factors of a weight, look-ups in one, summands."""
-        places: dict[Node, set[int | None]] = defaultdict(set)
-        for leaf in {p for node in loop.nodes for p in node.parents if p and p.op is None}:
-            places[leaf] = {loop.nodes.get(user) for user in self.timed.users[leaf]}
-        once = {leaf for leaf, steps in places.items() if len(steps) == 1 and None not in steps}
-        fed = any(p in self.timed.readouts or p in self.scopes for p in _outside(loop))
-        for product in (True, False)[: 1 if fed else 2]:
-            for node in loop.nodes:
-                index = _input(node, product, once)
-                if index is not None and index not in self.enters[node]:
-                    self.enters[node][index] = Enters()
-                    parent = node.parents[index] if index < len(node.parents) else None
-                    if parent is not None:
-                        self.inputs[parent] = self.scopes[node]
-            if any(not e.state for n in loop.nodes for e in self.enters[n].values()):
-                return
+        taken = {(node, i) for node in loop.nodes for i in self.enters.get(node, {})}
+        for node, index in inputs_of(loop, self.timed, taken):
+            self.enters[node][index] = Enters()
+            parent = node.parents[index] if index < len(node.parents) else None
+            if parent is not None:
+                self.inputs[parent] = self.scopes[node]
 
     # -- readouts --------------------------------------------------------------------------------
 
@@ -328,9 +336,15 @@ def _parameters(value: Any) -> Mapping[str, Variable]:
     return {} if named is None or isinstance(value, type) else dict(named())
 
 
+def _layer(loop: Loop) -> int | None:
+    """The layer that ran a loop."""
+    return next((n.scope.layer for n in loop.nodes if n.scope.layer is not None), None)
+
+
 def _home(loop: Loop) -> str:
     """The module that all of a loop is in."""
-    paths = [node.scope.path.split(".") for node in loop.nodes]
+    layer = _layer(loop)
+    paths = [n.scope.path.split(".") for n in loop.nodes if n.scope.layer == layer]
     home = paths[0]
     for path in paths[1:]:
         same = 0
@@ -338,36 +352,6 @@ def _home(loop: Loop) -> str:
             same += 1
         home = home[:same]
     return ".".join(home)
-
-
-def _outside(loop: Loop) -> Iterator[Node]:
-    """What a loop reads of others."""
-    for node in loop.nodes:
-        yield from (p for p in node.parents if p is not None and p not in loop.nodes)
-
-
-def _input(node: Node, product: bool, once: Set[Node]) -> int | None:
-    """The operand of a node that would be an input: a constant, or a leaf that is used once."""
-    assert node.op is not None
-    looks_up = node.op.axes is Axes.PICKED or node.op.name == "take"
-    if product and looks_up:  # by what is no operand, but an index
-        return 1 if _is_weight(node.parents[0]) else None
-    free = [index for index, p in enumerate(node.parents) if p is None or p in once]
-    if len(free) != 1 or len(node.parents) < 2:
-        return None
-    index = free[0]
-    if node.op.axes is Axes.JOINED and product:  # [x; h]
-        return index
-    if not product:
-        return index if node.op.name == "add" else None
-    others = [_is_weight(p) for k, p in enumerate(node.parents) if k != index]
-    multiplies = node.op.product or node.op.name in {"linear", "take", "einsum"}
-    return index if multiplies and all(others) else None
-
-
-def _is_weight(node: Node | None) -> bool:
-    """Whether a node is a leaf, or a part of one."""
-    return node is not None and (leaf_behind(node) is not None or piece(node) is not None)
 
 
 def _one(node: Node) -> bool:
@@ -379,7 +363,7 @@ def _leading_to_weights(nodes: list[Node], here: set[Node]) -> list[Node]:
     """What leads up to the last use of a weight: beyond it is the loss."""
     found: set[Node] = set()
     for node in reversed(nodes):
-        weighed = any(_is_weight(parent) for parent in node.parents)
+        weighed = any(is_weight(parent) for parent in node.parents)
         if weighed or node in found:
             found.add(node)
             found |= {p for p in node.parents if p in here}

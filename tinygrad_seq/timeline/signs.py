@@ -155,10 +155,11 @@ def _number(node: Node) -> str:
 
 def _doing(node: Node) -> object:
     assert node.op is not None
+    where = node.op.name, node.scope.path, node.scope.layer
     if node.op is ITEM:
-        return node.op.name, node.params["index"]
+        return *where, node.params["index"]
     if node.op.axes is Axes.PICKED:
         parts = index_parts(node)
         if all(isinstance(part, slice) for part in parts):
-            return node.op.name, repr(parts)
-    return node.op.name
+            return *where, repr(parts)
+    return where

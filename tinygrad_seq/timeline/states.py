@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.timeline.uses import Before
 
-__all__ = ["Loop", "State", "find_states", "operands"]
+__all__ = ["Loop", "Slot", "State", "find_states", "operands"]
 
 _CARRYING = {"add", "subtract", "multiply"}
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.tape import ITEM
-from tinygrad_seq.timeline.entries import index_parts
+from tinygrad_seq.timeline.entries import is_look_up
 
-__all__ = ["Before", "Recurrence", "Uses", "find_recurrences", "find_uses"]
+__all__ = ["Before", "Recurrence", "Uses", "find_recurrences", "find_uses", "is_pictured"]
 
 _MADE_IN = 6
 """Operations within which a weight may be made of leaves: beyond, it is data."""
@@ -97,10 +97,8 @@ def _looks(node: Node) -> bool:
     """Whether a node is a part or a view of its operand, or a function of each entry."""
     op = node.op
     assert op is not None
-    if op.axes is Axes.PICKED:  # by numbers it is a look-up: a use
-        return all(
-            part is None or part is ... or isinstance(part, slice) for part in index_parts(node)
-        )
+    if is_look_up(node):  # a use
+        return False
     return op is ITEM or op.view or op.axes in _LOOKING or op.pointwise
 
 
@@ -160,9 +158,15 @@ def find_recurrences(
     return found, np.array(leads, bool)
 
 
+def is_pictured(node: Node) -> bool:
+    """Whether a node is of a layer whose cell has a picture, and needs nothing found of it."""
+    cell = node.scope.cell
+    return node.scope.layer is not None and cell is not None and cell.picture is not None
+
+
 def _known(uses: Sequence[Node]) -> bool:
     """Whether a layer says of all uses at which step they are, and of no two the same."""
-    said = {n.scope.step for n in uses if n.scope.layer is not None} - {None}
+    said = {n.scope.step for n in uses if is_pictured(n)} - {None}
     return len(said) == len(uses)
 
 

@@ -82,7 +82,12 @@ def build(
         folding.align(survey.nodes, Reader(trace, keys.shown, sample, head))
     graph.steps = in_order(item.place.step for item in graph.items.values())
     folding.tell()
-    add_context(graph, folding.starts, {item.place.row for _, item in folding.told})
+    told = {
+        (item.place.row, enters.state or INPUT)
+        for node, item in folding.told
+        for enters in node.enters.values()
+    }
+    add_context(graph, folding.starts, told | {(row, INPUT) for row, _ in told})
     return graph
 
 

@@ -21,17 +21,15 @@ another ``"constant"``; ``""`` where it is not known."""
 Entries = dict[Place, dict[str, "list[str]"]]
 
 
-def add_context(graph: Graph, starts: Starts, told: Set[Row]) -> None:
+def add_context(graph: Graph, starts: Starts, told: Set[tuple[Row, str]]) -> None:
     """Add inputs, carried-in states and cuts to a graph of recorded items.
 
-    Of the rows in `told` what enters is known: see :func:`enter`.
+    In `told` are inputs and states of rows of which is known what enters: see :func:`enter`.
     """
     if graph.level.plain:
         return
     known = entries(graph)
-    for row, steps in rows_of_steps(graph).items():
-        if row in told:
-            continue
+    for steps in rows_of_steps(graph).values():
         taken = {INPUT: input_takers(steps, graph)}
         taken |= {kind: state_takers(steps, kind, graph) for kind in steps.items()[0].states}
         for place in steps.steps:
@@ -39,8 +37,12 @@ def add_context(graph: Graph, starts: Starts, told: Set[Row]) -> None:
                 if any(graph.items[name].zero for name in taken[kind][place]):
                     starts[place, kind] = "zero"
             known[place] = {name: taken[name][place] for name in taken if taken[name][place]}
-    _add_inputs(graph, known, told)
-    _add_carried(graph, starts, known, told)
+    untold = {
+        place: {name: parts[name] for name in parts if (place.row, name) not in told}
+        for place, parts in known.items()
+    }
+    _add_inputs(graph, untold)
+    _add_carried(graph, starts, untold, {row for row, _ in told})
     _mark_starts(graph)
 
 
@@ -75,14 +77,14 @@ def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None
     graph.edge(name, item.id, enters.state, delay, 0).cut = enters.note == "cut"
 
 
-def _add_inputs(graph: Graph, known: Entries, told: Set[Row]) -> None:
+def _add_inputs(graph: Graph, known: Entries) -> None:
     fed = set()
     for edge in graph.edges.values():
         tail, head = graph.items[edge.tail], graph.items[edge.head]
         if edge.kind == DEPTH and tail.place != head.place:
             fed.add(head.place)
     for place, parts in known.items():
-        if place in fed or place.step == BAR or INPUT not in parts or place.row in told:
+        if place in fed or place.step == BAR or INPUT not in parts:
             continue
         name = f"x:{place}"
         graph.items[name] = Item(name, "input", place, "x")
@@ -107,15 +109,14 @@ def _add_carried(graph: Graph, starts: Starts, known: Entries, told: Set[Row]) -
         if place.row in kinds and (not graph.tracks[kind] or kind in held[place.row]):
             kinds[place.row].setdefault(kind, 1)
     for place, parts in known.items():
-        if place.row in told:
-            continue
         for kind, sign in kinds.get(place.row, {}).items():
             if place.step == FOLDED:
                 comes = (place, kind) in starts
             else:
                 comes = place.step != BAR and (place, kind) not in arrived
             for entry in parts.get(kind, ()) if comes else ():
-                _carry_in(graph, place, kind, sign, entry, starts.get((place, kind), ""))
+                unknown = "constant" if place.row in told else ""
+                _carry_in(graph, place, kind, sign, entry, starts.get((place, kind), unknown))
 
 
 def _carry_in(graph: Graph, place: Place, kind: str, sign: int, entry: str, start: str) -> None:
