@@ -53,17 +53,16 @@ def step_jacobians(cell: str, made: Any, t: int) -> Any:
     return np.stack([full[n, :, n] for n in range(N)])
 
 
-ONE_BACK = [cell for cell in CELLS if cell != "two_back"]
-
-
 @pytest.mark.parametrize("reads", ["each", "last", "mean"])
-@pytest.mark.parametrize("cell", ONE_BACK)
+@pytest.mark.parametrize("cell", CELLS)
 def test_every_number_of_a_loop_by_hand(cell: str, reads: str) -> None:
     found, made, again = measured(Program((cell,), T, "rows", "zeros", reads, 0, False))
     (track,) = found.tracks.values()
     parts = CELLS[cell][1]
     exact = np.stack([step_jacobians(cell, made, t) for t in range(1, T)])
     jacobians = track.jacobians()
+    if cell == "two_back":  # what comes before the first step is a constant
+        exact[0, :, :H, H:] = 0.0
     np.testing.assert_allclose(jacobians, exact, rtol=0, atol=1e-14)
     assert not np.allclose(jacobians, exact[::-1], atol=1e-6)  # planted: time turned round
     assert not np.allclose(jacobians, exact.swapaxes(2, 3), atol=1e-6)  # and rows for columns
@@ -71,7 +70,7 @@ def test_every_number_of_a_loop_by_hand(cell: str, reads: str) -> None:
     np.testing.assert_array_equal(track.h, states[..., :H])
     d_h = [tgs.grad(again.loss, again.states[0, t][0], retain_graph=True) for t in range(T)]
     np.testing.assert_allclose(track.dh, [g.numpy() for g in d_h], rtol=1e-12, atol=1e-15)
-    assert (track.c is None) == (parts == 1)
+    assert (track.c is None) == (parts == 1 or cell == "two_back")
     u = np.zeros((N, parts * H))
     u[:, :H] = track.dh[-1]  # at the last step nothing but the loss reads a state, which is h
     sizes = [np.linalg.norm(u)]

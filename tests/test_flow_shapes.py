@@ -101,6 +101,40 @@ def test_two_bare_cells_in_one_loop_are_two_tracks() -> None:
         assert list(mine.spectra(next(iter(mine.weights)))) == [*"ifog"]
 
 
+def test_two_cells_that_read_each_other_are_one_recurrence() -> None:
+    rng = np.random.default_rng(0)
+    low, high = (nn.LSTMCell(n, H, rng=rng, dtype=np.float64) for n in (3 + H, H))
+    x, seen = rng.normal(size=(5, 2, 3)), []
+
+    def step(x_t: Any, one: Any, two: Any) -> Any:
+        one = low(np.concatenate([x_t, two[0]], axis=1), one)
+        return one, high(one[0], two)
+
+    def run_it() -> Any:
+        one, two = None, (np.zeros((2, H)), np.zeros((2, H)))
+        seen.clear()
+        for x_t in x:
+            one, two = step(x_t, one, two)
+            seen.append([part.numpy() for part in (one[0], two[0], one[1], two[1])])
+        return (two[0] ** 2).sum()
+
+    (track,) = flow.gradient_flow(run_it).tracks.values()
+    assert track.states == ("h", "h2", "c", "c2")
+    np.testing.assert_array_equal(track.c, [states[2] for states in seen])
+    for t in range(1, 5):
+
+        def whole(state: Any, x_t: Any = x[t]) -> Any:
+            h, h2, c, c2 = tgs.split(state, 4, axis=-1)
+            one, two = step(x_t, (h, c), (h2, c2))
+            return tgs.concatenate([one[0], two[0], one[1], two[1]], axis=-1)
+
+        exact = tgs.jacobian(whole, np.concatenate(seen[t - 1], axis=-1)).numpy()
+        for n in range(2):
+            np.testing.assert_allclose(
+                track.jacobians()[t - 1, n], exact[n, :, n], rtol=0, atol=1e-13
+            )
+
+
 def test_encoder_and_decoder_and_both_directions() -> None:
     we, ue, ud, wb, ub = leaf(3, H), leaf(H, H), leaf(H, H, seed=1), leaf(3, H, seed=2), leaf(H, H)
     x = np.random.default_rng(0).normal(size=(4, 2, 3))

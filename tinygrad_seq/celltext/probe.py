@@ -40,7 +40,12 @@ def found_states(
     told = {node.seq: node for node in nodes_behind(retold(dict.fromkeys(roots)))}
 
     def states(step: Sequence[Node]) -> Told:
-        known = {k: told[n.seq] for k, n in enumerate(step) if n.role is None and n.seq in told}
+        layers = {n.scope.path for n in step if n.scope.layer is not None}  # declare theirs
+        known = {
+            k: told[n.seq]
+            for k, n in enumerate(step)
+            if n.role is None and n.seq in told and n.scope.path not in layers
+        }
         return {
             k: node
             for k, node in known.items()

@@ -26,6 +26,7 @@ from tinygrad_seq.flow.walks import (
     value_at,
 )
 from tinygrad_seq.timeline.chains import Chain
+from tinygrad_seq.timeline.roles import CELL
 
 __all__ = ["FADED", "Track", "make_track"]
 
@@ -38,11 +39,12 @@ class Track:
     r"""How the gradient flows back through one recurrent layer (in one direction).
 
     The state of a step is s_t = h_t, or (h_t, c_t) where there is a cell, or whatever parts a cell
-    of your own has: h and c are then the first two. T steps, N sequences, H units, which stand in
-    rows here however the program has them: columns (H, N) are turned, one vector (H,) is one row,
-    and states of more axes are flattened, sequence by sequence. S is H, 2H, or the sum over all
-    parts. Of sequences that are there at some steps only, the others hold zeros; a state that is
-    a constant at some step is NaN there.
+    of your own has: h is then the first, c the one called so, or else the second. T steps, N
+    sequences, H units, which stand in rows here however the program has them: columns (H, N) are
+    turned, one vector (H,) is one row, and states of more axes are flattened, sequence by
+    sequence. S is H, 2H, or the sum over all parts; where a step reads h of several steps before,
+    these are parts, too. Of sequences that are there at some steps only, the others hold zeros; a
+    state that is a constant at some step is NaN there.
 
     Attributes
     ----------
@@ -175,8 +177,10 @@ class Track:
         t = index_of("contribution: t", t)
         if not -self.steps <= t < self.steps:
             raise IndexRangeError("contribution: t", expected=f"0 to {self.steps - 1}", got=repr(t))
-        leaf, border = self._leaves[name], self._chain.steps[t].border
-        found: Array | None = back(self._direct[t], (*border, leaf)).get(leaf)
+        leaf, step = self._leaves[name], self._chain.steps[t]
+        own = (node for part, node in step.states.items() if part in self._chain.states)
+        starts = {node: self._direct[t][node] for node in own}
+        found: Array | None = back(starts, (*step.border, leaf)).get(leaf)
         return np.zeros_like(self.weight_gradients[name]) if found is None else found
 
     def contribution_norms(self, weight: str | None = None) -> Array:
@@ -257,10 +261,10 @@ def make_track(
                 made[t, : len(each)], made[t, len(each) :] = each, 0.0
         return made
 
-    cell = parts[1] if len(parts) > 1 else None
+    others = chain.states[1:]
+    cell = CELL if CELL in others else others[0] if others else None
     fences = fences_of(states, recorder.wanted)
-    before = [{}, *states[:-1]]
-    direct = [direct_parts(*step, found) for step in zip(states, before, fences, strict=True)]
+    direct = direct_parts(states, chain.states, fences, found)
     return Track(
         chain.name,
         tuple(parts),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
@@ -89,24 +89,30 @@ def fences_of(states: States, known: Iterable[Node]) -> Fences:
 
 
 def direct_parts(
-    states: Mapping[str, Node],
-    before: Mapping[str, Node],
-    fence: list[Node],
-    found: dict[Node, Array],
-) -> dict[Node, Array]:
+    states: States, own: Container[str], fences: Fences, found: Mapping[Node, Array]
+) -> list[dict[Node, Array]]:
     """Of dL/ds_t of every state the part that comes through no other state of its step.
 
-    Together they are the gradient with respect to all of them as parts of one state.
+    Together they are the gradient with respect to all of them as parts of one state. To what is
+    kept from further back it comes through the next step.
     """
-    direct = {node: value_at(found, node) for node in states.values()}
-    for node in states.values():
-        others = [other for other in states.values() if other is not node]
-        if node not in found or not others:
-            continue
-        through = back({node: found[node]}, (*others, *before.values(), *fence))
-        for other in others:
-            if other in through:
-                direct[other] = direct[other] - through[other]
+    direct: list[dict[Node, Array]] = []
+    for step, before, fence in zip(states, [{}, *states], fences, strict=False):
+        mine = [node for name, node in step.items() if name in own]
+        direct.append({node: value_at(found, node) for node in mine})
+        for node in mine:
+            others = [other for other in mine if other is not node]
+            if node not in found or not others:
+                continue
+            through = back({node: found[node]}, (*others, *before.values(), *fence))
+            for other in others:
+                if other in through:
+                    direct[-1][other] = direct[-1][other] - through[other]
+    for t in reversed(range(len(states))):
+        kept = [node for name, node in states[t].items() if name not in own]
+        last = t + 1 == len(states)
+        after = carried(states[t], direct[t + 1], fences[t + 1]) if kept and not last else {}
+        direct[t] |= {node: value_at(after, node) for node in kept}
     return direct
 
 

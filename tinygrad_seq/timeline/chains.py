@@ -22,6 +22,9 @@ from tinygrad_seq.timeline.roles import is_state, states_of
 __all__ = ["Chain", "Step", "Weight", "find_chains"]
 
 
+_FURTHEST_BACK = 4  # beyond, it is a memory of many steps that is looked at, and no state
+
+
 @dataclass(slots=True)
 class Step:
     """One time step: its states by name, the states they were computed from, what is between."""
@@ -51,6 +54,8 @@ class Chain:
     """The steps of one recurrence in one direction, first step first."""
 
     name: str
+    states: tuple[str, ...]
+    """Their names, the main one first, without those that are kept from further back."""
     steps: list[Step]
     weights: dict[Node, Weight]
     """Leaves that a state is multiplied with as a matrix."""
@@ -90,9 +95,29 @@ def find_chains(
             weights[place][original[leaf.seq]] = Weight(gates, part)
         scales[place] |= {original[leaf.seq]: None for leaf in factors.scales}
         steps = [_original(step, original) for step in steps]
+        parts = tuple(dict.fromkeys(n for step in reversed(steps) for n in step.states))
+        if original[main.seq].role is None:
+            _look_back(steps)
         # One window may be too short to show what all of them are multiplied with.
-        chains.append(Chain(name, steps, weights[place], scales[place], factors.columns))
+        chains.append(Chain(name, parts, steps, weights[place], scales[place], factors.columns))
     return chains, {original[node.seq]: node.name for node in told if node.op is None}
+
+
+def _look_back(steps: Sequence[Step]) -> None:
+    """Where a step reads states of several steps before, all of them are its state."""
+    at = {node: (t, name) for t, step in enumerate(steps) for name, node in step.states.items()}
+    lags = Counter[str]()
+    for t, step in enumerate(steps):
+        for read, name in (at[node] for node in step.border if node in at):
+            lags[name] = max(lags[name], t - read)
+    if max(lags.values(), default=0) > _FURTHEST_BACK:
+        return
+    for t in reversed(range(len(steps))):
+        for name, lag in lags.items():
+            for k in range(1, min(lag, t + 1)):
+                kept = steps[t - k].states.get(name)
+                if kept is not None:
+                    steps[t].states[f"{name}, {k} back"] = kept
 
 
 def _behind(roots: list[Node]) -> list[Node]:
