@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.timeline.axes import Aligned, align
-from tinygrad_seq.timeline.entries import hands_on
+from tinygrad_seq.timeline.entries import looks_in
 from tinygrad_seq.timeline.signs import Place, signs_of
 from tinygrad_seq.timeline.states import Loop, find_states, operands
 from tinygrad_seq.timeline.uses import Before, Recurrence, find_recurrences, find_uses
@@ -219,7 +219,7 @@ class _Loops:
             later = [p[1] for p in places if p is not None and p[0] == number]
             passing = len(later) == len(places) and min(later) > step
             own = self.signs[node] not in final and node not in state_like
-            if passing and (own or hands_on(node)):
+            if passing and (own or looks_in(node)):
                 self.at[node] = number, min(later)
                 moved.add(node)
         self.inside |= moved
