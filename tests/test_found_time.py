@@ -206,6 +206,18 @@ def stages(declared: bool, steps: int = 4) -> Any:
     return (z**2).mean()
 
 
+def without_a_weight(declared: bool, steps: int = 4) -> Any:
+    """What the input gates and sums up: only a tag says that it is a state."""
+    w, v, d, c, losses = leaf(3, H), leaf(3, H), leaf(H, 2), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            x = np.ones((2, 3))
+            f = tgs.sigmoid(x @ w)
+            c = (f * c + (1 - f) * (x @ v)).tag(state="c")
+            losses.append(((c @ d) ** 2).mean())
+    return sum(losses)
+
+
 def ragged(declared: bool) -> Any:
     """Sequences one by one, of different lengths."""
     w, u, d, losses = leaf(3, H), leaf(H, H), leaf(H, 1), []
@@ -295,6 +307,7 @@ PROGRAMS = [
     read_at_times,
     start_that_is_a_weight_too,
     without_a_start,
+    without_a_weight,
     one_peephole_for_two_gates,
     stages,
     pairs_of_steps,

@@ -21,7 +21,13 @@ from tinygrad_seq.timeline.axes import Aligned, align
 from tinygrad_seq.timeline.entries import looks_in
 from tinygrad_seq.timeline.signs import Place, signs_of
 from tinygrad_seq.timeline.states import Loop, find_states, operands
-from tinygrad_seq.timeline.uses import Before, Recurrence, find_recurrences, find_uses
+from tinygrad_seq.timeline.uses import (
+    Before,
+    Recurrence,
+    find_recurrences,
+    find_uses,
+    tagged_states,
+)
 
 __all__ = ["Timed", "find_loops"]
 
@@ -53,6 +59,8 @@ def find_loops(nodes: Sequence[Node], detached: Before) -> Timed:
         By node and operand: what that was detached from.
     """
     found, reached = find_recurrences(nodes, find_uses(nodes), detached)
+    if not found:  # of a recurrence without a weight only what was tagged tells
+        found, reached = find_recurrences(nodes, tagged_states(nodes), detached)
     if not found:
         return Timed([], {}, [], {}, {}, set())
     return _Loops(nodes, detached, found, reached).timed()
@@ -92,6 +100,9 @@ class _Loops:
         self._place()
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._move_on(self.inside)
+        for node in reversed(self.nodes):
+            if node not in self.at:
+                self._place_feeding(node)
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._tell_ends()
         self._move_on({node for node in self.at if self.inside & {*self.users[node]}})
@@ -192,7 +203,7 @@ class _Loops:
                 continue
             places = [self.at.get(user) for user in self.users[node]]
             known = [place for place in places if place is not None]
-            if len(known) == len(places) > 1:
+            if known and len(known) == len(places):
                 there = {aligned[number].on(step) for number, step in known}
                 if len(there) == 1:
                     self.at[node] = min(known)

@@ -19,8 +19,17 @@ from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.timeline.entries import is_look_up
+from tinygrad_seq.timeline.roles import RESERVED, is_state
 
-__all__ = ["Before", "Recurrence", "Uses", "find_recurrences", "find_uses", "is_pictured"]
+__all__ = [
+    "Before",
+    "Recurrence",
+    "Uses",
+    "find_recurrences",
+    "find_uses",
+    "is_pictured",
+    "tagged_states",
+]
 
 _MADE_IN = 6
 """Operations within which a weight may be made of leaves: beyond, it is data."""
@@ -79,6 +88,16 @@ def find_uses(nodes: Sequence[Node]) -> Uses:
             if made.operations <= _MADE_IN:
                 weights[node] = made
     return uses
+
+
+def tagged_states(nodes: Sequence[Node]) -> Uses:
+    """Results with a role by that: a state comes round again as a weight is used again."""
+    found: dict[str, list[Node]] = {}
+    for node in nodes:
+        telling = node.role not in RESERVED or is_state(node)
+        if node.role is not None and telling and not is_pictured(node):
+            found.setdefault(node.role, []).append(node)
+    return {Class(of[0], (role,), "", 0, frozenset()): of for role, of in found.items()}
 
 
 class _Weight(NamedTuple):
