@@ -77,11 +77,11 @@ def find_chains(
     told = nodes_behind(retold(nodes, names))
     states = []
     for node in told:
-        own = original[node.seq]
-        if is_state(own) and own.scope.layer is not None:  # a layer has said all of it
-            node.role, node.scope = own.role, own.scope
+        said = original[node.seq]
+        if is_state(said) and said.scope.layer is not None:  # a layer has said all of it
+            node.role, node.scope = said.role, said.scope
             states.append(node)
-        elif is_state(node) and (is_state(own) or not hands_on_states(own)):
+        elif is_state(node) and (is_state(said) or not hands_on_states(said)):
             states.append(node)
     found = _follow(states)
     within = _within(found)
