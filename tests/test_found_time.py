@@ -148,6 +148,64 @@ def late(declared: bool, steps: int = 4) -> Any:
     return (h**2).mean()  # type: ignore[operator]
 
 
+def without_a_start(declared: bool, steps: int = 4) -> Any:
+    """The first step has no state to read."""
+    w, u, d, h, losses = leaf(3, H), leaf(H, H), leaf(H, 2), None, []
+    for t in range(steps):
+        with at(t, declared):
+            z = np.ones((2, 3)) @ w
+            if h is not None:
+                z = z + h @ u
+            h = np.tanh(z)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def pairs_of_steps(declared: bool) -> Any:
+    """Many sequences of two steps, a loss of each."""
+    w, u, d, losses = leaf(3, H), leaf(H, H), leaf(H, 1), []
+    for _ in range(4):
+        h = np.zeros((1, H))
+        for t in range(2):
+            with at(t, declared):
+                h = np.tanh(np.ones((1, 3)) @ w + h @ u)
+        losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def vectors(declared: bool, steps: int = 4) -> Any:
+    """Rows without a batch."""
+    w, u, d, h, losses = leaf(3, H), leaf(H, H), leaf(H, 2), np.zeros(H), []
+    for t in range(steps):
+        with at(t, declared):
+            h = np.tanh(np.ones(3) @ w + h @ u)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def one_peephole_for_two_gates(declared: bool, steps: int = 4) -> Any:
+    """A vector that looks at the old c for one gate, and at the new one for another."""
+    w, u, p, h, c = leaf(3, H), leaf(H, H), leaf(H), np.zeros((2, H)), leaf(2, H)
+    for t in range(steps):
+        with at(t, declared):
+            z = np.ones((2, 3)) @ w + h @ u
+            f = tgs.sigmoid(z + c * p)
+            c = f * c + (1 - f) * np.tanh(z)
+            h = tgs.sigmoid(z + c * p) * np.tanh(c)
+    return (h**2).mean()
+
+
+def stages(declared: bool, steps: int = 4) -> Any:
+    """Steps of Heun's method: a function is called twice in each."""
+    w, u, z = leaf(H, 5), leaf(5, H), np.ones((2, H))
+    for t in range(steps):
+        with at(t, declared):
+            one = np.tanh(z @ w) @ u
+            two = np.tanh((z + 0.1 * one) @ w) @ u
+            z = z + 0.05 * (one + two)
+    return (z**2).mean()
+
+
 def ragged(declared: bool) -> Any:
     """Sequences one by one, of different lengths."""
     w, u, d, losses = leaf(3, H), leaf(H, H), leaf(H, 1), []
@@ -236,6 +294,11 @@ PROGRAMS = [
     slow_half,
     read_at_times,
     start_that_is_a_weight_too,
+    without_a_start,
+    one_peephole_for_two_gates,
+    stages,
+    pairs_of_steps,
+    vectors,
 ]
 
 

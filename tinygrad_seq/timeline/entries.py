@@ -20,6 +20,7 @@ __all__ = [
     "keeps_steps",
     "kept_from",
     "leaf_behind",
+    "looks_in",
     "only_parent",
     "part_of_operand",
     "pick",
@@ -38,7 +39,7 @@ def only_parent(node: Node) -> Node | None:
     return parents[0] if len(parents) == 1 else None
 
 
-def _looks_in(node: Node) -> bool:
+def looks_in(node: Node) -> bool:
     """Whether a node is a view or a part of its operand."""
     return node.op is not None and (node.op.view or node.op is ITEM)
 
@@ -46,7 +47,7 @@ def _looks_in(node: Node) -> bool:
 def hands_on(node: Node) -> bool:
     """Whether a node only hands on entries of its operands: views, parts, stacks."""
     joins = node.op is not None and node.op.axes in {Axes.STACKED, Axes.JOINED}
-    return joins or _looks_in(node)
+    return joins or looks_in(node)
 
 
 def keeps_steps(node: Node) -> bool:
@@ -63,7 +64,7 @@ def kept_from(node: Node) -> Node | None:
 def leaf_behind(node: Node | None) -> Node | None:
     """The leaf that a node is, or is a part or a view of."""
     while node is not None and node.op is not None:
-        node = node.parents[0] if _looks_in(node) else None
+        node = node.parents[0] if looks_in(node) else None
     return node
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.timeline.axes import Aligned, align
+from tinygrad_seq.timeline.entries import looks_in
 from tinygrad_seq.timeline.signs import Place, signs_of
 from tinygrad_seq.timeline.states import Loop, find_states, operands
 from tinygrad_seq.timeline.uses import Before, Recurrence, find_recurrences, find_uses
@@ -102,14 +103,19 @@ class _Loops:
         self._place_shared(aligned)
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._drop_single()
-        readouts = self._readouts(aligned)
         loops = [Loop(found.length) for found in self.found]
         for node in self.nodes:
             if node in self.inside:
                 number, step = self.at[node]
                 loops[number].nodes[node] = step
-        for loop in loops:
+        same: dict[Node, object] = {}
+        """States are the same at every step, also where the first is made in another way."""
+        for number, loop in enumerate(loops):
             find_states(loop, self.signs, self.detached)
+            for k, state in enumerate(loop.states):
+                same |= dict.fromkeys(state.tails, (number, k))
+        self.signs = signs_of(self.nodes, self.at, self.last, same)
+        readouts = self._readouts(aligned)
         return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted)
 
     # -- steps -----------------------------------------------------------------------------------
@@ -212,7 +218,8 @@ class _Loops:
             places = [self.at.get(user) for user in self.users[node]]
             later = [p[1] for p in places if p is not None and p[0] == number]
             passing = len(later) == len(places) and min(later) > step
-            if passing and self.signs[node] not in final and node not in state_like:
+            own = self.signs[node] not in final and node not in state_like
+            if passing and (own or looks_in(node)):
                 self.at[node] = number, min(later)
                 moved.add(node)
         self.inside |= moved

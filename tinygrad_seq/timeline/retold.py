@@ -18,7 +18,7 @@ from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.timeline.entries import leaf_behind
 from tinygrad_seq.timeline.inputs import given_at_steps, inputs_of, is_weight
 from tinygrad_seq.timeline.loops import Timed, find_loops
-from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, STATE, is_state
+from tinygrad_seq.timeline.roles import CELL, INPUT, LOGITS, LOSS, RESERVED, STATE, is_state
 from tinygrad_seq.timeline.states import Loop
 from tinygrad_seq.timeline.uses import is_pictured
 
@@ -92,7 +92,7 @@ class _Telling:
         self, timed: Timed, detached: Mapping[Node, Mapping[int, Node]], names: Names
     ) -> None:
         self.timed, self.detached = timed, detached
-        self.names = names
+        self.names = {node: name for node, name in names.items() if name not in RESERVED}
         self.scopes: dict[Node, dict[str, Any]] = {}
         self.roles: dict[Node, str] = {}
         self.labels: dict[Node, str] = {}
@@ -320,13 +320,13 @@ class _Telling:
 
 
 def names_of(variables: Mapping[str, Any]) -> dict[Node, str]:
-    """By node the name of its variable, of those that ``locals()`` gives; the last of several."""
+    """By node the name of its variable, of those that ``locals()`` gives; the first of several."""
     found: dict[Node, str] = {}
     for name, value in variables.items():
         parts = {"": value} if isinstance(value, Variable) else _parameters(value)
         for part, tensor in parts.items():
             if tensor.node is not None:
-                found[tensor.node] = f"{name}.{part}" if part else name
+                found.setdefault(tensor.node, f"{name}.{part}" if part else name)
     return found
 
 

@@ -25,6 +25,9 @@ LOSS = "loss"
 # WEIGHTS = "weights": how much a query takes from each step of a memory, (N, T, S) or
 # (N, heads, T, S). The graph keeps them for drawings, which show them as lines.
 
+RESERVED = {INPUT, LOGITS, LOSS, WEIGHTS}
+"""What no variable's name may mean."""
+
 SUM = "a"
 """What a nonlinearity takes: ``x W_xh + h W_hh + b``, of all gates. A part of a drawn cell."""
 FROM_INPUT, FROM_STATE = "xW", "hW"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,7 +23,10 @@ _ANY, _LEAF = "", "leaf"
 
 
 def signs_of(
-    nodes: Sequence[Node], at: Mapping[Node, Place], last: Mapping[Node, NDArray[Any]]
+    nodes: Sequence[Node],
+    at: Mapping[Node, Place],
+    last: Mapping[Node, NDArray[Any]],
+    same: Mapping[Node, object] = MappingProxyType({}),
 ) -> dict[Node, int]:
     """The sign of every node that has a place.
 
@@ -37,11 +41,15 @@ def signs_of(
         Places of nodes.
     last : mapping
         By node, for each loop: the last step that it depends on.
+    same : mapping, optional
+        What is known to be the same, by node.
     """
     signing = _Signing(at, last)
     known: dict[object, int] = {}
     for node in nodes:
-        if node in at:
+        if node in same:
+            signing.signs[node] = known.setdefault(("same", same[node]), len(known))
+        elif node in at:
             said = [at[node][0], _doing(node), signing.piece(node)]
             for index in range(len(node.parents)):
                 kind = signing.kind(node, index)
@@ -85,19 +93,23 @@ class _Signing:
     def match(self) -> None:
         """Give equal signs to what differs from another step only where constants came in."""
         places: defaultdict[int, set[Place]] = defaultdict(set)
-        doing: defaultdict[tuple[int, object], dict[int, list[Node]]] = defaultdict(dict)
+        doing: defaultdict[tuple[int, object], dict[int, dict[int, Node]]] = defaultdict(dict)
+        """By loop and operation, at every step: a node of each sign."""
         for node, (number, step) in self.at.items():
             places[self.signs[node]].add((number, step))
-            doing[number, _doing(node)].setdefault(step, []).append(node)
+            doing[number, _doing(node)].setdefault(step, {})[self.signs[node]] = node
         sorted_steps = {key: sorted(found) for key, found in doing.items()}
+        done = set[int]()
         for node in sorted(self.at, key=lambda node: node.seq):
-            if len(places[self.signs[node]]) != 1:
+            sign = self.signs[node]
+            if len(places[sign]) != 1 or sign in done:
                 continue
+            done.add(sign)
             (number, step), what = self.at[node], _doing(node)
             steps = sorted_steps[number, what]
             here = bisect_left(steps, step)
             for near in steps[max(here - 1, 0) : here] + steps[here + 1 : here + 2]:
-                for other in doing[number, what][near]:
+                for other in doing[number, what][near].values():
                     if self.of(other) != self.of(node) and self._alike(node, other):
                         self.again[self.of(node)] = self.of(other)
         self.signs = {node: self.of(node) for node in self.signs}

@@ -8,7 +8,7 @@ a count beyond 1 is a recurrence, and the count of a use says at which step it i
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -134,28 +134,36 @@ def find_recurrences(
 
     What was made of a recurrent weight is a result of the loop, and no weight.
     """
-    told = _told_apart(nodes, uses, detached)
-    several = {of: found for of, found in told.items() if len(found) > 1 and not _known(found)}
-    leaves = {of: found for of, found in several.items() if not of[0].leaves}
-    depth, reached = _count(nodes, [*leaves.values()], detached)
-    recurrent = {of[0].weight for c, of in enumerate(leaves) if reached[c, c]}
-    made = {of: found for of, found in several.items() if of[0].leaves.isdisjoint(recurrent)}
-    classes = [*made.values()]
-    if len(made) > len(leaves):
-        depth, reached = _count(nodes, classes, detached)
+    several = {of: [found] for of, found in uses.items() if len(found) > 1 and not _known(found)}
+    depth, reached = _count(nodes, [found for (found,) in several.values()], detached)
+    recurrent = set[Node]()
+    chained: Uses = {}
+    """Classes of which every use depends on the one before: maybe several to a step, but where
+    weights of the input are used as often."""
+    for c, (of, (found,)) in enumerate(several.items()):
+        if reached[c, c]:
+            recurrent |= set() if of.leaves else {of.weight}
+            if max(depth[node, c] for node in found) == len(found):
+                chained[of] = found
+    several = {of: found for of, found in several.items() if of.leaves.isdisjoint(recurrent)}
+    once = {len(found) for of, found in uses.items() if of.weight not in recurrent}
+    often = {of: c for of, c in chained.items() if of in several and len(c) not in once}
+    several |= _told_apart(nodes, often, detached)
+    classes = [part for parts in several.values() for part in parts if len(part) > 1]
+    depth, reached = _count(nodes, classes, detached)
     again = [c for c in range(len(classes)) if reached[c, c]]
     groups: list[list[int]] = []
     for c in again:
         turns = [g for g in groups if any(reached[d, c] and reached[c, d] for d in g)]
         groups = [g for g in groups if g not in turns]
         groups.append(sorted([c, *(d for g in turns for d in g)]))
-    found = []
+    recurrences: list[Recurrence] = []
+    others = [part for c, part in enumerate(classes) if not reached[c, c]]
     for group in groups:
         counted = [{node: depth[node, c] - 1 for node in classes[c]} for c in group]
-        others = [found for c, found in enumerate(classes) if not reached[c, c]]
-        found.append(_stepped(counted, others))
+        recurrences.append(_stepped(counted, others))
     leads = [[reached[np.ix_(one, two)].any() for two in groups] for one in groups]
-    return found, np.array(leads, bool)
+    return recurrences, np.array(leads, bool)
 
 
 def is_pictured(node: Node) -> bool:
@@ -202,11 +210,13 @@ def _count(
 def _stepped(counted: Sequence[dict[Node, int]], others: Sequence[Sequence[Node]]) -> Recurrence:
     """The steps of uses that come around together.
 
-    Classes that are there at every step count for themselves. Others, which begin later or leave
-    steps out, stand between them in order of recording.
+    Classes that are there at every step, and equally often, count for themselves. Others, which
+    begin later or leave steps out, stand between them in order of recording.
     """
-    length = 1 + max(max(steps.values()) for steps in counted)
-    full = [steps for steps in counted if 1 + max(steps.values()) == length]
+    telling = [steps for steps in counted if len({*Counter(steps.values()).values()}) == 1]
+    telling = telling or list(counted)  # else sequences end one by one
+    length = 1 + max(max(steps.values()) for steps in telling)
+    full = [steps for steps in telling if 1 + max(steps.values()) == length]
     found: dict[Node, int] = {}
     for steps in full:
         for node, step in steps.items():
@@ -215,7 +225,12 @@ def _stepped(counted: Sequence[dict[Node, int]], others: Sequence[Sequence[Node]
     for node, step in found.items():
         begin[step], end[step] = min(begin[step], node.seq), max(end[step], node.seq)
     in_turn = all(e < b for e, b in zip(end, begin[1:], strict=False))
-    if in_turn:
+    first = _one_more(begin, others) if in_turn else None
+    if first is not None:  # the first step does without a state
+        found = {node: step + 1 for node, step in found.items()}
+        found |= {node: step for step, node in enumerate(first)}
+        begin, length = [node.seq for node in first], length + 1
+    elif in_turn:
         _begin_with_inputs(begin, others)
     for steps in counted:
         for node, step in steps.items():
@@ -223,6 +238,17 @@ def _stepped(counted: Sequence[dict[Node, int]], others: Sequence[Sequence[Node]
                 at = int(np.searchsorted(begin, node.seq, side="right")) - 1 if in_turn else step
                 found[node] = min(max(at, 0), length - 1)
     return Recurrence(length, found)
+
+
+def _one_more(begin: Sequence[int], others: Sequence[Sequence[Node]]) -> Sequence[Node] | None:
+    """Uses of a weight of the input, if there is one more of them, before the loop's first."""
+    for uses in others:
+        seqs = [node.seq for node in uses]
+        if len(seqs) == len(begin) + 1 and seqs[1] < begin[0]:
+            between = zip(begin, seqs[2:], begin[1:], strict=False)
+            if all(one < seq < two for one, seq, two in between):
+                return uses
+    return None
 
 
 def _begin_with_inputs(begin: list[int], others: Sequence[Sequence[Node]]) -> None:
@@ -236,28 +262,15 @@ def _begin_with_inputs(begin: list[int], others: Sequence[Sequence[Node]]) -> No
 
 
 def _told_apart(
-    nodes: Sequence[Node], uses: Uses, detached: Before
-) -> dict[tuple[Class, int], list[Node]]:
+    nodes: Sequence[Node], chained: Uses, detached: Before
+) -> dict[Class, list[list[Node]]]:
     """Classes of which every step has one use: those of two within a step are told apart.
 
-    What a use feeds tells, if that makes the uses of a class alternate from first to last, and
-    another weight, or something made before the loop, is used as often as there would be steps.
+    What a use feeds tells, if that makes the uses of a class alternate from first to last.
     """
-    counts = {len(together) for together in uses.values()}
-    users: defaultdict[Node, list[tuple[Node, int]]] | None = None
-    found: dict[tuple[Class, int], list[Node]] = {}
-    for of, together in uses.items():
-        apart = [together]
-        if len(together) >= 4:
-            users = _users(nodes, detached) if users is None else users
-            apart = _alternating(together, users)
-            times = len(apart[0])
-            before = (node for node in users if node.seq < together[0].seq)
-            if times not in counts and all(len(users[node]) != times for node in before):
-                apart = [together]
-        for number, part in enumerate(apart):
-            found[of, number] = part
-    return found
+    several = {of: found for of, found in chained.items() if len(found) >= 4}
+    users = _users(nodes, detached) if several else {}
+    return {of: _alternating(found, users) for of, found in several.items()}
 
 
 def _users(nodes: Sequence[Node], detached: Before) -> defaultdict[Node, list[tuple[Node, int]]]:
@@ -286,10 +299,10 @@ def _alternating(
             ((user, index),) = near
             labels[k] = labels[k], user.op and user.op.name, index, _beside(user, index)
             ends[k] = user
-        period = len(set(labels))
-        times, rest = divmod(len(uses), period)
-        if period >= 2 and times >= 2 and not rest and labels == labels[:period] * times:
-            return [uses[k::period] for k in range(period)]
+        for period in range(2, len(uses) // 2 + 1) if len(set(labels)) > 1 else ():
+            times, rest = divmod(len(uses), period)
+            if not rest and labels == labels[:period] * times:
+                return [uses[k::period] for k in range(period)]
     return [uses]
 
 

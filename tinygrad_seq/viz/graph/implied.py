@@ -63,6 +63,10 @@ def enter(graph: Graph, item: Item, enters: Enters, origin: Item | None) -> None
             delay = place.step - origin.place.step
         graph.edge(origin.id, item.id, enters.state, delay, 0).cut = True
         return
+    if origin is not None and place.step == FOLDED:
+        edge = graph.edge(item.id, item.id, enters.state, 1, 0)
+        edge.cut = edge.count == 0  # else it is cut at some steps
+        return
     columns = graph.axes[place.row].columns
     if origin is not None or place.step not in (columns[0], columns[-1]):
         return  # folded into one column, or started anew: nothing of the step before goes on
