@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tests.cells import CELLS, T, inputs, layer_of
 from tinygrad_seq import flow, nn
 from tinygrad_seq.nn import init
 
@@ -41,6 +42,24 @@ def test_windows_in_a_row_are_one_track_and_a_cut_makes_two():
     assert not cut["l0"].dh.any()
     assert np.isnan(cut["l0"].ratios).all()
     np.testing.assert_array_equal(cut["l0 (2)"].dh, joined["l0"].dh[4:])
+
+
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_a_layer_called_step_by_step_is_what_it_is_at_once(cell):
+    rnn, x = layer_of(cell, num_layers=2), inputs(3)
+
+    def run(size):
+        state = None
+        for t in range(0, T, size):
+            y, state = rnn(x[t : t + size], state)
+        return y[-1].sum() + sum(part.sum() for part in state)
+
+    one, whole = (flow.gradient_flow(lambda size=size: run(size)) for size in (1, T))
+    assert list(one.tracks) == list(whole.tracks) == ["l0", "l1"]
+    for name, track in one.tracks.items():
+        assert track.states == tuple(rnn.state_sizes)
+        np.testing.assert_allclose(track.jacobians(), whole[name].jacobians(), atol=1e-14)
+        np.testing.assert_allclose(track.decay, whole[name].decay, rtol=1e-12)
 
 
 def test_cells_in_a_loop_of_ones_own():

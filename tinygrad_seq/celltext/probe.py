@@ -8,6 +8,7 @@ from typing import Any
 from tinygrad_seq.engine.node import Array, Node, nodes_behind
 from tinygrad_seq.tensor import Tensor
 from tinygrad_seq.timeline.retold import retold
+from tinygrad_seq.timeline.roles import hands_on_states
 from tinygrad_seq.transforms.nest import leaves, map_nest
 
 __all__ = ["carried", "found_states"]
@@ -40,11 +41,10 @@ def found_states(
     told = {node.seq: node for node in nodes_behind(retold(dict.fromkeys(roots)))}
 
     def states(step: Sequence[Node]) -> Told:
-        layers = {n.scope.path for n in step if n.scope.layer is not None}  # declare theirs
         known = {
             k: told[n.seq]
             for k, n in enumerate(step)
-            if n.role is None and n.seq in told and n.scope.path not in layers
+            if n.role is None and n.seq in told and not hands_on_states(n)
         }
         return {
             k: node

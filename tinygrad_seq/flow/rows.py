@@ -102,7 +102,7 @@ def _mixes(before: Step, step: Step, axes: Mapping[str, int | None], back: Back)
             reached = back({node: seed}, list(before.states.values()))
             for other, source in before.states.items():
                 if source in reached:
-                    others = np.delete(reached[source], row, axis=axes[other] or 0)
-                    if others.any():
+                    rows = np.moveaxis(reached[source], axes[other] or 0, 0)
+                    if rows[np.arange(len(rows)) != row].any():
                         return True
     return False

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from tinygrad_seq.engine.node import Node, nodes_behind
 from tinygrad_seq.timeline.factors import find_factors
 from tinygrad_seq.timeline.retold import retold
-from tinygrad_seq.timeline.roles import is_state, states_of
+from tinygrad_seq.timeline.roles import hands_on_states, is_state, states_of
 
 __all__ = ["Chain", "Step", "Weight", "find_chains"]
 
@@ -75,7 +75,14 @@ def find_chains(
     nodes = _behind([result, *filter(is_state, recorded)])
     original = {node.seq: node for node in nodes}
     told = nodes_behind(retold(nodes, names))
-    states = [node for node in told if is_state(node)]
+    states = []
+    for node in told:
+        said = original[node.seq]
+        if is_state(said) and said.scope.layer is not None:  # a layer has said all of it
+            node.role, node.scope = said.role, said.scope
+            states.append(node)
+        elif is_state(node) and (is_state(said) or not hands_on_states(said)):
+            states.append(node)
     found = _follow(states)
     within = _within(found)
     if within:

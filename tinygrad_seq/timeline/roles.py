@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tinygrad_seq.engine.node import WEIGHTS as WEIGHTS
 from tinygrad_seq.engine.node import Node
+from tinygrad_seq.timeline.entries import hands_on
 
 STATE = "h"
 """The state that a step gives out. Makes a module a cell in drawings; read by flow, celltext."""
@@ -56,3 +57,17 @@ def states_of(node: Node) -> tuple[str, ...]:
 def is_state(node: Node) -> bool:
     """Whether a node is a state that goes on to the next step."""
     return node.role is not None and node.role in states_of(node)
+
+
+def hands_on_states(node: Node) -> bool:
+    """Whether a node is no state of its own: it only hands on states that are declared."""
+    waiting, found = [node], False
+    while waiting:
+        node = waiting.pop()
+        if is_state(node):
+            found = True
+        elif hands_on(node):
+            waiting += [parent for parent in node.parents if parent is not None]
+        else:
+            return False
+    return found
