@@ -165,8 +165,12 @@ def find_recurrences(
             if max(depth[node, c] for node in found) == len(found):
                 chained[of] = found
     several = {of: found for of, found in several.items() if of.leaves.isdisjoint(recurrent)}
-    once = {len(found) for of, found in uses.items() if of.weight not in recurrent}
-    often = {of: c for of, c in chained.items() if of in several and len(c) not in once}
+    others = [found for of, found in uses.items() if of.weight not in recurrent]
+    often = {
+        of: found
+        for of, found in chained.items()
+        if of in several and not any(_in_turn(found, other) for other in others)
+    }
     several |= _told_apart(nodes, often, detached)
     classes = [part for parts in several.values() for part in parts if len(part) > 1]
     depth, reached = _count(nodes, classes, detached)
@@ -177,10 +181,10 @@ def find_recurrences(
         groups = [g for g in groups if g not in turns]
         groups.append(sorted([c, *(d for g in turns for d in g)]))
     recurrences: list[Recurrence] = []
-    others = [part for c, part in enumerate(classes) if not reached[c, c]]
+    inputs = [part for c, part in enumerate(classes) if not reached[c, c]]
     for group in groups:
         counted = [{node: depth[node, c] - 1 for node in classes[c]} for c in group]
-        recurrences.append(_stepped(counted, others))
+        recurrences.append(_stepped(counted, inputs))
     leads = [[reached[np.ix_(one, two)].any() for two in groups] for one in groups]
     return recurrences, np.array(leads, bool)
 
@@ -278,6 +282,15 @@ def _begin_with_inputs(begin: list[int], others: Sequence[Sequence[Node]]) -> No
             between = zip(begin, seqs[1:], begin[1:], strict=False)
             if all(one < seq < two for one, seq, two in between):
                 begin[:] = seqs
+
+
+def _in_turn(uses: Sequence[Node], others: Sequence[Node]) -> bool:
+    """Whether between any two uses there is one of the others."""
+    if len(uses) != len(others):
+        return False
+    first, second = sorted([uses, others], key=lambda found: found[0].seq)
+    pairs = zip(first, second, [*first[1:], None], strict=True)
+    return all(a.seq < b.seq and (c is None or b.seq < c.seq) for a, b, c in pairs)
 
 
 def _told_apart(
