@@ -291,3 +291,22 @@ def test_states_are_named_by_tags() -> None:
     for _ in range(3):
         h = np.tanh(h @ u).tag(state="memory")
     assert "memory₀" in h.sum().draw(level="cell").dot
+
+
+def test_outputs_are_called_as_their_variable_and_those_of_two_loops_stay_two() -> None:
+    shapes = (H, H), (H, H), (H, V), (H, V)
+    u, v, d, e = (tgs.tensor(np.eye(*shape) / 2, requires_grad=True) for shape in shapes)
+    h, total = np.ones((N, H)), 0
+    for t in range(3):
+        h = np.tanh(h @ u)
+        o = h @ d
+        total = total + tgs.cross_entropy(o, tokens(3)[t])
+    for t in range(3):
+        h = np.tanh(h @ v)
+        q = h @ e
+        total = total + tgs.cross_entropy(q, tokens(3)[t])
+    names = viz.draw(total, names={"o": o, "q": q, "d": d, "e": e}).dot
+    assert re.search(r">o<", names) and re.search(r">q<", names)
+    graph = graph_of(total)
+    kinds = [item.kind for item in graph.items.values()]
+    assert kinds.count("output") == kinds.count("loss") == kinds.count("cell") == 6
