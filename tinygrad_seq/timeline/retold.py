@@ -7,7 +7,7 @@ roles that layers of ours would have given them. So drawings and figures know on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from copy import copy
 from typing import Any
 
@@ -49,6 +49,8 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
             telling.tell(number, loop)
         elif number in timed.recounted:
             telling.count_on(number, loop)
+    if told:
+        telling.scopes |= {node: {"step": None} for node in timed.sums}
     telling.tell_cuts()
     telling.tell_readouts(told)
     telling.name_leaves(nodes)
@@ -101,6 +103,7 @@ class _Telling:
         self.of_head: dict[tuple[Node, int], str] = {}
         self.of_tail: dict[Node, str] = {}
         """Names of the states that operands take, and that nodes are."""
+        self._elsewhere: dict[int, set[Node]] = {}
         self.inputs: dict[Node, dict[str, Any]] = {}
         """Leaves that enter one step, and where."""
         self.starting: dict[Node, str] = {}
@@ -154,6 +157,20 @@ class _Telling:
                     leaf, self.of_head[node, index]
                 )
         self._tell_inputs(loop)
+        for node in loop.nodes if layer is None else ():  # a context at every step is no state
+            for index, parent in enumerate(node.parents):
+                other = parent is not None and parent in self.elsewhere(number)
+                if other and index not in self.enters[node]:
+                    self.enters[node][index] = Enters(note="read")
+
+    def elsewhere(self, number: int) -> Set[Node]:
+        """The nodes of loops on other time axes."""
+        axis = self.timed.aligned[number].axis
+        if axis not in self._elsewhere:
+            others = zip(self.timed.loops, self.timed.aligned, strict=True)
+            nodes = (loop.nodes.keys() for loop, there in others if there.axis != axis)
+            self._elsewhere[axis] = set().union(*nodes)
+        return self._elsewhere[axis]
 
     def tell_cuts(self) -> None:
         """What was detached, of states."""
