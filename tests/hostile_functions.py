@@ -252,7 +252,7 @@ FUNCTIONS: dict[str, Callable[[], Given]] = {
     # flow
     "flow.GradientFlow": lambda: g(0.5, {}, {}),
     "flow.Spectrum": lambda: g(np.ones(2), np.ones(2)),
-    "flow.Track": lambda: g(*[None] * 12),
+    "flow.Track": lambda: g(*[None] * 17),
     "flow.gradient_flow": lambda: (lambda layer: g(lambda: layer(f4(T, N, I))[0].sum()))(gru()),
     "flow.lyapunov_exponents": lambda: g(array(5, 2, 2)),
     "flow.product_singular_values": lambda: g(array(5, 2, 2)),

@@ -291,3 +291,49 @@ def test_states_are_named_by_tags() -> None:
     for _ in range(3):
         h = np.tanh(h @ u).tag(state="memory")
     assert "memory₀" in h.sum().draw(level="cell").dot
+
+
+def test_outputs_are_called_as_their_variable_and_those_of_two_loops_stay_two() -> None:
+    shapes = (H, H), (H, H), (H, V), (H, V)
+    u, v, d, e = (tgs.tensor(np.eye(*shape) / 2, requires_grad=True) for shape in shapes)
+    h, total = np.ones((N, H)), 0
+    for t in range(3):
+        h = np.tanh(h @ u)
+        o = h @ d
+        total = total + tgs.cross_entropy(o, tokens(3)[t])
+    for t in range(3):
+        h = np.tanh(h @ v)
+        q = h @ e
+        total = total + tgs.cross_entropy(q, tokens(3)[t])
+    names = viz.draw(total, names={"o": o, "q": q, "d": d, "e": e}).dot
+    assert re.search(r">o<", names) and re.search(r">q<", names)
+    graph = graph_of(total)
+    kinds = [item.kind for item in graph.items.values()]
+    assert kinds.count("output") == kinds.count("loss") == kinds.count("cell") == 6
+
+
+def test_a_sum_within_declared_steps_is_a_sum_over_t() -> None:
+    u, d = (tgs.tensor(np.eye(H) / 2, requires_grad=True) for _ in range(2))
+    h, total = np.ones((N, H)), 0
+    for _ in tgs.steps(range(3)):
+        h = np.tanh(h @ u)
+        total = total + ((h @ d) ** 2).mean()
+    drawing = viz.draw(total)
+    assert "L = sum over t" in drawing.dot and ">state<" not in drawing.dot
+
+
+def test_a_context_at_every_step_is_no_state() -> None:
+    u, v, c = (tgs.tensor(np.eye(H) / 2, requires_grad=True) for _ in range(3))
+    h = s = np.zeros((N, H))
+    for _ in range(3):
+        h = np.tanh(np.ones((N, H)) + h @ u)
+    for _ in range(3):
+        s = np.tanh(s @ v + h @ c)
+    graph = graph_of(s.sum())
+    rows = {item.place.row for item in graph.items.values() if item.kind == "cell"}
+    assert len(rows) == 2
+    ends = [(graph.items[e.tail], graph.items[e.head], e) for e in graph.edges.values()]
+    read = [
+        edge for a, b, edge in ends if a.kind == b.kind == "cell" and a.place.row != b.place.row
+    ]
+    assert len(read) == 3 and all(edge.kind == "depth-" for edge in read)

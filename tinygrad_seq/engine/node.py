@@ -212,7 +212,7 @@ def origin_of(node: Node) -> Origin:
             waiting += parents
         else:
             found.append(node)
-    return tuple(weakref.ref(node) for node in found)
+    return tuple([weakref.ref(node) for node in found])  # of a list: no spare tuples pile up
 
 
 def nodes_behind(starts: Iterable[Node], stop: Set[Node] = frozenset()) -> list[Node]:

@@ -35,7 +35,7 @@ def inputs_of(loop: Loop, timed: Timed, taken: Set[Slot]) -> list[Slot]:
     found: list[Slot] = []
     for product in (True, False)[: 1 if read else 2]:
         for node in loop.nodes:
-            index = _free(node, product, once, node in picking)
+            index = _free(node, product, once - _starting(node, taken), node in picking)
             if index is not None and (node, index) not in taken:
                 found.append((node, index))
         if found:
@@ -68,6 +68,11 @@ def given_at_steps(loop: Loop, signs: Mapping[Node, int]) -> set[tuple[int, int]
 def is_weight(node: Node | None) -> bool:
     """Whether a node is a leaf, or a part of one."""
     return node is not None and (leaf_behind(node) is not None or piece(node) is not None)
+
+
+def _starting(node: Node, taken: Set[Slot]) -> set[Node]:
+    """Operands of a node of which something else is known."""
+    return {p for index, p in enumerate(node.parents) if p is not None and (node, index) in taken}
 
 
 def _weighed(node: Node) -> bool:

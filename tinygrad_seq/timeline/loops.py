@@ -47,6 +47,8 @@ class Timed:
     """Equal for nodes that do the same at different steps."""
     recounted: Set[int]
     """Loops whose declared steps begin again, and so are counted on."""
+    sums: Set[Node] = frozenset()
+    """What was declared to be at a step, but adds up over several."""
 
 
 def find_loops(nodes: Sequence[Node], detached: Before) -> Timed:
@@ -92,6 +94,8 @@ class _Loops:
         """What is made for a step without depending on any, the newest first."""
         self.after: list[Node] = []
         """What comes after a loop, the newest first: some of it is made for another one."""
+        self.sums: set[Node] = set()
+        """What adds up over declared steps: it is of none."""
         self.signs: dict[Node, int] = {}
         """Equal for nodes that do the same at different steps."""
 
@@ -127,7 +131,7 @@ class _Loops:
                 same |= dict.fromkeys(state.tails, (number, k))
         self.signs = signs_of(self.nodes, self.at, self.last, same)
         readouts = self._readouts(aligned)
-        return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted)
+        return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted, self.sums)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -302,9 +306,18 @@ class _Loops:
             place = self.at.get(node)
             if place is None or node in self.inside:
                 continue
-            if node.scope.step is None and self._adds_up(node, place, found, aligned):
+            declared = node.scope.step is not None
+            said = node.scope.layer is not None or node.role is not None  # it is something else
+            if not (declared and said) and self._adds_up(node, place, found, aligned):
+                if declared:
+                    self.sums.add(node)
                 continue
             found[node] = place
+        for node in reversed([*found]):  # 0 + the first of them
+            users = {*self.users[node]}
+            if None in node.parents and users and users <= self.sums and _adds(node):
+                self.sums.add(node)
+                del found[node]
         steps: defaultdict[int, set[int]] = defaultdict(set)
         for node, (_, step) in found.items():
             steps[self.signs[node]].add(step)
@@ -335,6 +348,10 @@ class _Loops:
             if joins or (parent not in self.inside and len(self.users[parent]) == 1):
                 return True
         return False
+
+
+def _adds(node: Node) -> bool:
+    return node.op is not None and node.op.name in {"add", "subtract"}
 
 
 def _begins_again(found: Recurrence) -> bool:

@@ -7,7 +7,7 @@ roles that layers of ours would have given them. So drawings and figures know on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from copy import copy
 from typing import Any
 
@@ -49,6 +49,8 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
             telling.tell(number, loop)
         elif number in timed.recounted:
             telling.count_on(number, loop)
+    if told:
+        telling.scopes |= {node: {"step": None} for node in timed.sums}
     telling.tell_cuts()
     telling.tell_readouts(told)
     telling.name_leaves(nodes)
@@ -101,6 +103,7 @@ class _Telling:
         self.of_head: dict[tuple[Node, int], str] = {}
         self.of_tail: dict[Node, str] = {}
         """Names of the states that operands take, and that nodes are."""
+        self._elsewhere: dict[int, set[Node]] = {}
         self.inputs: dict[Node, dict[str, Any]] = {}
         """Leaves that enter one step, and where."""
         self.starting: dict[Node, str] = {}
@@ -154,6 +157,20 @@ class _Telling:
                     leaf, self.of_head[node, index]
                 )
         self._tell_inputs(loop)
+        for node in loop.nodes if layer is None else ():  # a context at every step is no state
+            for index, parent in enumerate(node.parents):
+                other = parent is not None and parent in self.elsewhere(number)
+                if other and index not in self.enters[node]:
+                    self.enters[node][index] = Enters(note="read")
+
+    def elsewhere(self, number: int) -> Set[Node]:
+        """The nodes of loops on other time axes."""
+        axis = self.timed.aligned[number].axis
+        if axis not in self._elsewhere:
+            others = zip(self.timed.loops, self.timed.aligned, strict=True)
+            nodes = (loop.nodes.keys() for loop, there in others if there.axis != axis)
+            self._elsewhere[axis] = set().union(*nodes)
+        return self._elsewhere[axis]
 
     def tell_cuts(self) -> None:
         """What was detached, of states."""
@@ -208,12 +225,7 @@ class _Telling:
     def _path(self, loop: Loop, form: CellForm) -> str:
         if _layer(loop) is not None:
             return _home(loop)
-        path = _home(loop) or form.title
-        wanted, again = path, 2
-        while path in self.paths:
-            path, again = f"{wanted} {again}", again + 1
-        self.paths.add(path)
-        return path
+        return self._unique(_home(loop) or form.title)
 
     def _named(self, loop: Loop) -> dict[Node, str]:
         """Names of variables, for all nodes that do the same at their step."""
@@ -265,21 +277,29 @@ class _Telling:
             if number in loops and (node.scope.step is None or not node.scope.path):
                 aligned = self.timed.aligned[number]
                 by_place[aligned.axis, aligned.step(step)].append(node)
-        outputs = self._unique("y")
-        for (_, step), nodes in by_place.items():
-            self._tell_readout(sorted(nodes, key=lambda n: n.seq), step, outputs)
+        signs = self.timed.signs
+        named = {signs[n]: name for n, name in self.names.items() if n in self.timed.readouts}
+        rows: dict[int, tuple[str, str]] = {}
+        """By axis: what its row of outputs is called, and that of its losses."""
+        for (axis, step), nodes in sorted(by_place.items()):
+            nodes.sort(key=lambda n: n.seq)
+            output, above = self._apart(nodes)
+            if axis not in rows:
+                names = [named[signs[n]] for n in reversed(output) if signs[n] in named]
+                rows[axis] = self._unique((names or ["y"])[0]), self._unique("L") if rows else ""
+            for node in nodes:
+                path = node.scope.path or rows[axis][node in above]
+                self.scopes[node] = {"path": path, "step": step}
 
-    def _tell_readout(self, nodes: list[Node], step: int, outputs: str) -> None:
+    def _apart(self, nodes: list[Node]) -> tuple[list[Node], set[Node]]:
+        """The outputs of a step and its losses, with their roles."""
         here = set(nodes)
         exits = [n for n in nodes if not (self.timed.users[n] and here >= {*self.timed.users[n]})]
         losing = bool(exits) and all(_one(node) for node in exits)
         output = nodes if not losing else _leading_to_weights(nodes, here)
         above = {node for node in nodes if node not in output}
-        for node in nodes:
-            path = node.scope.path or ("" if node in above else outputs)
-            self.scopes[node] = {"path": path, "step": step}
         if any(node.role in {LOGITS, LOSS} for node in nodes):
-            return
+            return output, above
         within = set(output)
         tops = [n for n in output if not (self.timed.users[n] and within >= {*self.timed.users[n]})]
         if tops and tops[-1].role is None:
@@ -287,9 +307,14 @@ class _Telling:
         last = max(above, key=lambda node: node.seq, default=None)
         if last is not None and last.role is None:
             self.roles[last] = LOSS
+        return output, above
 
     def _unique(self, wanted: str) -> str:
-        return wanted if wanted not in self.paths else f"{wanted} 2"
+        path, again = wanted, 2
+        while path in self.paths:
+            path, again = f"{wanted} {again}", again + 1
+        self.paths.add(path)
+        return path
 
     # -- copies ----------------------------------------------------------------------------------
 

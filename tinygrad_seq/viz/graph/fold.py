@@ -34,7 +34,7 @@ from tinygrad_seq.viz.graph.survey import Survey
 from tinygrad_seq.viz.graph.views import LEVELS, VIEWS, in_order
 
 if TYPE_CHECKING:
-    from tinygrad_seq.engine.node import Node
+    from tinygrad_seq.engine.node import Enters, Node
     from tinygrad_seq.viz.trace import Trace
 
 __all__ = ["build"]
@@ -206,6 +206,8 @@ class _Folding:
             return
         for node, item in self.told:
             for index, enters in node.enters.items():
+                if index > len(node.parents) and self.graph.view.folds and not enters.state:
+                    continue  # [x; h] in one constant: other steps show where x enters
                 if index >= len(node.parents) or node.parents[index] is None:
                     origin = None if enters.origin is None else self.item_of.get(enters.origin)
                     enter(self.graph, item, enters, origin)
@@ -286,19 +288,21 @@ def _kind(item: Item, graph: Graph) -> str:
     return "output" if LOGITS in item.roles else "module"
 
 
-def _told_state(node: Node, origin: Node) -> str:
-    """The state that an operand is told to enter as, from outside its loop."""
-    enters = getattr(node, "enters", {})
-    told = [enters[i].state for i, p in enumerate(node.parents) if p is origin and i in enters]
-    return told[0] if told else ""
+def _told(node: Node, origin: Node) -> Enters | None:
+    """What an operand is told to enter as, from outside its loop."""
+    enters: dict[int, Enters] = getattr(node, "enters", {})
+    told = [enters[i] for i, p in enumerate(node.parents) if p is origin and i in enters]
+    return told[0] if told else None
 
 
 def _edge_type(node: Node, parent: Node, origin: Node, keys: Keys) -> tuple[str, int]:
     """Kind and delay of the edge from `origin`, of which `parent` is all or a part, to `node`."""
     here, there = node.scope.step, origin.scope.step
-    told = "" if keys.plain else _told_state(node, origin)
-    if told:
-        return told, 0 if here is None or there is None else here - there
+    told = None if keys.plain else _told(node, origin)
+    if told is not None and told.state:
+        return told.state, 0 if here is None or there is None else here - there
+    if told is not None:
+        return DEPTH, 0
     if here is None or origin.op is None or here == there:
         return DEPTH, 0
     if there is None and keys.only_part(parent):  # an entry of a sequence: no first state

@@ -91,7 +91,8 @@ def operation_shape(
     lines = [Line(f"{name} = {symbol}" if name else symbol, 11, bold=bool(name))]
     fill = theme.output_fill if role else theme.box
     gates = (() if item.cell is None else item.cell.gates) or _GATES
-    if role in (SQUASHED_CELL, *gates):
+    squashes = names is not None and not state and {*item.ops} & {"sigmoid", "tanh"}
+    if role in (SQUASHED_CELL, *gates) or squashes:
         fill = theme.squash_fill if "tanh" in item.ops else theme.gate_fill
     look = item_look(item, f"op {role}".strip())
     shape = Shape(item.id, 0, 0, 0, 0, lines, fill=fill, **look)
