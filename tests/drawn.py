@@ -71,7 +71,8 @@ def wires(drawing: viz.Drawing) -> list[Wire]:
 def shared(drawing: viz.Drawing, most: float = 8.0) -> set[tuple[str, str, str, str]]:
     """Ends of two wires of different meaning that lie on one another for more than a few points.
 
-    What leaves one node means one thing, and so does what lies along one state or weight.
+    What leaves one node means one thing, and so do gradients that come back to it, and what lies
+    along one state or weight.
     """
     level: dict[tuple[bool, int], list[tuple[float, float, Wire]]] = {}
     for wire in wires(drawing):
@@ -85,8 +86,10 @@ def shared(drawing: viz.Drawing, most: float = 8.0) -> set[tuple[str, str, str, 
         near = runs + level.get((across, at + 1), [])
         for low, high, one in runs:
             for start, end, other in near:
-                roads = {c for c in one.classes & other.classes if c.startswith("road-")}
-                if one.tail == other.tail or roads or min(high, end) - max(low, start) <= most:
+                both = one.classes & other.classes
+                same = one.tail == other.tail or any(c.startswith("road-") for c in both)
+                same |= "gradient" in both and one.head == other.head
+                if same or min(high, end) - max(low, start) <= most:
                     continue
                 found.add((one.tail, one.head, other.tail, other.head))
     return found

@@ -117,8 +117,9 @@ def test_unknown_options_name_the_known_ones(option, value):
 
 def test_gradients_beside_need_room():
     loss, _ = composed_loss(Model(), 2)
-    with pytest.raises(ConfigError, match="level='module'"):
-        viz.draw(loss, direction="both", level="cell")
+    for refused in ({"level": "op"}, {"level": "cell", "view": "rolled"}):
+        with pytest.raises(ConfigError, match="level='module' or 'cell'"):
+            viz.draw(loss, direction="both", **refused)
 
 
 def test_model_without_a_loss_is_drawn_from_its_outputs():

@@ -197,7 +197,7 @@ def shapes_and_wires(drawing: viz.Drawing) -> tuple[list[str], list[str]]:
 CASES = [
     *((view, level, "forward") for view in ("unrolled", "elided") for level in ("module", "cell")),
     *(("rolled", level, "forward") for level in ("module", "cell")),
-    *((view, "module", "both") for view in ("unrolled", "elided")),
+    *((view, level, "both") for view in ("unrolled", "elided") for level in ("module", "cell")),
     ("elided", "op", "forward"),
 ]
 

@@ -42,6 +42,33 @@ def test_no_wire_runs_through_a_box_or_along_another_one(
     assert overlaps(drawing) == []
 
 
+@pytest.mark.parametrize("view", ["unrolled", "elided"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_gradients_have_ways_of_their_own(cell: Any, view: str) -> None:
+    loss = run(cell, 2, 6 if view == "elided" else 3, both=True)
+    drawing = viz.draw(loss, view=view, level="cell", direction="both")
+    assert crossed(drawing) == set() and shared(drawing) == set()
+    assert overlaps(drawing) == []
+    back = {(wire.tail, wire.head) for wire in wires(drawing) if "gradient" in wire.classes}
+    for state in cell(5, 4, rng=np.random.default_rng(0)).states:
+        assert any(tail.startswith("[0]@1:") and head == f"[0]@0:{state}" for tail, head in back)
+    assert any(tail.startswith("[0]@1:") and head.startswith("weights:") for tail, head in back)
+
+
+def test_gradients_go_back_along_the_road_of_c() -> None:
+    layer = nn.LSTM(5, 4, rng=np.random.default_rng(0))
+    with tgs.composed():
+        loss = layer(np.ones((3, 2, 5), "f"))[0].sum()
+    drawing = viz.draw(loss, level="cell", direction="both")
+    back = {wire.tail: wire.head for wire in wires(drawing) if "gradient" in wire.classes}
+    places = {box.name: box for box in boxes(drawing)}
+    tail, passed = "[0]@2:c", []
+    while tail != "[0]@1:c":
+        tail = back[tail]
+        passed.append(tail)
+    assert len(passed) == 3 and len({places[name].y for name in passed}) == 1
+
+
 def test_wires_on_one_another_are_seen() -> None:
     drawing = viz.draw(run(MGUCell), level="cell")
     road = re.search(r'"[^"]*@0:h" -> "[^"]*@1:[^"]*" (\[pos="[^"]*)"', drawing.dot)
@@ -140,7 +167,13 @@ def by_hand(kind: str, delay: int = 1, steps: int = 4) -> Any:
     return hs[-1].sum()
 
 
-@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+@pytest.mark.parametrize(
+    ("view", "direction"),
+    [
+        *((view, "forward") for view in ("unrolled", "elided", "rolled")),
+        *((view, "both") for view in ("unrolled", "elided")),
+    ],
+)
 @pytest.mark.parametrize(
     "made",
     [
@@ -151,8 +184,8 @@ def by_hand(kind: str, delay: int = 1, steps: int = 4) -> Any:
     ],
     ids=["rnn", "lstm", "delay", "two back"],
 )
-def test_loops_by_hand_are_drawn_as_cells_are(made: Any, view: str) -> None:
-    drawing = viz.draw(made(), view=view, level="cell")
+def test_loops_by_hand_are_drawn_as_cells_are(made: Any, view: str, direction: str) -> None:
+    drawing = viz.draw(made(), view=view, level="cell", direction=direction)
     assert crossed(drawing) == set() and overlaps(drawing) == []
     assert shared(drawing) == set()
 

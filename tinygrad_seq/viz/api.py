@@ -88,7 +88,8 @@ def draw(
         box (one for each layer of its own). 0 closes the model itself, 1 its own modules; by
         default all are open.
     direction : {"forward", "both"}
-        Whether the way of the gradients is drawn too (module level, views with columns).
+        Whether the way of the gradients is drawn too: beside what joins blocks, not
+        within them (at module and cell level, in views with columns).
     trace : Trace, optional
         What listened while the graph was made: norms as colour and figures, source lines.
     clip : ClipReport, optional
@@ -160,10 +161,10 @@ def draw(
     head = None if head is None else index_of("draw: head", head)
     timeout, trace, clip = seconds("draw: timeout", timeout), checked_trace(trace), _clip_of(clip)
     both = direction == "both"
-    if both and (VIEWS[view].folds or not LEVELS[level].closed):
+    if both and (VIEWS[view].folds or LEVELS[level].plain):
         raise ConfigError(
             "draw: direction='both' needs a place beside every wire",
-            expected="level='module' and view='unrolled' or 'elided'",
+            expected="level='module' or 'cell', and view='unrolled' or 'elided'",
             got=f"level={level!r}, view={view!r}",
         )
     colors = theme_of(theme, font=font)

@@ -25,6 +25,8 @@ def connected(grid: Grid) -> tuple[Picture, dict[str, str]]:
             draw_input(canvas, edge)
         elif not states.draw(edge) and grid.where[edge.tail] != grid.where[edge.head]:
             draw_depth(canvas, edge)
+    if canvas.both:
+        states.draw_back()
     for box in canvas.boxes:
         draw_weights(canvas, box)
     named = grid.style.weights == "labels" and not grid.graph.level.plain

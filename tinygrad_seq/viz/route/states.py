@@ -58,6 +58,18 @@ class States:
             self._between_nodes(edge)
         return True
 
+    def draw_back(self) -> None:
+        """The gradients' way back along the roads within the blocks."""
+        for (row, _), block in self.grid.blocks.items():
+            plan = self.grid.plans.get(row[:2])
+            for kind, track in self.graph.tracks.items():
+                height = block.anchors[kind][1] if kind in block.anchors else math.inf
+                up = bool(track) if plan is None else plan.roads.get(kind, 0) > 0
+                for wire in block.wires:
+                    ends = [wire.points[0], wire.tip or wire.points[-1]]
+                    if not wire.dashed and all(abs(y - height) < 1 for _, y in ends):
+                        self.canvas.back_along(wire, ends, ASIDE if up else -ASIDE)
+
     # -- what they have in common ---------------------------------------------------------------
 
     def _line(self, edge: Edge, corners: list[Point], pen: float = 2.0, **look: Any) -> Wire:
@@ -144,6 +156,9 @@ class States:
         )
         if before:
             wire.tail = self._start_name(tail, edge.kind)
+        else:
+            first = x, road + self._above(edge) * ASIDE
+            self.canvas.gradient(edge, [first, (x, corners[0][1]), *corners])
 
     @staticmethod
     def _start_name(item: Item, kind: str) -> str:
@@ -218,10 +233,10 @@ class States:
             level = abs(start[1] - y) < 1
             corners = [start, (x, y)] if level else [start, (left, start[1]), (left, y), (x, y)]
         else:  # the other direction ends at the first step: over everything to the right
-            lane, y = grid.top(row) + 12, y + 7
+            lane, y = grid.top(row) + 12, y + (2 * ASIDE if self.canvas.both else 7)
             corners = [up, (up[0], lane), (left, lane), (left, y), (x, y)]
         self.canvas.wire(edge, corners)
-        self.canvas.gradient(edge, corners)
+        self.canvas.gradient(edge, corners, -1)
 
     def _far_state(self, edge: Edge) -> None:
         """A state that skips steps or changes rows: along the gaps between the blocks."""
@@ -239,6 +254,7 @@ class States:
             lane = self._beside_row(edge, above)
             corners = [start, (out, start[1]), (out, lane), (back, lane), (back, end[1]), end]
         wire = self._line(edge, corners)
+        self.canvas.gradient(edge, corners)
         if (edge.tail, edge.kind, out) not in self._named:
             wire.label = Line(edge.kind, 12)
             right = out + max(8.0, wire.label.width / 2 + 3)

@@ -9,7 +9,7 @@ from tinygrad_seq.viz.layout.weight_boxes import WeightBox, carried_heights
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape
 from tinygrad_seq.viz.picture.style import number, subscript
 from tinygrad_seq.viz.picture.words import item_look
-from tinygrad_seq.viz.route.canvas import Canvas
+from tinygrad_seq.viz.route.canvas import INSIDE, Canvas, beside
 
 __all__ = ["draw_weights", "name_weights"]
 
@@ -66,15 +66,22 @@ def _draw_contribution(
 ) -> None:
     """What a time step adds to the gradient of the shared weights, flowing back to them."""
     lower = rail - 9
+    block = canvas.grid.blocks[spot := canvas.grid.where[edge.head]]
     x, top = canvas.grid.anchor(edge.head, "w-")
     back = [(start[0], (way[0][1] if way else rail) - 9)]
     for (u, v), (_, w) in pairwise(way):
         side = 9 if w > v else -9
         back += [(u + side, v - 9), (u + side, w - 9)] if abs(v - w) > 1 else []
-    wire = canvas.back(edge, [(x, top), (x, lower), *back[::-1]])
+    first = [(x, top), (x, lower)]
+    if (own := f"w: {edge.head}") in block.anchors:
+        x, top = block.anchors[own]
+        first = beside([(x, lower), (x, top), *block.inner.get(own, [])], -INSIDE)[::-1]
+    wire = canvas.back(edge, [*first, *back[::-1]])
     hidden = canvas.graph.items[edge.head].kind == "bar"  # norms of many steps have no sum
-    if edge.contribution is not None and not hidden:
-        wire.label = Line(f"+{number(edge.contribution.squares**0.5)}", 9)
+    uses = [e for e in canvas.graph.out_of(edge.tail) if canvas.grid.where.get(e.head) == spot]
+    added = [e.contribution.squares for e in uses if e.contribution is not None]
+    if added and not hidden and edge is uses[0]:
+        wire.label = Line(f"+{number(sum(added) ** 0.5)}", 9)
         # Left of what comes up into the block, so that no line runs through the figure.
         right = canvas.grid.anchor(edge.head, "x:")[0] - 14
         wire.label_at = (min(x + 8, right - wire.label.width / 2), lower - 8)
