@@ -42,9 +42,9 @@ def find_factors(states: Sequence[Iterable[Node]], inside: Sequence[Sequence[Nod
     parts: tuple[str, ...] = ()
     sides = [0, 0]
     earlier = set[Node]()
-    for now, nodes in zip(states, inside, strict=True):
+    for current, nodes in zip(states, inside, strict=True):
         reached, made = set(earlier), set[Node]()  # from a state before; from products with it
-        earlier |= {*now}
+        earlier |= {*current}
         for node in nodes:
             if node.op is None:
                 continue

@@ -6,8 +6,9 @@ roles that layers of ours would have given them. So drawings and figures know on
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Container, Iterable, Mapping, Set
 from copy import copy
 from typing import Any
 
@@ -215,11 +216,7 @@ class _Telling:
                 self.names[n] for n in reversed(state.tails) if n in self.names
             ]
             name = known[0] if known else CELL if state.straight and len(loop.states) > 1 else STATE
-            again = 2
-            wanted = name
-            while name in found:
-                name, again = f"{wanted}{again}", again + 1
-            found.append(name)
+            found.append(_numbered(name, found, ""))
         return found
 
     def _path(self, loop: Loop, form: CellForm) -> str:
@@ -229,12 +226,16 @@ class _Telling:
 
     def _named(self, loop: Loop) -> dict[Node, str]:
         """Names of variables, for all nodes that do the same at their step."""
+        signs = self.timed.signs
+        named = {signs[node]: name for node, name in self.names.items() if node in loop.nodes}
+        alike: defaultdict[int, list[Node]] = defaultdict(list)
+        for node in loop.nodes:
+            if signs[node] in named:
+                alike[signs[node]].append(node)
         found: dict[Node, str] = {}
-        for node, name in self.names.items():
-            if node in loop.nodes:
-                same = [n for n in loop.nodes if self.timed.signs[n] == self.timed.signs[node]]
-                if len({loop.nodes[n] for n in same}) == len(same):
-                    found |= dict.fromkeys(same, name)
+        for sign, same in alike.items():
+            if len({loop.nodes[node] for node in same}) == len(same):  # one at every step
+                found |= dict.fromkeys(same, named[sign])
         return found
 
     def _only_starting(self, loop: Loop) -> set[Node]:
@@ -310,9 +311,7 @@ class _Telling:
         return output, above
 
     def _unique(self, wanted: str) -> str:
-        path, again = wanted, 2
-        while path in self.paths:
-            path, again = f"{wanted} {again}", again + 1
+        path = _numbered(wanted, self.paths, " ")
         self.paths.add(path)
         return path
 
@@ -359,6 +358,12 @@ def _parameters(value: Any) -> Mapping[str, Variable]:
     """Those of a module, by name."""
     named = getattr(value, "named_parameters", None)
     return {} if named is None or isinstance(value, type) else dict(named())
+
+
+def _numbered(wanted: str, taken: Container[str], between: str) -> str:
+    """A name that is not taken: that which is wanted, or with a number from 2 on."""
+    numbers = (f"{wanted}{between}{number}" for number in itertools.count(2))
+    return next(name for name in itertools.chain([wanted], numbers) if name not in taken)
 
 
 def _layer(loop: Loop) -> int | None:
