@@ -72,6 +72,7 @@ def test_characters_are_those_that_were_read_and_came_next():
         ("--steps 3 --title Cat --no-legend", [">Cat</text>"], ["log scale"]),
         ("--rankdir TB --font Courier --width 6", ['<svg width="432pt"', '"Courier,'], []),
         ("--direction both --theme dark", ["← gradient", "#14181d"], []),
+        ("--direction both --level cell --steps 2", ["← gradient", ">f  σ<"], []),
         ("--depth 0", [">model<"], ["LSTM"]),
         ("--depth 1 --level cell", ["LSTM 1"], [">f  σ<"]),
         ("--no-gradients", ["LSTM 1"], ["∂L"]),
@@ -122,7 +123,6 @@ def test_text_is_what_the_model_reads():
         ("runs/cat --text none.txt", "no file"),
         ("runs/cat --text short.txt", "at least 2 characters"),
         ("runs/cat --text other.txt", "not in the vocabulary"),
-        ("runs/cat --direction both --level cell", "level='module'"),
         ("runs/cat --level op --steps 60", "view='elided'"),
     ],
 )
