@@ -175,15 +175,14 @@ class Roads:
         for state, way in self.on_road.items():
             between = [self.layers.ways[ends] for ends in pairwise(way)]
             self.lying[state] = [*way, *(dummy for dummies in between for dummy in dummies)]
-        rooms = [sum(self.layers.widths[n] + ABOVE for n in each) for each in self.layers.layers]
-        pinned = {
-            name: side * (max(rooms) / 2 + ROAD)
-            for side, those in ((1.0, top), (-1.0, low[::-1]))
-            for state in those
-            for name in self.lying[state]
-        }
-        pinned |= {name: max(rooms) / 2 + ROAD for name in self.upper}
-        self.layers.settle(pinned)
+        on_roads = {name for names in self.lying.values() for name in names} | {*self.upper}
+        beside = [[n for n in layer if n not in on_roads] for layer in self.layers.layers]
+        reach = max(self.layers.room(layer) for layer in beside) / 2
+        pinned = dict.fromkeys(self.upper, reach + ROAD)
+        for side, states in ((1.0, top), (-1.0, low)):
+            for state in states:
+                pinned |= dict.fromkeys(self.lying[state], side * (reach + ROAD))
+        self.layers.settle(pinned, reach)
         self._place_across(top, low)
         self._place_along()
 

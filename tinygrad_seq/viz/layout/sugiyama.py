@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
+from math import inf
 
 __all__ = ["Layers"]
 
-DUMMY = 10.0
+DUMMY = 4.0
 SWEEPS = 8
 
 
@@ -106,8 +107,11 @@ class Layers:
                 depth[name] = min(depth[head] for head in self.up[name]) - 1
         return depth
 
-    def settle(self, pinned: dict[str, float] | None = None) -> None:
-        """Order the layers, then give every name its place; those that are pinned have one."""
+    def settle(self, pinned: dict[str, float] | None = None, reach: float = inf) -> None:
+        """Order the layers, then give every name its place; those that are pinned have one.
+
+        No layer reaches farther to either side than `reach`, which is enough for the fullest one.
+        """
         self.x = dict(pinned or {})
         self.layers = [[name for name in layer if name not in self.x] for layer in self.layers]
         place = {name: float(i) for layer in self.layers for i, name in enumerate(layer)}
@@ -124,7 +128,7 @@ class Layers:
             for name in layer:
                 self.x[name] -= (x - self.gap) / 2
         for layer, near in self._sweeps():
-            self._align(layer, near)
+            self._align(layer, near, reach)
         free = [name for layer in self.layers for name in layer]
         middle = (self._edge(-1, free) + self._edge(1, free)) / 2 if free else 0.0
         for name in free:
@@ -136,8 +140,8 @@ class Layers:
             yield from ((layer, self.down) for layer in self.layers)
             yield from ((layer, self.up) for layer in reversed(self.layers))
 
-    def _align(self, layer: list[str], near: dict[str, list[str]]) -> None:
-        """Move names towards their neighbours' middle, keeping order and distances."""
+    def _align(self, layer: list[str], near: dict[str, list[str]], reach: float) -> None:
+        """Move names towards their neighbours' middle, keeping order, distances and bounds."""
         goals = [_middle(name, near, self.x) for name in layer]
         from_left, from_right = list(goals), list(goals)
         gaps = [(self.widths[a] + self.widths[b]) / 2 + self.gap for a, b in pairwise(layer)]
@@ -145,8 +149,17 @@ class Layers:
             from_left[i + 1] = max(goals[i + 1], from_left[i] + gap)
         for i in reversed(range(len(gaps))):
             from_right[i] = min(goals[i], from_right[i + 1] - gaps[i])
+        before, after = 0.0, self.room(layer)
         for name, low, high in zip(layer, from_right, from_left, strict=True):
-            self.x[name] = (low + high) / 2
+            half = self.widths[name] / 2
+            least, most = before + half - reach, reach - (after - half)
+            self.x[name] = max(min((low + high) / 2, most), least)
+            before += 2 * half + self.gap
+            after -= 2 * half + self.gap
+
+    def room(self, layer: list[str]) -> float:
+        """What the names of a layer need side by side."""
+        return sum(self.widths[name] for name in layer) + self.gap * (len(layer) - 1)
 
     def _edge(self, side: int, names: Iterable[str]) -> float:
         return side * max(side * self.x[n] + self.widths[n] / 2 for n in names)
