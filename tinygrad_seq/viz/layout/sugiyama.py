@@ -10,10 +10,47 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from math import inf
 
-__all__ = ["Layers"]
+__all__ = ["Layers", "depths"]
 
 DUMMY = 4.0
 SWEEPS = 8
+
+
+def depths(
+    names: list[str],
+    edges: Iterable[tuple[str, str]],
+    last: Collection[str] = (),
+    upright: Collection[tuple[str, str]] = (),
+) -> dict[str, int]:
+    """Layer of every name: sources sink to just below what needs them.
+
+    Parameters
+    ----------
+    names : list of str
+    edges : iterable of (tail, head)
+    last : collection of str
+        Names without a head that stand in the last layer, however early they could.
+    upright : collection of (tail, head)
+        Edges that need no layer of their own.
+    """
+    up: dict[str, dict[str, int]] = {name: {} for name in names}
+    down: dict[str, dict[str, int]] = {name: {} for name in names}
+    for tail, head in edges:
+        up[tail][head] = down[head][tail] = 0 if (tail, head) in upright else 1
+    depth = dict.fromkeys(names, 0)
+    for _ in names:  # as many rounds as any chain is long; a cycle stops there
+        settled = True
+        for name in names:
+            deeper = max((depth[tail] + far for tail, far in down[name].items()), default=0)
+            if depth[name] < deeper < len(names):
+                depth[name], settled = deeper, False
+        if settled:
+            break
+    for name in reversed(names):
+        if not down[name] and up[name]:
+            depth[name] = min(depth[head] - far for head, far in up[name].items())
+    deepest = max(depth.values(), default=0)
+    return depth | {name: deepest for name in last if not up[name]}
 
 
 class Layers:
@@ -21,19 +58,17 @@ class Layers:
 
     Parameters
     ----------
-    names : list of str
+    depth : dict
+        Layer of every name.
     edges : iterable of (tail, head)
+        Those within a layer lead along it.
     sizes : dict
         Room that names need along their layer.
     gap : float
         Between names of one layer.
-    last : collection of str
-        Names without a head that stand in the last layer, however early they could.
 
     Attributes
     ----------
-    depth : dict
-        Layer of every name.
     ways : dict
         Dummies of every edge.
     x : dict
@@ -44,28 +79,20 @@ class Layers:
 
     def __init__(
         self,
-        names: list[str],
+        depth: dict[str, int],
         edges: Iterable[tuple[str, str]],
         sizes: dict[str, float],
         gap: float,
-        last: Collection[str] = (),
     ) -> None:
-        self.widths, self.gap = dict(sizes), gap
-        self.up: dict[str, list[str]] = {name: [] for name in names}
-        self.down: dict[str, list[str]] = {name: [] for name in names}
+        self.depth, self.widths, self.gap = depth, dict(sizes), gap
+        self.up: dict[str, list[str]] = {name: [] for name in depth}
+        self.down: dict[str, list[str]] = {name: [] for name in depth}
         self.ways: dict[tuple[str, str], list[str]] = {}
         self.x: dict[str, float] = {}
         self.ends: dict[str, int] = {}
-        edges = list(edges)
-        for tail, head in edges:
-            self._join(tail, head)
-        depth = self.depth = self._depths(names)
-        deepest = max(depth.values(), default=0)
-        depth |= {name: deepest for name in last if not self.up[name]}
-        self.layers: list[list[str]] = [[] for _ in range(deepest + 1)]
-        for name in names:
-            self.layers[depth[name]].append(name)
-            self.up[name], self.down[name] = [], []
+        self.layers: list[list[str]] = [[] for _ in range(max(depth.values(), default=0) + 1)]
+        for name, layer in depth.items():
+            self.layers[layer].append(name)
         for tail, head in edges:
             self._lead(tail, head, depth[tail] + 1, tail)
 
@@ -91,21 +118,9 @@ class Layers:
         self.up[low].append(high)
         self.down[high].append(low)
 
-    def _depths(self, names: list[str]) -> dict[str, int]:
-        """Layer of every name: sources sink to just below what needs them."""
-        depth = dict.fromkeys(names, 0)
-        for _ in names:  # as many rounds as any chain is long; a cycle stops there
-            settled = True
-            for name in names:
-                deeper = max((depth[tail] + 1 for tail in self.down[name]), default=0)
-                if depth[name] < deeper < len(names):
-                    depth[name], settled = deeper, False
-            if settled:
-                break
-        for name in reversed(names):
-            if not self.down[name] and self.up[name]:
-                depth[name] = min(depth[head] for head in self.up[name]) - 1
-        return depth
+    def stands(self, tail: str, head: str) -> bool:
+        """Whether an edge leads along its layer."""
+        return self.depth.get(tail) == self.depth[head]
 
     def settle(self, pinned: dict[str, float] | None = None, reach: float = inf) -> None:
         """Order the layers, then give every name its place; those that are pinned have one.
