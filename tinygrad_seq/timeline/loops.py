@@ -1,6 +1,6 @@
 """Loops that nobody declared: which step every node is of, and what goes from step to step.
 
-A use of a recurrent weight is at the step that :mod:`~tinygrad_seq.timeline.uses` counts. Every
+A use of a recurrent weight is at the step that the recurrence found for it counts. Every
 other node takes its step from there: within a loop, and after it, the last one that it depends on;
 before it (what is made of an input), the one that it feeds. What has no counterpart at another step
 is outside time, and so is what adds up over steps. Steps that are declared stand.
@@ -19,15 +19,10 @@ from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.timeline.axes import Aligned, align
 from tinygrad_seq.timeline.entries import looks_in
+from tinygrad_seq.timeline.recurrences import Recurrence, find_recurrences
 from tinygrad_seq.timeline.signs import Place, signs_of
 from tinygrad_seq.timeline.states import Loop, find_states, operands
-from tinygrad_seq.timeline.uses import (
-    Before,
-    Recurrence,
-    find_recurrences,
-    find_uses,
-    tagged_states,
-)
+from tinygrad_seq.timeline.uses import Before, find_uses, tagged_states
 
 __all__ = ["Timed", "find_loops"]
 
@@ -224,8 +219,9 @@ class _Loops:
             if step == self.final[number]
         }
         state_like = self._fed_at_once(final)
+        at_their_step = self._used_in(final)
         for node in reversed(self.nodes):
-            if node not in among:
+            if node not in among or node in at_their_step:
                 continue
             number, step = self.at[node]
             if node.scope.step is not None and number not in self.recounted:
@@ -238,6 +234,17 @@ class _Loops:
                 self.at[node] = number, min(later)
                 moved.add(node)
         self.inside |= moved
+
+    def _used_in(self, final: set[int]) -> set[Node]:
+        """Of states that swap places what the last step lacks, as nothing reads it any more."""
+        uses = set[Node]().union(*(one.steps for one in self.found if one.swapping))
+        found = set[Node]()
+        for node in self.nodes if uses else ():
+            if node in self.at and self.signs[node] not in final:
+                made = (p in found and self.at[p] == self.at[node] for p in node.parents if p)
+                if node in uses or any(made):
+                    found.add(node)
+        return found
 
     def _fed_at_once(self, final: set[int]) -> set[Node]:
         """Nodes in a state's place: elsewhere what they feed takes what is there at last."""

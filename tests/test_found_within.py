@@ -1,0 +1,180 @@
+"""Time found where a step uses its weights several times: stages, layers that share, states that
+swap places, loops within loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.test_found_time import at, differences, leaf, told
+
+H = 4
+Step = Callable[[Any, Any], Any]
+
+
+def midpoint(f: Step, z: Any, x: Any) -> Any:
+    return z + 0.1 * f(z + 0.05 * f(z, x), x)
+
+
+def heun(f: Step, z: Any, x: Any) -> Any:
+    k = f(z, x)
+    return z + 0.05 * (k + f(z + 0.1 * k, x))
+
+
+def corrected(f: Step, z: Any, x: Any) -> Any:
+    """Euler's method and its correction, with f(z) computed twice."""
+    guess = z + 0.1 * f(z, x)
+    return z + 0.05 * (f(z, x) + f(guess, x))
+
+
+def rk4(f: Step, z: Any, x: Any) -> Any:
+    one = f(z, x)
+    two = f(z + 0.05 * one, x)
+    three = f(z + 0.05 * two, x)
+    four = f(z + 0.1 * three, x)
+    return z + 0.1 / 6 * (one + 2 * two + 2 * three + four)
+
+
+METHODS = [midpoint, heun, corrected, rk4]
+
+
+@pytest.mark.parametrize("read", ["last", "each"])
+@pytest.mark.parametrize("inputs", [False, True])
+@pytest.mark.parametrize("start", ["constant", "trained"])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("method", METHODS)
+def test_stages_are_of_one_step(
+    method: Any, layers: int, start: str, inputs: bool, read: str
+) -> None:
+    def program(declared: bool) -> Any:
+        w, b, v, u, d = leaf(H, 5), leaf(5), leaf(5, H), leaf(3, 5), leaf(H, 1)
+        z = leaf(2, H) if start == "trained" else np.ones((2, H))
+        losses = []
+
+        def f(z: Any, x: Any) -> Any:
+            a = z @ w + b + x @ u if inputs else z @ w + b
+            return np.tanh(a) @ v if layers == 2 else np.tanh(a)[:, :H]
+
+        for t in range(4):
+            with at(t, declared):
+                z = method(f, z, np.ones((2, 3)))
+                if read == "each":
+                    losses.append(((z @ d) ** 2).mean())
+        return sum(losses) if losses else (z**2).mean()
+
+    assert not differences(program(True), program(False))
+
+
+def swapped(declared: bool, steps: int = 5) -> Any:
+    """Each of two states is made of the other."""
+    u, v, w, d = leaf(H, H), leaf(H, H), leaf(3, H), leaf(H, 2)
+    a = b = np.zeros((2, H))
+    losses = []
+    for t in range(steps):
+        with at(t, declared):
+            a, b = np.tanh(np.ones((2, 3)) @ w + b @ u), np.tanh(a @ v)
+            losses.append(((b @ d) ** 2).mean())
+    return sum(losses)
+
+
+def rotated(declared: bool, steps: int = 6) -> Any:
+    u, v, w = leaf(H, H), leaf(H, H), leaf(H, H)
+    a = b = c = np.ones((2, H))
+    for t in range(steps):
+        with at(t, declared):
+            a, b, c = np.tanh(c @ u), np.tanh(a @ v), np.tanh(b @ w)
+    return ((a + b + c) ** 2).mean()
+
+
+def coupled(declared: bool, steps: int = 4) -> Any:
+    """Two states that read each other's last value, and their own."""
+    u, v, p, q = leaf(H, H), leaf(H, H), leaf(H, H), leaf(H, H)
+    a, b = np.ones((2, H)), np.zeros((2, H))
+    for t in range(steps):
+        with at(t, declared):
+            a, b = np.tanh(a @ u + b @ p), np.tanh(b @ v + a @ q)
+    return ((a + b) ** 2).mean()
+
+
+def side_by_side(declared: bool, steps: int = 4) -> Any:
+    """Two sequences in one loop, through a cell of two weights."""
+    u, v, w = leaf(H, H), leaf(H, H), leaf(3, H)
+    a = b = np.zeros((2, H))
+    for t in range(steps):
+        with at(t, declared):
+            a = np.tanh(np.tanh(a @ u + np.ones((2, 3)) @ w) @ v)
+            b = np.tanh(np.tanh(b @ u + np.ones((2, 3)) @ w) @ v)
+    return ((a - b) ** 2).mean()
+
+
+def thinking(declared: bool, steps: int = 4) -> Any:
+    """Three times around for every input."""
+    w, u, d, h, losses = leaf(3, H), leaf(H, H), leaf(H, 2), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            z = np.ones((2, 3)) @ w
+            for _ in range(3):
+                h = np.tanh(z + h @ u)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def drifting(declared: bool, steps: int = 4) -> Any:
+    """Between inputs the state goes on by itself, three times."""
+    f, w, u, d, h, losses = leaf(H, H), leaf(3, H), leaf(H, H), leaf(H, 2), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            h = np.tanh(np.ones((2, 3)) @ w + h @ u)
+            for _ in range(3):
+                h = h + 0.1 * np.tanh(h @ f)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [swapped, rotated, coupled, side_by_side, thinking, drifting],
+    ids=lambda program: program.__name__,
+)
+def test_time_found_with_several_uses_to_a_step(program: Any) -> None:
+    assert not differences(program(True), program(False))
+    for level in ("module", "cell", "op"):
+        assert program(False).draw(level=level).dot
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("layers", [2, 3])
+def test_layers_that_share_their_weights_have_a_row_each(layers: int, joined: bool) -> None:
+    w, u, b, d = leaf(H, H), leaf(H, H), leaf(H), leaf(H, 2)
+    wu = leaf(2 * H, H)
+    states: list[Any] = [np.zeros((2, H))] * layers
+    losses, steps = [], {}
+    for t in range(4):
+        x = np.ones((2, H))
+        for k, h in enumerate(states):
+            both = np.concatenate([x, h], axis=1)
+            x = states[k] = np.tanh((both @ wu if joined else x @ w + h @ u) + b)
+            steps[x.node.seq] = k, t
+        losses.append(((x @ d) ** 2).mean())
+    found = {node.seq: node for node in told(sum(losses))}
+    rows = ["h", "h 2", "h 3"]
+    assert all(
+        (found[seq].scope.path, found[seq].scope.step) == (rows[k], t)
+        for seq, (k, t) in steps.items()
+    )
+
+
+def test_a_weight_of_two_states_in_one_cell_makes_no_rows() -> None:
+    """A Kalman filter: the same matrix moves the mean and its covariance."""
+    a, q, h, r = leaf(3, 3), leaf(3), leaf(1, 3), leaf(1)
+    m, p, loss = np.zeros((3, 1)), np.eye(3), 0
+    for _ in range(4):
+        m, p = a @ m, a @ p @ a.T + np.exp(q) * np.eye(3)
+        s = h @ p @ h.T + np.exp(r)
+        gain, e = p @ h.T / s, np.ones((1, 1)) - h @ m
+        m, p = m + gain @ e, p - gain @ h @ p
+        loss = loss + (np.log(s) + e**2 / s).sum()
+    assert len({n.scope.path for n in told(loss) if n.role in {"h", "h2", "h3", "h4"}}) == 1
