@@ -95,6 +95,16 @@ def shared(drawing: viz.Drawing, most: float = 8.0) -> set[tuple[str, str, str, 
     return found
 
 
+def steep(drawing: viz.Drawing, most: float = 31.0) -> set[tuple[str, str]]:
+    """Ends of wires that rise or fall by more on one slant, neither level nor straight up."""
+    found = set()
+    for wire in wires(drawing):
+        for (x, y), (u, v) in pairwise(wire.points[::3]):
+            if abs(x - u) > 1 and abs(y - v) > most:
+                found.add((wire.tail, wire.head))
+    return found
+
+
 def _along(points: list[tuple[float, float]], pieces: int = 12) -> list[tuple[float, float]]:
     """Points on a chain of cubic curves."""
     found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tests.cells import CELLS, MGUCell, PeepholeCell, ThreeStateCell
-from tests.drawn import boxes, crossed, shared, wires
+from tests.drawn import boxes, crossed, shared, steep, wires
 from tests.test_viz_wirings import overlaps
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
@@ -40,6 +41,8 @@ def test_no_wire_runs_through_a_box_or_along_another_one(
     assert crossed(drawing) == set()
     assert shared(drawing) == set()
     assert overlaps(drawing) == []
+    if cell in UNPICTURED.values():
+        assert steep(drawing) == set()
 
 
 @pytest.mark.parametrize("view", ["unrolled", "elided"])
@@ -187,7 +190,25 @@ def by_hand(kind: str, delay: int = 1, steps: int = 4) -> Any:
 def test_loops_by_hand_are_drawn_as_cells_are(made: Any, view: str, direction: str) -> None:
     drawing = viz.draw(made(), view=view, level="cell", direction=direction)
     assert crossed(drawing) == set() and overlaps(drawing) == []
-    assert shared(drawing) == set()
+    assert shared(drawing) == set() and steep(drawing) == set()
+
+
+def test_gates_of_a_loop_stand_at_even_distances_between_the_roads() -> None:
+    drawing = viz.draw(by_hand("lstm"), level="cell")
+    places = {box.name.partition("@1:")[2]: box for box in boxes(drawing) if "@1:" in box.name}
+    gates = [box for part, box in places.items() if part.startswith(("sigmoid", "tanh"))]
+    column = sorted(box.y for box in gates if box.x == places["sigmoid.0"].x)
+    apart = {round(b - a) for a, b in pairwise([places["h"].y, *column, places["c"].y])}
+    assert len(column) == 4 and max(apart) - min(apart) < 10
+
+
+def test_what_a_road_takes_stands_under_it_or_over_it() -> None:
+    drawing = viz.draw(by_hand("lstm"), level="cell")
+    upright = [w for w in wires(drawing) if len({round(x) for x, _ in w.points}) == 1]
+    inner = {w.head.partition("@2:")[2] for w in upright if w.tail.partition("@2:")[2]}
+    assert inner >= {"h", "c"}
+    columns = {round(box.x) for box in boxes(drawing) if "@2:" in box.name}
+    assert len(columns) == 5
 
 
 def viz_model(cell: Any) -> Any:

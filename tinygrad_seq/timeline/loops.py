@@ -136,18 +136,17 @@ class _Loops:
         fed = self._swept(self.nodes[::-1], forward=False)
         for node in reversed(self.nodes):
             before, after = last.get(node), fed.get(node)
-            behind = [] if before is None else [int(r) for r in np.flatnonzero(before >= 0)]
-            ahead = [] if after is None else [int(r) for r in np.flatnonzero(after != _NEVER)]
-            within = [r for r in behind if r in ahead]
-            if within and before is not None:
-                self._put(node, within[0], int(before[within[0]]))
-                self.inside.add(node)
-            elif behind and before is not None:
-                loop = self._ends(behind, first=False)[-1]
-                self._put(node, loop, int(before[loop]))
-                self.after.append(node)
-            else:
+            if before is None:
                 self._place_feeding(node)
+                continue
+            behind = np.flatnonzero(before >= 0)
+            within = behind[after[behind] != _NEVER] if after is not None else behind[:0]
+            loop = int(within[0] if len(within) else self._newest(behind))
+            self._put(node, loop, int(before[loop]))
+            if len(within):
+                self.inside.add(node)
+            else:
+                self.after.append(node)
 
     def _put(self, node: Node, loop: int, step: int) -> None:
         declared = None if loop in self.recounted else node.scope.step
@@ -182,10 +181,12 @@ class _Loops:
                 found_at[node] = told
         return found_at
 
-    def _ends(self, loops: list[int], first: bool) -> list[int]:
-        """Of some loops those that none of them leads to, or that lead to none of them."""
-        way = self.reached if first else self.reached.T
-        return [r for r in loops if not any(way[q, r] for q in loops if q != r)] or loops
+    def _newest(self, loops: NDArray[np.intp]) -> int:
+        """Of some loops the last of those that lead to none of the others."""
+        ends = (
+            loops[self.reached[np.ix_(loops, loops)].sum(axis=1) == 1] if len(loops) > 1 else loops
+        )
+        return int(ends[-1] if len(ends) else loops[-1])
 
     def _place_feeding(self, node: Node) -> None:
         """A node before any use: at the step that it feeds, if that is one."""
