@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -91,25 +90,28 @@ def markdown(results: Results) -> str:
     peers.pop(base)
     told = ", ".join(f"{TITLES.get(label, label)} {versions[label]}" for label in peers)
     loads = [row["load"][0] for row in found.values()]
+    quiet = [row for name, row in found.items() if rows.row(name).condition != "busy"]
+    others = max(each.get("others", 0.0) for row in quiet for each in row["contestants"].values())
     threads = ", ".join(f"{k}={v}" for k, v in about["threads"].items()) or "each library's choice"
     text = [
         f"{about['date']}: {about['cpu']}, {about['cores']} cores; Python {about['python']}, NumPy "
         f"{about['numpy']}, {told}; threads: {threads}; load before a row {min(loads):.1f} to "
-        f"{max(loads):.1f}.",
+        f"{max(loads):.1f}; during turns that count others kept {others:.2f} cores busy at most.",
     ]
-    for job, names in groupby(found, key=lambda name: rows.row(name).job):
-        group = [name for name in names if found[name]["contestants"]]
-        there = [p for p in peers if any(p in found[name]["contestants"] for name in group)]
-        if not group:
+    known = {name for group in rows.GROUPS.values() for name in group}
+    groups = {**rows.GROUPS, "Other rows": [name for name in found if name not in known]}
+    for title, group in groups.items():
+        names = [name for name in group if found.get(name, {}).get("contestants")]
+        if not names:
             continue
-        unit = found[group[0]]["unit"]
-        heads = ["row", f"{base}, {unit}", *(f"{TITLES.get(p, p)} / {base}" for p in there)]
-        text += ["", f"**{rows.JOBS[job][0].upper()}{rows.JOBS[job][1:]}.**", ""]
-        text += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-        for name in group:
-            cells = [f"`{name.partition(':')[2]}`", spread(found[name]["contestants"], base)]
-            cells += [spread(found[name]["contestants"], peer) for peer in there]
-            text.append("| " + " | ".join(cells) + " |")
+        there = [p for p in peers if any(p in found[name]["contestants"] for name in names)]
+        heads = ["row", base, *(f"{TITLES.get(p, p)} / {base}" for p in there)]
+        text += ["", f"**{title}.**", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+        for name in names:
+            cells = [spread(found[name], label) for label in (base, *there)]
+            text.append(f"| `{name}` | {' | '.join(cells)} |")
+        jobs = dict.fromkeys(rows.row(name).job for name in names)
+        text += ["", *(f"- `{job}`: {rows.JOBS[job]}" for job in jobs)]
     follows = derived(results)
     if follows:
         text += ["", "**What follows from them.**", "", "| | | contestant | |", "|---|---|---|---|"]
@@ -117,14 +119,14 @@ def markdown(results: Results) -> str:
     return "\n".join(text)
 
 
-def spread(contestants: Results, label: str) -> str:
+def spread(row: Results, label: str) -> str:
     """A median or a ratio, with its quartiles."""
-    each = contestants.get(label)
+    each = row["contestants"].get(label)
     if each is None:
         return ""
     if "ratio" not in each:
         low, high = each["quartiles"]
-        return f"{each['median']:.3g} ({low:.3g} to {high:.3g})"
+        return f"{each['median']:.3g} {row['unit']} ({low:.3g} to {high:.3g})"
     low, high = each["ratio_quartiles"]
     return f"{each['ratio']:.2f} ({low:.2f} to {high:.2f})"
 

@@ -105,20 +105,6 @@ def row(name: str) -> Row:
     return found
 
 
-def table() -> list[str]:
-    """The names of all rows."""
-    names = [f"step:{kind}:{size}" for kind, size in product(BLOCKS, ("min", "char", "mid", "big"))]
-    names += [f"iteration:lstm:{size}" for size in ("char", "wide", "min")]
-    names += [f"forward:{kind}:{size}" for kind, size in product(BLOCKS, ("char", "mid"))]
-    names += [f"write:{kind}:char" for kind in BLOCKS]
-    names += ["translate:lstm:pairs", "single:lstm:min"]
-    names += [f"{job}:lstm:char" for job in ("bidirectional", "ragged", "projected", "normalised")]
-    names += [f"step:lstm:{size}:threads={n}" for size, n in product(("char", "big"), (1, 2))]
-    names += [f"step:lstm:{size}:busy" for size in ("char", "mid")]
-    names += ["first:lstm:min", "memory:lstm:big", "product:lstm:square"]
-    return list(dict.fromkeys(chain(names, *scaled().values())))
-
-
 def scaled() -> dict[str, list[str]]:
     """For each size that is varied, the rows that differ in it alone."""
     return {
@@ -127,8 +113,33 @@ def scaled() -> dict[str, list[str]]:
     }
 
 
+def names(jobs: str, kinds: str, sizes: str) -> list[str]:
+    """Rows of all combinations."""
+    return [":".join(parts) for parts in product(jobs.split(), kinds.split(), sizes.split())]
+
+
+GROUPS = {
+    "Training step": names("step", "lstm gru rnn", "min char mid big"),
+    "Around the step": [
+        *names("iteration", "lstm", "char wide min"),
+        *names("forward", "lstm gru rnn", "char mid"),
+        *names("write", "lstm gru rnn", "char"),
+    ],
+    "Other models": [
+        *("translate:lstm:pairs", "single:lstm:min"),
+        *names("bidirectional ragged projected normalised", "lstm", "char"),
+    ],
+    "Threads, and a second process": [
+        *names("step", "lstm", "char:threads=1 char:threads=2 big:threads=1 big:threads=2"),
+        *names("step", "lstm", "char:busy mid:busy"),
+    ],
+    "Whole processes": ["first:lstm:min", "memory:lstm:big", "product:lstm:square"],
+    "One size at a time": list(dict.fromkeys(chain(*scaled().values()))),
+}
+"""The rows of the table, by what they show."""
+
 QUICK = [
-    *(f"step:lstm:{size}" for size in ("min", "char", "mid")),
+    *names("step", "lstm", "min char mid"),
     *("step:gru:char", "step:rnn:char", "iteration:lstm:char", "forward:lstm:char"),
     *("write:lstm:char", "single:lstm:min"),
 ]

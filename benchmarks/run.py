@@ -7,6 +7,7 @@
 
 First losses and gradients from equal weights are compared; whoever disagrees is not timed. Then
 blocks of runs take turns, A B C A B C, so that all have their share of what else the machine does.
+Turns that something else disturbed are repeated, twice as many at most, and the quietest kept.
 Ratios are of medians, contestant / first contestant (above 1 the first is faster), with the
 quartiles of the ratios turn by turn. `cores` is processor time / time of a contestant, `others`
 how many cores something else kept busy meanwhile. Rows: see benchmarks/rows.py, or --list.
@@ -37,8 +38,11 @@ from benchmarks.peers import PEERS
 from benchmarks.rows import Row, Values
 
 ROOT = Path(__file__).resolve().parents[1]
-TOLERANCE = 1e-3  # of the norm of each gradient: float32 summed in another order, 100 steps long
+TOLERANCE = 1e-4  # of the norm of each gradient; they agree to 1e-6, but PyTorch's Adam updates a
+# second bias, which changes the losses of five iterations by up to 3e-5
 THREADS = ("OPENBLAS", "OMP", "MKL", "NUMBA", "VECLIB_MAXIMUM", "TINYGRAD_SEQ")
+DISTURBED = 0.2  # cores that something else kept busy during a turn: it is repeated
+TABLE = [name for group in rows.GROUPS.values() for name in group]
 START = (
     "import sys; sys.path.insert(0, {root!r}); from benchmarks import worker; "
     "sys.path[0] = {tree!r}; worker.serve({peer!r}, {cores})"
@@ -140,15 +144,27 @@ def in_turns(
     for label, worker in workers.items():
         first = min(worker.ask("block", 2)["times"])
         runs[label] = int(min(max(seconds / first, 3), 2000))
-    found: dict[str, list[dict[str, Any]]] = {label: [] for label in workers}
-    for _ in range(blocks):
-        for label, worker in workers.items():
-            before, start = busy_seconds(), time.perf_counter()
-            block = worker.ask("block", runs[label])
-            wall = time.perf_counter() - start
-            block["others"] = max((busy_seconds() - before) / wall - block["cores"], 0.0)
-            found[label].append(block)
-    return found
+    turns: list[dict[str, dict[str, Any]]] = []
+    quiet = 0
+    while quiet < blocks and len(turns) < 2 * blocks:
+        turn = {label: block(worker, runs[label]) for label, worker in workers.items()}
+        turns.append(turn)
+        quiet += row.condition == "busy" or others(turn) < DISTURBED
+    kept = turns if row.condition == "busy" else sorted(turns, key=others)[:blocks]
+    return {label: [turn[label] for turn in kept] for label in workers}
+
+
+def block(worker: Worker, runs: int) -> dict[str, Any]:
+    """What a contestant tells of so many runs, and how many cores others kept busy meanwhile."""
+    before, start = busy_seconds(), time.perf_counter()
+    told = worker.ask("block", runs)
+    used = (busy_seconds() - before) / (time.perf_counter() - start)
+    return {**told, "others": max(used - told["cores"], 0.0)}
+
+
+def others(turn: dict[str, dict[str, Any]]) -> float:
+    """Cores that something else kept busy during a turn, at worst."""
+    return max(each["others"] for each in turn.values())
 
 
 def busy_seconds() -> float:
@@ -278,10 +294,10 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
 def chosen(patterns: str | None, quick: bool) -> list[Row]:
     """Rows of the table that match; a row that is not in it may be named in full."""
     if not patterns:
-        return [rows.row(name) for name in (rows.QUICK if quick else rows.table())]
+        return [rows.row(name) for name in (rows.QUICK if quick else TABLE)]
     found = []
     for pattern in patterns.split():
-        names = [name for name in rows.table() if fnmatch(name, pattern)]
+        names = [name for name in TABLE if fnmatch(name, pattern)]
         found += names or [pattern]
     return [rows.row(name) for name in dict.fromkeys(found)]
 
@@ -290,7 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the rows; 1 if somebody disagreed."""
     options = options_of(arguments)
     if options.list:
-        print("\n".join(rows.table()))
+        print("\n".join(TABLE))
         return 0
     peers = options.peers or ("ours,pytorch,eager" if options.quick else ",".join(PEERS))
     who = [contestant(label) for label in peers.split(",")]
@@ -307,7 +323,12 @@ def main(arguments: list[str] | None = None) -> int:
     agreed = True
     for row in chosen(options.rows, options.quick):
         before = load()
-        found = measure(row, who, blocks, seconds)
+        try:
+            found = measure(row, who, blocks, seconds)
+        except RuntimeError as error:  # of one contestant: the other rows go on
+            print(f"{row.name} is left out\n{error}")
+            agreed = False
+            continue
         found["load"] = [before, load()]
         agreed &= not found["disagree"]
         results["rows"][row.name] = found

@@ -31,10 +31,9 @@ def test_an_iteration_learns():
 
 
 def test_all_rows_can_be_run_by_ours():
-    names = rows.table()
-    assert len(names) == len(set(names))
-    assert all(rows.row(name).job in ours.JOBS for name in names)
-    assert set(rows.QUICK) <= set(names)
+    assert len(run.TABLE) == len(set(run.TABLE))
+    assert all(rows.row(name).job in ours.JOBS for name in run.TABLE)
+    assert set(rows.QUICK) <= set(run.TABLE)
     with pytest.raises(ValueError, match="job:kind:size"):
         rows.row("step:transformer:min")
 
@@ -79,8 +78,28 @@ def test_one_command_from_rows_to_the_page(tmp_path, capsys):
     assert text.startswith("a\n")
     assert text.endswith("\nb\n")
     assert "old" not in text
-    assert f"`lstm:{SMALL}`" in text
+    assert f"`step:lstm:{SMALL}`" in text
     assert report.refresh(text, report.markdown(results)) == text
+
+
+def test_disturbed_turns_are_repeated_and_the_quietest_kept(monkeypatch):
+    noise = iter([0.0, 0.0, 0.9, 0.0, 0.1, 0.1, 0.0, 0.5, 0.0, 0.0])  # a, b, a, b, ...
+    made = []
+
+    class Fake:
+        def ask(self, *command):
+            return {"times": [1.0, 1.0], "cores": 1.0}
+
+    def block(worker, runs):
+        made.append({"times": [1.0] * runs, "cores": 1.0, "others": next(noise)})
+        return made[-1]
+
+    monkeypatch.setattr(run, "block", block)
+    found = run.in_turns(rows.row("step:lstm:min"), {"a": Fake(), "b": Fake()}, 3, 5.0)
+    assert next(noise, None) is None, "the fifth turn is the third quiet one"
+    kept = {label: [each["others"] for each in blocks] for label, blocks in found.items()}
+    assert kept == {"a": [0.0, 0.0, 0.1], "b": [0.0, 0.0, 0.1]}
+    assert len(made[0]["times"]) == 5
 
 
 def test_somebody_who_disagrees_is_not_timed(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ is outside time, and so is what adds up over steps. Steps that are declared stan
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -105,7 +105,8 @@ class _Loops:
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._tell_ends()
         self._move_on({node for node in self.at if self.inside & {*self.users[node]}})
-        aligned = align(self._pairs(), [found.length for found in self.found])
+        lengths = [found.length for found in self.found]
+        aligned = align(self._pairs(), lengths, self.reached)
         for number, found in enumerate(self.found):
             declared = any(node.scope.step is not None for node in found.steps)
             if declared and number not in self.recounted:
@@ -136,18 +137,17 @@ class _Loops:
         fed = self._swept(self.nodes[::-1], forward=False)
         for node in reversed(self.nodes):
             before, after = last.get(node), fed.get(node)
-            behind = [] if before is None else [int(r) for r in np.flatnonzero(before >= 0)]
-            ahead = [] if after is None else [int(r) for r in np.flatnonzero(after != _NEVER)]
-            within = [r for r in behind if r in ahead]
-            if within and before is not None:
-                self._put(node, within[0], int(before[within[0]]))
-                self.inside.add(node)
-            elif behind and before is not None:
-                loop = self._ends(behind, first=False)[-1]
-                self._put(node, loop, int(before[loop]))
-                self.after.append(node)
-            else:
+            if before is None:
                 self._place_feeding(node)
+                continue
+            behind = np.flatnonzero(before >= 0)
+            within = behind[after[behind] != _NEVER] if after is not None else behind[:0]
+            loop = int(within[0] if len(within) else self._newest(behind))
+            self._put(node, loop, int(before[loop]))
+            if len(within):
+                self.inside.add(node)
+            else:
+                self.after.append(node)
 
     def _put(self, node: Node, loop: int, step: int) -> None:
         declared = None if loop in self.recounted else node.scope.step
@@ -182,10 +182,12 @@ class _Loops:
                 found_at[node] = told
         return found_at
 
-    def _ends(self, loops: list[int], first: bool) -> list[int]:
-        """Of some loops those that none of them leads to, or that lead to none of them."""
-        way = self.reached if first else self.reached.T
-        return [r for r in loops if not any(way[q, r] for q in loops if q != r)] or loops
+    def _newest(self, loops: NDArray[np.intp]) -> int:
+        """Of some loops the last of those that lead to none of the others."""
+        ends = (
+            loops[self.reached[np.ix_(loops, loops)].sum(axis=1) == 1] if len(loops) > 1 else loops
+        )
+        return int(ends[-1] if len(ends) else loops[-1])
 
     def _place_feeding(self, node: Node) -> None:
         """A node before any use: at the step that it feeds, if that is one."""
@@ -342,6 +344,7 @@ class _Loops:
         """Whether a node is made of several steps, or of what is."""
         assert node.op is not None
         joins = node.op.axes in {Axes.STACKED, Axes.JOINED}
+        kinds = Counter(self.signs[p] for p in node.parents if p in self.at) if joins else {}
         for parent in node.parents:
             if parent is None or parent.op is None or parent not in self.at:
                 continue
@@ -352,7 +355,9 @@ class _Loops:
                 return True
             if there == here:
                 continue
-            if joins or (parent not in self.inside and len(self.users[parent]) == 1):
+            if joins and kinds[self.signs[parent]] > 1:
+                return True
+            if parent not in self.inside and len(self.users[parent]) == 1:
                 return True
         return False
 

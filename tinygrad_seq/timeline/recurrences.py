@@ -48,8 +48,10 @@ def find_recurrences(
     for group in groups:
         depths = [{node: counted.depth[node, c] - 1 for node in counted.classes[c]} for c in group]
         recurrences.append(_ranked(nodes, depths, detached) or _stepped(depths, inputs))
-    leads = [[counted.reached[np.ix_(one, two)].any() for two in groups] for one in groups]
-    return recurrences, np.array(leads, bool)
+    member = np.zeros((len(groups), len(counted.classes)), int)
+    for number, group in enumerate(groups):
+        member[number, group] = 1
+    return recurrences, member @ counted.reached @ member.T > 0
 
 
 def _known(uses: Sequence[Node]) -> bool:
