@@ -134,15 +134,93 @@ def drifting(declared: bool, steps: int = 4) -> Any:
     return sum(losses)
 
 
+def every_second(declared: bool, coupled: bool = False, steps: int = 6) -> Any:
+    """A group of units with weights of its own that moves at every second step."""
+    w, u, ws, us = leaf(3, H), leaf(H, H), leaf(3, H), leaf(H, H)
+    c, back, d = leaf(H, H), leaf(H, H), leaf(2 * H, 2)
+    fast = slow = np.zeros((2, H))
+    losses = []
+    for t in range(steps):
+        with at(t, declared):
+            x = np.ones((2, 3))
+            if t % 2 == 0:
+                slow = np.tanh((fast @ back if coupled else x @ ws) + slow @ us)
+            fast = np.tanh(x @ w + fast @ u + slow @ c)
+            losses.append(((np.concatenate([fast, slow], axis=1) @ d) ** 2).mean())
+    return sum(losses)
+
+
+def coupled_clocks(declared: bool) -> Any:
+    return every_second(declared, coupled=True)
+
+
+def three_clocks(declared: bool, steps: int = 8) -> Any:
+    us, ws = [leaf(H, H) for _ in range(3)], [leaf(3, H) for _ in range(3)]
+    cs, d = [leaf(H, H) for _ in range(2)], leaf(3 * H, 2)
+    h, losses = [np.zeros((2, H))] * 3, []
+    for t in range(steps):
+        with at(t, declared):
+            for k in (2, 1, 0):
+                if t % 2**k == 0:
+                    a = np.ones((2, 3)) @ ws[k] + h[k] @ us[k]
+                    h[k] = np.tanh(a if k == 2 else a + h[k + 1] @ cs[k])
+            losses.append(((np.concatenate(h, axis=1) @ d) ** 2).mean())
+    return sum(losses)
+
+
+def words_of_three(declared: bool, steps: int = 9) -> Any:
+    """A state of letters goes on; one of words moves after every third of them."""
+    w, u, v, s, d = leaf(3, H), leaf(H, H), leaf(H, H), leaf(H, H), leaf(H, 2)
+    letter, word, losses = np.zeros((2, H)), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            letter = np.tanh(np.ones((2, 3)) @ w + letter @ u)
+            if t % 3 == 2:
+                word = np.tanh(letter @ v + word @ s)
+                losses.append(((word @ d) ** 2).mean())
+    return sum(losses)
+
+
+def pyramid(declared: bool, steps: int = 6) -> Any:
+    """An upper layer reads two states of the lower one at once."""
+    w, u, v, s = leaf(3, H), leaf(H, H), leaf(2 * H, H), leaf(H, H)
+    h, g, hs = np.zeros((2, H)), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            h = np.tanh(np.ones((2, 3)) @ w + h @ u)
+            hs.append(h)
+    for t in range(1, steps, 2):
+        with at(t, declared):
+            g = np.tanh(np.concatenate([hs[t - 1], hs[t]], axis=1) @ v + g @ s)
+    return (g**2).mean()
+
+
 @pytest.mark.parametrize(
     "program",
-    [swapped, rotated, coupled, side_by_side, thinking, drifting],
+    [
+        every_second,
+        coupled_clocks,
+        three_clocks,
+        words_of_three,
+        pyramid,
+        swapped,
+        rotated,
+        coupled,
+        side_by_side,
+        thinking,
+        drifting,
+    ],
     ids=lambda program: program.__name__,
 )
 def test_time_found_with_several_uses_to_a_step(program: Any) -> None:
     assert not differences(program(True), program(False))
     for level in ("module", "cell", "op"):
         assert program(False).draw(level=level).dot
+
+
+def test_units_that_move_at_times_share_the_columns() -> None:
+    drawing = every_second(False, steps=8).draw(view="elided")
+    assert drawing.title == "elided graph, module level, 8 time steps"
 
 
 @pytest.mark.parametrize("joined", [False, True])

@@ -8,7 +8,7 @@ is outside time, and so is what adds up over steps. Steps that are declared stan
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -105,7 +105,8 @@ class _Loops:
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._tell_ends()
         self._move_on({node for node in self.at if self.inside & {*self.users[node]}})
-        aligned = align(self._pairs(), [found.length for found in self.found])
+        lengths = [found.length for found in self.found]
+        aligned = align(self._pairs(), lengths, self.reached)
         for number, found in enumerate(self.found):
             declared = any(node.scope.step is not None for node in found.steps)
             if declared and number not in self.recounted:
@@ -343,6 +344,7 @@ class _Loops:
         """Whether a node is made of several steps, or of what is."""
         assert node.op is not None
         joins = node.op.axes in {Axes.STACKED, Axes.JOINED}
+        kinds = Counter(self.signs[p] for p in node.parents if p in self.at) if joins else {}
         for parent in node.parents:
             if parent is None or parent.op is None or parent not in self.at:
                 continue
@@ -353,7 +355,9 @@ class _Loops:
                 return True
             if there == here:
                 continue
-            if joins or (parent not in self.inside and len(self.users[parent]) == 1):
+            if joins and kinds[self.signs[parent]] > 1:
+                return True
+            if parent not in self.inside and len(self.users[parent]) == 1:
                 return True
         return False
 
