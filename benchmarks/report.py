@@ -1,8 +1,9 @@
 """Results as lines, as a picture and as the table of a page.
 
-    python -m benchmarks.report runs/bench.json [docs/performance.md]
+    python -m benchmarks.report runs/bench.json [runs/again.json ...] [--page docs/performance.md]
 
-writes the tables between the page's markers anew, and its picture.
+writes the tables between the page's markers anew, and its picture. Rows of later files take the
+place of earlier ones.
 """
 
 from __future__ import annotations
@@ -179,10 +180,12 @@ def refresh(page: str, text: str) -> str:
 def main() -> None:
     """Write the tables into the page."""
     parser = argparse.ArgumentParser("python -m benchmarks.report", description=main.__doc__)
-    parser.add_argument("results", type=Path, help="what python -m benchmarks.run wrote")
-    parser.add_argument("page", nargs="?", type=Path, default=PAGE)
+    parser.add_argument("results", nargs="+", type=Path, help="what benchmarks.run has written")
+    parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
-    results = json.loads(options.results.read_text("utf-8"))
+    results, *later = (json.loads(file.read_text("utf-8")) for file in options.results)
+    for more in later:
+        results["rows"] |= more["rows"]
     page = options.page.read_text("utf-8")
     options.page.write_text(refresh(page, markdown(results)), "utf-8")
     plot(results, options.page.parent / PICTURE)
