@@ -61,7 +61,7 @@ hooks: $(VENV)/.installed-dev ## check style and types before every commit
 parity: $(PARITY)/.installed-parity ## compare with PyTorch, in an environment of its own (a large download)
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
-bench: $(BENCH)/.installed-bench ## race PyTorch, JAX, autograd and MyGrad (a quarter of an hour, a large download)
+bench: $(BENCH)/.installed-bench ## race PyTorch, JAX, autograd and MyGrad (half an hour, a large download)
 	$(BENCH)/bin/python -m benchmarks.run $(ARGS)
 
 bench-quick: $(VENV)/.installed-test ## the rows that matter in a minute, beside PyTorch where make bench has installed it

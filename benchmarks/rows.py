@@ -10,6 +10,7 @@ A row is named ``job:kind:size``, for instance ``step:lstm:char``, and may end i
 
 from __future__ import annotations
 
+import re
 from itertools import chain, product
 from typing import NamedTuple
 
@@ -98,11 +99,10 @@ class Row(NamedTuple):
 
 def row(name: str) -> Row:
     """The row of a name."""
-    found = Row(*name.split(":"))
-    if found.job not in JOBS or found.kind not in BLOCKS:
-        raise ValueError(f"{name!r}: a row is job:kind:size, of {[*JOBS]} and {[*BLOCKS]}")
-    assert all(size > 0 for size in found.sizes)
-    return found
+    shape = rf"({'|'.join(JOBS)}):({'|'.join(BLOCKS)}):({'|'.join(SIZES)}|\d+(,\d+){{4}})"
+    if not re.fullmatch(rf"{shape}(:busy|:threads=\d+)?", name):
+        raise ValueError(f"{name!r} is no row: job:kind:size, and a condition ({__name__} has all)")
+    return Row(*name.split(":"))
 
 
 def scaled() -> dict[str, list[str]]:

@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
@@ -266,12 +266,19 @@ def load() -> float:
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
-def wait(minutes: float, say: Callable[[str], None]) -> None:
-    """Until little else is running, or so many minutes."""
-    end = time.monotonic() + 60 * minutes
-    while load() > 0.3 and time.monotonic() < end:
-        say(f"load {load():.2f}: waiting for a quiet machine")
-        time.sleep(15)
+def wait(until: float) -> None:
+    """For a second in which nothing else runs, but not beyond a time."""
+    told = False
+    while time.monotonic() < until:
+        before = busy_seconds()
+        time.sleep(1.0)
+        busy = busy_seconds() - before
+        if busy < DISTURBED:
+            return
+        if not told:
+            print(f"{busy:.1f} cores are busy: waiting for a quiet machine", flush=True)
+        told = True
+        time.sleep(2.0)
 
 
 def options_of(arguments: list[str] | None) -> argparse.Namespace:
@@ -285,7 +292,9 @@ def options_of(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="a few rows, ours and PyTorch")
     parser.add_argument("--blocks", type=int, help="turns of each contestant (7, quick 3)")
     parser.add_argument("--seconds", type=float, help="of a block, about (0.5, quick 0.25)")
-    parser.add_argument("--wait", type=float, default=0.0, help="minutes for a quiet machine")
+    parser.add_argument(
+        "--wait", type=float, default=0.0, help="minutes, in all, for a quiet machine"
+    )
     parser.add_argument("--json", type=Path, default=Path("runs/bench.json"), help="results")
     parser.add_argument("--list", action="store_true", help="print the rows and end")
     return parser.parse_args(arguments)
@@ -316,12 +325,13 @@ def main(arguments: list[str] | None = None) -> int:
             who.remove(each)
     blocks = options.blocks or (3 if options.quick else 7)
     seconds = options.seconds if options.seconds is not None else 0.25 if options.quick else 0.5
-    wait(options.wait, print)
+    patience = time.monotonic() + 60 * options.wait
     results: dict[str, Any] = {"machine": machine(), "rows": {}}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     print(", ".join(f"{k} {v}" for k, v in results["machine"].items()), f"load {load():.2f}")
     agreed = True
     for row in chosen(options.rows, options.quick):
+        wait(patience)
         before = load()
         try:
             found = measure(row, who, blocks, seconds)

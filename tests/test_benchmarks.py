@@ -34,8 +34,9 @@ def test_all_rows_can_be_run_by_ours():
     assert len(run.TABLE) == len(set(run.TABLE))
     assert all(rows.row(name).job in ours.JOBS for name in run.TABLE)
     assert set(rows.QUICK) <= set(run.TABLE)
-    with pytest.raises(ValueError, match="job:kind:size"):
-        rows.row("step:transformer:min")
+    for wrong in ("step:transformer:min", "step:lstm", "step:lstm:mni", "step:lstm:min:quiet"):
+        with pytest.raises(ValueError, match="is no row: job:kind:size"):
+            rows.row(wrong)
 
 
 @pytest.mark.parametrize(

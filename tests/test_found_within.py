@@ -256,3 +256,60 @@ def test_a_weight_of_two_states_in_one_cell_makes_no_rows() -> None:
         m, p = m + gain @ e, p - gain @ h @ p
         loss = loss + (np.log(s) + e**2 / s).sum()
     assert len({n.scope.path for n in told(loss) if n.role in {"h", "h2", "h3", "h4"}}) == 1
+
+
+# -- what is read off two steps ------------------------------------------------------------------
+
+
+def smooth_outputs(declared: bool, steps: int = 4) -> Any:
+    """A loss that compares an output with the one before."""
+    w, u, d, h, before, total = leaf(3, H), leaf(H, H), leaf(H, 2), np.zeros((2, H)), None, 0
+    for t in range(steps):
+        with at(t, declared):
+            h = np.tanh(np.ones((2, 3)) @ w + h @ u)
+            y = h @ d
+            loss = ((y - 1) ** 2).mean()
+            if before is not None:
+                loss = loss + 0.1 * ((y - before) ** 2).mean()
+            before = y
+        total = total + loss
+    return total
+
+
+def slow_states(declared: bool, steps: int = 4) -> Any:
+    """States should move slowly: a penalty computed after the loop."""
+    w, u, d, h, hs, losses = leaf(3, H), leaf(H, H), leaf(H, 2), np.zeros((2, H)), [], []
+    for t in range(steps):
+        with at(t, declared):
+            h = np.tanh(np.ones((2, 3)) @ w + h @ u)
+            losses.append(((h @ d) ** 2).mean())
+            hs.append(h)
+    for t in range(1, steps):
+        with at(t, declared):
+            losses.append(((hs[t] - hs[t - 1]) ** 2).mean())
+    return sum(losses)
+
+
+def latent(declared: bool, steps: int = 4) -> Any:
+    """A prior that is read off the state before, and compared with what this step finds."""
+    prior, post, w, u, d = leaf(H, 6), leaf(3 + H, 6), leaf(6, H), leaf(H, H), leaf(3 + H, 3)
+    h, misses, distances = np.zeros((2, H)), [], []
+    for t in range(steps):
+        with at(t, declared):
+            x = np.ones((2, 3))
+            p, q = h @ prior, np.concatenate([x, h], axis=1) @ post
+            z = q[:, :3] + np.exp(q[:, 3:]) * np.ones((2, 3))
+            seen = np.concatenate([z, h], axis=1) @ d
+            distances.append(((q[:, :3] - p[:, :3]) ** 2 / np.exp(p[:, 3:])).mean())
+            misses.append(((seen - x) ** 2).mean())
+            h = np.tanh(np.concatenate([x, z], axis=1) @ w + h @ u)
+    return sum(misses) + sum(distances)
+
+
+@pytest.mark.parametrize(
+    "program", [smooth_outputs, slow_states, latent], ids=lambda program: program.__name__
+)
+def test_what_compares_two_steps_is_of_the_later_one(program: Any) -> None:
+    assert not differences(program(True), program(False))
+    rows = {n.scope.path for n in told(program(False)) if n.role == "loss"}
+    assert rows == {""}

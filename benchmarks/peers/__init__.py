@@ -22,6 +22,19 @@ Jobs = dict[str, Callable[[Row], Job]]
 """What a contestant can do, by the name of the job."""
 
 
+def learning(p: dict[str, Any], loss_of: Callable[[], Any]) -> Job:
+    """A loss and all its gradients, of what has a `backward`."""
+
+    def run() -> float:
+        for value in p.values():
+            value.grad = None
+        loss = loss_of()
+        loss.backward()
+        return float(loss.item())
+
+    return Job(run, lambda: {"loss": run(), **{name: w.grad for name, w in p.items()}})
+
+
 class Peer(NamedTuple):
     """Where the jobs of a contestant are, and the library that must be installed."""
 

@@ -1,72 +1,102 @@
-"""Engines of single operations: an LSTM by hand in PyTorch's eager mode, autograd and MyGrad."""
+"""An LSTM by hand from single operations: ours, PyTorch's eager mode, autograd, MyGrad."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from benchmarks import rows
-from benchmarks.peers import Job, Jobs
+from benchmarks.peers import Job, Jobs, learning
 from benchmarks.rows import Row
 
 
-def one_hot(row: Row) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and targets as rows of the identity, for engines that have no look-up."""
-    table, given = np.eye(row.sizes.V, dtype=np.float32), rows.data(row)
-    return table[given.tokens], table[given.targets]
+def logits(
+    p: Any,
+    inputs: Callable[[int], Any],
+    zeros: Any,
+    steps: int,
+    *,
+    matmul: Callable[..., Any],
+    split: Callable[..., Any],
+    sigmoid: Callable[..., Any],
+    tanh: Callable[..., Any],
+    stack: Callable[..., Any],
+) -> Any:
+    """The same equations for all: x_t W_xh is looked up where there is a look-up."""
+    h, c, states = zeros, zeros, []
+    for t in range(steps):
+        i, f, o, g = split(inputs(t) + p["b"] + matmul(h, p["hh"]))
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(c)
+        states.append(h)
+    return matmul(stack(states), p["head.weight"]) + p["head.bias"]
+
+
+def quarters(z: Any) -> list[Any]:
+    """The four blocks of columns, by slices."""
+    H = z.shape[1] // 4
+    return [z[:, k * H : (k + 1) * H] for k in range(4)]
+
+
+def started(row: Row) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens, targets and the first state."""
+    given = rows.data(row)
+    return given.tokens, given.targets, np.zeros((row.sizes.N, row.sizes.H), np.float32)
+
+
+def ours(row: Row) -> Job:
+    import tinygrad_seq as tgs
+
+    p = {name: tgs.tensor(w, requires_grad=True) for name, w in rows.weights(row).items()}
+    tokens, targets, zeros = started(row)
+
+    def loss() -> Any:
+        found = logits(
+            p, lambda t: tgs.take(p["xh"], tokens[t]), zeros, row.sizes.T,
+            matmul=tgs.matmul, split=lambda z: tgs.split(z, 4, axis=-1),
+            sigmoid=tgs.sigmoid, tanh=tgs.tanh, stack=tgs.stack,
+        )  # fmt: skip
+        return tgs.cross_entropy(found, targets)
+
+    return learning(p, loss)
 
 
 def eager(row: Row) -> Job:
     import torch
 
-    T, N, V, H, _ = row.sizes
     p = {name: torch.from_numpy(w).requires_grad_() for name, w in rows.weights(row).items()}
-    tokens, targets = (torch.from_numpy(a) for a in rows.data(row)[:2])
-    zeros = torch.zeros(N, H)
+    tokens, targets, zeros = map(torch.from_numpy, started(row))
 
-    def run() -> float:
-        for value in p.values():
-            value.grad = None
-        h, c, states = zeros, zeros, []
-        for t in range(T):
-            z = p["xh"][tokens[t]] + p["b"] + h @ p["hh"]
-            i, f, o, g = z.chunk(4, dim=1)
-            c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-            h = torch.sigmoid(o) * torch.tanh(c)
-            states.append(h)
-        logits = torch.stack(states) @ p["head.weight"] + p["head.bias"]
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, V), targets.reshape(-1))
-        loss.backward()
-        return float(loss.item())
+    def loss() -> Any:
+        found = logits(
+            p, lambda t: p["xh"][tokens[t]], zeros, row.sizes.T,
+            matmul=torch.matmul, split=lambda z: z.chunk(4, dim=1),
+            sigmoid=torch.sigmoid, tanh=torch.tanh, stack=torch.stack,
+        )  # fmt: skip
+        return torch.nn.functional.cross_entropy(found.flatten(0, 1), targets.flatten())
 
-    return Job(run, lambda: {"loss": run(), **{name: w.grad.numpy() for name, w in p.items()}})
+    return learning(p, loss)
 
 
 def autograd(row: Row) -> Job:
     import autograd.numpy as anp
     from autograd import value_and_grad
 
-    T, N, _, H, _ = row.sizes
-    start = rows.weights(row)
-    inputs, picks = one_hot(row)
-
-    def sigmoid(x: Any) -> Any:
-        return 0.5 * anp.tanh(0.5 * x) + 0.5
+    tokens, targets, zeros = started(row)
+    table = np.eye(row.sizes.V, dtype=np.float32)
+    one_hot, picks, start = table[tokens], table[targets], rows.weights(row)
 
     def loss(p: Any) -> Any:
-        h = c = np.zeros((N, H), np.float32)
-        states = []
-        for t in range(T):
-            z = anp.dot(inputs[t], p["xh"]) + p["b"] + anp.dot(h, p["hh"])
-            i, f, o, g = (z[:, k * H : (k + 1) * H] for k in range(4))
-            c = sigmoid(f) * c + sigmoid(i) * anp.tanh(g)
-            h = sigmoid(o) * anp.tanh(c)
-            states.append(h)
-        logits = anp.dot(anp.stack(states), p["head.weight"]) + p["head.bias"]
-        top = anp.max(logits, axis=-1, keepdims=True)
-        logp = logits - top - anp.log(anp.sum(anp.exp(logits - top), axis=-1, keepdims=True))
-        return -anp.sum(logp * picks) / (T * N)
+        found = logits(
+            p, lambda t: anp.dot(one_hot[t], p["xh"]), zeros, row.sizes.T,
+            matmul=anp.dot, split=quarters,
+            sigmoid=lambda x: 0.5 * anp.tanh(0.5 * x) + 0.5, tanh=anp.tanh, stack=anp.stack,
+        )  # fmt: skip
+        found = found - anp.max(found, axis=-1, keepdims=True)
+        logp = found - anp.log(anp.sum(anp.exp(found), axis=-1, keepdims=True))
+        return -anp.sum(logp * picks) / targets.size
 
     step = value_and_grad(loss)
 
@@ -82,24 +112,21 @@ def mygrad(row: Row) -> Job:
     from mygrad.nnet.activations import sigmoid
     from mygrad.nnet.losses import softmax_crossentropy
 
-    T, N, V, H, _ = row.sizes
     p = {name: mg.tensor(w) for name, w in rows.weights(row).items()}
-    inputs, _ = one_hot(row)
-    targets = rows.data(row).targets.reshape(-1)
+    tokens, targets, zeros = started(row)
+    one_hot = np.eye(row.sizes.V, dtype=np.float32)[tokens]
 
-    def run() -> float:
-        h = c = np.zeros((N, H), np.float32)
-        states = []
-        for t in range(T):
-            z = mg.matmul(inputs[t], p["xh"]) + p["b"] + mg.matmul(h, p["hh"])
-            i, f, o, g = (z[:, k * H : (k + 1) * H] for k in range(4))
-            c = sigmoid(f) * c + sigmoid(i) * mg.tanh(g)
-            h = sigmoid(o) * mg.tanh(c)
-            states.append(h)
-        logits = mg.matmul(mg.stack(states), p["head.weight"]) + p["head.bias"]
-        loss = softmax_crossentropy(logits.reshape(-1, V), targets)
-        loss.backward()
-        return float(loss.item())
+    def loss() -> Any:
+        found = logits(
+            p, lambda t: mg.matmul(one_hot[t], p["xh"]), zeros, row.sizes.T,
+            matmul=mg.matmul, split=quarters, sigmoid=sigmoid, tanh=mg.tanh, stack=mg.stack,
+        )  # fmt: skip
+        return softmax_crossentropy(found.reshape(-1, row.sizes.V), targets.reshape(-1))
+
+    def run() -> float:  # MyGrad forgets gradients by itself
+        found = loss()
+        found.backward()
+        return float(found.item())
 
     return Job(run, lambda: {"loss": run(), **{name: w.grad for name, w in p.items()}})
 

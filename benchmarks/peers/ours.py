@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 import tinygrad_seq as tgs
 from benchmarks import rows
-from benchmarks.peers import Job, Jobs
+from benchmarks.peers import Job, Jobs, composed, learning
 from benchmarks.rows import Row
 from tinygrad_seq import charlm, data, nn, optim
 
@@ -48,19 +47,6 @@ class Translator(nn.Module):
 
     def forward(self, source: Any, tokens: Any) -> Any:
         return self.whole(self.source(source), self.target(tokens)).logits
-
-
-def learning(parameters: dict[str, Any], loss_of: Callable[[], Any]) -> Job:
-    """A loss and all its gradients."""
-
-    def run() -> float:
-        for parameter in parameters.values():
-            parameter.grad = None
-        loss = loss_of()
-        loss.backward()
-        return float(loss.item())
-
-    return Job(run, lambda: {"loss": run(), **{k: p.grad for k, p in parameters.items()}})
 
 
 def model_of(row: Row) -> Model:
@@ -133,24 +119,6 @@ def translate(row: Row) -> Job:
     return learning(dict(model.named_parameters()), loss)
 
 
-def single(row: Row) -> Job:
-    p = {name: tgs.tensor(w, requires_grad=True) for name, w in rows.weights(row).items()}
-    given, zeros = rows.data(row), np.zeros((row.sizes.N, row.sizes.H), np.float32)
-
-    def loss() -> Any:
-        h, c, states = zeros, zeros, []
-        for x in given.tokens:
-            z = tgs.take(p["xh"], x) + p["b"] + h @ p["hh"]
-            i, f, o, g = tgs.split(z, 4, axis=-1)
-            c = tgs.sigmoid(f) * c + tgs.sigmoid(i) * tgs.tanh(g)
-            h = tgs.sigmoid(o) * tgs.tanh(c)
-            states.append(h)
-        logits = tgs.linear(tgs.stack(states), p["head.weight"], p["head.bias"])
-        return tgs.cross_entropy(logits, given.targets)
-
-    return learning(p, loss)
-
-
 def multiply(row: Row) -> Job:
     _, N, V, H, _ = row.sizes
     rng = np.random.default_rng(0)
@@ -166,6 +134,6 @@ JOBS: Jobs = {
     "iteration": iteration,
     "write": write,
     "translate": translate,
-    "single": single,
+    "single": composed.ours,
     "product": multiply,
 }

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, layer_norm
 
 from benchmarks import rows
-from benchmarks.peers import Job, Jobs
+from benchmarks.peers import Job, Jobs, learning
 from benchmarks.rows import Row
 
 LAYERS: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -149,17 +149,10 @@ def gradients(row: Row, model: nn.Module) -> rows.Values:
 # -- jobs ------------------------------------------------------------------------------------------
 
 
-def learning(parameters: list[Any], loss_of: Callable[[], Any], found: Callable[[], Any]) -> Job:
+def trained(row: Row, model: nn.Module, loss: Callable[[], Any]) -> Job:
     """A loss and all its gradients."""
-
-    def run() -> float:
-        for parameter in parameters:
-            parameter.grad = None
-        loss = loss_of()
-        loss.backward()
-        return float(loss.item())
-
-    return Job(run, lambda: {"loss": run(), **found()})
+    job = learning(dict(model.named_parameters()), loss)
+    return Job(job.run, lambda: {"loss": job.run(), **gradients(row, model)})
 
 
 def tensors(row: Row) -> rows.Data:
@@ -173,11 +166,11 @@ def loss_of(logits: Any, targets: Any) -> Any:
 def step(row: Row) -> Job:
     model, given = loaded(row, Model(row)), tensors(row)
     lengths = given.lengths if row.job == "ragged" else None
-    return learning(
-        list(model.parameters()),
-        lambda: loss_of(model(given.tokens, lengths=lengths)[0], given.targets),
-        lambda: gradients(row, model),
-    )
+
+    def loss() -> Any:
+        return loss_of(model(given.tokens, lengths=lengths)[0], given.targets)
+
+    return trained(row, model, loss)
 
 
 def forward(row: Row) -> Job:
@@ -233,11 +226,7 @@ def write(row: Row) -> Job:
 def translate(row: Row) -> Job:
     model, given = loaded(row, Translator(row)), tensors(row)
     begun = given.text[: row.sizes.T]
-    return learning(
-        list(model.parameters()),
-        lambda: loss_of(model(given.tokens, begun), given.targets),
-        lambda: gradients(row, model),
-    )
+    return trained(row, model, lambda: loss_of(model(given.tokens, begun), given.targets))
 
 
 JOBS: Jobs = {

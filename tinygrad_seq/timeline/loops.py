@@ -8,7 +8,7 @@ is outside time, and so is what adds up over steps. Steps that are declared stan
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.timeline.axes import Aligned, align
 from tinygrad_seq.timeline.entries import looks_in
+from tinygrad_seq.timeline.readouts import Readouts
 from tinygrad_seq.timeline.recurrences import Recurrence, find_recurrences
 from tinygrad_seq.timeline.signs import Place, signs_of
 from tinygrad_seq.timeline.states import Loop, find_states, operands
@@ -89,8 +90,6 @@ class _Loops:
         """What is made for a step without depending on any, the newest first."""
         self.after: list[Node] = []
         """What comes after a loop, the newest first: some of it is made for another one."""
-        self.sums: set[Node] = set()
-        """What adds up over declared steps: it is of none."""
         self.signs: dict[Node, int] = {}
         """Equal for nodes that do the same at different steps."""
 
@@ -126,8 +125,9 @@ class _Loops:
             for k, state in enumerate(loop.states):
                 same |= dict.fromkeys(state.tails, (number, k))
         self.signs = signs_of(self.nodes, self.at, self.last, same)
-        readouts = self._readouts(aligned)
-        return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted, self.sums)
+        reading = Readouts(self.at, self.inside, self.users, self.signs, aligned)
+        readouts = reading.found(self.nodes)
+        return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted, reading.sums)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -307,63 +307,6 @@ class _Loops:
                     if one < two:
                         pairs[one, two].add((a, b))
         return pairs
-
-    def _readouts(self, aligned: list[Aligned]) -> dict[Node, Place]:
-        """What is at a step without being of the loop, and has a counterpart at another."""
-        found: dict[Node, Place] = {}
-        for node in self.nodes:
-            place = self.at.get(node)
-            if place is None or node in self.inside:
-                continue
-            declared = node.scope.step is not None
-            said = node.scope.layer is not None or node.role is not None  # it is something else
-            if not (declared and said) and self._adds_up(node, place, found, aligned):
-                if declared:
-                    self.sums.add(node)
-                continue
-            found[node] = place
-        for node in reversed([*found]):  # 0 + the first of them
-            users = {*self.users[node]}
-            if None in node.parents and users and users <= self.sums and _adds(node):
-                self.sums.add(node)
-                del found[node]
-        steps: defaultdict[int, set[int]] = defaultdict(set)
-        for node, (_, step) in found.items():
-            steps[self.signs[node]].add(step)
-        kept: dict[Node, Place] = {}
-        for node, place in found.items():
-            alone = len(steps[self.signs[node]]) == 1
-            outside = any(parent in found and parent not in kept for parent in node.parents)
-            if node.scope.step is not None or not (alone or outside):
-                kept[node] = place
-        return kept
-
-    def _adds_up(
-        self, node: Node, place: Place, found: dict[Node, Place], aligned: list[Aligned]
-    ) -> bool:
-        """Whether a node is made of several steps, or of what is."""
-        assert node.op is not None
-        joins = node.op.axes in {Axes.STACKED, Axes.JOINED}
-        kinds = Counter(self.signs[p] for p in node.parents if p in self.at) if joins else {}
-        for parent in node.parents:
-            if parent is None or parent.op is None or parent not in self.at:
-                continue
-            here, there = (aligned[number].on(step) for number, step in (place, self.at[parent]))
-            if there[0] != here[0]:  # a memory, say
-                continue
-            if parent not in self.inside and parent not in found:
-                return True
-            if there == here:
-                continue
-            if joins and kinds[self.signs[parent]] > 1:
-                return True
-            if parent not in self.inside and len(self.users[parent]) == 1:
-                return True
-        return False
-
-
-def _adds(node: Node) -> bool:
-    return node.op is not None and node.op.name in {"add", "subtract"}
 
 
 def _begins_again(found: Recurrence) -> bool:

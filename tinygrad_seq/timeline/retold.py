@@ -312,7 +312,8 @@ class _Telling:
     def _apart(self, nodes: list[Node]) -> tuple[list[Node], set[Node]]:
         """The outputs of a step and its losses, with their roles."""
         here = set(nodes)
-        exits = [n for n in nodes if not (self.timed.users[n] and here >= {*self.timed.users[n]})]
+        ends = {n: [u for u in self.timed.users[n] if u not in self.timed.readouts] for n in nodes}
+        exits = [node for node in nodes if ends[node] or not self.timed.users[node]]
         losing = bool(exits) and all(_one(node) for node in exits)
         output = nodes if not losing else _leading_to_weights(nodes, here)
         above = {node for node in nodes if node not in output}

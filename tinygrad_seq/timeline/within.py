@@ -21,7 +21,7 @@ import numpy as np
 
 from tinygrad_seq.engine.node import Node
 from tinygrad_seq.timeline.counts import Counted, count, turns
-from tinygrad_seq.timeline.entries import kept_from
+from tinygrad_seq.timeline.entries import is_look_up, kept_from
 from tinygrad_seq.timeline.states import operands
 from tinygrad_seq.timeline.uses import Before
 
@@ -110,7 +110,7 @@ class _Telling:
         detached: Before,
     ) -> None:
         self.nodes, self.counted, self.detached = nodes, counted, detached
-        self.others = [[node.seq for node in found] for found in others if len(found) > 1]
+        self.others = [found for found in others if len(found) > 1]
         self.added = self._added()
 
     def period(self, c: int) -> int:
@@ -124,10 +124,13 @@ class _Telling:
         fitting = (p for p in _divisors(len(found)) if p % base == 0 and _staged(staged, p))
         period = next(fitting, base)
         seqs = [node.seq for node in found]
-        inputs = [other for other in self.others if other[0] < seqs[-1]]
-        if period > 1 or any(_in_turn(seqs, other) for other in inputs):
+        others = [other for other in self.others if other[0].seq < seqs[-1]]
+        if period > 1 or any(_in_turn(seqs, [node.seq for node in other]) for other in others):
             return period
-        return _block(seqs, inputs) or _alternating(found, self.users)
+        given = [other for other in others if all(map(_takes_input, other))]
+        return _block(seqs, [[node.seq for node in other] for other in given]) or _alternating(
+            found, self.users
+        )
 
     @cached_property
     def users(self) -> Mapping[Node, Sequence[tuple[Node, int]]]:
@@ -211,6 +214,10 @@ def _in_turn(uses: Sequence[int], others: Sequence[int]) -> bool:
     first, second = (uses, others) if uses[0] < others[0] else (others, uses)
     in_turn = [seq for pair in zip(first, second, strict=True) for seq in pair]
     return all(one < two for one, two in pairwise(in_turn))
+
+
+def _takes_input(node: Node) -> bool:
+    return None in node.parents or is_look_up(node)
 
 
 def _block(uses: Sequence[int], inputs: Sequence[Sequence[int]]) -> int:
