@@ -53,7 +53,7 @@ def derived(results: Results) -> list[tuple[str, str, str, float]]:
     peak = next(iter(medians.get("product:lstm:square", {}).values()), 0.0)
     if peak:
         peak = rows.flops(rows.row("product:lstm:square")) / peak / 1e6
-        found.append(("GFLOP/s of a large product", "2048 x 2048", "NumPy", peak))
+        found.append(("GFLOP/s of a large product", "2048 x 2048", "ours", peak))
     for name, each in medians.items():
         row = rows.row(name)
         quiet = medians.get(row._replace(condition="").name, {})
@@ -115,8 +115,13 @@ def markdown(results: Results) -> str:
         text += ["", *(f"- `{job}`: {rows.JOBS[job]}" for job in jobs)]
     follows = derived(results)
     if follows:
-        text += ["", "**What follows from them.**", "", "| | | contestant | |", "|---|---|---|---|"]
-        text += [f"| {what} | `{of}` | {who} | {number:.2f} |" for what, of, who, number in follows]
+        who = dict.fromkeys(label for *_, label, _ in follows)
+        text += ["", "**What follows from them.**", ""]
+        text += [f"| | | {' | '.join(TITLES.get(label, label) for label in who)} |"]
+        text += ["|---" * (2 + len(who)) + "|"]
+        for what, of in dict.fromkeys((what, of) for what, of, *_ in follows):
+            numbers = {label: f"{n:.2f}" for *which, label, n in follows if which == [what, of]}
+            text.append(f"| {what} | {of} | {' | '.join(numbers.get(w, '') for w in who)} |")
     return "\n".join(text)
 
 
@@ -132,20 +137,20 @@ def spread(row: Results, label: str) -> str:
     return f"{each['ratio']:.2f} ({low:.2f} to {high:.2f})"
 
 
-def plot(results: Results, path: Path) -> None:
-    """Ratios by row, if matplotlib is there."""
+def plot(results: Results, path: Path) -> bool:
+    """Draw the ratios by row, if matplotlib is there; whether there is a picture now."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         print("no picture: matplotlib is not installed")
-        return
+        return False
     found = {
         name: [(label, each) for label, each in row["contestants"].items() if "ratio" in each]
         for name, row in results["rows"].items()
     }
     names = [name for name, ratios in found.items() if ratios][::-1]
     if not names:
-        return
+        return False
     figure = Figure(figsize=(8, 1.2 + 0.2 * len(names)), layout="constrained")
     axes = figure.subplots()
     seen = set()
@@ -166,6 +171,7 @@ def plot(results: Results, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, metadata={"Date": None})
+    return True
 
 
 def refresh(page: str, text: str) -> str:
@@ -173,7 +179,7 @@ def refresh(page: str, text: str) -> str:
     start, end = map(re.escape, MARKERS)
     if not re.search(f"{start}.*{end}", page, re.DOTALL):
         raise SystemExit(f"the page lacks its markers, {' and '.join(MARKERS)}")
-    new = f"{MARKERS[0]}\n{text}\n{MARKERS[1]}"
+    new = f"{MARKERS[0]}\n\n{text}\n\n{MARKERS[1]}"
     return re.sub(f"{start}.*{end}", lambda _: new, page, flags=re.DOTALL)
 
 
@@ -186,9 +192,11 @@ def main() -> None:
     results, *later = (json.loads(file.read_text("utf-8")) for file in options.results)
     for more in later:
         results["rows"] |= more["rows"]
+    text = markdown(results)
+    if plot(results, options.page.parent / PICTURE):
+        text += f"\n\n![Ratios of medians, by row and contestant]({PICTURE})"
     page = options.page.read_text("utf-8")
-    options.page.write_text(refresh(page, markdown(results)), "utf-8")
-    plot(results, options.page.parent / PICTURE)
+    options.page.write_text(refresh(page, text), "utf-8")
 
 
 if __name__ == "__main__":
