@@ -1,66 +1,92 @@
-"""The input half of a recurrent layer: one product for all time steps, and its gradients."""
+"""The input half of a recurrent layer: products over the rows of all steps, and their gradients.
+
+Weights (I, B * H) hold B blocks of H columns, one for each gate. Here blocks come first,
+(B, I, H), and so they do in activations (B, M, H): what belongs to one gate is contiguous, and a
+product is a batch of B small ones, for which BLAS need not rearrange a wide matrix.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.kernels import memory
 from tinygrad_seq.kernels.rows import add_rows
 
-__all__ = ["project", "projection_gradients", "recurrent_gradient"]
+__all__ = ["Projection", "in_blocks", "product_gradient"]
 
 Array = NDArray[Any]
+_TALL = 512
+"""Rows whose products with all blocks stay in cache until they are summed."""
 
 
-def project(x: Array, weight: Array, bias: Array) -> Array:
-    """``x W + b`` for a whole sequence, in fresh memory.
+def in_blocks(weight: Array, hidden: int, halved: int = 0) -> Array:
+    """(B, I, H) from (I, B * H), the first `halved` blocks halved: tanh makes sigma of them."""
+    blocks = weight.reshape(len(weight), -1, hidden).swapaxes(0, 1).copy()
+    if halved:
+        blocks[:halved] *= 0.5
+    return blocks
 
-    Parameters
-    ----------
-    x : (..., I) floats, or (...) integer tokens, for instance (T, N, I) or (T, N)
-        Tokens stand for one-hot rows: ``onehot(x) W`` is a look-up of rows, and
-        ``take(W, x) + b == take(W + b, x)`` adds the bias to V rows instead of T * N.
-    weight : (I, F)
-    bias : (F,)
 
-    Returns
-    -------
-    (..., F) array
-    """
-    if x.dtype.kind in "iu":
-        if len(weight) <= x.size:
-            return np.take(weight + bias, x, axis=0)
-        picked = np.take(weight, x, axis=0)
-        picked += bias
-        return picked
-    out: Array = x.reshape(-1, x.shape[-1]) @ weight
-    out += bias
-    return out.reshape(*x.shape[:-1], -1)
+class Projection:
+    """``x W + b`` of rows x (M, I), or of tokens (M,), which stand for one-hot rows."""
+
+    def __init__(self, weight: Array, bias: Array, hidden: int, halved: int) -> None:
+        # The bias is one more row of the weights, for a column of ones.
+        self.blocks = in_blocks(np.concatenate([weight, bias[None]]), hidden, halved)
+
+    def __call__(self, x: Array, out: Array) -> None:
+        """Fill `out` (B, M, H)."""
+        weight, bias = self.blocks[:, :-1], self.blocks[:, -1:]
+        if x.dtype.kind not in "iu":
+            np.matmul(with_ones(x), self.blocks, out=out)
+        elif weight.shape[1] <= len(x):
+            np.take(weight + bias, x, axis=1, out=out, mode="clip")
+        else:
+            np.take(weight, x, axis=1, out=out, mode="clip")
+            out += bias
+
+
+def with_ones(x: Array) -> Array:
+    """(M, I + 1): x and a column of ones."""
+    wide = memory.empty((len(x), x.shape[1] + 1), x.dtype)
+    wide[:, :-1] = x
+    wide[:, -1] = 1
+    return wide
+
+
+def product_gradient(left: Array, dz: Sequence[Array]) -> Array:
+    """``left.T @ dz`` for all blocks, (I, B * H): the gradient of weights from (M, I), (M, H)."""
+    hidden = dz[0].shape[-1]
+    out = np.empty((left.shape[1], len(dz), hidden), dz[0].dtype)
+    for block, part in enumerate(dz):
+        np.matmul(left.T, part, out=out[:, block])
+    return out.reshape(len(out), -1)
 
 
 def projection_gradients(
     x: Array, dz: Array, weight: Array, need_x: bool
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients of :func:`project` with respect to ``x``, ``weight`` and ``bias``."""
-    flat = dz.reshape(-1, dz.shape[-1])
+    """Gradients of :class:`Projection` with respect to x, the weight and the bias."""
     if x.dtype.kind in "iu":
-        dweight = add_rows(x.reshape(-1), flat, weight.shape[0])
+        dweight = np.concatenate(list(add_rows(x, dz, len(weight))), axis=1)
         return None, dweight, dweight.sum(axis=0)
-    dweight = x.reshape(len(flat), -1).T @ flat
-    # A product with ones: BLAS sums the rows faster than a reduction does.
-    dbias = np.ones(len(flat), flat.dtype) @ flat
-    return (flat @ weight.T).reshape(x.shape) if need_x else None, dweight, dbias
+    both = product_gradient(with_ones(x), dz)
+    return _input_gradient(dz, weight) if need_x else None, both[:-1], both[-1]
 
 
-def recurrent_gradient(h0: Array, y: Array, dz: Array) -> Array:
-    """Gradient with respect to W_hh: the sum over t of ``h_{t-1}.T @ dz_t``, as one product.
-
-    ``h_{-1}`` is `h0`; ``y`` holds h_0 .. h_{T-1}.
-    """
-    steps, _, hidden = y.shape
-    total: Array = h0.T @ dz[0]
-    if steps > 1:
-        total += y[:-1].reshape(-1, hidden).T @ dz[1:].reshape(-1, dz.shape[-1])
-    return total
+def _input_gradient(dz: Array, weight: Array) -> Array:
+    """The sum of ``dz_b @ W_b.T`` over the blocks b."""
+    back = in_blocks(weight, dz[0].shape[-1]).swapaxes(1, 2)
+    dx = memory.empty((len(dz[0]), len(weight)), weight.dtype)
+    part = np.empty((min(_TALL, len(dx)), len(weight)), weight.dtype)
+    for low in range(0, len(dx), _TALL):
+        rows = dx[low : low + _TALL]
+        np.matmul(dz[0][low : low + _TALL], back[0], out=rows)
+        for block in range(1, len(dz)):
+            np.matmul(dz[block][low : low + _TALL], back[block], out=part[: len(rows)])
+            rows += part[: len(rows)]
+    return dx
