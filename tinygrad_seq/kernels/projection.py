@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from tinygrad_seq.kernels import memory
 from tinygrad_seq.kernels.rows import add_rows
 
-__all__ = ["Projection", "in_blocks", "product_gradient"]
+__all__ = [
+    "Projection",
+    "in_blocks",
+    "input_gradient",
+    "product_gradient",
+    "projection_gradients",
+]
 
 Array = NDArray[Any]
 _TALL = 512
@@ -67,19 +73,17 @@ def product_gradient(left: Array, dz: Sequence[Array]) -> Array:
     return out.reshape(len(out), -1)
 
 
-def projection_gradients(
-    x: Array, dz: Array, weight: Array, need_x: bool
-) -> tuple[Array | None, Array, Array]:
-    """Gradients of :class:`Projection` with respect to x, the weight and the bias."""
+def projection_gradients(x: Array, dz: Array, rows: int) -> tuple[Array, Array]:
+    """Gradients of :class:`Projection` with respect to the weight, of so many rows, and bias."""
     if x.dtype.kind in "iu":
-        dweight = np.concatenate(list(add_rows(x, dz, len(weight))), axis=1)
-        return None, dweight, dweight.sum(axis=0)
+        dweight = np.concatenate(list(add_rows(x, dz, rows)), axis=1)
+        return dweight, dweight.sum(axis=0)
     both = product_gradient(with_ones(x), dz)
-    return _input_gradient(dz, weight) if need_x else None, both[:-1], both[-1]
+    return both[:-1], both[-1]
 
 
-def _input_gradient(dz: Array, weight: Array) -> Array:
-    """The sum of ``dz_b @ W_b.T`` over the blocks b."""
+def input_gradient(dz: Array, weight: Array) -> Array:
+    """The gradient with respect to x: the sum of ``dz_b @ W_b.T`` over the blocks b."""
     back = in_blocks(weight, dz[0].shape[-1]).swapaxes(1, 2)
     dx = memory.empty((len(dz[0]), len(weight)), weight.dtype)
     part = np.empty((min(_TALL, len(dx)), len(weight)), weight.dtype)

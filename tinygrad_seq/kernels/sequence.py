@@ -19,9 +19,11 @@ from tinygrad_seq.kernels.products import Product
 from tinygrad_seq.kernels.projection import (
     Projection,
     in_blocks,
+    input_gradient,
     product_gradient,
     projection_gradients,
 )
+from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.kernels.shards import in_shards, shares_of
 
 __all__ = ["Kernel", "Residuals", "Run", "run_backward", "run_forward"]
@@ -82,6 +84,8 @@ class Residuals(NamedTuple):
     plan: Plan
     runs: list[Run | States]
     """Per group: everything, or the states to run it again from."""
+    ids: Array | None
+    """As for :func:`run_forward`."""
 
 
 class _Weights:
@@ -101,9 +105,19 @@ def run_forward(
     weights: Sequence[Array],
     plan: Plan,
     keep: bool,
+    ids: Array | None = None,
 ) -> tuple[tuple[Array, ...], Residuals | None]:
-    """Hidden states (T, N, H) and the last valid states; with `keep`, what backward needs."""
+    """Hidden states (T, N, H) and the last valid states; with `keep`, what backward needs.
+
+    `ids` (T, N) say which rows of x are alike, where it was picked from a table of fewer rows:
+    then those are multiplied, once each.
+    """
+    kernel = _chosen(kernel, weights[1].dtype)
     x = plan.arrange(x)
+    if ids is not None:
+        ids = plan.arrange(ids)
+        weights = (_table(x, ids) @ weights[0], *weights[1:])
+        x = ids
     states = tuple([plan.sorted(state) for state in initial])
     y = memory.empty((len(x), len(weights[1])), weights[1].dtype)
     prepared = _Weights(kernel, weights)
@@ -115,7 +129,23 @@ def run_forward(
         if keep:
             runs.append(run if store else begin)
     lasts = [plan.unsorted(state) for state in states]
-    return (plan.restore(y), *lasts), Residuals(plan, runs) if keep else None
+    return (plan.restore(y), *lasts), Residuals(plan, runs, ids) if keep else None
+
+
+def _chosen(kernel: Kernel, dtype: np.dtype[Any]) -> Kernel:
+    """The kernel that the settings ask for; complex numbers are left to NumPy."""
+    if dtype.kind != "f" or config.kernels == "numpy":
+        return kernel
+    from tinygrad_seq.kernels.compiled import COMPILED
+
+    return COMPILED.get(kernel, kernel)
+
+
+def _table(x: Array, ids: Array) -> Array:
+    """The row of x (M, I) that belongs to each id; any row for ids that do not occur."""
+    where = np.zeros(ids.max(initial=0) + 1, np.intp)
+    where[ids] = np.arange(len(ids))
+    return x[where]
 
 
 def _run_group(
@@ -173,14 +203,21 @@ def run_backward(
 
     `cotangents` are those of y (T, N, H) and of the last states (N, H).
     """
-    plan, runs = residuals
+    kernel = _chosen(kernel, weights[1].dtype)
+    plan, runs, ids = residuals
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
     dstates = [plan.sorted(cotangent) for cotangent in cotangents[1:]]
     need_x = need_x and x.dtype.kind not in "iu"
     hidden = len(weights[1])
     back = np.ascontiguousarray(in_blocks(weights[1], hidden).swapaxes(1, 2))
+    weight_xh, table = weights[0], None
+    if ids is not None:
+        table = _table(x, ids)
+        x = ids
+        if plan.recompute:
+            weights = (table @ weight_xh, *weights[1:])
     prepared = _Weights(kernel, weights) if plan.recompute else None
-    dx = np.zeros_like(x) if need_x and len(plan.groups) != 1 else None
+    dx = np.zeros((len(x), len(weight_xh)), dy.dtype) if need_x and len(plan.groups) != 1 else None
     totals: list[Array] | None = None
     for group, kept in zip(reversed(plan.groups), reversed(runs), strict=True):
         piece = x[group.span]
@@ -191,7 +228,8 @@ def run_backward(
             again, y = tuple([state.copy() for state in kept]), np.empty_like(dy[group.span])
             run = _run_group(kernel, piece, y, again, prepared, group, True)
         dz = _sweep_back(kernel, dy[group.span], run, dstates, back, weights[3:], group)
-        part, dweight, dbias = projection_gradients(piece, dz, weights[0], need_x)
+        part = input_gradient(dz, weight_xh) if need_x else None
+        dweight, dbias = projection_gradients(piece, dz, len(weight_xh) if table is None else len(table))
         before = _states_before(run, group)
         if kernel.recurrent is None:
             recurrent: tuple[Array, ...] = (product_gradient(before, dz),)
@@ -205,7 +243,9 @@ def run_backward(
         totals = found if totals is None else [a + b for a, b in zip(totals, found, strict=True)]
         del run
     if totals is None:  # every row is empty
-        totals = [np.zeros_like(weight) for weight in weights]
+        totals = [np.zeros_like(weight) for weight in (weight_xh, *weights[1:])]
+    elif table is not None:
+        totals[0] = table.T @ totals[0]
     dstates = [plan.unsorted(cotangent) for cotangent in dstates]
     return None if dx is None else plan.restore(dx), *dstates, *totals
 
