@@ -17,8 +17,16 @@ import numpy as np
 import pytest
 
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.testing import GradientError, RandomDraw, check_op
+
+
+@pytest.fixture(autouse=True)
+def numpys_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mistakes are planted in the kernels that are plain functions."""
+    monkeypatch.setattr(config, "_kernels", "numpy")
+
 
 EXAMPLES = 40
 """How many examples a mutant may survive; most die at the first."""
@@ -234,7 +242,7 @@ KERNELS = [
     source("last state's cotangent lost", "rnn_tanh_sequence", "kernels.sequence:run_backward",
            "plan.sorted(cotangent)", "plan.sorted(cotangent * 0)", "ops.sequence"),
     source("weight not transposed", "rnn_tanh_sequence", "kernels.sequence:run_backward",
-           ".swapaxes(1, 2)", "", "ops.sequence"),
+           "transpose(1, 2, 0)", "transpose(1, 0, 2)", "ops.sequence"),
     source("slope of relu everywhere", "rnn_relu_sequence", RNN,
            "np.multiply(dh, new > 0, out=d)", "d[...] = dh"),
     source("writes to the last cotangent", "rnn_tanh_sequence", "kernels.sequence:run_backward",
@@ -282,8 +290,8 @@ KERNELS = [
            "after = when + 1", "after = when"),
     source("padding run in reverse", "rnn_tanh_sequence", "kernels.plan:make_plan",
            "longest - 1 - clock if reverse", "steps - 1 - clock if reverse", "ops.sequence"),
-    source("input weight transposed away", "lstm_sequence", PROJECTION,
-           "_input_gradient(dz, weight)", "_input_gradient(dz, weight) * 2", USER),
+    source("input weight transposed away", "lstm_sequence", "kernels.projection:input_gradient",
+           "weight.T", "weight.T * 2", USER),
     source("bias gradient averaged", "lstm_sequence", PROJECTION,
            "both[-1]", "both[-1] / len(x)", USER),
     source("off-by-one step", "rnn_tanh_sequence", BEFORE_STEP,

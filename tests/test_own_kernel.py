@@ -13,7 +13,7 @@ from tests.cells import SIZE, H, inputs
 from tinygrad_seq import nn
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.kernels.gates import sigmoid
-from tinygrad_seq.kernels.sequence import Kernel
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.nn.cells.gated import GatedCell, inputs_of
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.ops.sequence import sequence_op
@@ -39,7 +39,16 @@ def mgu_steps(z: Any, y: Any, extras: Any, states: Any, recur: Any, *, at: range
 
 
 def mgu_back(
-    dz: Any, dy: Any, z: Any, y: Any, extras: Any, starts: Any, dstates: Any, back: Any, *, at: range
+    dz: Any,
+    dy: Any,
+    z: Any,
+    y: Any,
+    extras: Any,
+    starts: Any,
+    dstates: Any,
+    back: Any,
+    *,
+    at: range,
 ) -> None:
     """The sweep back: fills `dz`, carries the cotangent of h to the start in place."""
     (dh,) = dstates

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.products import Product
 from tinygrad_seq.kernels.projection import product_gradient
-from tinygrad_seq.kernels.sequence import Kernel
 
 __all__ = ["RESET_AFTER", "RESET_BEFORE"]
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.products import Product
-from tinygrad_seq.kernels.sequence import Kernel
 
 __all__ = ["KERNEL"]
 
@@ -90,9 +90,9 @@ def lstm_back(
         np.multiply(dlogistic, logistic, out=dlogistic)
         np.multiply(g, g, out=dg)  # tanh' = 1 - tanh^2
         np.subtract(one, dg, out=dg)
-        for slope, factor, cotangent in ((di, g, dc), (df, before, dc), (do, tanh_c, dh), (dg, i, dc)):
+        for slope, factor in ((di, g), (df, before), (do, tanh_c), (dg, i)):
             np.multiply(slope, factor, out=slope)
-            np.multiply(slope, cotangent, out=slope)
+            np.multiply(slope, dh if slope is do else dc, out=slope)
         dz[:, rows] = slopes
         np.multiply(dc, f, out=dc)
         back(slopes, carried)

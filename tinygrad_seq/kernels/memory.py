@@ -86,4 +86,5 @@ def empty(shape: Sequence[int], dtype: Any) -> NDArray[Any]:
     size = math.prod(shape) * dtype.itemsize
     if size < _SMALL:
         return np.empty(shape, dtype)
-    return _POOL.take(size).view(dtype).reshape(shape)
+    array: NDArray[Any] = _POOL.take(size).view(dtype).reshape(shape)
+    return array

@@ -26,7 +26,7 @@ __all__ = [
 
 Array = NDArray[Any]
 _TALL = 512
-"""Rows whose products with all blocks stay in cache until they are summed."""
+"""Rows that stay in cache between being laid out and multiplied."""
 
 
 def in_blocks(weight: Array, hidden: int, halved: int = 0) -> Array:
@@ -38,22 +38,33 @@ def in_blocks(weight: Array, hidden: int, halved: int = 0) -> Array:
 
 
 class Projection:
-    """``x W + b`` of rows x (M, I), or of tokens (M,), which stand for one-hot rows."""
+    """``x W + b`` of rows x (M, I), or of tokens (M,), which stand for one-hot rows.
 
-    def __init__(self, weight: Array, bias: Array, hidden: int, halved: int) -> None:
-        # The bias is one more row of the weights, for a column of ones.
-        self.blocks = in_blocks(np.concatenate([weight, bias[None]]), hidden, halved)
+    Parameters
+    ----------
+    tokens : int
+        How many tokens there are in all; 0 for rows.
+    """
+
+    def __init__(self, weight: Array, bias: Array, hidden: int, halved: int, tokens: int) -> None:
+        self.halved = halved
+        self.weight, self.bias = weight, bias
+        self.all_rows = len(weight) <= tokens
+        if self.all_rows:
+            self.blocks = in_blocks(weight + bias, hidden, halved)
+        elif not tokens:  # the bias is one more row of the weight, for a column of ones
+            self.blocks = in_blocks(np.concatenate([weight, bias[None]]), hidden, halved)
 
     def __call__(self, x: Array, out: Array) -> None:
         """Fill `out` (B, M, H)."""
-        weight, bias = self.blocks[:, :-1], self.blocks[:, -1:]
         if x.dtype.kind not in "iu":
             np.matmul(with_ones(x), self.blocks, out=out)
-        elif weight.shape[1] <= len(x):
-            np.take(weight + bias, x, axis=1, out=out, mode="clip")
+        elif self.all_rows:
+            np.take(self.blocks, x, axis=1, out=out, mode="clip")
         else:
-            np.take(weight, x, axis=1, out=out, mode="clip")
-            out += bias
+            rows = self.weight.take(x, 0) + self.bias
+            out[...] = rows.reshape(len(x), len(out), -1).swapaxes(0, 1)
+            out[: self.halved] *= 0.5
 
 
 def with_ones(x: Array) -> Array:
@@ -64,7 +75,7 @@ def with_ones(x: Array) -> Array:
     return wide
 
 
-def product_gradient(left: Array, dz: Sequence[Array]) -> Array:
+def product_gradient(left: Array, dz: Array | Sequence[Array]) -> Array:
     """``left.T @ dz`` for all blocks, (I, B * H): the gradient of weights from (M, I), (M, H)."""
     hidden = dz[0].shape[-1]
     out = np.empty((left.shape[1], len(dz), hidden), dz[0].dtype)
@@ -84,13 +95,9 @@ def projection_gradients(x: Array, dz: Array, rows: int) -> tuple[Array, Array]:
 
 def input_gradient(dz: Array, weight: Array) -> Array:
     """The gradient with respect to x: the sum of ``dz_b @ W_b.T`` over the blocks b."""
-    back = in_blocks(weight, dz[0].shape[-1]).swapaxes(1, 2)
-    dx = memory.empty((len(dz[0]), len(weight)), weight.dtype)
-    part = np.empty((min(_TALL, len(dx)), len(weight)), weight.dtype)
-    for low in range(0, len(dx), _TALL):
-        rows = dx[low : low + _TALL]
-        np.matmul(dz[0][low : low + _TALL], back[0], out=rows)
-        for block in range(1, len(dz)):
-            np.matmul(dz[block][low : low + _TALL], back[block], out=part[: len(rows)])
-            rows += part[: len(rows)]
+    blocks, rows, hidden = dz.shape
+    dx = memory.empty((rows, len(weight)), weight.dtype)
+    for low in range(0, rows, _TALL):  # side by side, the blocks are summed by the product
+        part = dz[:, low : low + _TALL].swapaxes(0, 1).reshape(-1, blocks * hidden)
+        np.matmul(part, weight.T, out=dx[low : low + _TALL])
     return dx

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.products import Product
-from tinygrad_seq.kernels.sequence import Kernel
 
 __all__ = ["KERNELS"]
 

@@ -7,13 +7,14 @@ as single products after the backward sweep, and recomputation in place of stora
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.kernels import memory
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.plan import Group, Plan
 from tinygrad_seq.kernels.products import Product
 from tinygrad_seq.kernels.projection import (
@@ -26,44 +27,10 @@ from tinygrad_seq.kernels.projection import (
 from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.kernels.shards import in_shards, shares_of
 
-__all__ = ["Kernel", "Residuals", "Run", "run_backward", "run_forward"]
+__all__ = ["Residuals", "Run", "run_backward", "run_forward"]
 
 Array = NDArray[Any]
 States = tuple[Array, ...]
-
-
-class Kernel(NamedTuple):
-    """The steps of one kind of cell, on rows that lie row below row.
-
-    ``at`` is the range of rows at which the steps begin, in running order: step k of n rows is
-    ``z[:, k : k + n]`` for k in `at`, and the step before it begins at ``k - at.step``. Blocks
-    come first, one for each gate: z (B, M, H).
-    """
-
-    extras: int
-    """How many (M, H) arrays it keeps besides activations and hidden states."""
-    forward: Callable[..., None]
-    """``(z, y, extras, states, recur, *others, at)``.
-
-    ``x W_xh + b`` in z becomes activations; fills y and extras (M, H), moves the states (n, H) to
-    the last step, in place. ``recur(h, out)`` is h W_hh by blocks, a
-    :class:`~tinygrad_seq.kernels.products.Product`.
-    """
-    backward: Callable[..., None]
-    """``(dz, dy, z, y, extras, starts, dstates, back, *others, at)``.
-
-    Fills dz (B, M, H), moves the cotangents of the states from the end to the start, in place;
-    ``back(d, out)`` multiplies by ``W_hh.T``, block by block.
-    """
-    recurrent: Callable[..., tuple[Array, ...]] | None = None
-    """``(before, dz, z, extras)``: gradients of W_hh and of the others.
-
-    `before` (M, H) are the hidden states before each step; ``before.T @ dz`` if not given.
-    """
-    in_place: bool = False
-    """Whether the activations are the hidden states, and need no memory of their own."""
-    halved: int = 0
-    """How many blocks come in halved, with W_hh: ``sigma(u) = (1 + tanh(u / 2)) / 2``."""
 
 
 class Run(NamedTuple):
@@ -91,10 +58,10 @@ class Residuals(NamedTuple):
 class _Weights:
     """The weights W_xh (I, B * H), W_hh (H, B * H), b (B * H,) and others, as kernels take them."""
 
-    def __init__(self, kernel: Kernel, weights: Sequence[Array]) -> None:
+    def __init__(self, kernel: Kernel, x: Array, weights: Sequence[Array]) -> None:
         weight_xh, weight_hh, bias, *self.others = weights
-        hidden = len(weight_hh)
-        self.project = Projection(weight_xh, bias, hidden, kernel.halved)
+        hidden, tokens = len(weight_hh), x.size if x.dtype.kind in "iu" else 0
+        self.project = Projection(weight_xh, bias, hidden, kernel.halved, tokens)
         self.hidden = in_blocks(weight_hh, hidden, kernel.halved)
 
 
@@ -120,7 +87,7 @@ def run_forward(
         x = ids
     states = tuple([plan.sorted(state) for state in initial])
     y = memory.empty((len(x), len(weights[1])), weights[1].dtype)
-    prepared = _Weights(kernel, weights)
+    prepared = _Weights(kernel, x, weights)
     store = keep and not plan.recompute
     runs: list[Run | States] = []
     for group in plan.groups:
@@ -162,9 +129,10 @@ def _run_group(
     z = y[None] if kernel.in_place else memory.empty(shape, y.dtype)
     weights.project(x, z)
     extras = tuple([memory.empty(y.shape, y.dtype) for _ in range(kernel.extras)])
-    starts: list[States] = []
-    for segment in group.segments if store else ():
-        starts.append(tuple([np.empty_like(state[: segment.rows]) for state in states]))
+    starts = [
+        tuple([np.empty_like(state[: segment.rows]) for state in states])
+        for segment in (group.segments if store else ())
+    ]
 
     def sweep(first: int, last: int) -> None:
         for number, segment in enumerate(group.segments):
@@ -209,14 +177,15 @@ def run_backward(
     dstates = [plan.sorted(cotangent) for cotangent in cotangents[1:]]
     need_x = need_x and x.dtype.kind not in "iu"
     hidden = len(weights[1])
-    back = np.ascontiguousarray(in_blocks(weights[1], hidden).swapaxes(1, 2))
+    back = weights[1].reshape(hidden, -1, hidden).transpose(1, 2, 0).copy()
     weight_xh, table = weights[0], None
+    rows_of_weight = len(weight_xh)
     if ids is not None:
         table = _table(x, ids)
-        x = ids
+        x, rows_of_weight = ids, len(table)
         if plan.recompute:
             weights = (table @ weight_xh, *weights[1:])
-    prepared = _Weights(kernel, weights) if plan.recompute else None
+    prepared = _Weights(kernel, x, weights) if plan.recompute else None
     dx = np.zeros((len(x), len(weight_xh)), dy.dtype) if need_x and len(plan.groups) != 1 else None
     totals: list[Array] | None = None
     for group, kept in zip(reversed(plan.groups), reversed(runs), strict=True):
@@ -229,7 +198,7 @@ def run_backward(
             run = _run_group(kernel, piece, y, again, prepared, group, True)
         dz = _sweep_back(kernel, dy[group.span], run, dstates, back, weights[3:], group)
         part = input_gradient(dz, weight_xh) if need_x else None
-        dweight, dbias = projection_gradients(piece, dz, len(weight_xh) if table is None else len(table))
+        dweight, dbias = projection_gradients(piece, dz, rows_of_weight)
         before = _states_before(run, group)
         if kernel.recurrent is None:
             recurrent: tuple[Array, ...] = (product_gradient(before, dz),)

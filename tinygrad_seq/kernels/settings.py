@@ -94,7 +94,8 @@ def _cores() -> int:
 
 
 def _number(text: str) -> int:
-    return count(1, 1024)("TINYGRAD_SEQ_THREADS", int(text) if text.isdecimal() else text)
+    threads: int = count(1, 1024)("TINYGRAD_SEQ_THREADS", int(text) if text.isdecimal() else text)
+    return threads
 
 
 config = Config()

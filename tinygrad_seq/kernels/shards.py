@@ -44,7 +44,9 @@ def in_shards(work: Callable[[int, int], None], rows: int, shares: int) -> None:
         pool = _pool(os.getpid(), shares - 1)
         first, *others = pairwise(cuts)
         # Every thread in a copy of this context: NumPy keeps what to do at overflow there.
-        waiting = [pool.submit(contextvars.copy_context().run, work, *share) for share in others]
+        waiting = [
+            pool.submit(contextvars.copy_context().run, work, low, high) for low, high in others
+        ]
         try:
             work(*first)
         finally:
@@ -64,6 +66,10 @@ class _Blas:
     """The number of BLAS threads, held at one while anyone needs it."""
 
     def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """With nobody who needs it, and a lock of this process."""
         self.lock = threading.Lock()
         self.holders = 0
         self.before: list[tuple[Any, int]] = []
@@ -92,7 +98,8 @@ def _libraries() -> list[Any]:
 
 
 _BLAS = _Blas()
-os.register_at_fork(after_in_child=_BLAS.__init__) if hasattr(os, "register_at_fork") else None
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_BLAS.start_anew)
 
 
 @contextmanager

@@ -17,8 +17,9 @@ from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.plan import Plan, make_plan
-from tinygrad_seq.kernels.sequence import Kernel, run_backward, run_forward
+from tinygrad_seq.kernels.sequence import run_backward, run_forward
 from tinygrad_seq.ops.indexing import picked_by, where
 from tinygrad_seq.ops.join import stack
 from tinygrad_seq.ops.registry import (
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor
 
 __all__ = ["run_sequence", "run_steps", "sequence_op", "sequence_options", "unroll"]
+
+_IN_CACHE = 1 << 17
+"""Entries that the steps run at a time may fill."""
 
 Step = Callable[..., tuple[Any, Sequence[Any]]]
 """``step(x_t, *states) -> (output, states)``."""
@@ -217,6 +221,9 @@ def sequence_op(
     def forward(x: Any, *operands: Any, keep: bool = False, **options: Any) -> Any:
         initial, given = operands[: len(parts)], operands[len(parts) :]
         ids = options.pop("ids", None)
+        if not keep:  # a few steps at a time, so that what they fill stays in cache
+            width = np.shape(given[0])[-1] * x.shape[1]
+            options.setdefault("every", max(_IN_CACHE // max(width, 1), 1))
         plan = _plan(x, kernel, options)
         return run_forward(backward.kernel, x, initial, given, plan, keep, ids)
 
