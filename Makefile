@@ -4,6 +4,7 @@
 
 VENV   ?= .venv
 PARITY ?= .venv-parity
+BENCH  ?= .venv-bench
 ARGS   ?=
 PYTHON ?=
 
@@ -14,10 +15,10 @@ NO_DEMO := demos/demokit.py demos/gallery.py demos/lecture.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo demos gallery house lecture operations test lint format types hooks parity bench mutants clean distclean
+.PHONY: help demo demos gallery house lecture operations test lint format types hooks parity bench bench-quick mutants clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed-draw,plot ## train, sample and draw a character LSTM (a few minutes; results in runs/)
 	$(BIN)/python demos/char_lm.py $(ARGS)
@@ -60,8 +61,11 @@ hooks: $(VENV)/.installed-dev ## check style and types before every commit
 parity: $(PARITY)/.installed-parity ## compare with PyTorch, in an environment of its own (a large download)
 	$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
-bench: $(VENV)/.installed-test ## time one training step at the published shapes
-	$(BIN)/python benchmarks/train_step.py $(ARGS)
+bench: $(BENCH)/.installed-bench ## race PyTorch, JAX, autograd and MyGrad (half an hour, a large download)
+	$(BENCH)/bin/python -m benchmarks.run $(ARGS)
+
+bench-quick: $(VENV)/.installed-test ## the rows that matter in a minute, beside PyTorch where make bench has installed it
+	$(firstword $(wildcard $(BENCH)/bin/python) $(BIN)/python) -m benchmarks.run --quick $(ARGS)
 
 mutants: $(VENV)/.installed-mutants ## plant small faults and see which the tests miss (stops after an hour)
 	$(BIN)/python tests/mutation/run.py $(ARGS)
@@ -71,14 +75,14 @@ clean: ## remove caches and build products; runs/ and the environments stay
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 distclean: clean ## also remove the environments
-	rm -rf $(VENV) $(PARITY)
+	rm -rf $(VENV) $(PARITY) $(BENCH)
 
 # One environment per folder, made by the first interpreter that is new enough.
 # A stamp for each set of extras: an unchanged pyproject.toml installs nothing again.
 
 OLD_ENOUGH := import sys; sys.exit(sys.version_info < (3, 10))
 
-$(VENV)/bin/python $(PARITY)/bin/python:
+$(VENV)/bin/python $(PARITY)/bin/python $(BENCH)/bin/python:
 	@env=$(patsubst %/bin/python,%,$@); python=; \
 	for candidate in $(if $(PYTHON),"$(PYTHON)",python3 python3.13 python3.12 python3.11 python3.10 python); do \
 	  if "$$candidate" -c '$(OLD_ENOUGH)' >/dev/null 2>&1; then python="$$candidate"; break; fi; \
@@ -113,3 +117,6 @@ $(VENV)/.installed-%: pyproject.toml | $(VENV)/bin/python
 
 $(PARITY)/.installed-%: pyproject.toml | $(PARITY)/bin/python
 	$(call install,$(PARITY),$*)
+
+$(BENCH)/.installed-%: pyproject.toml | $(BENCH)/bin/python
+	$(call install,$(BENCH),$*)

@@ -95,6 +95,40 @@ def shared(drawing: viz.Drawing, most: float = 8.0) -> set[tuple[str, str, str, 
     return found
 
 
+def written(drawing: viz.Drawing) -> list[Box]:
+    """What is written beside wires, as boxes around the letters."""
+    pattern = r'label="([^"]+)", fontsize=([\d.]+).*? lp="([-\d.]+),([-\d.]+)"'
+    return [
+        Box(text, float(x), float(y), 0.5 * float(size) * len(text), 0.7 * float(size))
+        for line in drawing.dot.splitlines()
+        if " -> " in line
+        for text, size, x, y in re.findall(pattern, line)
+    ]
+
+
+def covered(drawing: viz.Drawing) -> set[tuple[str, str]]:
+    """Names beside wires that lie on one another, or on a box."""
+    labels = written(drawing)
+    known = [box for box in boxes(drawing) if not box.name.startswith("key:")]
+    return {
+        (one.name, other.name)
+        for number, one in enumerate(labels)
+        for other in [*known, *labels[:number]]
+        if abs(one.x - other.x) < (one.width + other.width) / 2
+        and abs(one.y - other.y) < (one.height + other.height) / 2
+    }
+
+
+def steep(drawing: viz.Drawing, most: float = 31.0) -> set[tuple[str, str]]:
+    """Ends of wires that rise or fall by more on one slant, neither level nor straight up."""
+    found = set()
+    for wire in wires(drawing):
+        for (x, y), (u, v) in pairwise(wire.points[::3]):
+            if abs(x - u) > 1 and abs(y - v) > most:
+                found.add((wire.tail, wire.head))
+    return found
+
+
 def _along(points: list[tuple[float, float]], pieces: int = 12) -> list[tuple[float, float]]:
     """Points on a chain of cubic curves."""
     found = []

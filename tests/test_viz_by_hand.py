@@ -337,3 +337,55 @@ def test_a_context_at_every_step_is_no_state() -> None:
         edge for a, b, edge in ends if a.kind == b.kind == "cell" and a.place.row != b.place.row
     ]
     assert len(read) == 3 and all(edge.kind == "depth-" for edge in read)
+
+
+def classifier(steps: int) -> dict[str, Any]:
+    """An LSTM of which only the end is read."""
+    rng = np.random.default_rng(0)
+    w, u, b, d = (
+        tgs.tensor(rng.standard_normal(shape), requires_grad=True)
+        for shape in ((3, 4 * H), (H, 4 * H), (4 * H,), (H, V))
+    )
+    h = c = np.zeros((N, H))
+    for _ in range(steps):
+        i, f, g, o = np.split(np.ones((N, 3)) @ w + h @ u + b, 4, axis=1)
+        c = tgs.sigmoid(f) * c + tgs.sigmoid(i) * np.tanh(g)
+        h = tgs.sigmoid(o) * np.tanh(c)
+    scores = h @ d
+    loss = tgs.cross_entropy(scores, np.arange(N))
+    return locals()
+
+
+@pytest.mark.parametrize("level", LEVELS[:2])
+def test_what_is_read_once_at_the_end_is_no_part_of_the_loss(level: str) -> None:
+    made = classifier(3)
+    graph = graph_of(made["loss"], level=level)
+    assert [i.shape for i in graph.items.values() if i.place.row == ("y", None)] == [(N, V)]
+    assert '"scores' in made["loss"].draw(level=level, names=made).dot
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nothing_that_comes_again_has_no_steps_to_count(view: str) -> None:
+    drawing = classifier(1)["loss"].draw(view=view)
+    assert drawing.title == "graph, op level, no time steps"
+    assert "sigmoid" in drawing.dot
+
+
+def test_titles_count_the_steps_of_every_axis() -> None:
+    leaf = [tgs.tensor(np.eye(H), requires_grad=True) for _ in range(3)]
+    h = np.ones((N, H))
+    for _ in range(5):
+        h = np.tanh(h @ leaf[0])
+    for _ in range(3):
+        h = np.tanh(h @ leaf[1])
+    for view in VIEWS:
+        title = (h @ leaf[2]).sum().draw(view=view).title
+        assert title == f"{view} graph, module level, 5 + 3 time steps"
+
+
+def test_labels_of_weights_are_their_names() -> None:
+    made = classifier(3)
+    text = made["loss"].draw(weights="labels", names=made).dot
+    assert 'label="w … b"' not in text and text.count('label="w, u, b"') == 3
+    text = classifier(3)["loss"].draw(weights="labels").dot
+    assert text.count('label="W1 … W3"') == 3 and "W₀" not in text

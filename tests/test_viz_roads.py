@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tests.cells import CELLS, MGUCell, PeepholeCell, ThreeStateCell
-from tests.drawn import boxes, crossed, shared, wires
+from tests.drawn import boxes, covered, crossed, shared, steep, wires, written
 from tests.test_viz_wirings import overlaps
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
@@ -40,6 +41,9 @@ def test_no_wire_runs_through_a_box_or_along_another_one(
     assert crossed(drawing) == set()
     assert shared(drawing) == set()
     assert overlaps(drawing) == []
+    assert covered(drawing) == set()
+    if cell in UNPICTURED.values():
+        assert steep(drawing) == set()
 
 
 @pytest.mark.parametrize("view", ["unrolled", "elided"])
@@ -187,7 +191,26 @@ def by_hand(kind: str, delay: int = 1, steps: int = 4) -> Any:
 def test_loops_by_hand_are_drawn_as_cells_are(made: Any, view: str, direction: str) -> None:
     drawing = viz.draw(made(), view=view, level="cell", direction=direction)
     assert crossed(drawing) == set() and overlaps(drawing) == []
-    assert shared(drawing) == set()
+    assert shared(drawing) == set() and steep(drawing) == set()
+    assert covered(drawing) == set()
+
+
+def test_gates_of_a_loop_stand_at_even_distances_between_the_roads() -> None:
+    drawing = viz.draw(by_hand("lstm"), level="cell")
+    places = {box.name.partition("@1:")[2]: box for box in boxes(drawing) if "@1:" in box.name}
+    gates = [box for part, box in places.items() if part.startswith(("sigmoid", "tanh"))]
+    column = sorted(box.y for box in gates if box.x == places["sigmoid.0"].x)
+    apart = {round(b - a) for a, b in pairwise([places["h"].y, *column, places["c"].y])}
+    assert len(column) == 4 and max(apart) - min(apart) < 10
+
+
+def test_what_a_road_takes_stands_under_it_or_over_it() -> None:
+    drawing = viz.draw(by_hand("lstm"), level="cell")
+    upright = [w for w in wires(drawing) if len({round(x) for x, _ in w.points}) == 1]
+    inner = {w.head.partition("@2:")[2] for w in upright if w.tail.partition("@2:")[2]}
+    assert inner >= {"h", "c"}
+    columns = {round(box.x) for box in boxes(drawing) if "@2:" in box.name}
+    assert len(columns) == 5
 
 
 def viz_model(cell: Any) -> Any:
@@ -216,7 +239,65 @@ def test_states_of_an_encoder_go_on_along_the_roads_of_the_decoder(cell: Any, vi
     x, y = np.ones((3, 2, 5), "f"), np.ones((5, 2, 5), "f")
     drawing = viz.draw_model(Translator(cell), x, y, view=view, level="cell")
     assert crossed(drawing) == set() and shared(drawing) == set()
-    assert overlaps(drawing) == []
+    assert overlaps(drawing) == [] and covered(drawing) == set()
+
+
+def two_loops(steps: int) -> Any:
+    """A writer that starts from a reader's last state, and names of some length."""
+    rng = np.random.default_rng(0)
+    we, ue, wd, ud = (tgs.tensor(rng.normal(size=(4, 4)), requires_grad=True) for _ in range(4))
+    state_of_reader, loss = np.zeros((2, 4)), 0
+    for x in np.ones((steps, 2, 4)):
+        state_of_reader = np.tanh(x @ we + state_of_reader @ ue)
+    state_of_writer = state_of_reader
+    for x in np.ones((steps, 2, 4)):
+        state_of_writer = np.tanh(x @ wd + state_of_writer @ ud)
+        loss = loss + (state_of_writer**2).mean()
+    return loss, {"state_of_reader": state_of_reader, "state_of_writer": state_of_writer}
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+def test_long_names_lie_on_nothing(view: str, direction: str) -> None:
+    if view == "rolled" and direction == "both":
+        return
+    loss, names = two_loops(6)
+    drawing = viz.draw(loss, view=view, level="cell", names=names, direction=direction)
+    assert covered(drawing) == set() and crossed(drawing) == set()
+    assert shared(drawing) == set() and steep(drawing) == set()
+    assert "state state_of_reader" in drawing.dot  # whole where one points at it
+    handed = [wire for wire in wires(drawing) if (wire.tail[:15], wire.head[:15]) == HANDED]
+    (box,) = {box for box in boxes(drawing) if box.name == handed[0].tail}
+    assert abs(handed[0].points[0][0] - box.x - box.width / 2) < 1
+    assert any(text.name.startswith("state_") for text in written(drawing))
+
+
+HANDED = "state_of_reader", "state_of_writer"
+
+
+def test_what_is_handed_on_is_called_as_where_it_comes_from() -> None:
+    loss, names = two_loops(3)
+    short = dict(zip("rw", names.values(), strict=True))
+    drawing = viz.draw(loss, level="cell", names=short)
+    (handed,) = {w for w in wires_named(drawing) if w[0].startswith("r@2") and w[1].startswith("w")}
+    assert handed[2] == "r"
+
+
+def wires_named(drawing: viz.Drawing) -> set[tuple[str, ...]]:
+    found = re.findall(r'"([^"]+)" -> "([^"]+)" .*?label="([^"]+)"', drawing.dot)
+    return {tuple(ends) for ends in found}
+
+
+def test_states_from_two_steps_back_have_tracks_of_their_own() -> None:
+    drawing = viz.draw(by_hand("rnn", delay=2, steps=6), level="cell")
+    lowest: dict[str, float] = {}
+    for wire in wires(drawing):
+        step = re.fullmatch(r"h@(\d+):h", wire.tail)
+        far = step is not None and f"h@{int(step[1]) + 2}:" in wire.head
+        if step is not None and far:
+            lowest[step[1]] = round(min(y for _, y in wire.points))
+    assert len(lowest) == 4
+    assert all(lowest[f"{t}"] != lowest[f"{t + 1}"] for t in range(3))
 
 
 def test_gates_of_a_loop_have_the_colour_of_gates() -> None:

@@ -1,6 +1,6 @@
 """Loops that nobody declared: which step every node is of, and what goes from step to step.
 
-A use of a recurrent weight is at the step that :mod:`~tinygrad_seq.timeline.uses` counts. Every
+A use of a recurrent weight is at the step that the recurrence found for it counts. Every
 other node takes its step from there: within a loop, and after it, the last one that it depends on;
 before it (what is made of an input), the one that it feeds. What has no counterpart at another step
 is outside time, and so is what adds up over steps. Steps that are declared stand.
@@ -19,15 +19,11 @@ from tinygrad_seq.engine.node import Node
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.timeline.axes import Aligned, align
 from tinygrad_seq.timeline.entries import looks_in
+from tinygrad_seq.timeline.readouts import Readouts
+from tinygrad_seq.timeline.recurrences import Recurrence, find_recurrences
 from tinygrad_seq.timeline.signs import Place, signs_of
 from tinygrad_seq.timeline.states import Loop, find_states, operands
-from tinygrad_seq.timeline.uses import (
-    Before,
-    Recurrence,
-    find_recurrences,
-    find_uses,
-    tagged_states,
-)
+from tinygrad_seq.timeline.uses import Before, find_uses, tagged_states
 
 __all__ = ["Timed", "find_loops"]
 
@@ -94,8 +90,6 @@ class _Loops:
         """What is made for a step without depending on any, the newest first."""
         self.after: list[Node] = []
         """What comes after a loop, the newest first: some of it is made for another one."""
-        self.sums: set[Node] = set()
-        """What adds up over declared steps: it is of none."""
         self.signs: dict[Node, int] = {}
         """Equal for nodes that do the same at different steps."""
 
@@ -110,7 +104,8 @@ class _Loops:
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._tell_ends()
         self._move_on({node for node in self.at if self.inside & {*self.users[node]}})
-        aligned = align(self._pairs(), [found.length for found in self.found])
+        lengths = [found.length for found in self.found]
+        aligned = align(self._pairs(), lengths, self.reached)
         for number, found in enumerate(self.found):
             declared = any(node.scope.step is not None for node in found.steps)
             if declared and number not in self.recounted:
@@ -130,8 +125,9 @@ class _Loops:
             for k, state in enumerate(loop.states):
                 same |= dict.fromkeys(state.tails, (number, k))
         self.signs = signs_of(self.nodes, self.at, self.last, same)
-        readouts = self._readouts(aligned)
-        return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted, self.sums)
+        reading = Readouts(self.at, self.inside, self.users, self.signs, aligned)
+        readouts = reading.found(self.nodes)
+        return Timed(loops, readouts, aligned, self.users, self.signs, self.recounted, reading.sums)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -141,18 +137,17 @@ class _Loops:
         fed = self._swept(self.nodes[::-1], forward=False)
         for node in reversed(self.nodes):
             before, after = last.get(node), fed.get(node)
-            behind = [] if before is None else [int(r) for r in np.flatnonzero(before >= 0)]
-            ahead = [] if after is None else [int(r) for r in np.flatnonzero(after != _NEVER)]
-            within = [r for r in behind if r in ahead]
-            if within and before is not None:
-                self._put(node, within[0], int(before[within[0]]))
-                self.inside.add(node)
-            elif behind and before is not None:
-                loop = self._ends(behind, first=False)[-1]
-                self._put(node, loop, int(before[loop]))
-                self.after.append(node)
-            else:
+            if before is None:
                 self._place_feeding(node)
+                continue
+            behind = np.flatnonzero(before >= 0)
+            within = behind[after[behind] != _NEVER] if after is not None else behind[:0]
+            loop = int(within[0] if len(within) else self._newest(behind))
+            self._put(node, loop, int(before[loop]))
+            if len(within):
+                self.inside.add(node)
+            else:
+                self.after.append(node)
 
     def _put(self, node: Node, loop: int, step: int) -> None:
         declared = None if loop in self.recounted else node.scope.step
@@ -187,10 +182,12 @@ class _Loops:
                 found_at[node] = told
         return found_at
 
-    def _ends(self, loops: list[int], first: bool) -> list[int]:
-        """Of some loops those that none of them leads to, or that lead to none of them."""
-        way = self.reached if first else self.reached.T
-        return [r for r in loops if not any(way[q, r] for q in loops if q != r)] or loops
+    def _newest(self, loops: NDArray[np.intp]) -> int:
+        """Of some loops the last of those that lead to none of the others."""
+        ends = (
+            loops[self.reached[np.ix_(loops, loops)].sum(axis=1) == 1] if len(loops) > 1 else loops
+        )
+        return int(ends[-1] if len(ends) else loops[-1])
 
     def _place_feeding(self, node: Node) -> None:
         """A node before any use: at the step that it feeds, if that is one."""
@@ -224,8 +221,9 @@ class _Loops:
             if step == self.final[number]
         }
         state_like = self._fed_at_once(final)
+        at_their_step = self._used_in(final)
         for node in reversed(self.nodes):
-            if node not in among:
+            if node not in among or node in at_their_step:
                 continue
             number, step = self.at[node]
             if node.scope.step is not None and number not in self.recounted:
@@ -238,6 +236,17 @@ class _Loops:
                 self.at[node] = number, min(later)
                 moved.add(node)
         self.inside |= moved
+
+    def _used_in(self, final: set[int]) -> set[Node]:
+        """Of states that swap places what the last step lacks, as nothing reads it any more."""
+        uses = set[Node]().union(*(one.steps for one in self.found if one.swapping))
+        found = set[Node]()
+        for node in self.nodes if uses else ():
+            if node in self.at and self.signs[node] not in final:
+                made = (p in found and self.at[p] == self.at[node] for p in node.parents if p)
+                if node in uses or any(made):
+                    found.add(node)
+        return found
 
     def _fed_at_once(self, final: set[int]) -> set[Node]:
         """Nodes in a state's place: elsewhere what they feed takes what is there at last."""
@@ -298,60 +307,6 @@ class _Loops:
                     if one < two:
                         pairs[one, two].add((a, b))
         return pairs
-
-    def _readouts(self, aligned: list[Aligned]) -> dict[Node, Place]:
-        """What is at a step without being of the loop, and has a counterpart at another."""
-        found: dict[Node, Place] = {}
-        for node in self.nodes:
-            place = self.at.get(node)
-            if place is None or node in self.inside:
-                continue
-            declared = node.scope.step is not None
-            said = node.scope.layer is not None or node.role is not None  # it is something else
-            if not (declared and said) and self._adds_up(node, place, found, aligned):
-                if declared:
-                    self.sums.add(node)
-                continue
-            found[node] = place
-        for node in reversed([*found]):  # 0 + the first of them
-            users = {*self.users[node]}
-            if None in node.parents and users and users <= self.sums and _adds(node):
-                self.sums.add(node)
-                del found[node]
-        steps: defaultdict[int, set[int]] = defaultdict(set)
-        for node, (_, step) in found.items():
-            steps[self.signs[node]].add(step)
-        kept: dict[Node, Place] = {}
-        for node, place in found.items():
-            alone = len(steps[self.signs[node]]) == 1
-            outside = any(parent in found and parent not in kept for parent in node.parents)
-            if node.scope.step is not None or not (alone or outside):
-                kept[node] = place
-        return kept
-
-    def _adds_up(
-        self, node: Node, place: Place, found: dict[Node, Place], aligned: list[Aligned]
-    ) -> bool:
-        """Whether a node is made of several steps, or of what is."""
-        assert node.op is not None
-        joins = node.op.axes in {Axes.STACKED, Axes.JOINED}
-        for parent in node.parents:
-            if parent is None or parent.op is None or parent not in self.at:
-                continue
-            here, there = (aligned[number].on(step) for number, step in (place, self.at[parent]))
-            if there[0] != here[0]:  # a memory, say
-                continue
-            if parent not in self.inside and parent not in found:
-                return True
-            if there == here:
-                continue
-            if joins or (parent not in self.inside and len(self.users[parent]) == 1):
-                return True
-        return False
-
-
-def _adds(node: Node) -> bool:
-    return node.op is not None and node.op.name in {"add", "subtract"}
 
 
 def _begins_again(found: Recurrence) -> bool:

@@ -54,6 +54,7 @@ def retold(roots: Iterable[Node], names: Names | None = None) -> list[Node]:
         telling.scopes |= {node: {"step": None} for node in timed.sums}
     telling.tell_cuts()
     telling.tell_readouts(told)
+    telling.tell_last_readout(nodes, told)
     telling.name_leaves(nodes)
     return telling.copied(roots, nodes)
 
@@ -292,10 +293,27 @@ class _Telling:
                 path = node.scope.path or rows[axis][node in above]
                 self.scopes[node] = {"path": path, "step": step}
 
+    def tell_last_readout(self, nodes: Iterable[Node], loops: set[int]) -> None:
+        """Call what is read out once, after all steps, y or as its variable: not the loss."""
+        after = {node for number in loops for node in self.timed.loops[number].nodes}
+        there: list[Node] = []
+        for node in nodes:
+            if node.op is None or after.isdisjoint(p for p in node.parents if p is not None):
+                continue
+            after.add(node)
+            scope = node.scope
+            if node not in self.scopes and scope.step is None and not scope.path:
+                there.append(node)
+        output = _leading_to_weights(there, {*there})
+        if output:
+            path = self._unique(self.names.get(output[-1], "y"))
+            self.scopes |= {node: {"path": path} for node in output}
+
     def _apart(self, nodes: list[Node]) -> tuple[list[Node], set[Node]]:
         """The outputs of a step and its losses, with their roles."""
         here = set(nodes)
-        exits = [n for n in nodes if not (self.timed.users[n] and here >= {*self.timed.users[n]})]
+        ends = {n: [u for u in self.timed.users[n] if u not in self.timed.readouts] for n in nodes}
+        exits = [node for node in nodes if ends[node] or not self.timed.users[node]]
         losing = bool(exits) and all(_one(node) for node in exits)
         output = nodes if not losing else _leading_to_weights(nodes, here)
         above = {node for node in nodes if node not in output}

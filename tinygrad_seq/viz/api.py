@@ -187,8 +187,6 @@ def draw(
     check_size(graph, both, weights, max_items)
     colors = theme_for(colors, graph.tracks)
     picture = _picture(graph, Style(colors, heat_scale(graph, colors), weights, both, look), clip)
-    steps = f"{graph.length:,} time step" + ("" if graph.length == 1 else "s")
-    picture.title = look.title or f"{view} graph, {level} level, {steps}"
     data = page_data(graph, picture.panels, colors)
     smaller = ways_to_shrink(graph, both, weights)
     text = dot_text(picture, colors, look)
@@ -205,10 +203,14 @@ def _picture(graph: Graph, style: Style, clip: ClipLike | None) -> Picture:
                 got="labels",
                 hint="a loop by hand says its time: with tgs.scope(step=t): ...",
             )
-        return free_picture(graph, style)
+        picture = free_picture(graph, style)
+        picture.title = look.title or f"graph, {graph.level.name} level, no time steps"
+        return picture
     if not graph.level.plain or style.weights == "once":
         graph = bundle_weights(graph)
-    picture, weight_names = connected(Grid(graph, style))
+    grid = Grid(graph, style)
+    picture, weight_names = connected(grid)
+    picture.title = look.title or _title(graph, grid)
     if look.rankdir == "TB":
         turn(picture)
     if look.legend:
@@ -216,6 +218,17 @@ def _picture(graph: Graph, style: Style, clip: ClipLike | None) -> Picture:
     if look.title:
         add_title(picture, look.title)
     return picture
+
+
+def _title(graph: Graph, grid: Grid) -> str:
+    """What is drawn, how, and how many time steps each of its axes has."""
+    ends: dict[int, list[int]] = {}
+    for (path, layer, _), axis in sorted(grid.segment.items(), key=lambda found: found[1]):
+        ends.setdefault(axis, []).extend(graph.ends.get((path, layer), ()))
+    lengths = [max(steps) - min(steps) + 1 for steps in ends.values() if steps]
+    plural = "" if lengths == [1] else "s"
+    steps = " + ".join(f"{length:,}" for length in lengths) + f" time step{plural}"
+    return f"{graph.view.name} graph, {graph.level.name} level, {steps}"
 
 
 def _lumped(graph: Graph) -> bool:

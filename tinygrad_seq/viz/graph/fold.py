@@ -75,6 +75,9 @@ def build(
     if survey.steps:
         graph.start, graph.length = survey.steps[0], survey.steps[-1] - survey.steps[0] + 1
     keys = Keys(graph, survey)
+    for row, steps in survey.rows.items():
+        known = graph.ends.get(keys.row(row), ())
+        graph.ends[keys.row(row)] = min([*known, *steps]), max([*known, *steps])
     folding = _Folding(graph, keys, trace)
     folding.group(roots, survey.nodes)
     folding.count_edges(survey.nodes)

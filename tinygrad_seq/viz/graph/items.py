@@ -244,6 +244,8 @@ class Graph:
     """T: time steps that were recorded."""
     start: int = 0
     """The first of them."""
+    ends: dict[Row, tuple[int, int]] = field(default_factory=dict)
+    """The first and the last of each row."""
     items: dict[str, Item] = field(default_factory=dict)
     edges: dict[EdgeKey, Edge] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)

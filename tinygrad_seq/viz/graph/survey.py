@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -30,8 +31,8 @@ class Survey:
     rows : dict of (path, layer) to set of int
         The time steps of every row.
     joins : set of ((path, layer), (path, layer))
-        Rows of which the first reads the second within every time step. What reads all steps of
-        another row, or its last one, has a time of its own.
+        Rows of which the first reads the second within every time step, or the last one of it
+        so far. What reads all steps of another row, or its end, has a time of its own.
     cells : set of (path, layer)
         Rows that have a main state.
     stateless : set of (path, layer)
@@ -50,6 +51,8 @@ class Survey:
         self.cells: set[Row] = set()
         telling: set[Row] = set()
         apart: set[tuple[Row, Row]] = set()
+        earlier: set[tuple[Row, Row, int, int]] = set()
+        """Of rows that read others: when, and which step of them."""
         for node in self.nodes:
             step = node.scope.step
             if node.op is None or step is None:
@@ -64,8 +67,18 @@ class Survey:
                 if origin is None or origin.op is None or origin.scope.step is None:
                     continue
                 other = origin.scope.path, origin.scope.layer
-                if row != other:
-                    (self.joins if origin.scope.step == step else apart).add((row, other))
+                if row == other:
+                    continue
+                if origin.scope.step == step:
+                    self.joins.add((row, other))
+                elif origin.scope.step > step:
+                    apart.add((row, other))
+                elif (row, other) not in apart:
+                    earlier.add((row, other, step, origin.scope.step))
+        known = {row: sorted(steps) for row, steps in self.rows.items()}
+        for row, other, step, read in earlier:  # what is held for several steps is there at all
+            if known[other][bisect_right(known[other], step) - 1] != read:
+                apart.add((row, other))
         self.joins = {pair for pair in self.joins if pair not in apart}
         told = self.rows.keys() - self.cells - telling
         self.stateless = {row for row in told if row[0]} if self.cells else set()

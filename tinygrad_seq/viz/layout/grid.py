@@ -22,7 +22,7 @@ from tinygrad_seq.viz.layout.columns import (
     spanned,
     told_apart,
 )
-from tinygrad_seq.viz.layout.labels import LABEL, Axes, StepLabels
+from tinygrad_seq.viz.layout.labels import LABEL, Axes, StepLabels, loop_name
 from tinygrad_seq.viz.layout.places import block_of, road_plans
 from tinygrad_seq.viz.layout.roads import entry_port
 from tinygrad_seq.viz.picture.shapes import Point
@@ -36,6 +36,7 @@ NEAR, FAR = 100.0, 140.0  # from a memory up to what attends to it; from another
 CARRIED = 70.0  # beside an axis on which states come in from the right
 TRACK = 8.0  # between states that climb side by side from one time axis to the next
 TRACKS = 4  # so many fit in the gap anyway
+LOOPED = 15.0  # so wide a name fits beside a loop anyway
 LOOP = 26.0  # between delays of several states on one side of a row
 PAD = 14.0  # between a block and the frame of its time step
 
@@ -64,6 +65,10 @@ class Grid:
         axis, and for their lines under the rows; 0 for none.
     labels : StepLabels
         What a reader wrote at the time steps.
+    passing : int
+        How many states of one row may lie beside it at once, on their way past other steps.
+    beside_loops : float
+        More room beside loops than a short name of a state needs.
     """
 
     def __init__(self, graph: Graph, style: Style) -> None:
@@ -100,6 +105,9 @@ class Grid:
             for step in ([BEGIN] if BEGIN in steps else []) + in_order(steps):
                 self.columns[number, step] = len(self.columns)
         self.spans = spanned(self.links, list(self.columns), self.segment)
+        past = [abs(e.delay) for e, tail, head in self.links if e.delay and tail[0] == head[0]]
+        self.passing = 1 if graph.view.folds else min(max(past, default=1), TRACKS)
+        self.beside_loops = self._beside_loops()
         self.weighted = {
             self.where[edge.head][0]
             for edge in graph.edges.values()
@@ -211,7 +219,7 @@ class Grid:
         if self.graph.level.plain:
             return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
-        room = 84.0 + self.label_room if inputs else self._drop + 35.0
+        room = 84.0 + self.label_room + self._passed if inputs else self._drop + 35.0
         room += max(self._loops(row, -1) for row in self.rows)
         return room + (10.0 if self.style.both else 0.0)
 
@@ -265,7 +273,7 @@ class Grid:
                 fitting = 2 if self.graph.view.folds else TRACKS  # delays stand there, too
                 x += TRACK * max(0, len(self.climbing(number)) - fitting)
                 x += self._wider(before, widths)
-                x += GAP if self.graph.view.folds else 0.0
+                x += GAP + self.beside_loops if self.graph.view.folds else 0.0
                 x += CARRIED if self.backwards else 0.0
             before = number
             found[number, step] = (x + width / 2, width)
@@ -298,7 +306,19 @@ class Grid:
     @property
     def _drop(self) -> float:
         """How far below a row its weights run: lower where other wires pass beside the box."""
-        return 40.0 if self.graph.view.folds or len(set(self.segment.values())) > 1 else 27.0
+        wide = self.graph.view.folds or len(set(self.segment.values())) > 1
+        return (40.0 if wide else 27.0) + self._passed
+
+    @property
+    def _passed(self) -> float:
+        """Room under a row for states that pass other steps there."""
+        return TRACK * self.passing if self.passing > 1 else 0.0
+
+    def _beside_loops(self) -> float:
+        """More room beside a row where the name of a state that loops is long."""
+        loops = {e.kind for e, tail, head in self.links if e.delay and tail == head}
+        longest = max((loop_name(kind).width for kind in loops), default=0.0)
+        return max(0.0, longest - LOOPED) if self.graph.view.folds else 0.0
 
     def _loops(self, row: RowKey, side: int) -> float:
         """Room for the delays of all states but the first over (1) or under (-1) a row."""

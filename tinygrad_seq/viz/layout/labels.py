@@ -14,7 +14,7 @@ from tinygrad_seq.viz.picture.look import Labels
 from tinygrad_seq.viz.picture.shapes import Line
 from tinygrad_seq.viz.picture.style import Style
 
-__all__ = ["LABEL", "Axes", "StepLabels", "label_line", "output_rank"]
+__all__ = ["LABEL", "Axes", "StepLabels", "label_line", "loop_name", "output_rank"]
 
 LABEL = 16.0  # height of a label
 BESIDE = 8.0  # between a line that goes up and a label
@@ -93,6 +93,11 @@ class StepLabels:
 def label_line(text: str) -> Line:
     """A label as it is written."""
     return Line(text, 12)
+
+
+def loop_name(state: str) -> Line:
+    """A state's name as it is written beside its loop."""
+    return Line(state, 12).within(130.0)
 
 
 def output_rank(item: Item) -> int:

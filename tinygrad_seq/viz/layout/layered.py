@@ -10,7 +10,7 @@ from __future__ import annotations
 from tinygrad_seq.timeline.roles import GATES, NEW, RESET, SQUASHED_CELL, UPDATE
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
-from tinygrad_seq.viz.layout.sugiyama import Layers
+from tinygrad_seq.viz.layout.sugiyama import Layers, depths
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import Style, Theme, subscript
 from tinygrad_seq.viz.picture.words import edge_look, item_look, norm_text
@@ -37,7 +37,7 @@ def layered_block(items: list[Item], edges: list[Edge], graph: Graph, style: Sty
     fed, leaving = _state_parts(graph)
     shapes = {item.id: operation_shape(item, graph, style) for item in items}
     ends, widths = [(e.tail, e.head) for e in edges], {name: s.width for name, s in shapes.items()}
-    layout = Layers(list(shapes), ends, widths, NODE_GAP)
+    layout = Layers(depths(list(shapes), ends), ends, widths, NODE_GAP)
     for item in items:
         part = item.place.row, item.part
         layout.ends[item.id] = -1 if part in fed else 1 if part in leaving else 0

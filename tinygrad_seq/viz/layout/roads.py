@@ -17,13 +17,16 @@ from tinygrad_seq.viz.graph.alike import RowSteps
 from tinygrad_seq.viz.graph.items import DEPTH, WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.boxes import circle
 from tinygrad_seq.viz.layout.layered import operation_shape
-from tinygrad_seq.viz.layout.sugiyama import Layers
+from tinygrad_seq.viz.layout.sugiyama import Layers, depths
+from tinygrad_seq.viz.layout.tracks import tracks
 from tinygrad_seq.viz.picture.shapes import Point, Shape
 from tinygrad_seq.viz.picture.style import Style
 
 __all__ = ["Roads", "entry_port", "inside"]
 
-GAP, TRACK = 22.0, 7.0  # between layers; more for each wire that climbs there
+LEVEL, SLANTED = 14.0, 22.0  # between layers, if all wires are level there, or if some are not
+TRACK = 7.0  # more for each wire that climbs there
+LEAST, STEEP = 5.0, 30.0  # a wire that rises or falls by less is level, one by more climbs
 ABOVE = 12.0  # between operations of a layer
 ROAD = 18.0  # between a road and what stands beside it
 _STRAIGHT = {"add", "subtract", "multiply", "divide", "negative", "where"}
@@ -58,7 +61,7 @@ class Roads:
     def __post_init__(self) -> None:
         self.edges: dict[tuple[str, str], None] = {}
         self.entries: dict[tuple[str, str], None] = {}
-        self.below: dict[tuple[str, str], None] = {}
+        self.below: dict[tuple[str, str], set[str]] = {}
         self.up: dict[str, None] = {}
         self.shapes: dict[str, Shape] = {}
         self.sizes: dict[str, Point] = {}
@@ -99,9 +102,9 @@ class Roads:
                 elif edge.kind == WEIGHT and self.style.weights != "once" and not given:
                     continue  # said in the box
                 elif edge.kind == WEIGHT:
-                    self.below["w:", name] = None
+                    self.below.setdefault(("w:", name), set()).add(edge.tail)
                 elif tail.place != item.place or tail.kind == "input":
-                    self.below["x:", name] = None
+                    self.below.setdefault(("x:", name), set()).add(f"{tail.kind} {tail.place.row}")
             for edge in self.graph.out_of(item.id):
                 if not edge.delay and self.graph.items[edge.head].place != item.place:
                     self.up[name] = None
@@ -150,9 +153,11 @@ class Roads:
     # -- where it stands ------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        self.upper = [
+        given = [
             n for kind in ("output", "loss") for n, m in self.members.items() if m.kind == kind
         ]
+        used = {tail for tail, head in self.edges if head not in given}
+        self.upper = [name for name in given if name not in used]
         names = [name for name in self.members if name not in self.upper]
         states = {
             item.part: name for name, item in self.members.items() if item.part in item.states
@@ -163,29 +168,53 @@ class Roads:
         self.on_road: dict[str, list[str]] = {k: way or [states[k]] for k, way in ways.items()}
         top = [state for state, way in ways.items() if way]
         low = [state for state, way in ways.items() if not way]
-        self.layers = Layers(
-            names,
-            [ends for ends in self.edges if not {*ends} & {*self.upper}],
-            {name: size[1] for name, size in self.sizes.items()},
-            ABOVE,
-            last=states.values(),
-        )
+        self.layers = self._stand(names, [*states.values()], top[:1], low[-1:])
         self._lead_up()
         self._lead_entries()
         for state, way in self.on_road.items():
             between = [self.layers.ways[ends] for ends in pairwise(way)]
             self.lying[state] = [*way, *(dummy for dummies in between for dummy in dummies)]
-        rooms = [sum(self.layers.widths[n] + ABOVE for n in each) for each in self.layers.layers]
-        pinned = {
-            name: side * (max(rooms) / 2 + ROAD)
-            for side, those in ((1.0, top), (-1.0, low[::-1]))
-            for state in those
-            for name in self.lying[state]
-        }
-        pinned |= {name: max(rooms) / 2 + ROAD for name in self.upper}
-        self.layers.settle(pinned)
+        on_roads = {name for names in self.lying.values() for name in names} | {*self.upper}
+        beside = [[n for n in layer if n not in on_roads] for layer in self.layers.layers]
+        reach = max(self.layers.room(layer) for layer in beside) / 2
+        pinned = dict.fromkeys(self.upper, reach + ROAD)
+        for side, beyond in ((1.0, top), (-1.0, low)):
+            for state in beyond:
+                pinned |= dict.fromkeys(self.lying[state], side * (reach + ROAD))
+        self.layers.settle(pinned, reach)
         self._place_across(top, low)
         self._place_along()
+
+    def _stand(
+        self, names: list[str], last: Collection[str], top: list[str], low: list[str]
+    ) -> Layers:
+        """In layers, as few as there can be if what a road takes or gives stands right beside it.
+
+        In each layer that is one operation at most on each road next to the others.
+        """
+        edges = [ends for ends in self.edges if not {*ends} & {*self.upper}]
+        sides = {n: side for side, k in ((1, top), (-1, low)) for s in k for n in self.on_road[s]}
+        lying = {name for names in self.on_road.values() for name in names}
+        depth = depths(names, edges, last)
+        beside: dict[tuple[str, str], str] = {}
+        for ends in sorted(edges, key=lambda ends: depth[ends[0]]):
+            free = [name for name in ends if name not in lying]
+            if len(free) == 1 and {*ends} & {*sides} and free[0] not in beside.values():
+                tried = beside | {ends: free[0]}
+                trial = depths(names, edges, last, tried)
+                standing = {
+                    (trial[tail], sides[tail if name == head else head])
+                    for (tail, head), name in tried.items()
+                    if trial[tail] == trial[head]
+                }
+                shorter = sum(trial.values()) < sum(depth.values())
+                if shorter and len(standing) == len(tried):
+                    depth, beside = trial, tried
+        heights = {name: size[1] for name, size in self.sizes.items()}
+        layers = Layers(depth, edges, heights, ABOVE)
+        for (tail, head), name in beside.items():
+            layers.ends[name] = sides[tail if name == head else head]
+        return layers
 
     def _lead_up(self) -> None:
         """What is given out stands above all, in a column of its own."""
@@ -239,7 +268,7 @@ class Roads:
 
     def _place_along(self) -> None:
         """Places from left to right: layers as wide as their widest, gaps as what climbs there."""
-        self.climbing: dict[int, dict[tuple[str, str], None]] = defaultdict(dict)
+        self.climbing: dict[int, dict[tuple[str, str], int]] = defaultdict(dict)
         depth, y = self.layers.depth, self.layers.x
         stacks: dict[int, list[str]] = defaultdict(list)
         for name in self.members:
@@ -248,15 +277,17 @@ class Roads:
             stack.sort(key=lambda name: y[name])
         self.clear_below = {stack[0] for stack in stacks.values()}
         self.clear_above = {stack[-1] for stack in stacks.values()}
-        for port, name in self.below:
-            if name not in self.clear_below:
-                self.climbing[depth[name]][port, name] = None
-        for (port, name), layer in self.leaves.items():
-            if port in self.on_road and abs(self.after(port, name) - self.roads[port]) > 1:
-                self.climbing[layer][port, ""] = None
+        self.meets = self._meets()
         for name in self.up:
             if name not in self.clear_above:
-                self.climbing[depth[name] + 1]["up:", name] = None
+                self._climbs(depth[name] + 1, ("up:", name))
+        self._turn()
+        for port, name in self.below:
+            if name not in self.clear_below:
+                self._climbs(depth[name], self.source(port, name))
+        for (port, name), layer in self.leaves.items():
+            if port in self.on_road and abs(self.after(port, name) - self.roads[port]) > 1:
+                self._climbs(layer, (port, ""))
         self.left: list[float] = []
         self.right: list[float] = []
         self.gap: list[float] = []
@@ -272,12 +303,68 @@ class Roads:
         for places in (self.left, self.right, self.gap):
             places[:] = [place - half for place in places]
 
+    def _climbs(self, gap: int, key: tuple[str, str]) -> None:
+        """Give a wire a track of its own, right of all others."""
+        climbing = self.climbing[gap]
+        climbing.setdefault(key, max(climbing.values(), default=-1) + 1)
+
+    def _turn(self) -> None:
+        """Lead what would be steep straight up or down, all that leaves one operation together."""
+        layers = self.layers
+        runs: dict[int, dict[str, list[float]]] = defaultdict(dict)
+        for (tail, head), way in layers.ways.items():
+            if layers.stands(tail, head):
+                continue
+            inner = tail in self.members
+            gap = layers.depth[tail] + 1 if inner else self.leaves[tail, head] + 1
+            heights = [layers.x[name] for name in ([tail, *way] if inner else way)]
+            for number, (y, after) in enumerate(pairwise([*heights, self.meets[tail, head]]), gap):
+                runs[number].setdefault(tail, [y]).append(after)
+        self.slanted: set[int] = set()
+        for gap, beside in runs.items():
+            steep = {n: ys for n, ys in beside.items() if max(ys) - min(ys) > STEEP}
+            first = max(self.climbing[gap].values(), default=-1) + 1
+            for name, number in tracks(steep).items():
+                self.climbing[gap]["out:", name] = first + number
+            if any(max(ys) - min(ys) > LEAST for n, ys in beside.items() if n not in steep):
+                self.slanted.add(gap)
+
+    def _meets(self) -> dict[tuple[str, str], float]:
+        """Heights at which wires meet the left of an operation: none two at one place."""
+        found: dict[tuple[str, str], float] = {}
+        x = self.layers.x
+        comes: dict[str, dict[str, float]] = defaultdict(dict)
+        for (tail, head), way in self.layers.ways.items():
+            straight = tail in self.roads and not way
+            if tail in self.members and not self.layers.stands(tail, head):
+                comes[head][tail] = x[way[-1] if way else tail]
+            elif tail not in self.members:
+                comes[head][tail] = self.roads[tail] if straight else self.after(tail, head)
+        for port, name in self.below:
+            if name not in self.clear_below:
+                comes[name][port] = -self.height
+        for name, ways in comes.items():
+            height, y = self.sizes[name][1], x[name]
+            order = sorted(ways, key=lambda key: ways[key])
+            step = min(8.0, (height - 6) / max(len(order) - 1, 1))
+            most = (height / 2 - 2) / max(step, 1.0)
+            level = [k for k, key in enumerate(order) if abs(ways[key] - y) < 1]
+            middle = level[0] if level else (len(order) - 1) / 2  # what comes level stays so
+            middle = max(min(middle, most), len(order) - 1 - most)
+            found |= {(key, name): y + step * (k - middle) for k, key in enumerate(order)}
+        return found
+
     def _room(self, gap: int) -> float:
         outer = gap in {0, len(self.layers.layers) + bool(self.upper)}
-        count = len(self.climbing[gap])
+        count = max(self.climbing[gap].values(), default=-1) + 1
         if outer and not count:
             return 4.0
-        return (12.0 if outer else GAP) + TRACK * count
+        alone = SLANTED if gap in self.slanted else LEVEL
+        return max(12.0 + TRACK * count, 0.0 if outer else alone)
+
+    def source(self, port: str, name: str) -> tuple[str, str]:
+        """What comes from below to an operation: the same to several climbs once."""
+        return port, " ".join(sorted(self.below[port, name]))
 
     def after(self, port: str, name: str) -> float:
         """The height at which a way goes on when it has left its road."""
@@ -286,8 +373,7 @@ class Roads:
 
     def track(self, gap: int, key: tuple[str, str]) -> float:
         """Where a wire climbs in a gap."""
-        number = list(self.climbing[gap]).index(key)
-        return self.gap[gap] + 6.0 + TRACK * (number + 0.5)
+        return self.gap[gap] + 4.0 + TRACK * (self.climbing[gap][key] + 0.5)
 
 
 def inside(edge: Edge, graph: Graph) -> bool:

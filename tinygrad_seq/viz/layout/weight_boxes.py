@@ -56,6 +56,7 @@ def weight_boxes(grid: Grid) -> list[WeightBox]:
         longest = max(map(len, grid.graph.tracks)) - 1 if near else 0
         for _, row, box in boxes:
             lefts = [grid.start(row) - (ASIDE + LETTER * longest if near else BESIDE)]
+            lefts[0] -= grid.beside_loops if row in grid.backwards else 0.0
             for block in grid.spanning(axis):  # may be wider than all time steps
                 shape = block.shapes[0]
                 if abs(shape.y - box.y) < (shape.height + box.height) / 2:

@@ -63,7 +63,8 @@ def add_legend(
     for item, name in weight_names.items():
         owner, *parameters, _ = weight_lines(graph.items[item], theme)
         said = ", ".join(line.text.partition("  ")[0] for line in parameters)
-        groups.append([_text(f"{name}: {owner.text} ({said})", theme.faint)])
+        text = owner.text if said == name else f"{owner.text} ({said})"
+        groups.append([_text(f"{name}: {text}", theme.faint)])
     groups += [[_text(text, color)] for text, color in _signs(graph, style, picture)]
     if clip is not None:
         groups.append(_clip_bars(clip, theme))

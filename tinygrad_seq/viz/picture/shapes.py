@@ -46,6 +46,12 @@ class Line:
             letters += sum(east_asian_width(letter) in "WF" for letter in self.text)
         return letters * self.size * (0.66 if self.bold else 0.6)
 
+    def within(self, room: float) -> Line:
+        """The same if it fits, else its beginning and an ellipsis."""
+        if self.width > room:
+            self.text = self.text[: max(1, int(len(self.text) * room / self.width) - 1)] + "…"
+        return self
+
     @property
     def height(self) -> float:
         """Distance to the next line."""

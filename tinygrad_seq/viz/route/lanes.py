@@ -69,7 +69,7 @@ class Lanes:
         """Where an edge climbs from the end of its time axis to the height of a later one."""
         grid, (axis, _) = self.grid, self.grid.column(edge.tail)
         last = [column for column in grid.columns if column[0] == axis][-1]
-        right = grid.frame(last)[1] + (34.0 if grid.graph.view.folds else 0.0)
+        right = grid.frame(last)[1] + (34.0 + grid.beside_loops if grid.graph.view.folds else 0.0)
         for block in grid.spanning(axis):
             right = max(right, block.shapes[0].x + block.shapes[0].width / 2)
         name = edge.tail, edge.kind if edge.delay else "memory"

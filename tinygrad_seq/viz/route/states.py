@@ -7,7 +7,8 @@ from typing import Any
 
 from tinygrad_seq.viz.graph.items import FOLDED, Edge, Item
 from tinygrad_seq.viz.layout.columns import Column, RowKey, Spot
-from tinygrad_seq.viz.layout.grid import GAP, LOOP, PAD
+from tinygrad_seq.viz.layout.grid import GAP, LOOP, PAD, TRACK
+from tinygrad_seq.viz.layout.labels import loop_name
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape, Wire
 from tinygrad_seq.viz.picture.style import subscript
 from tinygrad_seq.viz.picture.words import item_look
@@ -25,6 +26,7 @@ class States:
         """How many over (1) and under (-1) a row so far."""
         self._bridges: dict[Column, int] = {}
         self._named: set[tuple[str, str, float]] = set()
+        self._written: set[tuple[str, float, float]] = set()
         self._carried_in: set[str] = set()
         self._looped: set[tuple[str, str, Spot]] = set()
         self._on_road: set[tuple[str, str, Spot]] = {
@@ -74,11 +76,26 @@ class States:
 
     def _line(self, edge: Edge, corners: list[Point], pen: float = 2.0, **look: Any) -> Wire:
         look = {"dashed": edge.cut, "pen": pen, **look}
+        if "label_at" in look:
+            written = look["label"].text, *look["label_at"]
+            if written in self._written:  # by another wire along the same way
+                del look["label"], look["label_at"]
+            self._written.add(written)
         return self.canvas.wire(edge, corners, self.canvas.theme.state(edge.kind), **look)
+
+    def _name(self, edge: Edge, room: float) -> Line:
+        """What a line from step to step is called: as the state that it comes from."""
+        return Line(self._held_as(edge), 12).within(room)
+
+    def _held_as(self, edge: Edge) -> str:
+        """Which state of its tail goes along an edge: that of another cell may be called so."""
+        tail = self.graph.items[edge.tail]
+        held = [state for state in tail.states if state in tail.roles]
+        return held[0] if held and edge.kind not in held else edge.kind
 
     def _ends(self, edge: Edge) -> tuple[Point, Point, int]:
         """Where a state leaves and arrives, and on which side its name goes."""
-        start = self.grid.anchor(edge.tail, f"{edge.kind}+")
+        start = self.grid.anchor(edge.tail, f"{self._held_as(edge)}+")
         return start, self.grid.anchor(edge.head, self.grid.entry(edge)), self._above(edge)
 
     def _above(self, edge: Edge) -> int:
@@ -208,11 +225,16 @@ class States:
         if abs(place[head] - place[tail]) != 1 or abs(start[1] - end[1]) >= 1 or blocked:
             self._far_state(edge)
             return
-        label = Line(f"✂ {edge.kind}" if edge.cut else edge.kind, 13 if edge.cut else 12)
+        label = self._name(edge, GAP if tail[0] == head[0] else GAP - 10)
+        if edge.cut:
+            label = Line(f"✂ {label.text}", 13)
         first, second = sorted([self.grid.frame(head), self.grid.frame(tail)])
-        aside = ASIDE if self.canvas.both else 0
-        at = (first[1] + second[0]) / 2, end[1] + above * (8 + aside)
-        self._line(edge, [start, end], 2.2, label=label, label_at=at)
+        aside = above * (8 + (ASIDE if self.canvas.both else 0))
+        if self.grid.passing > 1:  # others pass there
+            aside = -8 * above
+        x = (first[1] + second[0]) / 2 if tail[0] == head[0] else first[1] + 4 + label.width / 2
+        look = {"label": label, "label_at": (x, end[1] + aside)}
+        self._line(edge, [start, end], 2.2, **({} if self.graph.view.folds else look))
         self.canvas.gradient(edge, [start, end], above)
 
     def _into_begin(self, edge: Edge) -> None:
@@ -256,19 +278,23 @@ class States:
         wire = self._line(edge, corners)
         self.canvas.gradient(edge, corners)
         if (edge.tail, edge.kind, out) not in self._named:
-            wire.label = Line(edge.kind, 12)
+            wire.label = self._name(edge, GAP - PAD)
             right = out + max(8.0, wire.label.width / 2 + 3)
-            rise = start[1] - corners[2][1]  # near the end, clear of the roads on the way
-            wire.label_at = (right, corners[2][1] + math.copysign(min(40, abs(rise) / 2), rise))
+            rise, aside = start[1] - corners[2][1], above * (16.0 if self.canvas.both else 9.0)
+            if abs(rise) >= 40:  # clear of the roads on the way
+                aside = math.copysign(40, rise)
+            wire.label_at = right, corners[2][1] + aside
             self._named.add((edge.tail, edge.kind, out))
         if self.grid.where[edge.head][1] == FOLDED and tail == head:  # round to a row below
             wire.label = Line(f"{edge.kind} {_delay(edge)}", 12)
             wire.label_at = (out - way * (wire.label.width / 2 + 6), corners[2][1] + above * 9)
 
     def _beside_row(self, edge: Edge, above: int) -> float:
-        """Height over or under the row that a state goes to."""
-        y, height = self.grid.y[self.grid.where[edge.head][0]]
-        return y + above * (height / 2 + 8)
+        """Height over or under the row that a state goes to; apart if it passes others there."""
+        (row, _), (tail, step) = (self.grid.where[end] for end in (edge.head, edge.tail))
+        y, height = self.grid.y[row]
+        passes = step % self.grid.passing if isinstance(step, int) and row == tail else 0
+        return y + above * (height / 2 + 8 + TRACK * passes)
 
     def _climb(self, edge: Edge) -> None:
         """A state that a later time axis starts from: up beside the boxes of weights before it."""
@@ -285,9 +311,9 @@ class States:
         if abs(level - end[1]) >= 1:
             back = frame - 9 - 5 * above
             corners += [(back, level), (back, end[1])]
-        aside = ASIDE if self.canvas.both and above < 0 else 0
-        at = frame - 26, level + above * (8 + aside)
-        self._line(edge, [*corners, end], label=Line(edge.kind, 12), label_at=at)
+        label, aside = self._name(edge, GAP), ASIDE if self.canvas.both and above > 0 else 0
+        at = frame - 22 - max(4.0, label.width / 2), level + 8 + aside
+        self._line(edge, [*corners, end], label=label, label_at=at)
         self.canvas.gradient(edge, [*corners, end], above)
 
     def _between_nodes(self, edge: Edge) -> None:
@@ -299,7 +325,7 @@ class States:
         if abs(start[1] - end[1]) < 1:
             corners = [start, end]
         at = lane + 7, (start[1] + end[1]) / 2
-        self._line(edge, corners, label=Line(edge.kind, 12), label_at=at)
+        self._line(edge, corners, label=self._name(edge, GAP), label_at=at)
 
     def _bridge(self, edge: Edge) -> None:
         """A state from one time axis to another at op level: over its row, then along the gap."""
@@ -339,7 +365,7 @@ class States:
         lane = y + above * (height / 2 + 15 + LOOP * more)
         left, right = self.grid.frame(self.grid.column(edge.head))
         wide = 45 if self.graph.level.plain and self._above(edge) < 0 else 19  # outside c's loop
-        back, out = wide + 9 * more, wide + 20 * more  # out past the other loops' delays
+        back, out = wide + 9 * more, wide + 20 * more + self.grid.beside_loops  # past other delays
         way = self._way(edge)
         left, right = (left - back, right + out) if way > 0 else (right + back, left - out)
         color = self.canvas.theme.state(edge.kind)
@@ -349,17 +375,19 @@ class States:
         box.tooltip, box.classes = f"delay of {edge.delay} time step", "delay"
         self.canvas.picture.shapes.append(box)
         corners = [start, (right, start[1]), (right, lane - above * 9.5)]
-        first = self._line(edge, corners, 2.2, dashed=False, label=Line(edge.kind, 12))
-        aside = first.label.width / 2 + 9.4 if first.label else 0.0
-        first.label_at = (right - way * aside, start[1] + above * 8)
+        label = loop_name(edge.kind)
+        first = self._line(edge, corners, 2.2, dashed=False, label=label)
+        first.label_at = (right - way * (label.width / 2 + 17), start[1] + above * 8)
         if more:  # the first one's name stands there
-            aside = Line(edge.kind, 12).width / 2 + 20
-            first.label_at = (right - way * aside, lane + above * 9)
+            first.label_at = (right - way * (label.width / 2 + 20), lane + above * 9)
         corners = [(right - way * 15, lane), (left, lane), (left, end[1]), end]
         second = self._line(edge, corners, 2.2, dashed=False)
         first.head = second.tail = name
 
 
+_POWERS = str.maketrans("+-0123456789", "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
 def _delay(edge: Edge) -> str:
     """How many steps it takes, as the z-transform writes it."""
-    return "z" + {1: "⁻¹", -1: "⁺¹"}.get(edge.delay, f"^{-edge.delay}")
+    return "z" + f"{-edge.delay:+d}".translate(_POWERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Edge
+from tinygrad_seq.viz.graph.items import BEGIN, WEIGHT, Edge, Item
 from tinygrad_seq.viz.layout.weight_boxes import WeightBox, carried_heights
 from tinygrad_seq.viz.picture.shapes import Line, Point, Shape
 from tinygrad_seq.viz.picture.style import number, subscript
@@ -12,6 +12,9 @@ from tinygrad_seq.viz.picture.words import item_look
 from tinygrad_seq.viz.route.canvas import INSIDE, Canvas, beside
 
 __all__ = ["draw_weights", "name_weights"]
+
+_LONGEST = 8
+"""Characters that there is room for at a use."""
 
 
 def draw_weights(canvas: Canvas, box: WeightBox) -> None:
@@ -87,6 +90,13 @@ def _draw_contribution(
         wire.label_at = (min(x + 8, right - wire.label.width / 2), lower - 8)
 
 
+def _label(item: Item) -> str:
+    """The names of weights, or the first and the last; ``""`` if that is too long for a label."""
+    names = [name.rpartition(".")[2] for name, *_ in item.names]
+    texts = ", ".join(names), f"{names[0]} … {names[-1]}"
+    return next((text for text in texts if len(text) <= _LONGEST), "")
+
+
 def name_weights(canvas: Canvas) -> dict[str, str]:
     """A pale name of the weights at every use; the names by item."""
     names: dict[str, str] = {}
@@ -96,13 +106,18 @@ def name_weights(canvas: Canvas) -> dict[str, str]:
         head = canvas.graph.items[edge.head]
         if head.place.row in canvas.grid.plans and head.kind == "op":
             continue  # said in its box
-        name = names.setdefault(edge.tail, "W" + subscript(len(names)))
+        known = (_label(canvas.graph.items[edge.tail]), "W" + subscript(len(names)))
+        free = next(label for label in known if label and label not in names.values())
+        name = names.setdefault(edge.tail, free)
         if canvas.grid.where[edge.head][1] is not None:
             x, y = canvas.grid.anchor(edge.head, "w:")
             faint, line = canvas.theme.faint, Line(name, 10, color=canvas.theme.faint)
             look = item_look(canvas.graph.items[edge.tail], "weight")
             use = f"{edge.tail}>{edge.head}"
-            canvas.picture.shapes.append(Shape(use, x, y - 24, 22, 14, [line], "text", **look))
+            aside = canvas.grid.anchor(edge.head, "x:")[0] - 6 - line.width / 2
+            size = max(22, line.width), 14
+            text = Shape(use, min(x, aside), y - 24, *size, [line], "text", **look)
+            canvas.picture.shapes.append(text)
             way = [(x, y - 24 + 7), (x, y)]
             canvas.wire(edge, way, faint, pen=0.9, arrow=0.5, road="").tail = use
     return names
