@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -17,6 +19,7 @@ from tinygrad_seq.errors import ConfigError
 from tinygrad_seq.kernels import memory, shards
 from tinygrad_seq.kernels.products import Product
 
+KERNELS = "TINYGRAD_SEQ_KERNELS"
 FEWER = settings(max_examples=max(settings.default.max_examples // 5, 1))
 
 
@@ -264,6 +267,29 @@ def test_a_planted_mistake_in_a_compiled_kernel_is_seen(monkeypatch):
     monkeypatch.setitem(compiled.COMPILED, KERNEL, right._replace(backward=wrong))
     found = results(layer, x)
     assert any(abs(a - b).max() > 1e-5 for a, b in zip(wanted, found, strict=True))
+
+
+def test_the_first_compilation_is_announced_and_no_other(tmp_path):
+    code = (
+        "import numpy as np; from tinygrad_seq import nn\n"
+        "nn.RNN(3, 4)(np.zeros((2, 1, 3), np.float32))[0].sum().backward()"
+    )
+    said = []
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            env={
+                **os.environ,
+                "NUMBA_CACHE_DIR": str(tmp_path),
+                "TINYGRAD_SEQ_KERNELS": "compiled",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append(run.stderr.splitlines())
+    assert len(said[0]) <= 2 and all("Numba compiles rnn_" in line for line in said[0])
+    assert said[0] and not said[1]
 
 
 # -- rows picked from a table ----------------------------------------------------------------------

@@ -34,6 +34,8 @@ class Product:
     blocks : (B, K, H)
     small : bool
         Whether the blocks are small enough as they are.
+    halved : int
+        How many of the products are halved when they are made.
     """
 
     def __init__(self, blocks: Array, rows: int) -> None:
@@ -42,7 +44,7 @@ class Product:
         width = hidden
         while rows * inner * width > _SMALL and width % 2 == 0 and width > _NARROWEST:
             width //= 2
-        self.small = width == hidden
+        self.small, self.halved = width == hidden, 0
         self.strips = blocks
         if not self.small:
             cut = blocks.reshape(count, inner, hidden // width, width)
@@ -52,12 +54,28 @@ class Product:
         """Fill `out` (B, n, H) from `left`, (n, K) or (B, n, K)."""
         if self.small:
             np.matmul(left, self.blocks, out=out)
+            if self.halved:
+                out[: self.halved] *= 0.5
         else:
             count, parts, _, width = self.strips.shape
             cut = out.reshape(count, -1, parts, width).swapaxes(1, 2)
             np.matmul(left[..., None, :, :], self.strips, out=cut)
 
+    @classmethod
+    def in_place(cls, weight: Array, halved: int = 0, *, back: bool = False) -> Product:
+        """By the blocks of a weight (H, B * H) where they lie, or with `back` by their transposes.
+
+        For a few steps, which would not pay for copies of their own.
+        """
+        hidden = len(weight)
+        made = object.__new__(cls)
+        cut = weight.reshape(hidden, -1, hidden)
+        made.blocks = made.strips = cut.transpose(1, 2, 0) if back else cut.swapaxes(0, 1)
+        made.small, made.halved = True, halved
+        return made
+
     def __getitem__(self, blocks: slice) -> Product:
         part = object.__new__(Product)
         part.blocks, part.small, part.strips = self.blocks[blocks], self.small, self.strips[blocks]
+        part.halved = max(self.halved - (blocks.start or 0), 0)
         return part

@@ -44,27 +44,32 @@ class Projection:
     ----------
     tokens : int
         How many tokens there are in all; 0 for rows.
+    few : bool
+        Whether there are too few rows to pay for weights laid out in blocks.
     """
 
-    def __init__(self, weight: Array, bias: Array, hidden: int, halved: int, tokens: int) -> None:
-        self.halved = halved
-        self.weight, self.bias = weight, bias
-        self.all_rows = len(weight) <= tokens
-        if self.all_rows:
+    def __init__(
+        self, weight: Array, bias: Array, hidden: int, halved: int, tokens: int, few: bool
+    ) -> None:
+        self.weight, self.bias, self.halved = weight, bias, halved
+        self.blocks: Array | None = None
+        if not few and len(weight) <= tokens:
             self.blocks = in_blocks(weight + bias, hidden, halved)
-        elif not tokens:  # the bias is one more row of the weight, for a column of ones
+        elif not few and not tokens:  # the bias is one more row, for a column of ones
             self.blocks = in_blocks(np.concatenate([weight, bias[None]]), hidden, halved)
 
     def __call__(self, x: Array, out: Array) -> None:
         """Fill `out` (B, M, H)."""
-        if x.dtype.kind not in "iu":
-            np.matmul(with_ones(x), self.blocks, out=out)
-        elif self.all_rows:
-            np.take(self.blocks, x, axis=1, out=out, mode="clip")
-        else:
-            rows = self.weight.take(x, 0) + self.bias
+        tokens = x.dtype.kind in "iu"
+        if self.blocks is None:
+            rows = self.weight.take(x, 0) if tokens else x @ self.weight
+            rows += self.bias
             out[...] = rows.reshape(len(x), len(out), -1).swapaxes(0, 1)
             out[: self.halved] *= 0.5
+        elif tokens:
+            np.take(self.blocks, x, axis=1, out=out, mode="clip")
+        else:
+            np.matmul(with_ones(x), self.blocks, out=out)
 
 
 def with_ones(x: Array) -> Array:

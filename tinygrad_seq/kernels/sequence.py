@@ -58,11 +58,18 @@ class Residuals(NamedTuple):
 class _Weights:
     """The weights W_xh (I, B * H), W_hh (H, B * H), b (B * H,) and others, as kernels take them."""
 
-    def __init__(self, kernel: Kernel, x: Array, weights: Sequence[Array]) -> None:
-        weight_xh, weight_hh, bias, *self.others = weights
-        hidden, tokens = len(weight_hh), x.size if x.dtype.kind in "iu" else 0
-        self.project = Projection(weight_xh, bias, hidden, kernel.halved, tokens)
-        self.hidden = in_blocks(weight_hh, hidden, kernel.halved)
+    def __init__(self, kernel: Kernel, x: Array, weights: Sequence[Array], few: bool) -> None:
+        weight_xh, self.weight_hh, bias, *self.others = weights
+        hidden, tokens = len(self.weight_hh), x.size if x.dtype.kind in "iu" else 0
+        self.halved = kernel.halved
+        self.project = Projection(weight_xh, bias, hidden, kernel.halved, tokens, few)
+        self.blocks = None if few else in_blocks(self.weight_hh, hidden, kernel.halved)
+
+    def recur(self, rows: int) -> Product:
+        """``h W_hh``, of so many rows at a time."""
+        if self.blocks is None:
+            return Product.in_place(self.weight_hh, self.halved)
+        return Product(self.blocks, rows)
 
 
 def run_forward(
@@ -79,7 +86,8 @@ def run_forward(
     `ids` (T, N) say which rows of x are alike, where it was picked from a table of fewer rows:
     then those are multiplied, once each.
     """
-    kernel = _chosen(kernel, weights[1].dtype)
+    few = plan.steps < _FEW
+    kernel = _chosen(kernel, weights[1].dtype, few)
     x = plan.arrange(x)
     if ids is not None:
         ids = plan.arrange(ids)
@@ -87,7 +95,7 @@ def run_forward(
         x = ids
     states = tuple([plan.sorted(state) for state in initial])
     y = memory.empty((len(x), len(weights[1])), weights[1].dtype)
-    prepared = _Weights(kernel, x, weights)
+    prepared = _Weights(kernel, x, weights, few)
     store = keep and not plan.recompute
     runs: list[Run | States] = []
     for group in plan.groups:
@@ -99,9 +107,13 @@ def run_forward(
     return (plan.restore(y), *lasts), Residuals(plan, runs, ids) if keep else None
 
 
-def _chosen(kernel: Kernel, dtype: np.dtype[Any]) -> Kernel:
-    """The kernel that the settings ask for; complex numbers are left to NumPy."""
-    if dtype.kind != "f" or config.kernels == "numpy":
+_FEW = 8
+"""Steps that would not pay for weights laid out anew."""
+
+
+def _chosen(kernel: Kernel, dtype: np.dtype[Any], few: bool) -> Kernel:
+    """The kernel that the settings ask for; complex numbers and few steps are left to NumPy."""
+    if few or dtype.kind != "f" or config.kernels == "numpy":
         return kernel
     from tinygrad_seq.kernels.compiled import COMPILED
 
@@ -125,7 +137,7 @@ def _run_group(
     store: bool,
 ) -> Run:
     """Sweep the segments of one group, into `y`; moves the states to where their rows end."""
-    shape = (len(weights.hidden), *y.shape)
+    shape = (weights.weight_hh.shape[1] // y.shape[1], *y.shape)
     z = y[None] if kernel.in_place else memory.empty(shape, y.dtype)
     weights.project(x, z)
     extras = tuple([memory.empty(y.shape, y.dtype) for _ in range(kernel.extras)])
@@ -150,7 +162,7 @@ def _run_group(
             kernel.forward(z, y, extras, now, recur, *weights.others, at=at)
 
     shares = shares_of(len(states[0]), y.shape[-1])
-    recur = Product(weights.hidden, -(-len(states[0]) // shares))
+    recur = weights.recur(-(-len(states[0]) // shares))
     in_shards(sweep, len(states[0]), shares)
     return Run(z, y, extras, starts)
 
@@ -171,13 +183,12 @@ def run_backward(
 
     `cotangents` are those of y (T, N, H) and of the last states (N, H).
     """
-    kernel = _chosen(kernel, weights[1].dtype)
     plan, runs, ids = residuals
+    few = plan.steps < _FEW
+    kernel = _chosen(kernel, weights[1].dtype, few)
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
     dstates = [plan.sorted(cotangent) for cotangent in cotangents[1:]]
     need_x = need_x and x.dtype.kind not in "iu"
-    hidden = len(weights[1])
-    back = weights[1].reshape(hidden, -1, hidden).transpose(1, 2, 0).copy()
     weight_xh, table = weights[0], None
     rows_of_weight = len(weight_xh)
     if ids is not None:
@@ -185,7 +196,7 @@ def run_backward(
         x, rows_of_weight = ids, len(table)
         if plan.recompute:
             weights = (table @ weight_xh, *weights[1:])
-    prepared = _Weights(kernel, x, weights) if plan.recompute else None
+    prepared = _Weights(kernel, x, weights, few) if plan.recompute else None
     dx = np.zeros((len(x), len(weight_xh)), dy.dtype) if need_x and len(plan.groups) != 1 else None
     totals: list[Array] | None = None
     for group, kept in zip(reversed(plan.groups), reversed(runs), strict=True):
@@ -196,7 +207,7 @@ def run_backward(
             assert prepared is not None
             again, y = tuple([state.copy() for state in kept]), np.empty_like(dy[group.span])
             run = _run_group(kernel, piece, y, again, prepared, group, True)
-        dz = _sweep_back(kernel, dy[group.span], run, dstates, back, weights[3:], group)
+        dz = _sweep_back(kernel, dy[group.span], run, dstates, weights, few, group)
         part = input_gradient(dz, weight_xh) if need_x else None
         dweight, dbias = projection_gradients(piece, dz, rows_of_weight)
         before = _states_before(run, group)
@@ -224,11 +235,12 @@ def _sweep_back(
     dy: Array,
     run: Run,
     dstates: list[Array],
-    back: Array,
-    others: Sequence[Array],
+    weights: Sequence[Array],
+    few: bool,
     group: Group,
 ) -> Array:
     """The backward sweep of one group: dz, with `dstates` carried to its start in place."""
+    _, weight_hh, _, *others = weights
     dz = memory.empty(run.z.shape, run.z.dtype)
 
     def sweep(first: int, last: int) -> None:
@@ -239,15 +251,15 @@ def _sweep_back(
             carried = [d[first:stop] for d in dstates]
             begin = [state[first:stop] for state in start]
             at = _moved(segment.at, first)
-            kernel.backward(
-                dz, dy, run.z, run.y, run.extras, begin, carried, product, *others, at=at
-            )
+            kernel.backward(dz, dy, run.z, run.y, run.extras, begin, carried, back, *others, at=at)
             if segment.fresh is not None:
                 for d in carried:
                     np.copyto(d, 0, where=segment.fresh[first:stop])
 
     shares = shares_of(len(dstates[0]), dy.shape[-1])
-    product = Product(back, -(-len(dstates[0]) // shares))
+    back = Product.in_place(weight_hh, back=True)
+    if not few:
+        back = Product(back.blocks.copy(), -(-len(dstates[0]) // shares))
     in_shards(sweep, len(dstates[0]), shares)
     return dz
 

@@ -7,6 +7,9 @@ which is newer. NaN stays NaN: of what ``fastmath`` allows, what denies it is le
 
 from __future__ import annotations
 
+import contextlib
+import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,13 +29,34 @@ __all__ = ["COMPILED"]
 Array = NDArray[Any]
 
 
+_PATIENCE = 1.0
+"""Seconds of compiling after which a word is said; what is kept on disk is loaded in less."""
+_READY: set[Any] = set()
+"""Which loops have run, on which kind of number and in which way."""
+
+
 def _run(loop: Any, arrays: Sequence[Any], product: Product, at: range) -> None:
     """Run a loop over steps, compiled if its products are small."""
     steps = (at.start, at.step, len(at))
-    if product.small:
-        loop(*arrays, product.blocks, steps)
-    else:
-        loop.py_func(*arrays, product, steps)
+    call = loop if product.small else loop.py_func
+    operand = product.blocks if product.small else product
+    kind = (call, arrays[0].dtype)
+    if kind in _READY:
+        call(*arrays, operand, steps)
+        return
+    _READY.add(kind)
+    word = threading.Timer(_PATIENCE, _say, [loop.__name__])
+    word.daemon = True
+    word.start()
+    try:
+        call(*arrays, operand, steps)
+    finally:
+        word.cancel()
+
+
+def _say(name: str) -> None:
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no stderr, or a closed one
+        sys.stderr.write(f"tinygrad_seq: Numba compiles {name} once, and keeps it on disk\n")
 
 
 def _forward(loop: Any, _: Any, *options: Any) -> Callable[..., None]:
