@@ -37,7 +37,8 @@ def lines(name: str, found: Results) -> str:
             low, high = each["ratio_quartiles"]
             line += f"   ratio {each['ratio']:.2f}  [{low:.2f}, {high:.2f}]"
         if "cores" in each:
-            line += f"   cores {each['cores']:.1f}, others {each['others']:.1f}"
+            line += f"   processor {each['processor']:.3g}, "
+            line += f"cores {each['cores']:.1f}, others {each['others']:.1f}"
         text.append(line)
     text += [f"  {label} DISAGREES: {'; '.join(bad)}" for label, bad in found["disagree"].items()]
     return "\n".join(text)

@@ -9,8 +9,9 @@ First losses and gradients from equal weights are compared; whoever disagrees is
 blocks of runs take turns, A B C A B C, so that all have their share of what else the machine does.
 Turns that something else disturbed are repeated, twice as many at most, and the quietest kept.
 Ratios are of medians, contestant / first contestant (above 1 the first is faster), with the
-quartiles of the ratios turn by turn. `cores` is processor time / time of a contestant, `others`
-how many cores something else kept busy meanwhile. Rows: see benchmarks/rows.py, or --list.
+quartiles of the ratios turn by turn. `processor` is the processor time of a run, all threads
+together, which with threads=1 tells something on a busy machine, too; `cores` how many cores the
+contestant kept busy, `others` how many something else did. Rows: benchmarks/rows.py, or --list.
 """
 
 from __future__ import annotations
@@ -140,24 +141,20 @@ def in_turns(
     """The blocks of each contestant."""
     if row.job == "memory":
         return {label: [worker.ask("memory", 3)] for label, worker in workers.items()}
-    runs = {}
-    for label, worker in workers.items():
-        first = min(worker.ask("block", 2)["times"])
-        runs[label] = int(min(max(seconds / first, 3), 2000))
     turns: list[dict[str, dict[str, Any]]] = []
     quiet = 0
     while quiet < blocks and len(turns) < 2 * blocks:
-        turn = {label: block(worker, runs[label]) for label, worker in workers.items()}
+        turn = {label: block(worker, seconds) for label, worker in workers.items()}
         turns.append(turn)
         quiet += row.condition == "busy" or others(turn) < DISTURBED
     kept = turns if row.condition == "busy" else sorted(turns, key=others)[:blocks]
     return {label: [turn[label] for turn in kept] for label in workers}
 
 
-def block(worker: Worker, runs: int) -> dict[str, Any]:
-    """What a contestant tells of so many runs, and how many cores others kept busy meanwhile."""
+def block(worker: Worker, seconds: float) -> dict[str, Any]:
+    """What a contestant tells of its runs, and how many cores others kept busy meanwhile."""
     before, start = busy_seconds(), time.perf_counter()
-    told = worker.ask("block", runs)
+    told = worker.ask("block", seconds)
     used = (busy_seconds() - before) / (time.perf_counter() - start)
     return {**told, "others": max(used - told["cores"], 0.0)}
 
@@ -185,7 +182,7 @@ def whole_processes(row: Row, who: list[Named], blocks: int) -> dict[str, list[d
             start = time.perf_counter()
             with Worker(each, row) as worker:
                 worker.ask("build", row.name)
-                worker.ask("block", 1, 0)
+                worker.ask("block", 0, 1, 0)
             found[each.label].append({"times": [time.perf_counter() - start]})
     return found
 
@@ -235,9 +232,10 @@ def summary(
             "blocks": [scale * turn for turn in turns],
             **about[label],
         }
-        for key in ("cores", "others"):
-            if key in blocks[0]:
+        if "processor" in blocks[0]:
+            for key in ("cores", "others"):
                 each[key] = statistics.fmean(block[key] for block in blocks)
+            each["processor"] = scale * statistics.median(block["processor"] for block in blocks)
         if label != first:
             base = found[first]
             ratios = np.divide(each["blocks"], base["blocks"])

@@ -45,17 +45,18 @@ class Contestant:
         np.savez(file, **{name: np.asarray(value) for name, value in values.items()})
         return {}
 
-    def block(self, runs: int, warm: int = 1) -> dict[str, Any]:
-        """Seconds of each of so many runs, and of the processor for all, after a warm-up."""
+    def block(self, seconds: float, least: int = 3, warm: int = 1) -> dict[str, Any]:
+        """Run for so long, after a warm-up: seconds of each run, of the clock and the processor."""
         for _ in range(warm):
             self.job.run()
-        times, began, used = [], time.perf_counter(), time.process_time()
-        for _ in range(runs):
+        times: list[float] = []
+        began, used = time.perf_counter(), time.process_time()
+        while len(times) < least or time.perf_counter() < began + seconds:
             start = time.perf_counter()
             self.job.run()
             times.append(time.perf_counter() - start)
-        wall = time.perf_counter() - began
-        return {"times": times, "cores": (time.process_time() - used) / wall}
+        wall, used = time.perf_counter() - began, time.process_time() - used
+        return {"times": times, "cores": used / wall, "processor": used / len(times)}
 
     def memory(self, runs: int) -> dict[str, Any]:
         """MiB of the largest the process became, above what its imports took."""

@@ -45,6 +45,18 @@ def crossed(drawing: viz.Drawing) -> set[tuple[str, str, str]]:
     return found
 
 
+def looked_through(drawing: viz.Drawing) -> set[str]:
+    """Boxes of weights that lines of attention run behind."""
+    weights = [box for box in boxes(drawing) if box.name.startswith("weights:")]
+    return {
+        box.name
+        for wire in wires(drawing, attention=True)
+        for x, y in _along(wire.points)
+        for box in weights
+        if abs(x - box.x) < box.width / 2 and abs(y - box.y) < box.height / 2
+    }
+
+
 class Wire(NamedTuple):
     """An arrow: its ends, what it is said to be, and its way."""
 
@@ -54,14 +66,14 @@ class Wire(NamedTuple):
     points: list[tuple[float, float]]
 
 
-def wires(drawing: viz.Drawing) -> list[Wire]:
-    """All wires; lines of attention are left out: they are drawn behind all boxes."""
+def wires(drawing: viz.Drawing, attention: bool = False) -> list[Wire]:
+    """All wires, or all lines of attention: they are drawn behind all boxes."""
     found = []
     pattern = r'^\s*"([^"]+)" -> "([^"]+)" \[pos="([^"]*)"(.*)$'
     for tail, head, way, rest in re.findall(pattern, drawing.dot, re.M):
         said = re.search(r'class="([^"]*)"', rest)
         classes = frozenset(said[1].split() if said else ())
-        if "edge-attention" in classes:
+        if ("edge-attention" in classes) != attention:
             continue
         numbers = re.findall(r"(?:^| )([-\d.]+),([-\d.]+)", way)
         found.append(Wire(tail, head, classes, [(float(x), float(y)) for x, y in numbers]))

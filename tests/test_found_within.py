@@ -313,3 +313,35 @@ def test_what_compares_two_steps_is_of_the_later_one(program: Any) -> None:
     assert not differences(program(True), program(False))
     rows = {n.scope.path for n in told(program(False)) if n.role == "loss"}
     assert rows == {""}
+
+
+def forward_sums(declared: bool, steps: int = 4) -> Any:
+    """The forward algorithm of a CRF: the first step has no transition."""
+    w, a, s, xs = leaf(3, H), leaf(H, H), leaf(H), np.ones((steps, 2, 3))
+    with at(0, declared):
+        alpha = s + xs[0] @ w
+    for t in range(1, steps):
+        with at(t, declared):
+            alpha = np.log(np.exp(alpha[:, :, None] + a[None]).sum(axis=1)) + xs[t] @ w
+    return np.log(np.exp(alpha).sum(axis=1)).mean()
+
+
+def test_a_first_step_without_a_state_is_a_step() -> None:
+    assert not differences(forward_sums(True), forward_sums(False))
+    assert len({n.role for n in told(forward_sums(False)) if n.scope.step is not None}) == 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 4), (3, 3), (4, 3)])
+def test_a_grid_is_drawn_as_one(height: int, width: int) -> None:
+    """Every cell of a picture reads the one at its left and the one above: time goes down."""
+    w, u, r = leaf(1, H), leaf(H, H), leaf(H, H)
+    above: list[Any] = [np.zeros((1, H))] * width
+    steps = {}
+    for i in range(height):
+        left = np.zeros((1, H))
+        for j in range(width):
+            left = above[j] = np.tanh(np.ones((1, 1)) @ w + left @ u + above[j] @ r)
+            steps[left.node.seq] = i, j
+    found = {n.seq: n.scope for n in told((left**2).mean())}
+    rows = ["h", "h 2", "h 3", "h 4"]
+    assert {seq: (found[seq].step, rows.index(found[seq].path)) for seq in steps} == steps

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from demos.lab.by_hand import translator as translator_by_hand
+from tests.drawn import crossed, looked_through, wires
 from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
@@ -211,6 +213,21 @@ def test_weights_of_hidden_steps_are_summed_and_of_hidden_queries_a_range():
     )
     rolled = viz.draw(decoded.logits, view="rolled")
     assert lines(rolled) == {}
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+@pytest.mark.parametrize("level", ["module", "cell"])
+@pytest.mark.parametrize("made", ["additive", "multiplicative", "by hand"])
+def test_no_line_runs_behind_the_weights_of_what_reads(made, level, direction):
+    if made == "by hand":
+        out, names = translator_by_hand(3, 4)
+    else:
+        reader = model(additive if made == "additive" else multiplicative)
+        with tgs.composed():
+            out, names = reader(ids(3), ids(4)).logits, None
+    drawing = viz.draw(out, level=level, direction=direction, names=names)
+    assert wires(drawing, attention=True) and looked_through(drawing) == set()
+    assert crossed(drawing) == set()
 
 
 def test_reading_steps_of_a_decoder_stand_above_what_they_read():

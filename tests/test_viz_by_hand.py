@@ -198,6 +198,34 @@ def test_what_locals_holds_besides_is_no_matter() -> None:
     assert "w" in (w * 2).draw(names=others).dot
 
 
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        (lambda z: 1 - z, "1 −"),
+        (lambda z: z - 1, "− 1"),
+        (lambda z: 2 * z, "2 ×"),
+        (lambda z: z * -0.5, "× −0.5"),
+        (lambda z: z / 3, "÷ 3"),
+        (lambda z: z + 0.25, "+ 0.25"),
+        (lambda z: z**2, "^ 2"),
+        (lambda z: z * np.ones((N, H)), "×"),
+    ],
+)
+def test_numbers_in_a_formula_are_drawn_also_after_backward(
+    formula: Any, said: str, view: str
+) -> None:
+    u, h = tgs.tensor(np.eye(H) / 2, requires_grad=True), np.zeros((N, H))
+    for _ in range(6):
+        h = np.tanh(formula(tgs.sigmoid(np.ones((N, H)) + h @ u)))
+    loss = h.sum()
+    before = viz.draw(loss, view=view, level="cell").dot
+    loss.backward()
+    assert viz.draw(loss, view=view, level="cell").dot == before
+    columns = {"unrolled": 6, "elided": 3, "rolled": 1}[view]
+    assert before.count(f'label="{said}"') == columns
+
+
 # -- loops over what is here ---------------------------------------------------------------------
 
 

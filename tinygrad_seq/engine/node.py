@@ -81,6 +81,7 @@ class Node:
         "detached",
         "dtype",
         "enters",
+        "figure",
         "freed",
         "hooks",
         "inputs",
@@ -101,6 +102,7 @@ class Node:
     constants: tuple[Constant | None, ...]
     detached: dict[int, Origin]  # what constant operands were detached from, if any
     enters: dict[int, Enters]  # by operand, or beyond them an index; set on copies for readers
+    figure: float  # the number among the operands, if one is: the 1 of 1 - z
     hooks: dict[int, Callable[[Any], Any]]
     kept: Any  # attention weights that backward has freed; else not set
     known_as: str  # a leaf's name, when its tensor is gone; not set of an operation

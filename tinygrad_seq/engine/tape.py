@@ -110,7 +110,7 @@ def apply(op: Op, operands: tuple[Any, ...], params: dict[str, Any]) -> Any:
         kept = out if kept_out else None
         node = Node(op, tuple(parents), params, shape, kind, mode.scope, inputs, kept, residuals)
         if None in parents:
-            _note_detached(node, operands)
+            _note_constants(node, operands)
         if mode.observer is not None:
             for part in (out,) if single else out:
                 mode.observer.recorded(node, part)
@@ -134,8 +134,12 @@ def _hand_on_origin(operands: tuple[Any, ...], made: Any) -> None:
             made._origin = operand._origin
 
 
-def _note_detached(node: Node, operands: tuple[Any, ...]) -> None:
+def _note_constants(node: Node, operands: tuple[Any, ...]) -> None:
+    """Note what constants are numbers, and what they were detached from."""
     for place, operand in enumerate(operands):
+        if isinstance(operand, (float, int)):
+            node.figure = operand
+            continue
         if isinstance(operand, Variable) and operand._node is None and hasattr(operand, "_origin"):
             node.detached = {**getattr(node, "detached", {}), place: operand._origin}
 
@@ -220,7 +224,9 @@ def _apply_plain(
         node.inputs = None
     if needs != 3 and len(operands) == 2:
         constant, place = (b, 1) if q is None else (a, 0)
-        if type(constant) is _result and hasattr(constant, "_origin"):
+        if type(constant) is float or type(constant) is int:
+            node.figure = constant
+        elif type(constant) is _result and hasattr(constant, "_origin"):
             node.detached = {place: constant._origin}
     node.out = out if plan[1] else None
     node.residuals = None

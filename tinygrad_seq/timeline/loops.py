@@ -222,6 +222,7 @@ class _Loops:
         }
         state_like = self._fed_at_once(final)
         at_their_step = self._used_in(final)
+        again = {self.signs[node] for node, (_, step) in self.at.items() if step != 0}
         for node in reversed(self.nodes):
             if node not in among or node in at_their_step:
                 continue
@@ -232,6 +233,8 @@ class _Loops:
             later = [p[1] for p in places if p is not None and p[0] == number]
             passing = len(later) == len(places) and min(later) > step
             own = self.signs[node] not in final and node not in state_like
+            if step == 0 and self.found[number].late:  # its first state is made in its own way
+                own = own and self.signs[node] in again
             if passing and (own or looks_in(node)):
                 self.at[node] = number, min(later)
                 moved.add(node)

@@ -26,6 +26,8 @@ class Recurrence(NamedTuple):
     steps: dict[Node, int]
     swapping: bool = False
     """Whether they are chains side by side that take turns."""
+    late: bool = False
+    """Whether the first step does without a state."""
 
 
 def find_recurrences(
@@ -43,10 +45,11 @@ def find_recurrences(
     parts = told_apart(nodes, first, results, others, detached)
     counted = count(nodes, [part for part in parts if len(part) > 1], detached)
     recurrences: list[Recurrence] = []
-    inputs = [found for c, found in enumerate(counted.classes) if not counted.again(c)]
+    once = [c for c in range(len(counted.classes)) if not counted.again(c)]
     groups = turns(counted)
     for group in groups:
         depths = [{node: counted.depth[node, c] - 1 for node in counted.classes[c]} for c in group]
+        inputs = [counted.classes[c] for c in once if counted.reached[c, group].any()]
         recurrences.append(_ranked(nodes, depths, detached) or _stepped(depths, inputs))
     member = np.zeros((len(groups), len(counted.classes)), int)
     for number, group in enumerate(groups):
@@ -117,16 +120,17 @@ def _stepped(counted: Sequence[dict[Node, int]], others: Sequence[Sequence[Node]
             if node not in found:
                 at = int(np.searchsorted(begin, node.seq, side="right")) - 1 if in_turn else step
                 found[node] = min(max(at, 0), length - 1)
-    return Recurrence(length, found)
+    return Recurrence(length, found, late=first is not None)
 
 
 def _one_more(begin: Sequence[int], others: Sequence[Sequence[Node]]) -> Sequence[Node] | None:
     """Uses of a weight of the input, if there is one more of them, before the loop's first."""
     for uses in others:
-        seqs = [node.seq for node in uses]
-        if len(seqs) == len(begin) + 1 and seqs[1] < begin[0]:
-            between = zip(begin, seqs[2:], begin[1:], strict=False)
-            if all(one < seq < two for one, seq, two in between):
+        first, *later = (node.seq for node in uses)
+        if len(later) == len(begin) and first < begin[0]:
+            before = zip([first, *begin], later, begin, strict=False)
+            after = zip(begin, later, [*begin[1:], later[-1] + 1], strict=True)
+            if any(all(one < seq < two for one, seq, two in way) for way in (before, after)):
                 return uses
     return None
 

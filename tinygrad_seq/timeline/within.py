@@ -63,8 +63,9 @@ def told_apart(
         for c in group:
             by_length.setdefault(len(counted.classes[c]), []).append(c)
         for length, alike in by_length.items():
-            c = max(alike, key=lambda d: (d not in but, max(counted.depths(d))))
-            period = telling.period(c) if c not in but and length >= _LEAST else 1
+            deepest = sorted(alike, key=lambda d: -max(counted.depths(d)))
+            ways = [d for d in deepest if d not in but and length >= _LEAST]
+            c, period = next(((d, p) for d in ways if (p := telling.period(d))), (alike[0], 1))
             if period == 1:
                 continue
             if counted.depths(c)[-1] == length:
@@ -114,11 +115,11 @@ class _Telling:
         self.added = self._added()
 
     def period(self, c: int) -> int:
-        """The least number that fits; 1 if none does, or nothing tells."""
+        """The least number that fits, 1 if nothing tells; 0 if no number fits."""
         found, depths = self.counted.classes[c], self.counted.depths(c)
         base = next((p for p in _divisors(len(found)) if _rises(depths, p)), 0)
         if not base:
-            return 1
+            return 0
         stages = self._stages(c)
         staged = [stages[depth] for depth in depths]
         fitting = (p for p in _divisors(len(found)) if p % base == 0 and _staged(staged, p))

@@ -253,6 +253,8 @@ def _count_node(item: Item, node: Node, leads_out: bool, trace: Trace | None) ->
     item.computes = item.computes or not (node.op is None or hands_on(node))
     operation = node.op.name if node.op is not None else "leaf"
     item.ops[operation] = item.ops.get(operation, 0) + 1
+    if hasattr(node, "figure"):
+        item.figures.setdefault(operation, set()).add((node.figure, node.parents.index(None)))
     item.cell = item.cell or node.scope.cell
     tells = is_state(node) or (leads_out and not item.roles)
     if item.shape is None or (tells and item.states[0] not in item.roles):

@@ -164,6 +164,8 @@ class Item:
     """What the cell says of itself that its nodes are of."""
     constants: int = 0
     """Operands that left no node."""
+    figures: dict[str, set[tuple[float, int]]] = field(default_factory=dict)
+    """By operation: numbers among its operands, and the places that they stand at."""
     zero: bool = False
     """Whether one of these is known to be 0 in all its entries."""
     nested: bool = False

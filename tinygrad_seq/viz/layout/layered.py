@@ -7,6 +7,8 @@ rightmost, so that the roads between time steps cross no node.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tinygrad_seq.timeline.roles import GATES, NEW, RESET, SQUASHED_CELL, UPDATE
 from tinygrad_seq.viz.graph.items import WEIGHT, Edge, Graph, Item
 from tinygrad_seq.viz.layout.block import Block, ports
@@ -84,7 +86,7 @@ def operation_shape(
     theme = style.theme
     chain = [op for op in item.ops if op not in {"item", "split"}] or list(item.ops)
     symbols = SYMBOLS if names is None else IN_CELLS
-    symbol = ", ".join(symbols.get(op, op) for op in chain)
+    symbol = ", ".join(_symbol(op, symbols, item) for op in chain)
     role = min(item.roles, default="")
     state = role in item.states
     name = role + subscript(item.place.step) if state else role
@@ -111,6 +113,16 @@ def operation_shape(
     shape.width = max(26.0, *(line.width + 10 for line in lines))
     shape.height = sum(line.height for line in lines) + 6
     return shape
+
+
+def _symbol(op: str, symbols: Mapping[str, str], item: Item) -> str:
+    """The sign of an operation, with the number that it takes: ``1 −``."""
+    figures = [*item.figures.get(op, ())]
+    if op not in symbols or len(figures) != 1:
+        return symbols.get(op, op)
+    (figure, place), sign = figures[0], symbols[op]
+    number = f"{figure:g}".replace("-", "−")
+    return f"{sign} {number}" if place else f"{number} {sign}"
 
 
 def _wire(edge: Edge, tail: Shape, way: list[Point], head: Shape, theme: Theme) -> Wire:

@@ -94,7 +94,10 @@ class RoadBlocks(Roads):
             block.anchors[f"up: {item.id}"] = shape.x, top
             block.inner[f"up: {item.id}"] = [(shape.x, shape.y + shape.height / 2)]
         else:
-            x, y = self.track(layer + 1, ("up:", name)), shape.y + shape.height / 4
+            x, y = (
+                self.track(layer + 1, ("up:", name)),
+                shape.y + shape.height / 2 - 4,
+            )  # clear of its road
             block.anchors[f"up: {item.id}"] = x, top
             block.inner[f"up: {item.id}"] = [(shape.x + shape.width / 2, y), (x, y)]
 

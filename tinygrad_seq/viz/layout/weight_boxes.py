@@ -28,9 +28,16 @@ class WeightBox(NamedTuple):
 
 
 def weight_boxes(grid: Grid) -> list[WeightBox]:
-    """A box for every bundle of weights at the height of its rail, none upon another."""
+    """A box for every bundle of weights at the height of its rail, none upon another.
+
+    Where lines of attention come in from another time axis it stands over them.
+    """
     found: list[WeightBox] = []
     beside: dict[int, list[WeightBox]] = {axis: [] for axis in set(grid.segment.values())}
+    looked: dict[RowKey, list[float]] = {row: [] for row in grid.rows}
+    for edge, (memory, _), (reader, _) in grid.links:
+        if grid.attends(edge) and grid.segment[memory] < grid.segment[reader]:
+            looked[reader].append(grid.anchor(edge.head, "x:")[1])  # lines of attention come there
     for item in grid.graph.items.values():
         heads = [edge.head for edge in grid.graph.out_of(item.id) if edge.head in grid.where]
         if item.kind != "weight" or not heads:
@@ -43,7 +50,7 @@ def weight_boxes(grid: Grid) -> list[WeightBox]:
             highest = max(grid.rail(r) for r in grid.weighted if grid.segment[r] == axis)
             box.y = max(top + 24, highest + 14) + box.height / 2
         else:
-            box.y = grid.rail(row)
+            box.y = max([grid.rail(row), *(y + box.height / 2 + APART for y in looked[row])])
             beside[axis].append(found[-1])
     for axis, boxes in beside.items():
         for (_, _, below), (_, _, box) in pairwise(sorted(boxes, key=lambda box: box.shape.y)):

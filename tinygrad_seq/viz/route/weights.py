@@ -54,7 +54,8 @@ def _draw_use(canvas: Canvas, edge: Edge, box: WeightBox) -> None:
         way = [(down, start[1]), (down, rail)]
     canvas.wire(edge, [start, *way, (end[0], rail), end], canvas.theme.weight, pen=1.3)
     if canvas.both:
-        _draw_contribution(canvas, edge, start, rail, way if later else [])
+        aside = later or abs(rail - start[1]) > box.shape.height / 2 - 9
+        _draw_contribution(canvas, edge, start, rail, way if aside else [])
 
 
 def _labelled(canvas: Canvas, box: WeightBox, rail: float) -> bool:
