@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.kernels import sequence
 from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.nn import GRU, LSTM, RNN
 
@@ -56,10 +57,11 @@ def make_layer(
 @pytest.fixture(autouse=True, params=["numpy", "compiled"])
 def both_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
     """Run every test of a file that imports this with either kernels."""
-    before = config.kernels
-    config.kernels = request.param
-    yield
-    config.kernels = before
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(config, "_kernels", request.param)
+        if request.param == "compiled":
+            patch.setattr(sequence, "_FEW", 0)  # however few the steps are
+        yield
 
 
 @dataclass(frozen=True)

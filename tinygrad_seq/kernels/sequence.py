@@ -115,7 +115,7 @@ def _chosen(kernel: Kernel, dtype: np.dtype[Any], few: bool) -> Kernel:
     """The kernel that the settings ask for; complex numbers and few steps are left to NumPy."""
     if few or dtype.kind != "f" or config.kernels == "numpy":
         return kernel
-    from tinygrad_seq.kernels.compiled import COMPILED
+    from tinygrad_seq.kernels.compiled.table import COMPILED
 
     return COMPILED.get(kernel, kernel)
 

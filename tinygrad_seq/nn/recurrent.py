@@ -19,7 +19,7 @@ from tinygrad_seq.nn.layers import Dropout, probability
 from tinygrad_seq.nn.module import Parameter
 from tinygrad_seq.nn.norm import VariationalDropout
 from tinygrad_seq.nn.options import WithOptions, made_anew, never_run
-from tinygrad_seq.nn.state import MadeState, checked_state, stacked_layers
+from tinygrad_seq.nn.state import MadeState, checked_state
 from tinygrad_seq.ops.registry import values_of
 from tinygrad_seq.ops.sequence import run_sequence, unroll
 from tinygrad_seq.tensor import Tensor, TensorLike
@@ -292,7 +292,7 @@ class Recurrent(WithOptions, Generic[State]):
         dtype = self._dtype_of(x, state)
         x = self._checked(x, options.get("lengths"), dtype)
         y, lasts = self._run_layers(x, self._initial(state, batch, unbatched, dtype), options)
-        stacked = stacked_layers(lasts)
+        stacked = [ops.stack(part) for part in zip(*lasts, strict=True)]
         if unbatched:
             y, stacked = ops.squeeze(y, 1), [ops.squeeze(part, 1) for part in stacked]
         elif self.batch_first:

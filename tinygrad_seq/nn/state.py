@@ -27,7 +27,6 @@ __all__ = [
     "named_state",
     "reset_rows",
     "select_rows",
-    "stacked_layers",
     "state_type",
 ]
 
@@ -41,13 +40,6 @@ def named_state(kind: type[S]) -> type[S]:
     """Take a kind of state into :data:`STATES`."""
     STATES[kind.__name__] = kind
     return kind
-
-
-def stacked_layers(lasts: Sequence[Sequence[Any]]) -> list[Tensor]:
-    """Per part of the state one tensor (layers, N, H), from the parts of every layer."""
-    if len(lasts) == 1:  # a view, where nothing is to be put together
-        return [ops.expand_dims(part, 0) for part in lasts[0]]
-    return [ops.stack(part) for part in zip(*lasts, strict=True)]
 
 
 @named_state
