@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import tinygrad_seq as tgs
 from tests.test_found_time import at, differences, leaf, told
 
 H = 4
@@ -195,9 +196,56 @@ def pyramid(declared: bool, steps: int = 6) -> Any:
     return (g**2).mean()
 
 
+def between_inputs(declared: bool, steps: int = 4) -> Any:
+    """Two midpoint steps between one input and the next."""
+    f, w, u, d, h, losses = leaf(H, H), leaf(3, H), leaf(H, H), leaf(H, 2), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            for _ in range(2):
+                h = midpoint(lambda z, _: np.tanh(z @ f), h, None)
+            h = np.tanh(np.ones((2, 3)) @ w + h @ u)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def gated_rounds(declared: bool, steps: int = 4) -> Any:
+    """The input and the state gate one another, twice each (a Mogrifier)."""
+    w, u, q, r, d = leaf(3, 2 * H), leaf(H, 2 * H), leaf(H, 3), leaf(3, H), leaf(H, 2)
+    h, c, losses = np.zeros((2, H)), np.zeros((2, H)), []
+    for t in range(steps):
+        with at(t, declared):
+            x = np.ones((2, 3))
+            for k in range(4):
+                if k % 2:
+                    h = 2 * tgs.sigmoid(x @ r) * h
+                else:
+                    x = 2 * tgs.sigmoid(h @ q) * x
+            f, g = np.split(x @ w + h @ u, 2, axis=1)
+            c = tgs.sigmoid(f) * c + np.tanh(g)
+            h = np.tanh(c)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
+def swapped_beside_a_cell(declared: bool, steps: int = 6) -> Any:
+    """A sum that goes on ties together what two states would take turns at."""
+    u, v, d = leaf(H, H), leaf(H, H), leaf(H, 2)
+    h = c = s = np.ones((2, H))
+    losses = []
+    for t in range(steps):
+        with at(t, declared):
+            c, s = 0.5 * c + np.tanh(s @ u), np.tanh(h @ v)
+            h = np.tanh(c)
+            losses.append(((h @ d) ** 2).mean())
+    return sum(losses)
+
+
 @pytest.mark.parametrize(
     "program",
     [
+        between_inputs,
+        gated_rounds,
+        swapped_beside_a_cell,
         every_second,
         coupled_clocks,
         three_clocks,

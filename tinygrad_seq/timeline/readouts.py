@@ -72,7 +72,10 @@ class Readouts:
         return kept
 
     def _summing(self, outside: Sequence[Node]) -> set[int]:
-        """Signs of what is made of its like, step after step: sums, means that go on."""
+        """Signs of what is made of its like, step after step, or of two alike, once: sums."""
+        steps: defaultdict[int, set[int]] = defaultdict(set)
+        for node in outside:
+            steps[self.signs[node]].add(self.at[node][1])
         bits: dict[int, int] = {}
         behind: dict[Node, int] = {}
         found = set[int]()
@@ -81,7 +84,9 @@ class Readouts:
             for parent in node.parents:
                 made_of |= behind.get(parent, 0) if parent is not None else 0
             own = bits.setdefault(self.signs[node], 1 << len(bits))
-            if made_of & own:
+            kinds = [self.signs[p] for p in node.parents if p is not None and p in behind]
+            two = len(steps[self.signs[node]]) == 1 and len({*kinds}) < len(kinds)
+            if two or made_of & own:
                 found.add(self.signs[node])
             behind[node] = made_of | own
         return found
@@ -100,11 +105,11 @@ class Readouts:
                 continue
             if outside and parent not in found:
                 return True
-            several = kinds[self.signs[parent]] > 1
-            once = outside and len(self.users[parent]) == 1
-            if there != here and (
-                (several and (joins or once)) or (once and self.signs[node] in summing)
-            ):
+            if there == here:
+                continue
+            if joins and kinds[self.signs[parent]] > 1:
+                return True
+            if outside and len(self.users[parent]) == 1 and self.signs[node] in summing:
                 return True
         return False
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_seq.engine.node import Node
-from tinygrad_seq.timeline.counts import count, turns
+from tinygrad_seq.timeline.counts import Counted, count, turns
 from tinygrad_seq.timeline.states import operands
 from tinygrad_seq.timeline.uses import Before, Uses, is_pictured
 from tinygrad_seq.timeline.within import told_apart
@@ -42,19 +42,25 @@ def find_recurrences(
     recurrent = {of.weight for c, of in enumerate(several) if first.again(c) and not of.leaves}
     results = {c for c, of in enumerate(several) if not of.leaves.isdisjoint(recurrent)}
     others = [found for of, found in uses.items() if of.weight not in recurrent]
-    parts = told_apart(nodes, first, results, others, detached)
+    swapping = [group for group in turns(first) if _ranked(nodes, _depths(first, group), detached)]
+    alone = [group for group in turns(first) if group not in swapping]
+    parts = told_apart(nodes, first, alone, results, others, detached)
     counted = count(nodes, [part for part in parts if len(part) > 1], detached)
     recurrences: list[Recurrence] = []
     once = [c for c in range(len(counted.classes)) if not counted.again(c)]
     groups = turns(counted)
     for group in groups:
-        depths = [{node: counted.depth[node, c] - 1 for node in counted.classes[c]} for c in group]
+        depths = _depths(counted, group)
         inputs = [counted.classes[c] for c in once if counted.reached[c, group].any()]
         recurrences.append(_ranked(nodes, depths, detached) or _stepped(depths, inputs))
     member = np.zeros((len(groups), len(counted.classes)), int)
     for number, group in enumerate(groups):
         member[number, group] = 1
     return recurrences, member @ counted.reached @ member.T > 0
+
+
+def _depths(counted: Counted, group: Sequence[int]) -> list[dict[Node, int]]:
+    return [{node: counted.depth[node, c] - 1 for node in counted.classes[c]} for c in group]
 
 
 def _known(uses: Sequence[Node]) -> bool:

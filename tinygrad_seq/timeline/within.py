@@ -20,7 +20,7 @@ from itertools import pairwise
 import numpy as np
 
 from tinygrad_seq.engine.node import Node
-from tinygrad_seq.timeline.counts import Counted, count, turns
+from tinygrad_seq.timeline.counts import Counted, count
 from tinygrad_seq.timeline.entries import is_look_up, kept_from
 from tinygrad_seq.timeline.states import operands
 from tinygrad_seq.timeline.uses import Before
@@ -36,6 +36,7 @@ _LEAST = 4
 def told_apart(
     nodes: Sequence[Node],
     counted: Counted,
+    groups: Sequence[Sequence[int]],
     but: Set[int],
     others: Sequence[Sequence[Node]],
     detached: Before,
@@ -46,6 +47,8 @@ def told_apart(
     ----------
     nodes : sequence of Node
     counted : Counted
+    groups : sequence
+        Classes that take turns.
     but : set of int
         Classes that are left out.
     others : sequence
@@ -58,7 +61,7 @@ def told_apart(
     asked: list[tuple[list[int], bool, list[list[Node]]]] = []
     starts = {*but}
     """Also uses of what the first step begins with, again and again."""
-    for group in turns(counted):
+    for group in groups:
         by_length: dict[int, list[int]] = {}
         for c in group:
             by_length.setdefault(len(counted.classes[c]), []).append(c)
@@ -126,12 +129,13 @@ class _Telling:
         period = next(fitting, base)
         seqs = [node.seq for node in found]
         others = [other for other in self.others if other[0].seq < seqs[-1]]
-        if period > 1 or any(_in_turn(seqs, [node.seq for node in other]) for other in others):
+        if base > 1 or any(_in_turn(seqs, [node.seq for node in other]) for other in others):
             return period
         given = [other for other in others if all(map(_takes_input, other))]
-        return _block(seqs, [[node.seq for node in other] for other in given]) or _alternating(
-            found, self.users
-        )
+        block = _block(seqs, [[node.seq for node in other] for other in given])
+        if block % period:
+            return period
+        return block or (period if period > 1 else _alternating(found, self.users))
 
     @cached_property
     def users(self) -> Mapping[Node, Sequence[tuple[Node, int]]]:
