@@ -11,6 +11,7 @@ import math
 import sys
 import threading
 from collections.abc import Sequence
+from tracemalloc import is_tracing
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ def empty(shape: Sequence[int], dtype: Any) -> NDArray[Any]:
     """
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
-    if size < _SMALL:
+    if size < _SMALL or is_tracing():  # who traces memory is to see all of it
         return np.empty(shape, dtype)
     array: NDArray[Any] = _POOL.take(size).view(dtype).reshape(shape)
     return array
