@@ -103,6 +103,7 @@ def run_forward(
         run = _run_group(kernel, x[group.span], y[group.span], states, prepared, group, store)
         if keep:
             runs.append(run if store else begin)
+        del run  # its memory serves the next
     lasts = [plan.unsorted(state) for state in states]
     return (plan.restore(y), *lasts), Residuals(plan, runs, ids) if keep else None
 
