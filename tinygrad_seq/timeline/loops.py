@@ -138,7 +138,7 @@ class _Loops:
         fed = self._swept(self.nodes[::-1], forward=False)
         for node in reversed(self.nodes):
             before, after = last.get(node), fed.get(node)
-            if before is None:
+            if before is None or before.max() < 0:
                 self._place_feeding(node)
                 continue
             behind = np.flatnonzero(before >= 0)

@@ -142,7 +142,8 @@ class _Telling:
 
     def _reads(self, node: Node, c: int) -> bool:
         """Whether a node depends on a class: what is read after every use is no stage."""
-        return bool(self.counted.behind[node][c])
+        behind = self.counted.behind.get(node)
+        return behind is not None and bool(behind[c])
 
     @cached_property
     def users(self) -> Mapping[Node, Sequence[tuple[Node, int]]]:
