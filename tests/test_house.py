@@ -86,11 +86,14 @@ HEAVY = {
     "onnx",
     "pygraphviz",
     "safetensors",
+    "scipy",
+    "threadpoolctl",
     "torch",
     "tqdm",
 }
 HEAVY_EXCEPTIONS = {
     ("testing/strategies.py", "hypothesis"): "it is all strategies, and only tests import it",
+    ("kernels/compiled/parts.py", "numba"): "it is all compiled code, imported when it is to run",
 }
 
 

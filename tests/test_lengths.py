@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tests.support.recurrent import KINDS, make_layer
+from tests.support.recurrent import KINDS, both_kernels, make_layer  # noqa: F401
 from tinygrad_seq import nn
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.plan import make_plan
@@ -281,7 +281,7 @@ def test_packing_visits_each_valid_place_once():
         plan = make_plan(5, 4, lengths, reverse=reverse)
         valid = np.flatnonzero((np.arange(5)[:, None] < lengths).reshape(-1))
         np.testing.assert_array_equal(np.sort(plan.places), valid)
-        sizes = [(s.stop - s.start) * s.rows for g in plan.groups for s in g.segments]
+        sizes = [len(s.at) * s.rows for g in plan.groups for s in g.segments]
         assert sum(sizes) == lengths.sum()
 
 

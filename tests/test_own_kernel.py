@@ -13,7 +13,7 @@ from tests.cells import SIZE, H, inputs
 from tinygrad_seq import nn
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.kernels.gates import sigmoid
-from tinygrad_seq.kernels.sequence import Kernel
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.nn.cells.gated import GatedCell, inputs_of
 from tinygrad_seq.ops import OPS
 from tinygrad_seq.ops.sequence import sequence_op
@@ -22,22 +22,20 @@ from tinygrad_seq.testing import GradientError, check_layer, check_op
 # -- kernels/mgu.py --------------------------------------------------------------------------------
 
 
-def mgu_steps(
-    z: Any, y: Any, extras: Any, states: Any, weight_hh: Any, bias: Any
-) -> tuple[Any, ...]:
+def mgu_steps(z: Any, y: Any, extras: Any, states: Any, recur: Any, *, at: range) -> None:
     """Gates f, n over all steps in place; extras hold f * h."""
-    size = y.shape[-1]
-    weight_f, weight_n = (np.ascontiguousarray(w) for w in np.split(weight_hh, 2, axis=1))
     (h,) = states
-    for t in range(len(y)):
-        f, n, reset = z[t, :, :size], z[t, :, size:], extras[0][t]
-        f[...] = sigmoid(f + h @ weight_f)
-        np.multiply(f, h, out=reset)
-        n += reset @ weight_n
+    before = h
+    for k in at:
+        rows = slice(k, k + len(h))
+        (f, n), reset = z[:, rows], extras[0][rows]
+        f[...] = sigmoid(f + before @ recur.blocks[0])
+        np.multiply(f, before, out=reset)
+        n += reset @ recur.blocks[1]
         np.tanh(n, out=n)
-        y[t] = h + f * (n - h)
-        h = y[t]
-    return (h,)
+        y[rows] = before + f * (n - before)
+        before = y[rows]
+    h[...] = before
 
 
 def mgu_back(
@@ -49,28 +47,26 @@ def mgu_back(
     starts: Any,
     dstates: Any,
     back: Any,
-    weight_hh: Any,
-    bias: Any,
+    *,
+    at: range,
 ) -> None:
     """The sweep back: fills `dz`, carries the cotangent of h to the start in place."""
-    size = y.shape[-1]
     (dh,) = dstates
-    for t in range(len(y) - 1, -1, -1):
-        dh += dy[t]
-        before = y[t - 1] if t else starts[0]
-        f, n = z[t, :, :size], z[t, :, size:]
+    for k in reversed(at):
+        rows = slice(k, k + len(dh))
+        dh += dy[rows]
+        before = starts[0] if k == at.start else y[k - at.step : k - at.step + len(dh)]
+        f, n = z[:, rows]
         dn = dh * f * (1 - n * n)
-        dreset = dn @ back[size:]
+        dreset = dn @ back.blocks[1]
         df = (dh * (n - before) + dreset * before) * f * (1 - f)
-        dz[t, :, :size], dz[t, :, size:] = df, dn
-        dh[...] = dh * (1 - f) + dreset * f + df @ back[:size]
+        dz[:, rows] = df, dn
+        dh[...] = dh * (1 - f) + dreset * f + df @ back.blocks[0]
 
 
-def mgu_gradients(product: Any, dz: Any, z: Any, extras: Any) -> tuple[Any, ...]:
+def mgu_gradients(before: Any, dz: Any, z: Any, extras: Any) -> tuple[Any, ...]:
     """Of W_hh: the candidate's columns multiply f * h, the gate's h."""
-    size = dz.shape[-1] // 2
-    right = extras[0].reshape(-1, size).T @ dz[..., size:].reshape(-1, size)
-    return (np.concatenate([product(np.ascontiguousarray(dz[..., :size])), right], axis=1),)
+    return (np.concatenate([before.T @ dz[0], extras[0].T @ dz[1]], axis=1),)
 
 
 KERNEL = Kernel(1, mgu_steps, mgu_back, mgu_gradients)
@@ -152,9 +148,6 @@ def operations_behind(y: tgs.Tensor) -> set[str]:
 def test_a_wrong_kernel_is_caught(op: Op) -> None:
     assert op.joint is not None
 
-    def wrong(product: Any, dz: Any, z: Any, extras: Any) -> tuple[Any, ...]:
-        return (product(dz),)
-
-    op.joint.fn.kernel = KERNEL._replace(recurrent=wrong)  # type: ignore[attr-defined]
+    op.joint.fn.kernel = KERNEL._replace(recurrent=None)  # type: ignore[attr-defined]
     with pytest.raises(GradientError):
         check_layer(make(), inputs(0))

@@ -300,6 +300,28 @@ def test_states_from_two_steps_back_have_tracks_of_their_own() -> None:
     assert all(lowest[f"{t}"] != lowest[f"{t + 1}"] for t in range(3))
 
 
+@pytest.mark.parametrize("direction", ["forward", "both"])
+@pytest.mark.parametrize("heads", [1, 3])
+def test_what_a_first_step_makes_of_constants_is_drawn_as_in_later_ones(
+    heads: int, direction: str
+) -> None:
+    rng = np.random.default_rng(0)
+    ws = [tgs.tensor(rng.normal(size=(8, 4)), requires_grad=True) for _ in range(heads)]
+    h: Any = np.zeros((2, 4))
+    for x in np.ones((3, 2, 4)):
+        z = np.concatenate([x, h], axis=1)
+        h = np.tanh(sum(tgs.sigmoid(z @ w) for w in ws))
+    drawing = viz.draw(h.sum(), level="cell", direction=direction)
+    assert crossed(drawing) == set() and shared(drawing) == set()
+    assert overlaps(drawing) == [] and covered(drawing) == set()
+    joined = [line for line in drawing.dot.splitlines() if 'label="[ , ]"' in line]
+    assert len(joined) == 3 and sum("dashed" in line for line in joined) == 1
+    ends = {w.points[-1] for w in wires(drawing) if w.tail.startswith(("x:", "carried:"))}
+    (first,) = {box for box in boxes(drawing) if box.name.startswith("constant:")}
+    near = [abs(x - first.x) < first.width and abs(y - first.y) < 40 for x, y in ends]
+    assert sum(near) == 2  # its x and its state
+
+
 def test_gates_of_a_loop_have_the_colour_of_gates() -> None:
     w, h = nn.Parameter(np.eye(4, dtype="f")), np.zeros((2, 4), "f")
     for t in range(3):

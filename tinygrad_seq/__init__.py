@@ -9,6 +9,7 @@ from tinygrad_seq import errors
 from tinygrad_seq import ops as _ops
 from tinygrad_seq.engine.anomaly import anomaly
 from tinygrad_seq.engine.mode import composed, enable_grad, no_grad, observe, scope, steps
+from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.ops import *  # noqa: F403
 from tinygrad_seq.ops import OPS as OPS
 from tinygrad_seq.tensor import Tensor, tensor
@@ -36,6 +37,7 @@ __all__ = [
     "anomaly",
     "checkpoint",
     "composed",
+    "config",
     "enable_grad",
     "errors",
     "grad",

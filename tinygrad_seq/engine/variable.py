@@ -51,6 +51,7 @@ class Variable:
         "_base",
         "_frozen",
         "_grad",
+        "_ids",
         "_name",
         "_node",
         "_origin",
@@ -64,6 +65,7 @@ class Variable:
     _pin: weakref.ref[Pin] | None
     _base: Variable | None
     _frozen: Node  # of a leaf that required gradients before; else not set
+    _ids: Array  # by which a constant was picked from a table; else not set
     _origin: Origin  # what a constant was detached from; else not set
     _name: str
     version: int

@@ -6,8 +6,7 @@ The notes' equations, gates in the order of :mod:`tinygrad_seq.kernels.gates`::
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t)
 
-One product covers the inputs of all steps; each step then works in place on rows that are hot in
-cache. Weight gradients are single products over the whole sequence after the backward sweep.
+Each step works in place on rows that are hot in cache.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.kernels.gates import gate
-from tinygrad_seq.kernels.sequence import Kernel
+from tinygrad_seq.kernels.kernel import Kernel
+from tinygrad_seq.kernels.products import Product
 
 __all__ = ["KERNEL"]
 
@@ -30,33 +29,32 @@ def lstm_steps(
     z: Array,
     y: Array,
     extras: Sequence[Array],
-    states: tuple[Array, Array],
-    weight_hh: Array,
-    bias: Array,
-) -> tuple[Array, Array]:
-    """Run all steps: ``z (T, N, 4H)`` becomes the gates; fills y and extras (c, tanh c)."""
-    steps, batch, hidden = y.shape
-    i, f, o, g = (z[..., gate(name, hidden)] for name in "ifog")
-    logistic = z[..., : 3 * hidden]
-    c, tanh_c = extras
-    recurrent = np.empty((batch, 4 * hidden), z.dtype)
-    fresh = np.empty((batch, hidden), z.dtype)
-    h, cell = states
-    for t in range(steps):
-        gates, s = z[t], logistic[t]
-        np.dot(h, weight_hh, out=recurrent)
-        gates += recurrent
-        s *= 0.5  # sigma(z) = (1 + tanh(z / 2)) / 2: one tanh serves all four gates
+    states: Sequence[Array],
+    recur: Product,
+    *,
+    at: range,
+) -> None:
+    """Run all steps: z (4, M, H) becomes the gates; fills y and extras (c, tanh c)."""
+    h, c = states
+    gates, fresh = np.empty((4, *h.shape), z.dtype), np.empty_like(h)
+    (i, f, o, g), logistic, half = gates, gates[:3], np.array(0.5, z.dtype)
+    hidden, cell = h, c
+    for k in at:
+        rows = slice(k, k + len(h))
+        kept, new, tanh_c = z[:, rows], extras[0][rows], extras[1][rows]
+        recur(hidden, gates)
+        np.add(gates, kept, out=gates)
         np.tanh(gates, out=gates)
-        s *= 0.5
-        s += 0.5
-        h, previous, cell = y[t], cell, c[t]
-        np.multiply(i[t], g[t], out=fresh)
-        np.multiply(f[t], previous, out=cell)
-        cell += fresh
-        np.tanh(cell, out=tanh_c[t])
-        np.multiply(o[t], tanh_c[t], out=h)
-    return h, cell
+        np.multiply(logistic, half, out=logistic)
+        np.add(logistic, half, out=logistic)
+        kept[...] = gates
+        np.multiply(i, g, out=fresh)
+        np.multiply(f, cell, out=new)
+        np.add(new, fresh, out=new)
+        np.tanh(new, out=tanh_c)
+        hidden, cell = y[rows], new
+        np.multiply(o, tanh_c, out=hidden)
+    h[...], c[...] = hidden, cell
 
 
 def lstm_back(
@@ -65,43 +63,41 @@ def lstm_back(
     z: Array,
     y: Array,
     extras: Sequence[Array],
-    starts: tuple[Array, Array],
+    starts: Sequence[Array],
     dstates: Sequence[Array],
-    back: Array,
-    weight_hh: Array,
-    bias: Array,
+    back: Product,
+    *,
+    at: range,
 ) -> None:
     """The sweep back: fills `dz`; carries the cotangents of h and c to the start in place."""
-    hidden = y.shape[-1]
-    c, tanh_c = extras
-    c0 = starts[1]
-    i, f, o, g = (z[..., gate(name, hidden)] for name in "ifog")
-    di, df, do, dg = (dz[..., gate(name, hidden)] for name in "ifog")
-    dlogistic, logistic = dz[..., : 3 * hidden], z[..., : 3 * hidden]
     dh, dc = dstates
-    scratch = np.empty_like(dh)
-    for t in range(len(y) - 1, -1, -1):
-        dh += dy[t]
-        np.subtract(1.0, logistic[t], out=dlogistic[t])  # sigma' = sigma (1 - sigma)
-        dlogistic[t] *= logistic[t]
-        np.multiply(g[t], g[t], out=dg[t])  # tanh' = 1 - tanh^2
-        np.subtract(1.0, dg[t], out=dg[t])
-        np.multiply(dh, tanh_c[t], out=scratch)
-        do[t] *= scratch
-        np.multiply(tanh_c[t], tanh_c[t], out=scratch)
-        np.subtract(1.0, scratch, out=scratch)
-        scratch *= o[t]
-        scratch *= dh
-        dc += scratch
-        np.multiply(dc, g[t], out=scratch)
-        di[t] *= scratch
-        np.multiply(dc, c[t - 1] if t else c0, out=scratch)
-        df[t] *= scratch
-        np.multiply(dc, i[t], out=scratch)
-        dg[t] *= scratch
-        dc *= f[t]
-        np.dot(dz[t], back, out=dh)
+    gates, slopes, carried = (np.empty((4, *dh.shape), z.dtype) for _ in range(3))
+    (i, f, o, g), (di, df, do, dg) = gates, slopes
+    logistic, dlogistic, one = gates[:3], slopes[:3], np.array(1, z.dtype)
+    into_c, scratch = np.empty_like(dh), np.empty_like(dh)
+    for k in reversed(at):
+        rows = slice(k, k + len(dh))
+        tanh_c = extras[1][rows]
+        before = starts[1] if k == at.start else extras[0][k - at.step : k - at.step + len(dh)]
+        gates[...] = z[:, rows]
+        np.add(dh, dy[rows], out=dh)
+        np.multiply(tanh_c, tanh_c, out=scratch)
+        np.subtract(one, scratch, out=scratch)
+        np.multiply(dh, o, out=into_c)
+        np.multiply(into_c, scratch, out=into_c)
+        np.add(dc, into_c, out=dc)
+        np.subtract(one, logistic, out=dlogistic)  # sigma' = sigma (1 - sigma)
+        np.multiply(dlogistic, logistic, out=dlogistic)
+        np.multiply(g, g, out=dg)  # tanh' = 1 - tanh^2
+        np.subtract(one, dg, out=dg)
+        for slope, factor in ((di, g), (df, before), (do, tanh_c), (dg, i)):
+            np.multiply(slope, factor, out=slope)
+            np.multiply(slope, dh if slope is do else dc, out=slope)
+        dz[:, rows] = slopes
+        np.multiply(dc, f, out=dc)
+        back(slopes, carried)
+        np.add.reduce(carried, axis=0, out=dh)
 
 
-KERNEL = Kernel(2, lstm_steps, lstm_back)
+KERNEL = Kernel(2, lstm_steps, lstm_back, halved=3)
 """Keeps c and tanh c."""

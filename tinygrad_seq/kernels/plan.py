@@ -21,31 +21,28 @@ Array = NDArray[Any]
 
 
 class Segment(NamedTuple):
-    """Steps ``start .. stop - 1``, in running order, of the first `rows` rows."""
+    """Steps of the first `rows` rows of the batch."""
 
-    start: int
-    stop: int
+    at: range
+    """Where the rows of every step begin in the group's arrays, in running order."""
     rows: int
-    offset: int
-    """Packed rows before this segment."""
     fresh: Array | None = None
     """(rows, 1) booleans: whose state is zeroed before the first of these steps."""
 
 
 class Group(NamedTuple):
-    """Segments run together, and what they cover of an array in running order."""
+    """Segments run together, and the rows of all steps that they cover."""
 
     segments: tuple[Segment, ...]
     span: slice
 
 
 class Plan(NamedTuple):
-    """How to run (T, N) steps."""
+    """How to run (T, N) steps; arrays of all steps lie row below row, (M, ...)."""
 
     steps: int
     batch: int
     groups: tuple[Group, ...]
-    reverse: bool = False
     order: Array | None = None
     """(N,) rows by descending length; None if nothing is packed."""
     places: Array | None = None
@@ -53,32 +50,30 @@ class Plan(NamedTuple):
     recompute: bool = False
     """Keep the states between groups only; backward runs each group again."""
 
-    @property
-    def running(self) -> int:
-        """Steps that some row runs: T, less what is padding for all."""
-        return self.groups[-1].segments[-1].stop if self.groups else 0
-
     def arrange(self, array: Array) -> Array:
-        """A (T, N, ...) array in running order: as it is, reversed, or packed to (M, ...)."""
-        if self.places is not None:
-            return array.reshape(-1, *array.shape[2:])[self.places]
-        return array[::-1] if self.reverse else array
+        """The (M, ...) rows of a (T, N, ...) array: all of them, or packed."""
+        rows = array.reshape(self.steps * self.batch, *array.shape[2:])
+        return np.ascontiguousarray(rows if self.places is None else rows[self.places])
 
-    def restore(self, array: Array) -> Array:
+    def restore(self, rows: Array) -> Array:
         """Undo :meth:`arrange`; padded places become 0."""
-        if self.places is None:
-            return array[::-1] if self.reverse else array
-        out = np.zeros((self.steps * self.batch, *array.shape[1:]), array.dtype)
-        out[self.places] = array
-        return out.reshape(self.steps, self.batch, *array.shape[1:])
+        if self.places is not None:
+            out = np.zeros((self.steps * self.batch, *rows.shape[1:]), rows.dtype)
+            out[self.places] = rows
+            rows = out
+        return rows.reshape(self.steps, self.batch, *rows.shape[1:])
 
-    def cut(self, array: Array, segment: Segment, group: Group) -> Array:
-        """The (steps, rows, F) view of one segment in a group's part of an array."""
-        first = group.span.start
-        if self.places is None:
-            return array[segment.start - first : segment.stop - first]
-        steps, low = segment.stop - segment.start, segment.offset - first
-        return array[low : low + steps * segment.rows].reshape(steps, segment.rows, -1)
+    def sorted(self, state: Array) -> Array:
+        """A copy of (N, H) with rows in running order."""
+        return np.array(state, order="C") if self.order is None else state[self.order]
+
+    def unsorted(self, state: Array) -> Array:
+        """Undo :meth:`sorted`."""
+        if self.order is None:
+            return state
+        out = np.empty_like(state)
+        out[self.order] = state
+        return out
 
 
 def make_plan(
@@ -126,14 +121,15 @@ def make_plan(
     fresh = None
     if reset is not None:
         fresh = _fresh(reset, when, order, lengths, reverse)
-    groups = tuple(_groups(running, fresh, every, places is not None))
-    return Plan(steps, batch, groups, reverse, order, places, every is not None)
+    back = reverse and places is None
+    groups = tuple(_groups(running, fresh, every, back))
+    return Plan(steps, batch, groups, order, places, every is not None)
 
 
 @lru_cache(maxsize=64)
 def _plain(steps: int, batch: int, reverse: bool, every: int | None) -> Plan:
-    groups = tuple(_groups(np.full(steps, batch), None, every, False))
-    return Plan(steps, batch, groups, reverse, recompute=every is not None)
+    groups = tuple(_groups(np.full(steps, batch), None, every, reverse))
+    return Plan(steps, batch, groups, recompute=every is not None)
 
 
 def _fresh(
@@ -151,30 +147,37 @@ def _fresh(
     return picked
 
 
-def _groups(running: Array, fresh: Array | None, every: int | None, packed: bool) -> list[Group]:
-    """Cut where the number of rows changes, where rows start anew, and at group borders."""
+def _groups(running: Array, fresh: Array | None, every: int | None, back: bool) -> list[Group]:
+    """Cut where the number of rows changes, where rows start anew, and at group borders.
+
+    Rows lie in running order, or where they run `back`, all of them, in that of time.
+    """
     steps = int(np.count_nonzero(running))
-    offsets = np.concatenate([[0], np.cumsum(running)])
-    period = steps if every is None else every
+    offsets = [0, *np.cumsum(running).tolist()]
+    period = max(steps if every is None else every, 1)
     cuts = np.zeros(steps + 1, bool)
     if steps:
-        cuts[:: max(period, 1)] = True
+        cuts[::period] = True
         cuts[1:steps] |= running[1:steps] != running[: steps - 1]
         if fresh is not None:
             live = fresh[:steps] & (np.arange(fresh.shape[1]) < running[:steps, None])
             cuts[:steps] |= live.any(axis=1)
     cuts[steps] = True
-    marks = [int(t) for t in np.flatnonzero(cuts)]
-    segments = []
-    for start, stop in pairwise(marks):
+    groups: list[Group] = []
+    inside: list[Segment] = []
+    for start, stop in pairwise(np.flatnonzero(cuts).tolist()):
         rows = int(running[start])
         new = None if fresh is None else fresh[start, :rows, None]
         new = new if new is not None and new.any() else None
-        segments.append(Segment(start, stop, rows, int(offsets[start]), new))
-    groups = []
-    for first in range(0, steps, max(period, 1)):
-        last = min(first + period, steps)
-        inside = tuple(s for s in segments if first <= s.start < last)
-        ends = (int(offsets[first]), int(offsets[last])) if packed else (first, last)
-        groups.append(Group(inside, slice(*ends)))
+        first = start - start % period
+        end = min(first + period, steps)
+        low, high = offsets[first], offsets[end]
+        at = range(offsets[start] - low, offsets[stop] - low, rows)
+        if back:
+            low, high = offsets[steps] - high, offsets[steps] - low
+            at = range(high - low - at.start - rows, high - low - at.stop - rows, -rows)
+        inside.append(Segment(at, rows, new))
+        if stop == end:
+            groups.append(Group(tuple(inside), slice(low, high)))
+            inside = []
     return groups

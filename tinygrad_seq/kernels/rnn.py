@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_seq.kernels.sequence import Kernel
+from tinygrad_seq.kernels.kernel import Kernel
+from tinygrad_seq.kernels.products import Product
 
 __all__ = ["KERNELS"]
 
@@ -24,24 +25,26 @@ def rnn_steps(
     z: Array,
     y: Array,
     extras: Sequence[Array],
-    states: tuple[Array],
-    weight_hh: Array,
-    bias: Array,
+    states: Sequence[Array],
+    recur: Product,
     *,
+    at: range,
     relu: bool,
-) -> tuple[Array]:
-    """Run all steps: squashes ``z (T, N, H)`` into y, which may be the same memory."""
-    recurrent = np.empty(z.shape[1:], z.dtype)
+) -> None:
+    """Run all steps: squashes z, which is y, in place."""
     (h,) = states
-    for t in range(len(z)):
-        np.dot(h, weight_hh, out=recurrent)
-        recurrent += z[t]
-        h = y[t]
+    recurrent = np.empty((1, *h.shape), z.dtype)
+    before = h
+    for k in at:
+        new = y[k : k + len(h)]
+        recur(before, recurrent)
+        new += recurrent[0]
         if relu:
-            np.maximum(recurrent, 0, out=h)
+            np.maximum(new, 0, out=new)
         else:
-            np.tanh(recurrent, out=h)
-    return (h,)
+            np.tanh(new, out=new)
+        before = new
+    h[...] = before
 
 
 def rnn_back(
@@ -50,25 +53,26 @@ def rnn_back(
     z: Array,
     y: Array,
     extras: Sequence[Array],
-    starts: tuple[Array],
+    starts: Sequence[Array],
     dstates: Sequence[Array],
-    back: Array,
-    weight_hh: Array,
-    bias: Array,
+    back: Product,
     *,
+    at: range,
     relu: bool,
 ) -> None:
     """The sweep back: fills `dz`; carries the cotangent of h to the start in place."""
     (dh,) = dstates
-    for t in range(len(y) - 1, -1, -1):
-        dh += dy[t]
+    for k in reversed(at):
+        rows = slice(k, k + len(dh))
+        new, d = y[rows], dz[0, rows]
+        dh += dy[rows]
         if relu:
-            np.multiply(dh, y[t] > 0, out=dz[t])
+            np.multiply(dh, new > 0, out=d)
         else:
-            np.multiply(y[t], y[t], out=dz[t])
-            np.subtract(1.0, dz[t], out=dz[t])
-            dz[t] *= dh
-        np.dot(dz[t], back, out=dh)
+            np.multiply(new, new, out=d)
+            np.subtract(1.0, d, out=d)
+            d *= dh
+        back(d, dh[None])
 
 
 def _kernel(relu: bool) -> Kernel:

@@ -14,7 +14,7 @@ _GEMM_ROWS = 512
 
 
 def add_rows(ids: NDArray[Any], values: NDArray[Any], rows: int) -> NDArray[Any]:
-    """Sum ``values[j]`` into row ``ids[j]`` of a zero ``(rows, F)`` array.
+    """Sum ``values[j]`` into row ``ids[j]`` of a zero ``(..., rows, F)`` array.
 
     As the product ``onehot(ids).T @ values`` for small vocabularies, by sorting and
     segment sums for large ones; the order of summation is fixed either way.
@@ -22,7 +22,7 @@ def add_rows(ids: NDArray[Any], values: NDArray[Any], rows: int) -> NDArray[Any]
     Parameters
     ----------
     ids : (M,) integers in [0, rows)
-    values : (M, F)
+    values : (..., M, F)
 
     Examples
     --------
@@ -34,9 +34,9 @@ def add_rows(ids: NDArray[Any], values: NDArray[Any], rows: int) -> NDArray[Any]
         onehot[ids, np.arange(len(ids))] = 1
         summed: NDArray[Any] = onehot @ values
         return summed
-    out = np.zeros((rows, values.shape[1]), values.dtype)
+    out = np.zeros((*values.shape[:-2], rows, values.shape[-1]), values.dtype)
     if len(ids):
         order = np.argsort(ids, kind="stable")
         kept, starts = np.unique(ids[order], return_index=True)
-        out[kept] = np.add.reduceat(values[order], starts, axis=0)
+        out[..., kept, :] = np.add.reduceat(values[..., order, :], starts, axis=-2)
     return out

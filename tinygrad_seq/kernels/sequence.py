@@ -1,47 +1,40 @@
 """Running a recurrent kernel over a batch of sequences, forward and backward.
 
-What RNN, LSTM and GRU share: one product for the inputs of all steps, the sweep over the
-segments of a :class:`~tinygrad_seq.kernels.plan.Plan`, weight gradients as single products after
-the backward sweep, and recomputation in place of storage.
+What RNN, LSTM and GRU share: products for the inputs of all steps, the sweep over the segments of
+a :class:`~tinygrad_seq.kernels.plan.Plan`, rows of the batch on several threads, weight gradients
+as single products after the backward sweep, and recomputation in place of storage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from tinygrad_seq.kernels import memory
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.plan import Group, Plan
-from tinygrad_seq.kernels.projection import project, projection_gradients, recurrent_gradient
+from tinygrad_seq.kernels.products import Product
+from tinygrad_seq.kernels.projection import (
+    Projection,
+    in_blocks,
+    input_gradient,
+    product_gradient,
+    projection_gradients,
+)
+from tinygrad_seq.kernels.settings import config
+from tinygrad_seq.kernels.shards import in_shards, shares_of
 
-__all__ = ["Kernel", "Residuals", "Run", "run_backward", "run_forward"]
-
-_LONG = 8  # from so many steps on, a product quicker by a third pays for a transposed copy
+__all__ = ["Residuals", "Run", "run_backward", "run_forward"]
 
 Array = NDArray[Any]
 States = tuple[Array, ...]
 
 
-class Kernel(NamedTuple):
-    """The steps of one kind of cell."""
-
-    extras: int
-    """How many (T, N, H) arrays it keeps besides activations and hidden states."""
-    forward: Callable[..., States]
-    """``(z, y, extras, states, *weights) -> last states``: z (T, N, F) becomes activations."""
-    backward: Callable[..., None]
-    """``(dz, dy, z, y, extras, starts, dstates, back, *weights)``: fills dz, updates dstates."""
-    recurrent: Callable[..., tuple[Array, ...]] | None = None
-    """Gradients of W_hh and what follows the bias, if not ``h_{t-1}.T @ dz_t`` alone."""
-    in_place: bool = False
-    """Whether the activations are the hidden states, and need no memory of their own."""
-
-
 class Run(NamedTuple):
-    """What one group keeps for its backward sweep, in running order."""
+    """What one group keeps for its backward sweep."""
 
     z: Array
     """Activations."""
@@ -58,6 +51,25 @@ class Residuals(NamedTuple):
     plan: Plan
     runs: list[Run | States]
     """Per group: everything, or the states to run it again from."""
+    ids: Array | None
+    """As for :func:`run_forward`."""
+
+
+class _Weights:
+    """The weights W_xh (I, B * H), W_hh (H, B * H), b (B * H,) and others, as kernels take them."""
+
+    def __init__(self, kernel: Kernel, x: Array, weights: Sequence[Array], few: bool) -> None:
+        weight_xh, self.weight_hh, bias, *self.others = weights
+        hidden, tokens = len(self.weight_hh), x.size if x.dtype.kind in "iu" else 0
+        self.halved = kernel.halved
+        self.project = Projection(weight_xh, bias, hidden, kernel.halved, tokens, few)
+        self.blocks = None if few else in_blocks(self.weight_hh, hidden, kernel.halved)
+
+    def recur(self, rows: int) -> Product:
+        """``h W_hh``, of so many rows at a time."""
+        if self.blocks is None:
+            return Product.in_place(self.weight_hh, self.halved)
+        return Product(self.blocks, rows)
 
 
 def run_forward(
@@ -67,84 +79,97 @@ def run_forward(
     weights: Sequence[Array],
     plan: Plan,
     keep: bool,
+    ids: Array | None = None,
 ) -> tuple[tuple[Array, ...], Residuals | None]:
     """Hidden states (T, N, H) and the last valid states; with `keep`, what backward needs.
 
-    `weights` are W_xh (I, F), W_hh (H, F), b (F,) and whatever else the kernel takes.
+    `ids` (T, N) say which rows of x are alike, where it was picked from a table of fewer rows:
+    then those are multiplied, once each.
     """
+    few = plan.steps < _FEW
+    kernel = _chosen(kernel, weights[1].dtype, few)
     x = plan.arrange(x)
-    states = tuple(initial) if plan.order is None else tuple([s[plan.order] for s in initial])
-    lasts = [np.array(state, order="C") for state in states]
-    single = len(plan.groups) == 1
-    y: Array | None = None
-    if not single:
-        y = np.empty((*_leading(x), len(weights[1])), weights[1].dtype)
+    if ids is not None:
+        ids = plan.arrange(ids)
+        weights = (_table(x, ids) @ weights[0], *weights[1:])
+        x = ids
+    states = tuple([plan.sorted(state) for state in initial])
+    y = memory.empty((len(x), len(weights[1])), weights[1].dtype)
+    prepared = _Weights(kernel, x, weights, few)
+    store = keep and not plan.recompute
     runs: list[Run | States] = []
     for group in plan.groups:
-        place = None if y is None else y[group.span]
-        store = keep and not plan.recompute
-        run = _run_group(kernel, x[group.span], place, states, weights, plan, group, lasts, store)
+        begin = () if store or not keep else tuple([state.copy() for state in states])
+        run = _run_group(kernel, x[group.span], y[group.span], states, prepared, group, store)
         if keep:
-            runs.append(states if plan.recompute else run)
-        if single:
-            y = run.y
-        else:
-            states = tuple([last.copy() for last in lasts])
-    assert y is not None
-    if plan.order is not None:
-        lasts = [_put_rows(last, plan.order) for last in lasts]
-    return (plan.restore(y), *lasts), Residuals(plan, runs) if keep else None
+            runs.append(run if store else begin)
+        del run  # its memory serves the next
+    lasts = [plan.unsorted(state) for state in states]
+    return (plan.restore(y), *lasts), Residuals(plan, runs, ids) if keep else None
 
 
-def _leading(x: Array) -> tuple[int, ...]:
-    return x.shape if x.dtype.kind in "iu" else x.shape[:-1]
+_FEW = 8
+"""Steps that would not pay for weights laid out anew."""
 
 
-def _put_rows(rows: Array, order: Array) -> Array:
-    out = np.empty_like(rows)
-    out[order] = rows
-    return out
+def _chosen(kernel: Kernel, dtype: np.dtype[Any], few: bool) -> Kernel:
+    """The kernel that the settings ask for; complex numbers and few steps are left to NumPy."""
+    if few or dtype.kind != "f" or config.kernels == "numpy":
+        return kernel
+    from tinygrad_seq.kernels.compiled.table import COMPILED
+
+    return COMPILED.get(kernel, kernel)
+
+
+def _table(x: Array, ids: Array) -> Array:
+    """The row of x (M, I) that belongs to each id; any row for ids that do not occur."""
+    where = np.zeros(ids.max(initial=0) + 1, np.intp)
+    where[ids] = np.arange(len(ids))
+    return x[where]
 
 
 def _run_group(
     kernel: Kernel,
     x: Array,
-    y: Array | None,
+    y: Array,
     states: States,
-    weights: Sequence[Array],
-    plan: Plan,
+    weights: _Weights,
     group: Group,
-    lasts: list[Array] | None,
     store: bool,
 ) -> Run:
-    """Sweep the segments of one group, into `y` if given; set `lasts` where rows end."""
-    z = project(x, weights[0], weights[2])
-    if y is None:
-        y = z if kernel.in_place else np.empty((*z.shape[:-1], len(weights[1])), z.dtype)
-    extras = tuple([np.empty_like(y) for _ in range(kernel.extras)]) if store else ()
-    starts: list[States] = []
-    for segment in group.segments:
-        if segment.rows < len(states[0]):
-            states = tuple([state[: segment.rows] for state in states])
-        if segment.fresh is not None:
-            states = tuple([np.where(segment.fresh, 0, state) for state in states])
-        starts.append(states)
-        out = plan.cut(y, segment, group)
-        if store:
-            places = tuple([plan.cut(extra, segment, group) for extra in extras])
-        else:
-            places = tuple([_one_step(out) for _ in range(kernel.extras)])
-        states = kernel.forward(plan.cut(z, segment, group), out, places, states, *weights[1:])
-        if lasts is not None:
-            for last, state in zip(lasts, states, strict=True):
-                last[: segment.rows] = state
+    """Sweep the segments of one group, into `y`; moves the states to where their rows end."""
+    shape = (weights.weight_hh.shape[1] // y.shape[1], *y.shape)
+    z = y[None] if kernel.in_place else memory.empty(shape, y.dtype)
+    weights.project(x, z)
+    extras = tuple([memory.empty(y.shape, y.dtype) for _ in range(kernel.extras)])
+    starts = [
+        tuple([np.empty_like(state[: segment.rows]) for state in states])
+        for segment in (group.segments if store else ())
+    ]
+
+    def sweep(first: int, last: int) -> None:
+        for number, segment in enumerate(group.segments):
+            stop = min(last, segment.rows)
+            if stop <= first:
+                return
+            now = [state[first:stop] for state in states]
+            if segment.fresh is not None:
+                for state in now:
+                    np.copyto(state, 0, where=segment.fresh[first:stop])
+            if store:
+                for start, state in zip(starts[number], now, strict=True):
+                    start[first:stop] = state
+            at = _moved(segment.at, first)
+            kernel.forward(z, y, extras, now, recur, *weights.others, at=at)
+
+    shares = shares_of(len(states[0]), y.shape[-1])
+    recur = weights.recur(-(-len(states[0]) // shares))
+    in_shards(sweep, len(states[0]), shares)
     return Run(z, y, extras, starts)
 
 
-def _one_step(like: Array) -> Array:
-    """Memory of one step that stands for all of them: each overwrites the one before."""
-    step = np.empty(like.shape[1:], like.dtype)
-    return as_strided(step, like.shape, (0, *step.strides))
+def _moved(at: range, rows: int) -> range:
+    return range(at.start + rows, at.stop + rows, at.step)
 
 
 def run_backward(
@@ -159,39 +184,50 @@ def run_backward(
 
     `cotangents` are those of y (T, N, H) and of the last states (N, H).
     """
-    plan, runs = residuals
+    plan, runs, ids = residuals
+    few = plan.steps < _FEW
+    kernel = _chosen(kernel, weights[1].dtype, few)
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
-    order = plan.order
-    dstates = [np.array(c, order="C") if order is None else c[order] for c in cotangents[1:]]
-    back = weights[1].T
-    if plan.running >= _LONG:  # not T: more padding must not change a bit
-        back = np.ascontiguousarray(back)
+    dstates = [plan.sorted(cotangent) for cotangent in cotangents[1:]]
     need_x = need_x and x.dtype.kind not in "iu"
-    single = len(plan.groups) == 1
-    dx = np.zeros_like(x) if need_x and not single else None
+    weight_xh, table = weights[0], None
+    rows_of_weight = len(weight_xh)
+    if ids is not None:
+        table = _table(x, ids)
+        x, rows_of_weight = ids, len(table)
+        if plan.recompute:
+            weights = (table @ weight_xh, *weights[1:])
+    prepared = _Weights(kernel, x, weights, few) if plan.recompute else None
+    dx = np.zeros((len(x), len(weight_xh)), dy.dtype) if need_x and len(plan.groups) != 1 else None
     totals: list[Array] | None = None
     for group, kept in zip(reversed(plan.groups), reversed(runs), strict=True):
         piece = x[group.span]
         if isinstance(kept, Run):
             run = kept
         else:
-            run = _run_group(kernel, piece, None, kept, weights, plan, group, None, True)
-        dz = _sweep_back(kernel, dy[group.span], run, dstates, back, weights, plan, group)
-        if single:
-            del back  # warm memory for the weight gradients
-        part, dweight, dbias = projection_gradients(piece, dz, weights[0], need_x)
-        recurrent = _recurrent_gradients(kernel, run, dz, plan, group)
+            assert prepared is not None
+            again, y = tuple([state.copy() for state in kept]), np.empty_like(dy[group.span])
+            run = _run_group(kernel, piece, y, again, prepared, group, True)
+        dz = _sweep_back(kernel, dy[group.span], run, dstates, weights, few, group)
+        part = input_gradient(dz, weight_xh) if need_x else None
+        dweight, dbias = projection_gradients(piece, dz, rows_of_weight)
+        before = _states_before(run, group)
+        if kernel.recurrent is None:
+            recurrent: tuple[Array, ...] = (product_gradient(before, dz),)
+        else:
+            recurrent = kernel.recurrent(before, dz, run.z, run.extras)
         found = [dweight, recurrent[0], dbias, *recurrent[1:]]
-        if single:
+        if len(plan.groups) == 1:
             dx = part
         elif dx is not None:
             dx[group.span] = part
         totals = found if totals is None else [a + b for a, b in zip(totals, found, strict=True)]
         del run
     if totals is None:  # every row is empty
-        totals = [np.zeros_like(weight) for weight in weights]
-    if order is not None:
-        dstates = [_put_rows(d, order) for d in dstates]
+        totals = [np.zeros_like(weight) for weight in (weight_xh, *weights[1:])]
+    elif table is not None:
+        totals[0] = table.T @ totals[0]
+    dstates = [plan.unsorted(cotangent) for cotangent in dstates]
     return None if dx is None else plan.restore(dx), *dstates, *totals
 
 
@@ -200,45 +236,44 @@ def _sweep_back(
     dy: Array,
     run: Run,
     dstates: list[Array],
-    back: Array,
     weights: Sequence[Array],
-    plan: Plan,
+    few: bool,
     group: Group,
 ) -> Array:
     """The backward sweep of one group: dz, with `dstates` carried to its start in place."""
-    dz = np.empty_like(run.z)
-    arrays = (dz, dy, run.z, run.y, *run.extras)
-    for segment, start in zip(reversed(group.segments), reversed(run.starts), strict=True):
-        dz_, dy_, z, y, *extras = (plan.cut(array, segment, group) for array in arrays)
-        carried = [d[: segment.rows] for d in dstates]
-        kernel.backward(dz_, dy_, z, y, extras, start, carried, back, *weights[1:])
-        if segment.fresh is not None:
-            for d in carried:
-                np.copyto(d, 0, where=segment.fresh)
+    _, weight_hh, _, *others = weights
+    dz = memory.empty(run.z.shape, run.z.dtype)
+
+    def sweep(first: int, last: int) -> None:
+        for segment, start in zip(reversed(group.segments), reversed(run.starts), strict=True):
+            stop = min(last, segment.rows)
+            if stop <= first:
+                continue
+            carried = [d[first:stop] for d in dstates]
+            begin = [state[first:stop] for state in start]
+            at = _moved(segment.at, first)
+            kernel.backward(dz, dy, run.z, run.y, run.extras, begin, carried, back, *others, at=at)
+            if segment.fresh is not None:
+                for d in carried:
+                    np.copyto(d, 0, where=segment.fresh[first:stop])
+
+    shares = shares_of(len(dstates[0]), dy.shape[-1])
+    back = Product.in_place(weight_hh, back=True)
+    if not few:
+        back = Product(back.blocks.copy(), -(-len(dstates[0]) // shares))
+    in_shards(sweep, len(dstates[0]), shares)
     return dz
 
 
-def _recurrent_gradients(
-    kernel: Kernel, run: Run, dz: Array, plan: Plan, group: Group
-) -> tuple[Array, ...]:
-    """Gradients of W_hh, and of what follows the bias, from one product each."""
-    if plan.places is None and len(group.segments) == 1:
-
-        def product(part: Array) -> Array:
-            return recurrent_gradient(run.starts[0][0], run.y, part)
-
-    else:
-        before = np.empty_like(run.y)
-        for segment, start in zip(group.segments, run.starts, strict=True):
-            place = plan.cut(before, segment, group)
-            place[0] = start[0]
-            place[1:] = plan.cut(run.y, segment, group)[:-1]
-        rows = before.reshape(-1, before.shape[-1])
-
-        def product(part: Array) -> Array:
-            total: Array = rows.T @ part.reshape(len(rows), -1)
-            return total
-
-    if kernel.recurrent is None:
-        return (product(dz),)
-    return kernel.recurrent(product, dz, run.z, run.extras)
+def _states_before(run: Run, group: Group) -> Array:
+    """The hidden states before every step, (M, H)."""
+    before = memory.empty(run.y.shape, run.y.dtype)
+    for segment, start in zip(group.segments, run.starts, strict=True):
+        at, rows = segment.at, segment.rows
+        before[at.start : at.start + rows] = start[0]
+        low, high = min(at), max(at) + rows
+        if at.step > 0:
+            before[low + rows : high] = run.y[low : high - rows]
+        else:
+            before[low : high - rows] = run.y[low + rows : high]
+    return before

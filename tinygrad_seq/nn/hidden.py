@@ -38,6 +38,8 @@ _PLAIN = frozenset([int, float, str, bytes, bool, type(None)])  # long lists are
 
 def hidden_part(value: Any, kinds: Any, is_known: Callable[[Any], bool]) -> Any:
     """A part of one of `kinds` within a value, at any depth, that is not known; else None."""
+    if type(value) in _PLAIN:  # as most attributes are
+        return None
     stack, seen = [value], dict[int, Any]()
     while stack:
         thing = stack.pop()
@@ -61,6 +63,8 @@ def is_container(value: Any) -> bool:
 
 
 def _looking_into(value: Any) -> Callable[[Any], list[Any]] | None:
+    if type(value) in _PLAIN:
+        return None
     for kinds, parts in _PARTS.items():
         if isinstance(value, kinds):
             return parts
@@ -74,7 +78,7 @@ def _looking_into(value: Any) -> Callable[[Any], list[Any]] | None:
 
 def is_iterator(value: Any) -> bool:
     """Whether a value gives its parts once, and may make them only then."""
-    return isinstance(value, _ITERATORS)
+    return type(value) not in _PLAIN and isinstance(value, _ITERATORS)
 
 
 def size_of(value: Any) -> int:

@@ -205,7 +205,22 @@ def take(x: TensorLike, ids: Any) -> Tensor:
     shape = shape_of(x)
     if not shape:
         raise ShapeError("take: x", expected="at least one axis", got="a scalar")
-    return record(TAKE, (x,), {"ids": check_indices(ids, shape[0], "take")})
+    ids = check_indices(ids, shape[0], "take")
+    picked = record(TAKE, (x,), {"ids": ids})
+    if picked.node is None:
+        picked._ids = ids
+    return picked
+
+
+def picked_by(x: Any) -> Array | None:
+    """The ids by which :func:`take` picked the vectors of x, one for each; None if it did not."""
+    if not isinstance(x, Variable):
+        return None
+    if x._node is not None:
+        ids = x._node.params["ids"] if x._node.op is TAKE else None
+    else:
+        ids = getattr(x, "_ids", None) if x.version == 0 else None
+    return ids if ids is not None and ids.shape == x.shape[:-1] else None
 
 
 @for_numpy(np.take)

@@ -17,9 +17,10 @@ from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
+from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.plan import Plan, make_plan
-from tinygrad_seq.kernels.sequence import Kernel, run_backward, run_forward
-from tinygrad_seq.ops.indexing import where
+from tinygrad_seq.kernels.sequence import run_backward, run_forward
+from tinygrad_seq.ops.indexing import picked_by, where
 from tinygrad_seq.ops.join import stack
 from tinygrad_seq.ops.registry import (
     check_indices,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from tinygrad_seq.tensor import Tensor
 
 __all__ = ["run_sequence", "run_steps", "sequence_op", "sequence_options", "unroll"]
+
+_IN_CACHE = 1 << 17
+"""Entries that the steps run at a time may fill."""
 
 Step = Callable[..., tuple[Any, Sequence[Any]]]
 """``step(x_t, *states) -> (output, states)``."""
@@ -216,14 +220,22 @@ def sequence_op(
 
     def forward(x: Any, *operands: Any, keep: bool = False, **options: Any) -> Any:
         initial, given = operands[: len(parts)], operands[len(parts) :]
-        return run_forward(backward.kernel, x, initial, given, _plan(x, kernel, options), keep)
+        ids = options.pop("ids", None)
+        if not keep:  # a few steps at a time, so that what they fill stays in cache
+            width = np.shape(given[0])[-1] * x.shape[1]
+            options.setdefault("every", max(_IN_CACHE // max(width, 1), 1))
+        plan = _plan(x, kernel, options)
+        return run_forward(backward.kernel, x, initial, given, plan, keep, ids)
 
-    def twin(x: Any, *operands: Any, every: int | None = None, **options: Any) -> Any:
+    def twin(
+        x: Any, *operands: Any, every: int | None = None, ids: Any = None, **options: Any
+    ) -> Any:
         def one(x_t: Any, *now: Any) -> tuple[Any, Sequence[Any]]:
             new = step(x_t, *now, *operands[len(parts) :])
             return new[0], new
 
-        return unroll(one, x, operands[: len(parts)], **options)  # it has nothing to recompute
+        # It has nothing to recompute, and takes rows that are alike as they come.
+        return unroll(one, x, operands[: len(parts)], **options)
 
     twin.__doc__ = f"Over a whole sequence: {step.__doc__ or name}"
 
@@ -285,6 +297,9 @@ def run_sequence(op: Op, operands: Sequence[Any], **options: Any) -> tuple[Tenso
     if any(value is not None and value is not False for value in options.values()):
         steps, batch = shape_of(operands[0])[:2]
         given = sequence_options(op.name, steps, batch, **options)
+    ids = picked_by(operands[0])
+    if ids is not None and 2 * (ids.max(initial=0) + 1) <= ids.size:
+        given["ids"] = ids
     return record_several(op, operands, given)
 
 

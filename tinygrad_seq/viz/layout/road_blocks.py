@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from tinygrad_seq.viz.graph.items import Edge, Item
 from tinygrad_seq.viz.layout.block import Block
+from tinygrad_seq.viz.layout.layered import operation_shape
 from tinygrad_seq.viz.layout.roads import Roads, entry_port, inside
 from tinygrad_seq.viz.picture.shapes import Point, Shape, Wire
 from tinygrad_seq.viz.picture.words import edge_look
@@ -21,15 +20,10 @@ class RoadBlocks(Roads):
     def block(self, items: list[Item]) -> Block:
         """One step."""
         block = Block(self.width, self.height, [])
-        twin, depth, y = self.rows.twin, self.layers.depth, self.layers.x
+        twin = self.rows.twin
         here: dict[str, Shape] = {}
         for item in items:
-            name = twin[item.id]
-            shape = self.shapes[item.id]
-            shape.width, shape.height = self.sizes[name]
-            shape.x = (self.left[depth[name]] + self.right[depth[name]]) / 2
-            shape.y = y[name]
-            here[name] = shape
+            here[twin[item.id]] = shape = self._put(self.shapes[item.id], twin[item.id])
             block.shapes.append(shape)
         for state, height in self.roads.items():
             block.anchors[state] = self.gap[0], height
@@ -42,6 +36,29 @@ class RoadBlocks(Roads):
         block.anchors.setdefault("w:", (self.gap[0] + 4, bottom))
         block.anchors["up:"] = (0.0, self.height / 2)
         return block
+
+    def _put(self, shape: Shape, name: str) -> Shape:
+        layer = self.layers.depth[name]
+        shape.width, shape.height = self.sizes[name]
+        shape.x, shape.y = (self.left[layer] + self.right[layer]) / 2, self.layers.x[name]
+        return shape
+
+    def _unrecorded(self, name: str, head: str, here: dict[str, Shape], block: Block) -> Shape:
+        """What a step computes of constants alone, drawn as in the full step, but dashed."""
+        item = self.members[name]
+        of = f"constant:{self.graph.items[head].place}:{item.part}"
+        shape = next((shape for shape in block.shapes if shape.id == of), None)
+        if shape is None:
+            shape = self._put(operation_shape(item, self.graph, self.style, []), name)
+            shape.id, shape.dashed, shape.classes = of, True, "op constant"
+            shape.tooltip = "computed of constants: not recorded"
+            block.shapes.append(shape)
+        if not any((wire.tail, wire.head) == (of, head) for wire in block.wires):
+            twin = self.rows.twin[head]
+            way = self._between(shape, here[twin], name, twin)
+            look = {"tooltip": shape.tooltip, "classes": "edge-depth"}
+            block.wires.append(Wire.along(of, head, way, self.style.theme.line, 1.2, 0.6, **look))
+        return shape
 
     def _end(self, key: str, name: str) -> Point:
         """Where a wire meets the left of an operation."""
@@ -71,68 +88,74 @@ class RoadBlocks(Roads):
         twin, depth, graph = self.rows.twin, self.layers.depth, self.graph
         name = twin[item.id]
         shape, layer = here[name], depth[name]
-        top, bottom = self.height / 2, -self.height / 2
+        top = self.height / 2
         for edge in graph.into(item.id):
             if inside(edge, graph):
                 block.wires.append(self._wire(edge, here))
             elif edge.kind in graph.tracks or edge.delay:
                 self._enter(edge, name, here, block)
         for port in ("x:", "w:"):
-            if name in self.clear_below:
-                x = shape.x + (-shape.width * 0.28 if port == "w:" else 0.0)
-                if abs(shape.y - shape.height / 2 - bottom) < 1:
-                    block.anchors[f"{port} {item.id}"] = x, bottom
-                    continue
-                block.anchors[f"{port} {item.id}"] = x, bottom
-                block.inner[f"{port} {item.id}"] = [(x, shape.y - shape.height / 2)]
-            elif (port, name) in self.below:
-                x = self.track(layer, self.source(port, name))
-                end = self._end(port, name)
-                block.anchors[f"{port} {item.id}"] = x, bottom
-                block.inner[f"{port} {item.id}"] = [(x, end[1]), end]
+            self._from_below(port, item, here, block)
         if name in self.clear_above or name not in self.up:
             block.anchors[f"up: {item.id}"] = shape.x, top
             block.inner[f"up: {item.id}"] = [(shape.x, shape.y + shape.height / 2)]
         else:
-            x, y = (
-                self.track(layer + 1, ("up:", name)),
-                shape.y + shape.height / 2 - 4,
-            )  # clear of its road
+            x = self.track(layer + 1, ("up:", name))
+            y = shape.y + shape.height / 2 - 4  # clear of its road
             block.anchors[f"up: {item.id}"] = x, top
             block.inner[f"up: {item.id}"] = [(shape.x + shape.width / 2, y), (x, y)]
 
+    def _from_below(self, port: str, item: Item, here: dict[str, Shape], block: Block) -> None:
+        """The way of an input or of weights to an operation, or to what stands before it."""
+        name, bottom = self.rows.twin[item.id], -self.height / 2
+        shape = here[name]
+        if (before := self.before(port, name, here)) is not None:
+            name, shape = before, self._unrecorded(before, item.id, here, block)
+        if name in self.clear_below:
+            x = shape.x + (-shape.width * 0.28 if port == "w:" else 0.0)
+            block.anchors[f"{port} {item.id}"] = x, bottom
+            if abs(shape.y - shape.height / 2 - bottom) >= 1:
+                block.inner[f"{port} {item.id}"] = [(x, shape.y - shape.height / 2)]
+        elif (port, name) in self.below:
+            x, end = (
+                self.track(self.layers.depth[name], self.source(port, name)),
+                self._end(port, name),
+            )
+            block.anchors[f"{port} {item.id}"] = x, bottom
+            block.inner[f"{port} {item.id}"] = [(x, end[1]), end]
+
     def _wire(self, edge: Edge, here: dict[str, Shape]) -> Wire:
-        twin, theme = self.rows.twin, self.style.theme
-        tail, head = twin[edge.tail], twin[edge.head]
-        start = here[tail]
-        corners = [start.outline(1, 0)]
-        if self.layers.stands(tail, head):
-            up = 1 if here[head].y > start.y else -1
-            corners = [start.outline(0, up), here[head].outline(0, -up)]
-        elif (tail, head) in self.layers.ways:
-            corners += self._way_on(tail, head, start.y)
-        elif {tail, head} <= {*self.upper}:
-            corners = [start.outline(0, 1), here[head].outline(0, -1)]
-        else:
-            corners.append(here[head].outline(-1, 0))
+        tail, head = self.rows.twin[edge.tail], self.rows.twin[edge.head]
+        corners = self._between(here[tail], here[head], tail, head)
         state = next((k for k, road in self.on_road.items() if tail in road[-1:]), None)
+        theme, look = self.style.theme, edge_look(edge)
         color = theme.line if state is None else theme.state(state)
-        look = edge_look(edge)
-        return Wire.along(edge.tail, edge.head, _tidy(corners), color, 1.2, 0.6, **look)
+        return Wire.along(edge.tail, edge.head, corners, color, 1.2, 0.6, **look)
+
+    def _between(self, start: Shape, end: Shape, tail: str, head: str) -> list[Point]:
+        """The way from one operation to another."""
+        up = 1 if end.y > start.y else -1
+        if self.layers.stands(tail, head) or {tail, head} <= {*self.upper}:
+            return [start.outline(0, up), end.outline(0, -up)]
+        if (tail, head) not in self.layers.ways:
+            return [start.outline(1, 0), end.outline(-1, 0)]
+        layer, y = self.layers.depth[tail], start.y
+        corners = [start.outline(1, 0), (self.right[layer], y)]
+        return _tidy(self._led((tail, head), layer + 1, corners, self._end(tail, head)))
 
     def _enter(
         self,
         edge: Edge,
         name: str,
-        here: Mapping[str, Shape],
+        here: dict[str, Shape],
         block: Block,
     ) -> None:
         """A state's way from the left edge of the block to an operation."""
         port = entry_port(edge, self.graph)
-        between = self.instead(port, name, here)
-        rest = self._way_in(port, between or name)
-        if between is not None:
-            rest += self._way_on(between, name, self.layers.x[between])
+        before = self.before(port, name, here)
+        if before is not None:
+            self._unrecorded(before, edge.head, here, block)
+        rest = self._way_in(port, before or name)
         if port not in self.roads:
             block.anchors[port] = self.gap[0], rest[0][1]
             block.anchors[f"{port} {edge.head}"] = block.anchors[port]
@@ -148,14 +171,6 @@ class RoadBlocks(Roads):
                 x = self.track(first, (port, ""))
                 corners = [(x, road), (x, y)]
         return self._led((port, name), first, corners, end)
-
-    def _way_on(self, tail: str, head: str, y: float) -> list[Point]:
-        """From the right of the layer of one operation to another; or up or down within it."""
-        layer = self.layers.depth[tail]
-        if self.layers.stands(tail, head):
-            x, end = (self.left[layer] + self.right[layer]) / 2, self.layers.x[head]
-            return [(x, y), (x, end + self.sizes[head][1] / (2 if end < y else -2))]
-        return self._led((tail, head), layer + 1, [(self.right[layer], y)], self._end(tail, head))
 
 
 def _tidy(corners: list[Point]) -> list[Point]:

@@ -97,23 +97,26 @@ class Roads:
                     self.edges[twin[edge.tail], name] = None
                 elif edge.kind in self.graph.tracks or edge.delay:
                     port = entry_port(edge, self.graph)
-                    if self.instead(port, name, here) is None:
+                    if self.before(port, name, here) is None:
                         self.entries[port, name] = None
                 elif edge.kind == WEIGHT and self.style.weights != "once" and not given:
                     continue  # said in the box
                 elif edge.kind == WEIGHT:
                     self.below.setdefault(("w:", name), set()).add(edge.tail)
-                elif tail.place != item.place or tail.kind == "input":
+                elif tail.place == item.place and tail.kind != "input":
+                    continue
+                elif tail.kind != "input" or self.before("x:", name, here) is None:
                     self.below.setdefault(("x:", name), set()).add(f"{tail.kind} {tail.place.row}")
             for edge in self.graph.out_of(item.id):
                 if not edge.delay and self.graph.items[edge.head].place != item.place:
                     self.up[name] = None
 
-    def instead(self, port: str, name: str, here: Collection[str]) -> str | None:
-        """What stands between a state and an operation in the full step, but not in another."""
-        if (port, name) in self.entries:
+    def before(self, port: str, name: str, here: Collection[str]) -> str | None:
+        """What stands between what comes in and an operation, in the full step but not in this."""
+        known = self.below if port in {"x:", "w:"} else self.entries
+        if (port, name) in known:
             return None
-        between = (each for entry, each in self.entries if entry == port and each not in here)
+        between = (each for entry, each in known if entry == port and each not in here)
         return next((each for each in between if (each, name) in self.edges), None)
 
     def _weights(self, item: Item) -> list[str]:

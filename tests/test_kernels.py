@@ -1,0 +1,335 @@
+"""What recurrent kernels stand on: memory used again, threads, strips, and compiled loops."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_seq as tgs
+from tests.support.recurrent import KINDS, make_layer
+from tinygrad_seq import nn
+from tinygrad_seq.errors import ConfigError
+from tinygrad_seq.kernels import memory, shards
+from tinygrad_seq.kernels.products import Product
+
+KERNELS = "TINYGRAD_SEQ_KERNELS"
+FEWER = settings(max_examples=max(settings.default.max_examples // 5, 1))
+
+
+@pytest.fixture(autouse=True)
+def settings_restored():
+    kernels, threads = tgs.config.kernels, tgs.config.threads
+    yield
+    tgs.config.kernels, tgs.config.threads = kernels, threads
+
+
+# -- memory ----------------------------------------------------------------------------------------
+
+SIZES = st.sampled_from([10, 20_000, 30_000, 40_000, 100_000])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["make", "drop", "view"]), SIZES), max_size=30))
+def test_memory_is_used_again_only_when_nothing_looks_into_it(actions):
+    held = []
+    for number, (action, size) in enumerate(actions):
+        if action == "make" or not held:
+            array = memory.empty((size,), np.float32)
+            array[:] = number
+            held.append((number, array))
+        elif action == "drop":
+            held.pop(size % len(held))
+        else:  # a view keeps what it looks into, when the array itself is gone
+            at = size % len(held)
+            held[at] = (held[at][0], held[at][1][1::3][:, None])
+    for number, array in held:
+        assert (array == number).all()
+
+
+def test_a_graph_keeps_its_memory_until_it_has_gone():
+    layer = nn.LSTM(64, 64, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((20, 30, 64)).astype(np.float32)
+    kept = [layer(x * k)[0] for k in (1, 2, 3)]
+    values = [y.numpy().copy() for y in kept]
+    first = layer(x)[0]
+    first.sum().backward()
+    for y, value in zip(kept, values, strict=True):
+        np.testing.assert_array_equal(y.numpy(), value)
+        y.sum().backward()
+    np.testing.assert_array_equal(first.numpy(), values[0])
+
+
+# -- threads ---------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 40), st.integers(1, 7))
+@FEWER
+def test_shares_cover_every_row_once(rows, shares):
+    seen = np.zeros(rows, int)
+    lock = threading.Lock()
+
+    def work(first, last):
+        with lock:
+            seen[first:last] += 1
+
+    shards.in_shards(work, rows, min(shares, rows))
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("bad", [0, 3])
+def test_an_error_of_one_thread_is_raised_and_blas_gets_its_threads_back(bad):
+    before = [each.get_num_threads() for each in shards._libraries()]
+    ran = []
+
+    def work(first, last):
+        ran.append(first)
+        if first == bad:
+            raise ZeroDivisionError(first)
+
+    with pytest.raises(ZeroDivisionError):
+        shards.in_shards(work, 4, 4)
+    assert sorted(ran) == [0, 1, 2, 3]
+    assert [each.get_num_threads() for each in shards._libraries()] == before
+
+
+def test_runs_on_several_threads_at_once_leave_blas_as_it_was():
+    before = [each.get_num_threads() for each in shards._libraries()]
+    tgs.config.threads = 2
+    layer = nn.GRU(8, 64, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((10, 100, 8)).astype(np.float32)
+    wanted, results = layer(x)[0].numpy(), []
+    many = [threading.Thread(target=lambda: results.append(layer(x)[0].numpy())) for _ in range(6)]
+    for each in many:
+        each.start()
+    for each in many:
+        each.join()
+    assert len(results) == 6
+    for found in results:
+        np.testing.assert_array_equal(found, wanted)
+    assert [each.get_num_threads() for each in shards._libraries()] == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_has_threads_of_its_own():
+    tgs.config.threads = 2
+    layer = nn.LSTM(8, 64, rng=np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((5, 100, 8)).astype(np.float32)
+    wanted = layer(x)[0].numpy()  # the threads of this process are there now
+    process = os.fork()
+    if not process:
+        os._exit(0 if np.array_equal(layer(x)[0].numpy(), wanted) else 1)
+    assert os.waitpid(process, 0)[1] == 0
+
+
+def test_what_numpy_does_at_overflow_is_the_same_on_every_thread():
+    tgs.config.threads, tgs.config.kernels = 3, "numpy"
+    layer = nn.RNN(4, 64, nonlinearity="relu", rng=np.random.default_rng(0))
+    layer.weight_hh_l0.writable()[:] = 1e30
+    x = np.ones((4, 300, 4), np.float32)
+    x[:, :250] = 0  # what overflows is in the share of the last thread
+    with np.errstate(over="raise"), pytest.raises(FloatingPointError):
+        layer(x)
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+def test_settings_that_make_no_sense_are_refused_and_change_nothing():
+    before = repr(tgs.config)
+    for name, value in (("threads", 0), ("threads", 1.5), ("kernels", "cuda"), ("kernels", None)):
+        with pytest.raises(ConfigError, match=f"config.{name}"):
+            setattr(tgs.config, name, value)
+    assert repr(tgs.config) == before
+
+
+def test_what_is_not_installed_is_not_chosen(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"tinygrad-seq\[fast\]"):
+        tgs.config.kernels = "compiled"
+    assert type(tgs.config)().kernels == "numpy"
+
+
+def test_the_environment_decides_until_the_program_does(monkeypatch):
+    monkeypatch.setenv("TINYGRAD_SEQ_KERNELS", "numpy")
+    monkeypatch.setenv("TINYGRAD_SEQ_THREADS", "3")
+    fresh = type(tgs.config)()
+    assert (fresh.kernels, fresh.threads) == ("numpy", 3)
+    fresh.threads = 2
+    assert fresh.threads == 2
+    monkeypatch.setenv("TINYGRAD_SEQ_KERNELS", "fast")
+    monkeypatch.setenv("TINYGRAD_SEQ_THREADS", "many")
+    wrong = type(tgs.config)()
+    with pytest.raises(ConfigError, match="TINYGRAD_SEQ_KERNELS"):
+        wrong.kernels  # noqa: B018
+    with pytest.raises(ConfigError, match="TINYGRAD_SEQ_THREADS"):
+        wrong.threads  # noqa: B018
+
+
+# -- results ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 7, 40])
+@pytest.mark.parametrize("hidden", [3, 96, 250, 256])
+def test_strips_multiply_as_whole_blocks_do(rows, hidden):
+    rng = np.random.default_rng(0)
+    blocks, left = rng.standard_normal((3, hidden, hidden)), rng.standard_normal((rows, hidden))
+    product, out = Product(blocks, rows), np.empty((3, rows, hidden))
+    product(left, out)
+    np.testing.assert_allclose(out, left @ blocks, rtol=1e-12, atol=1e-12)
+    each = rng.standard_normal((3, rows, hidden))
+    product(each, out)
+    np.testing.assert_allclose(out, each @ blocks, rtol=1e-12, atol=1e-12)
+    product[1:](each[1:], out[1:])
+    np.testing.assert_allclose(out, each @ blocks, rtol=1e-12, atol=1e-12)
+
+
+def results(layer, x, **options):
+    """Outputs, last states and all gradients of one run."""
+    x = tgs.tensor(x, requires_grad=True)
+    layer.zero_grad()
+    y, state = layer(x, **options)
+    weight = np.random.default_rng(5).standard_normal(y.shape)
+    (y * weight.astype(y.dtype)).sum().backward()
+    found = [y.numpy(), *(part.numpy() for part in state), x.grad]
+    return [np.array(part) for part in [*found, *(p.grad for p in layer.parameters())]]
+
+
+@pytest.mark.parametrize("hidden", [3, 250])  # the second has its loops run as Python
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.data())
+@settings(max_examples=5, deadline=None)
+def test_compiled_kernels_equal_numpys_on_any_number_of_threads(kind, hidden, data):
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    batch = data.draw(st.sampled_from([1, 5, 40]))
+    layer = make_layer(kind, 3, hidden, 1, rng, bidirectional=data.draw(st.booleans()))
+    if data.draw(st.booleans()):
+        layer.checkpoint = 2
+    x = rng.standard_normal((9, batch, 3))
+    options = {}
+    if data.draw(st.booleans()):
+        options["lengths"] = rng.integers(0, 10, batch)
+    if data.draw(st.booleans()):
+        options["reset"] = rng.random((9, batch)) < 0.2
+    found = []
+    for kernels, threads in (("numpy", 1), ("numpy", 3), ("compiled", 1), ("compiled", 3)):
+        tgs.config.kernels, tgs.config.threads = kernels, threads
+        found.append(results(layer, x, **options))
+        for first, again in zip(found[-1], results(layer, x, **options), strict=True):
+            np.testing.assert_array_equal(first, again)
+    for other in found[1:]:
+        for first, again in zip(found[0], other, strict=True):
+            np.testing.assert_allclose(first, again, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kernels", ["numpy", "compiled"])
+def test_single_precision_is_close_and_nan_stays_nan(kind, kernels):
+    rng = np.random.default_rng(0)
+    layer = make_layer(kind, 4, 20, 1, rng)
+    x = 3 * rng.standard_normal((10, 9, 4))
+    exact = results(layer, x)
+    tgs.config.kernels = kernels
+    single = make_layer(kind, 4, 20, 1, np.random.default_rng(0), dtype=np.float32)
+    single.load_state_dict({k: v.astype(np.float32) for k, v in layer.state_dict().items()})
+    for wide, narrow in zip(exact, results(single, x.astype(np.float32)), strict=True):
+        np.testing.assert_allclose(wide, narrow, rtol=2e-4, atol=2e-5)
+    x = x.astype(np.float32)
+    x[2, 4, 1] = np.nan
+    y, dx = (results(single, x)[k] for k in (0, -1 - len(list(single.parameters()))))
+    assert np.isnan(y[2:, 4]).all()
+    assert not np.isnan(y[:, :4]).any() and not np.isnan(y[:2]).any()
+    assert kind == "relu" or np.isnan(dx[:, 4]).any()  # relu has a slope of 0 at NaN
+    assert not np.isnan(dx[:, :4]).any()
+
+
+def test_a_planted_mistake_in_a_compiled_kernel_is_seen(monkeypatch):
+    from tinygrad_seq.kernels.compiled import table
+    from tinygrad_seq.kernels.lstm import KERNEL
+
+    right = table.COMPILED[KERNEL]
+
+    def wrong(dz, *rest, at):
+        right.backward(dz, *rest, at=at)
+        dz[1] *= 1.001
+
+    rng = np.random.default_rng(0)
+    layer, x = make_layer("lstm", 3, 4, 1, rng), rng.standard_normal((9, 2, 3))
+    tgs.config.kernels = "numpy"
+    wanted = results(layer, x)
+    tgs.config.kernels = "compiled"
+    monkeypatch.setitem(table.COMPILED, KERNEL, right._replace(backward=wrong))
+    found = results(layer, x)
+    assert any(abs(a - b).max() > 1e-5 for a, b in zip(wanted, found, strict=True))
+
+
+def test_the_first_compilation_is_announced_and_no_other(tmp_path):
+    code = (
+        "import numpy as np; from tinygrad_seq import nn\n"
+        "nn.RNN(3, 4)(np.zeros((9, 1, 3), np.float32))[0].sum().backward()"
+    )
+    said = []
+    for _ in range(2):
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            env={
+                **os.environ,
+                "NUMBA_CACHE_DIR": str(tmp_path),
+                "TINYGRAD_SEQ_KERNELS": "compiled",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        said.append(run.stderr.splitlines())
+    assert len(said[0]) <= 2 and all("Numba compiles rnn_" in line for line in said[0])
+    assert said[0] and not said[1]
+
+
+# -- rows picked from a table ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tracked", [True, False])
+def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked):
+    rng = np.random.default_rng(0)
+    table = tgs.tensor(rng.standard_normal((5, 3)), requires_grad=tracked)
+    layer = nn.GRU(3, 4, dtype=np.float64, rng=rng)
+    ids = rng.integers(0, 5, (6, 7))
+    found = []
+    for x in (tgs.take(table, ids), table[ids]):
+        layer.zero_grad()
+        table.grad = None
+        y, _ = layer(x)
+        (y * y).sum().backward()
+        found.append([y.numpy(), *(p.grad for p in layer.parameters())])
+        found[-1] += [table.grad] if tracked else []
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
+def test_a_constant_written_into_is_not_taken_for_what_was_picked():
+    table = np.arange(6.0).reshape(2, 3)
+    x = tgs.take(tgs.tensor(table), np.zeros((4, 5), int))
+    x.writable()[:] = np.random.default_rng(0).standard_normal(x.shape)
+    layer = nn.RNN(3, 4, dtype=np.float64, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(layer(x)[0].numpy(), layer(x.numpy())[0].numpy(), rtol=1e-12)
+
+
+def test_products_of_a_table_do_not_grow_with_time(monkeypatch):
+    """Of V rows picked T * N times, V are multiplied by W_xh."""
+    from tinygrad_seq.kernels import sequence
+
+    seen = []
+    real = sequence._table
+    monkeypatch.setattr(sequence, "_table", lambda x, ids: seen.append(real(x, ids)) or seen[-1])
+    table, layer = nn.Embedding(7, 3), nn.LSTM(3, 4)
+    for steps in (10, 20):
+        layer(table(np.random.default_rng(0).integers(0, 7, (steps, 6))))[0].sum().backward()
+    assert {len(rows) for rows in seen} == {7}
+    assert len(seen) == 4

@@ -1,0 +1,1 @@
+"""The recurrent kernels once more, compiled by Numba (extra ``fast``)."""

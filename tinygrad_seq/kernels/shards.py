@@ -1,0 +1,112 @@
+"""Rows of a batch on several threads, one BLAS thread each.
+
+Two BLAS threads gain little on the product of one step, and while another process is busy they
+wait for each other: a hundred times slower at worst. Rows do not need each other, so each thread
+takes a share of them through all steps.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from tinygrad_seq.kernels.settings import config
+
+__all__ = ["in_shards", "shares_of"]
+
+
+_SHARE = 3000
+"""Entries of a state below which a thread of its own costs more than it saves."""
+
+
+def shares_of(rows: int, hidden: int) -> int:
+    """In how many shares to run (rows, hidden) states."""
+    return max(min(config.threads, rows * hidden // _SHARE, rows), 1)
+
+
+def in_shards(work: Callable[[int, int], None], rows: int, shares: int) -> None:
+    """Call ``work(first, last)`` for shares of the rows, all at once.
+
+    An error of one is raised when all have ended.
+    """
+    with _one_blas_thread():
+        if shares == 1:
+            work(0, rows)
+            return
+        cuts = [rows * k // shares for k in range(shares + 1)]
+        pool = _pool(os.getpid(), shares - 1)
+        first, *others = pairwise(cuts)
+        # Every thread in a copy of this context: NumPy keeps what to do at overflow there.
+        waiting = [
+            pool.submit(contextvars.copy_context().run, work, low, high) for low, high in others
+        ]
+        try:
+            work(*first)
+        finally:
+            errors = [future.exception() for future in waiting]
+        for error in errors:
+            if error is not None:
+                raise error
+
+
+@lru_cache(maxsize=4)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Threads of this process: those of its parent are not there after a fork."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="tinygrad_seq")
+
+
+class _Blas:
+    """The number of BLAS threads, held at one while anyone needs it."""
+
+    def __init__(self) -> None:
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """With nobody who needs it, and a lock of this process."""
+        self.lock = threading.Lock()
+        self.holders = 0
+        self.before: list[tuple[Any, int]] = []
+
+    def enter(self) -> None:
+        with self.lock:
+            if not self.holders:
+                self.before = [(each, each.get_num_threads()) for each in _libraries()]
+                for library, _ in self.before:
+                    library.set_num_threads(1)
+            self.holders += 1
+
+    def leave(self) -> None:
+        with self.lock:
+            self.holders -= 1
+            if not self.holders:
+                for library, threads in self.before:
+                    library.set_num_threads(threads)
+
+
+@lru_cache(maxsize=1)
+def _libraries() -> list[Any]:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="blas").lib_controllers  # type: ignore[no-any-return]
+
+
+_BLAS = _Blas()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_BLAS.start_anew)
+
+
+@contextmanager
+def _one_blas_thread() -> Iterator[None]:
+    """Hold BLAS at one thread; the last of those who do so at once gives its threads back."""
+    _BLAS.enter()
+    try:
+        yield
+    finally:
+        _BLAS.leave()
