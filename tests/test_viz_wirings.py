@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_seq as tgs
+from tests.drawn import covered, crossed
 from tests.test_viz_golden import check
 from tests.test_viz_shapes import overlaps, place
 from tinygrad_seq import nn, viz
@@ -72,6 +73,14 @@ def drawn(make, composed=True, **options) -> viz.Drawing:
     drawing = viz.draw(out, **options)
     assert model.training  # and alive until here: leaves know their names
     return drawing
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+@pytest.mark.parametrize("level", ["module", "cell"])
+@pytest.mark.parametrize("make", WIRINGS)
+def test_no_wire_runs_through_a_box_and_no_name_lies_on_one(make, level, direction):
+    drawing = drawn(make, level=level, direction=direction)
+    assert crossed(drawing) == set() and covered(drawing) == set()
 
 
 @pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])

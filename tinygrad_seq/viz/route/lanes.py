@@ -86,13 +86,16 @@ class Lanes:
         levels = self._levels.setdefault(axis, {})
         name = edge.tail if edge.delay else edge.kind, f"{edge.kind} {wanted:.1f}"
         if name not in levels:
-            levels[name] = _free_height(self.boxes_before(axis), wanted, list(levels.values()))
+            clear = CLEAR + (TRACK if self.grid.style.both else 0.0)  # the way back lies beside
+            levels[name] = _free_height(
+                self.boxes_before(axis), wanted, list(levels.values()), clear
+            )
         return levels[name]
 
 
-def _free_height(boxes: list[Shape], wanted: float, taken: list[float]) -> float:
+def _free_height(boxes: list[Shape], wanted: float, taken: list[float], clear: float) -> float:
     """The height nearest to the wanted one at which a level wire meets no box and no other wire."""
-    blocked = [(box.y, box.height / 2 + CLEAR) for box in boxes] + [(y, CLEAR) for y in taken]
+    blocked = [(box.y, box.height / 2 + clear) for box in boxes] + [(y, clear) for y in taken]
     edges = [y + side * reach for y, reach in blocked for side in (1, -1)]
     free = [y for y in (wanted, *edges) if all(abs(y - b) >= reach for b, reach in blocked)]
     return min(free, key=lambda y: abs(y - wanted), default=wanted)

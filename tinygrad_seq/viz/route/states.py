@@ -239,7 +239,7 @@ class States:
 
     def _into_begin(self, edge: Edge) -> None:
         """What a start is computed from: last states from its left, anything else from below."""
-        grid = self.grid
+        grid, lanes = self.grid, self.canvas.lanes
         x, y = grid.anchor(edge.head, "h")
         (row, step), up = grid.where[edge.tail], grid.anchor(edge.tail, "up:")
         if step is None:
@@ -256,7 +256,10 @@ class States:
             corners = [start, (x, y)] if level else [start, (left, start[1]), (left, y), (x, y)]
         else:  # the other direction ends at the first step: over everything to the right
             lane, y = grid.top(row) + 12, y + (2 * ASIDE if self.canvas.both else 7)
-            corners = [up, (up[0], lane), (left, lane), (left, y), (x, y)]
+            free, boxes = lanes.level(edge, lane), lanes.boxes_before(head[0])
+            out = min((box.x - box.width / 2 for box in boxes), default=left) - 10
+            past = [] if abs(free - lane) < 1 else [(out, lane), (out, free)]
+            corners = [up, (up[0], lane), *past, (left, free), (left, y), (x, y)]
         self.canvas.wire(edge, corners)
         self.canvas.gradient(edge, corners, -1)
 
