@@ -272,22 +272,20 @@ def test_a_planted_mistake_in_a_compiled_kernel_is_seen(monkeypatch):
 def test_the_first_compilation_is_announced_and_no_other(tmp_path):
     code = (
         "import numpy as np; from tinygrad_seq import nn\n"
+        "from tinygrad_seq.kernels.compiled import table; table._PATIENCE = {}\n"
         "nn.RNN(3, 4)(np.zeros((9, 1, 3), np.float32))[0].sum().backward()"
     )
     said = []
-    for _ in range(2):
+    for patience in (0.1, 20):  # what was kept on disk does not take so long
         run = subprocess.run(
-            [sys.executable, "-c", code],
-            env={
-                **os.environ,
-                "NUMBA_CACHE_DIR": str(tmp_path),
-                "TINYGRAD_SEQ_KERNELS": "compiled",
-            },
+            [sys.executable, "-c", code.format(patience)],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)} | {KERNELS: "compiled"},
             capture_output=True,
             text=True,
             check=True,
         )
         said.append(run.stderr.splitlines())
+    assert list(tmp_path.rglob("*.nbc"))
     assert len(said[0]) <= 2 and all("Numba compiles rnn_" in line for line in said[0])
     assert said[0] and not said[1]
 
@@ -295,12 +293,15 @@ def test_the_first_compilation_is_announced_and_no_other(tmp_path):
 # -- rows picked from a table ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("checkpoint", [None, 4])
 @pytest.mark.parametrize("tracked", [True, False])
-def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked):
+def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked, checkpoint):
     rng = np.random.default_rng(0)
     table = tgs.tensor(rng.standard_normal((5, 3)), requires_grad=tracked)
     layer = nn.GRU(3, 4, dtype=np.float64, rng=rng)
-    ids = rng.integers(0, 5, (6, 7))
+    if checkpoint is not None:
+        layer.checkpoint = checkpoint
+    ids = rng.integers(0, 5, (9, 7))
     found = []
     for x in (tgs.take(table, ids), table[ids]):
         layer.zero_grad()
