@@ -222,9 +222,11 @@ class _Loops:
                 known = [place for place in places if place is not None]
                 if len(known) == len(places) and len({number for number, _ in known}) == 1:
                     made[node] = min(known)
-        signs = signs_of(self.nodes, self.at | made, self.last) if made else {}
+        if len({*made.values()}) < 2:
+            return
+        signs = signs_of(self.nodes, self.at | made, self.last)
         steps: defaultdict[int, list[Place]] = defaultdict(list)
-        for node, place in (self.at | made).items() if made else ():
+        for node, place in (self.at | made).items():
             steps[signs[node]].append(place)
         for node, place in made.items():  # the newest first
             found = steps[signs[node]]
