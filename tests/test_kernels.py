@@ -314,6 +314,42 @@ def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked, 
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
 
 
+def test_what_a_look_up_made_has_its_gradient_when_somebody_asks():
+    rng = np.random.default_rng(0)
+    layer, ids = nn.RNN(3, 4, dtype=np.float64, rng=rng), rng.integers(0, 5, (9, 7))
+    table = tgs.tensor(rng.standard_normal((6, 3)), requires_grad=True)  # one row is never picked
+
+    def run(pick, ask):
+        table.grad = None
+        x = pick()
+        seen = ask(x)
+        y, _ = layer(x)
+        ((y * y).sum() + (x**3).sum()).backward()
+        return [table.grad, x.grad if seen is None else seen]
+
+    def hooked(x):
+        seen = np.empty(x.shape)
+        x.register_hook(lambda g: seen.__setitem__(..., g))
+        return seen
+
+    def kept(x):
+        x.retain_grad()
+
+    wanted = run(lambda: table[ids], kept)
+    for ask in (kept, hooked):
+        for one, other in zip(wanted, run(lambda: tgs.take(table, ids), ask), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        run(lambda: tgs.take(table, ids), lambda x: 0)[0], wanted[0], rtol=1e-12, atol=1e-13
+    )
+    x = tgs.take(table, ids)
+    found = tgs.grad(layer(x)[0].sum(), [x, table])
+    again = tgs.take(table, ids)
+    both = tgs.grad(layer(again)[0].sum(), [again, table], create_graph=True)
+    for one, other in zip(found, both, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12, atol=1e-13)
+
+
 def test_a_constant_written_into_is_not_taken_for_what_was_picked():
     table = np.arange(6.0).reshape(2, 3)
     x = tgs.take(tgs.tensor(table), np.zeros((4, 5), int))

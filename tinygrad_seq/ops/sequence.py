@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_seq.checks import array_of, count, flag, integers_of, truths_of
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.spread import Spread
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.kernel import Kernel
@@ -181,7 +182,8 @@ class _Backward:
 
     def __call__(self, g: Any, x: Any, *rest: Any) -> Any:
         *weights, residuals, needs = rest
-        return run_backward(self.kernel, g, x, weights, residuals, needs[0])
+        dx, *others = run_backward(self.kernel, g, x, weights, residuals, needs[0])
+        return Spread(*dx) if type(dx) is tuple else dx, *others
 
 
 def sequence_op(
@@ -298,7 +300,7 @@ def run_sequence(op: Op, operands: Sequence[Any], **options: Any) -> tuple[Tenso
         steps, batch = shape_of(operands[0])[:2]
         given = sequence_options(op.name, steps, batch, **options)
     ids = picked_by(operands[0])
-    if ids is not None and 2 * (ids.max(initial=0) + 1) <= ids.size:
+    if ids is not None:
         given["ids"] = ids
     return record_several(op, operands, given)
 
