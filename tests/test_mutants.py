@@ -301,7 +301,7 @@ KERNELS = [
     source("forward forgets the bias", "lstm_sequence", "kernels.projection:with_ones",
            "wide[:, -1] = 1", "wide[:, -1] = 0"),
     source("row gradients assigned, not added", "take", "kernels.rows:add_rows",
-           "summed: NDArray[Any] = onehot @ values",
+           "summed: NDArray[Any] = matmul(onehot, values)",
            "summed = np.zeros((rows, values.shape[1]), values.dtype); summed[ids] = values",
            "ops.indexing"),
 ]  # fmt: skip

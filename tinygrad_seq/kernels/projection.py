@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from tinygrad_seq.kernels import memory
 from tinygrad_seq.kernels.rows import add_rows
+from tinygrad_seq.kernels.settings import config
+from tinygrad_seq.kernels.shards import in_shards, matmul
 
 __all__ = [
     "Projection",
@@ -62,14 +64,14 @@ class Projection:
         """Fill `out` (B, M, H)."""
         tokens = x.dtype.kind in "iu"
         if self.blocks is None:
-            rows = self.weight.take(x, 0) if tokens else x @ self.weight
+            rows = self.weight.take(x, 0) if tokens else matmul(x, self.weight)
             rows += self.bias
             out[...] = rows.reshape(len(x), len(out), -1).swapaxes(0, 1)
             out[: self.halved] *= 0.5
         elif tokens:
             np.take(self.blocks, x, axis=1, out=out, mode="clip")
         else:
-            np.matmul(with_ones(x), self.blocks, out=out)
+            matmul(with_ones(x), self.blocks, out)
 
 
 def with_ones(x: Array) -> Array:
@@ -85,7 +87,7 @@ def product_gradient(left: Array, dz: Array | Sequence[Array]) -> Array:
     hidden = dz[0].shape[-1]
     out = np.empty((left.shape[1], len(dz), hidden), dz[0].dtype)
     for block, part in enumerate(dz):
-        np.matmul(left.T, part, out=out[:, block])
+        matmul(left.T, part, out[:, block])
     return out.reshape(len(out), -1)
 
 
@@ -102,7 +104,12 @@ def input_gradient(dz: Array, weight: Array) -> Array:
     """The gradient with respect to x: the sum of ``dz_b @ W_b.T`` over the blocks b."""
     blocks, rows, hidden = dz.shape
     dx = memory.empty((rows, len(weight)), weight.dtype)
-    for low in range(0, rows, _TALL):  # side by side, the blocks are summed by the product
-        part = dz[:, low : low + _TALL].swapaxes(0, 1).reshape(-1, blocks * hidden)
-        np.matmul(part, weight.T, out=dx[low : low + _TALL])
+
+    def some(first: int, last: int) -> None:
+        for low in range(first, last, _TALL):  # side by side, the product sums the blocks
+            high = min(low + _TALL, last)
+            part = dz[:, low:high].swapaxes(0, 1).reshape(-1, blocks * hidden)
+            np.matmul(part, weight.T, out=dx[low:high])
+
+    in_shards(some, rows, max(min(config.threads, rows // _TALL), 1))
     return dx

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_seq.kernels.shards import matmul
+
 __all__ = ["add_rows"]
 
 _GEMM_ROWS = 512
@@ -32,7 +34,7 @@ def add_rows(ids: NDArray[Any], values: NDArray[Any], rows: int) -> NDArray[Any]
     if rows <= _GEMM_ROWS:
         onehot = np.zeros((rows, len(ids)), values.dtype)
         onehot[ids, np.arange(len(ids))] = 1
-        summed: NDArray[Any] = onehot @ values
+        summed: NDArray[Any] = matmul(onehot, values)
         return summed
     out = np.zeros((*values.shape[:-2], rows, values.shape[-1]), values.dtype)
     if len(ids):

@@ -25,7 +25,7 @@ from tinygrad_seq.kernels.projection import (
     projection_gradients,
 )
 from tinygrad_seq.kernels.settings import config
-from tinygrad_seq.kernels.shards import in_shards, shares_of
+from tinygrad_seq.kernels.shards import in_shards, matmul, shares_of
 
 __all__ = ["Residuals", "Run", "run_backward", "run_forward"]
 
@@ -93,7 +93,7 @@ def run_forward(
         ids = plan.arrange(ids)
         ids = ids if 2 * (ids.max(initial=0) + 1) <= len(ids) else None
     if ids is not None:
-        weights = (_table(x, ids) @ weights[0], *weights[1:])
+        weights = (matmul(_table(x, ids), weights[0]), *weights[1:])
         x = ids
     states = tuple([plan.sorted(state) for state in initial])
     y = memory.empty((len(x), len(weights[1])), weights[1].dtype)
@@ -200,7 +200,7 @@ def run_backward(
         table = _table(x, ids)
         x, rows_of_weight = ids, len(table)
         if plan.recompute:
-            weights = (table @ weight_xh, *weights[1:])
+            weights = (matmul(table, weight_xh), *weights[1:])
     prepared = _Weights(kernel, x, weights, few) if plan.recompute else None
     single = len(plan.groups) == 1
     later = need_x and single and table is not None
@@ -233,13 +233,13 @@ def run_backward(
         totals = [np.zeros_like(weight) for weight in (weight_xh, *weights[1:])]
     by_row = totals[0]
     if table is not None and plan.groups:
-        totals[0] = table.T @ by_row
+        totals[0] = matmul(table.T, by_row)
     dstates = [plan.unsorted(cotangent) for cotangent in dstates]
     found_x: Any = None if dx is None else plan.restore(dx)
     if later:
         found_x = (
             lambda: plan.restore(input_gradient(dz, weight_xh)),
-            lambda rows: _padded(by_row @ weight_xh.T, rows),
+            lambda rows: _padded(matmul(by_row, weight_xh.T), rows),
         )
     return found_x, *dstates, *totals
 

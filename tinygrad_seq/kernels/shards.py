@@ -1,8 +1,9 @@
-"""Rows of a batch on several threads, one BLAS thread each.
+"""Rows on several threads, one BLAS thread each.
 
 Two BLAS threads gain little on the product of one step, and while another process is busy they
-wait for each other: a hundred times slower at worst. Rows do not need each other, so each thread
-takes a share of them through all steps.
+wait for each other: a hundred times slower at worst. Rows of a batch do not need each other, so
+each thread takes a share of them through all steps. Large products are shared out likewise: the
+threads of BLAS go on spinning for a while after each, and would be in the way of ours.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
+from tinygrad_seq.kernels import memory
 from tinygrad_seq.kernels.settings import config
 
-__all__ = ["in_shards", "shares_of"]
+__all__ = ["in_shards", "matmul", "shares_of"]
 
 
 _SHARE = 3000
@@ -54,6 +58,34 @@ def in_shards(work: Callable[[int, int], None], rows: int, shares: int) -> None:
         for error in errors:
             if error is not None:
                 raise error
+
+
+_TINY, _LARGE = 1 << 18, 1 << 23
+"""Multiplications up to which BLAS takes one thread by itself, and from which ours pay."""
+
+
+def matmul(a: Any, b: Any, out: Any = None) -> Any:
+    """``np.matmul``, the rows or columns of a large one shared out on threads."""
+    if type(a) is not np.ndarray or type(b) is not np.ndarray or a.ndim < 2 or b.ndim < 2:
+        return np.matmul(a, b) if out is None else np.matmul(a, b, out=out)
+    size = a.size * b.shape[-1] * (1 if b.ndim == 2 else b.size // (b.shape[-1] * b.shape[-2] or 1))
+    if size <= _TINY or a.shape[-1] != b.shape[-2]:
+        return np.matmul(a, b, out=out)
+    if out is None:
+        batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        kind = np.result_type(a, b)
+        out = memory.empty((*batch, a.shape[-2], b.shape[-1]), kind)
+    by_rows = a.shape[-2] >= b.shape[-1]
+
+    def part(low: int, high: int) -> None:
+        if by_rows:
+            np.matmul(a[..., low:high, :], b, out=out[..., low:high, :])
+        else:
+            np.matmul(a, b[..., low:high], out=out[..., low:high])
+
+    longest = max(a.shape[-2], b.shape[-1])
+    in_shards(part, longest, min(config.threads, longest // 8) if size >= _LARGE else 1)
+    return out
 
 
 @lru_cache(maxsize=4)

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_seq.checks import count, sequence_of
 from tinygrad_seq.engine.op import Axes
 from tinygrad_seq.errors import ConfigError, ShapeError
+from tinygrad_seq.kernels.shards import matmul as matmul_arrays
 from tinygrad_seq.ops.indexing import getitem
 from tinygrad_seq.ops.registry import for_numpy, operation, publish, record, shape_of
 from tinygrad_seq.ops.samples import Draw, Sampled
@@ -29,23 +30,23 @@ def _rows(x: Any) -> Any:
 def _matmul(a: Any, b: Any) -> Any:
     """``a @ b``; a matrix on the right is applied to all rows of `a` in one product."""
     if b.ndim == 2 and a.ndim > 2:
-        return np.matmul(_rows(a), b).reshape(*a.shape[:-1], b.shape[-1])
-    return np.matmul(a, b)
+        return matmul_arrays(_rows(a), b).reshape(*a.shape[:-1], b.shape[-1])
+    return matmul_arrays(a, b)
 
 
 def _right_rule(g: Any, a: Any, shape: Any) -> Any:
     if len(shape) == 2:
-        return np.matmul(_rows(a).mT, _rows(g))
-    return np.matmul(a.mT, g)
+        return matmul_arrays(_rows(a).mT, _rows(g))
+    return matmul_arrays(a.mT, g)
 
 
 def _queued_products(cotangents: list[Any], lefts: list[Any]) -> Any:
     """Sum of ``a.T @ g`` over a weight's uses, as one product over all their rows."""
     if len(lefts) == 1:
-        return np.matmul(_rows(lefts[0]).mT, _rows(cotangents[0]))
+        return matmul_arrays(_rows(lefts[0]).mT, _rows(cotangents[0]))
     a = np.concatenate([_rows(left) for left in lefts])
     g = np.concatenate([_rows(cotangent) for cotangent in cotangents])
-    return np.matmul(a.mT, g)
+    return matmul_arrays(a.mT, g)
 
 
 def _matmul_sample(draw: Draw) -> Sampled:
@@ -112,7 +113,7 @@ LINEAR = operation(
     "x weight bias",
     [
         lambda g, weight: _matmul(g, weight.mT),
-        lambda g, x: np.matmul(_rows(x).mT, _rows(g)),
+        lambda g, x: matmul_arrays(_rows(x).mT, _rows(g)),
         lambda g: np.sum(_rows(g), axis=0),
     ],
     sample=_linear_sample,
