@@ -24,6 +24,7 @@ from tinygrad_seq.kernels.projection import (
     product_gradient,
     projection_gradients,
 )
+from tinygrad_seq.kernels.rows import table_of
 from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.kernels.shards import in_shards, shares_of
 
@@ -89,9 +90,10 @@ def run_forward(
     few = plan.steps < _FEW
     kernel = _chosen(kernel, weights[1].dtype, few)
     x = plan.arrange(x)
+    ids = ids if plan.groups else None  # every row may be empty
     if ids is not None:
         ids = plan.arrange(ids)
-        weights = (_table(x, ids) @ weights[0], *weights[1:])
+        weights = (table_of(x, ids) @ weights[0], *weights[1:])
         x = ids
     states = tuple([plan.sorted(state) for state in initial])
     y = memory.empty((len(x), len(weights[1])), weights[1].dtype)
@@ -119,13 +121,6 @@ def _chosen(kernel: Kernel, dtype: np.dtype[Any], few: bool) -> Kernel:
     from tinygrad_seq.kernels.compiled.table import COMPILED
 
     return COMPILED.get(kernel, kernel)
-
-
-def _table(x: Array, ids: Array) -> Array:
-    """The row of x (M, I) that belongs to each id; any row for ids that do not occur."""
-    where = np.zeros(ids.max(initial=0) + 1, np.intp)
-    where[ids] = np.arange(len(ids))
-    return x[where]
 
 
 def _run_group(
@@ -193,7 +188,7 @@ def run_backward(
     weight_xh, table = weights[0], None
     rows_of_weight = len(weight_xh)
     if ids is not None:
-        table = _table(x, ids)
+        table = table_of(x, ids)
         x, rows_of_weight = ids, len(table)
         if plan.recompute:
             weights = (table @ weight_xh, *weights[1:])

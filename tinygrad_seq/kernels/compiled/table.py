@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import scipy.linalg.cython_blas  # noqa: F401 - what Numba would load while BLAS is held
 from numpy.typing import NDArray
 
 from tinygrad_seq.kernels.compiled.gru import after_back, after_steps, before_back, before_steps
