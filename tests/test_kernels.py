@@ -355,6 +355,21 @@ def test_compiled_tanh_is_one_at_infinity():
     np.testing.assert_allclose(squashed(x.copy()), np.tanh(x.astype(float)), rtol=4e-7)
 
 
+def test_arrays_that_are_read_only_or_strided_compile_nothing_anew():
+    from tinygrad_seq.kernels.compiled.gru import after_back, after_steps
+
+    tgs.config.kernels = "compiled"
+    layer = nn.GRU(3, 4, rng=np.random.default_rng(0))
+    x, dy = np.ones((9, 2, 3), np.float32), np.ones((9, 2, 4), np.float32)
+    layer(x)[0].backward(dy)
+    before = len(after_steps.signatures), len(after_back.signatures)
+    dy.flags.writeable = False
+    layer(x)[0].backward(dy)
+    layer.bias_hn_l0.data = np.zeros(8, np.float32)[::2]
+    layer(x)[0].backward(dy)
+    assert (len(after_steps.signatures), len(after_back.signatures)) == before
+
+
 def test_a_planted_mistake_in_a_compiled_kernel_is_seen(monkeypatch):
     from tinygrad_seq.kernels.compiled import table
     from tinygrad_seq.kernels.lstm import KERNEL
@@ -384,3 +399,13 @@ def test_the_first_compilation_is_announced_and_no_other(tmp_path):
     said = [run_program(code, **settings).stderr.splitlines() for _ in range(2)]
     assert len(said[0]) <= 2 and all("Numba compiles rnn_" in line for line in said[0])
     assert said[0] and not said[1]
+
+
+def test_loops_are_compiled_where_they_cannot_be_kept():
+    from tinygrad_seq.kernels.compiled.parts import compiled
+
+    room = {}
+    exec(compile("def twice(x): return 2 * x", "<no file, beside which to keep it>", "exec"), room)
+    twice = compiled(room["twice"])
+    assert twice(2) == 4
+    assert twice.stats.cache_path is None

@@ -183,6 +183,7 @@ def run_backward(
     few = plan.steps < _FEW
     kernel = _chosen(kernel, weights[1].dtype, few)
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
+    dy = np.require(dy, requirements="W")  # for a read-only array Numba would compile anew
     dstates = [plan.sorted(cotangent) for cotangent in cotangents[1:]]
     need_x = need_x and x.dtype.kind not in "iu"
     weight_xh, table = weights[0], None

@@ -16,8 +16,18 @@ _SETTINGS: Any = {
     "error_model": "numpy",
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
 }
-compiled: Any = njit(nogil=True, cache=True, **_SETTINGS)
-"""Kept on disk by the time and length of its file: after a change here, remove what is kept."""
+
+
+def compiled(function: Any) -> Any:
+    """Compile a loop when it is first run, and keep it on disk where there is a folder for that.
+
+    It is kept by the time and length of its file: after a change here, remove what is kept.
+    """
+    try:
+        return njit(nogil=True, cache=True, **_SETTINGS)(function)
+    except RuntimeError:  # neither beside its file nor in the user's cache may it be written
+        return njit(nogil=True, **_SETTINGS)(function)
+
 
 # tanh on [-c, c] as a quotient, odd powers of x above, even ones below, highest first; beyond it 1.
 # Right to 3e-7.
