@@ -11,12 +11,15 @@ from tinygrad_seq import nn
 from tinygrad_seq.ops.sequence import picked_by
 
 
+@pytest.mark.parametrize("checkpoint", [None, 4])
 @pytest.mark.parametrize("tracked", [True, False])
-def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked):
+def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked, checkpoint):
     rng = np.random.default_rng(0)
     table = tgs.tensor(rng.standard_normal((5, 3)), requires_grad=tracked)
     layer = nn.GRU(3, 4, dtype=np.float64, rng=rng)
-    ids = rng.integers(0, 5, (6, 7))
+    if checkpoint is not None:
+        layer.checkpoint = checkpoint
+    ids = rng.integers(0, 5, (9, 7))
     found = []
     for x in (tgs.take(table, ids), table[ids]):
         layer.zero_grad()
@@ -27,6 +30,42 @@ def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked):
         found[-1] += [table.grad] if tracked else []
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+
+
+def test_what_a_look_up_made_has_its_gradient_when_somebody_asks():
+    rng = np.random.default_rng(0)
+    layer, ids = nn.RNN(3, 4, dtype=np.float64, rng=rng), rng.integers(0, 5, (9, 7))
+    table = tgs.tensor(rng.standard_normal((6, 3)), requires_grad=True)  # one row is never picked
+
+    def run(pick, ask):
+        table.grad = None
+        x = pick()
+        seen = ask(x)
+        y, _ = layer(x)
+        ((y * y).sum() + (x**3).sum()).backward()
+        return [table.grad, x.grad if seen is None else seen]
+
+    def hooked(x):
+        seen = np.empty(x.shape)
+        x.register_hook(lambda g: seen.__setitem__(..., g))
+        return seen
+
+    def kept(x):
+        x.retain_grad()
+
+    wanted = run(lambda: table[ids], kept)
+    for ask in (kept, hooked):
+        for one, other in zip(wanted, run(lambda: tgs.take(table, ids), ask), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        run(lambda: tgs.take(table, ids), lambda x: 0)[0], wanted[0], rtol=1e-12, atol=1e-13
+    )
+    x = tgs.take(table, ids)
+    found = tgs.grad(layer(x)[0].sum(), [x, table])
+    again = tgs.take(table, ids)
+    both = tgs.grad(layer(again)[0].sum(), [again, table], create_graph=True)
+    for one, other in zip(found, both, strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +92,6 @@ def test_ids_of_any_kind_count_rows(dtype, tracked):
     for top in (last // 2 - 1, last // 2, last // 2 + 1, last):
         ids = np.resize(np.arange(top + 1), (61, 21)).astype(dtype)
         x = tgs.take(table, ids)
-        assert (picked_by(x) is not None) == (2 * (top + 1) <= ids.size)
         np.testing.assert_allclose(layer(x)[0].numpy(), layer(x.numpy())[0].numpy(), rtol=1e-11)
 
 

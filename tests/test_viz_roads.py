@@ -288,6 +288,21 @@ def wires_named(drawing: viz.Drawing) -> set[tuple[str, ...]]:
     return {tuple(ends) for ends in found}
 
 
+@pytest.mark.parametrize("view", ["unrolled", "elided", "rolled"])
+def test_a_context_at_every_step_comes_in_below_the_steps_that_read_it(view: str) -> None:
+    rng = np.random.default_rng(0)
+    u, v, c, out = (tgs.tensor(rng.normal(size=(4, 4)), requires_grad=True) for _ in range(4))
+    h = s = np.zeros((2, 4))
+    total: Any = 0
+    for x in np.ones((5, 2, 4)):
+        h = np.tanh(x + h @ u)
+    for _ in range(5):
+        s = np.tanh(s @ v + h @ c)
+        total = total + ((s @ out) ** 2).mean()
+    drawing = viz.draw(total, level="cell", view=view)
+    assert crossed(drawing) == set() and covered(drawing) == set()
+
+
 def test_states_from_two_steps_back_have_tracks_of_their_own() -> None:
     drawing = viz.draw(by_hand("rnn", delay=2, steps=6), level="cell")
     lowest: dict[str, float] = {}

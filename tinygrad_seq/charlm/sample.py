@@ -35,9 +35,9 @@ def sample(
     >>> len(charlm.sample(model, vocabulary, 20, prime="ab", rng=np.random.default_rng(1)))
     20
     """
-    return "".join(
-        generate(model, vocabulary, length, prime=prime, temperature=temperature, rng=rng)
-    )
+    made = _characters(model, vocabulary, length, prime, temperature, rng)
+    with evaluating(model):
+        return "".join(made)
 
 
 def generate(
@@ -75,6 +75,30 @@ def generate(
     DataError
         If the vocabulary lacks a character of `prime`.
     """
+    made = _characters(model, vocabulary, length, prime, temperature, rng)
+
+    def one_by_one() -> Iterator[str]:
+        while True:
+            # The model is in evaluation mode for this call alone: between two characters the
+            # caller may train it.
+            with evaluating(model):
+                character = next(made, None)
+            if character is None:
+                return
+            yield character
+
+    return one_by_one()
+
+
+def _characters(
+    model: nn.Module,
+    vocabulary: Vocabulary,
+    length: int,
+    prime: str,
+    temperature: float,
+    rng: np.random.Generator | None,
+) -> Iterator[str]:
+    """Check all at the call; the characters of a model in evaluation mode."""
     instance_of("sample: model", model, nn.Module)
     instance_of("sample: vocabulary", vocabulary, Vocabulary)
     instance_of("sample: prime", prime, str)
@@ -89,10 +113,7 @@ def generate(
     def characters(ids: Any) -> Iterator[str]:
         state = None
         for _ in range(length):
-            # The model is in evaluation mode for this call alone: between two characters the
-            # caller may train it.
-            with evaluating(model):
-                logits, state = model(ids[:, None], state)
+            logits, state = model(ids[:, None], state)
             ids = np.array([_draw(logits.data[-1, 0], temperature, rng)])
             yield vocabulary.symbols[ids[0]]
 

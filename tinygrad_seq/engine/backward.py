@@ -8,7 +8,7 @@ out only at the end: a refused backward changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -25,6 +25,7 @@ from tinygrad_seq.engine.mode import Observer, current_mode
 from tinygrad_seq.engine.node import Node, nodes_behind
 from tinygrad_seq.engine.op import Op
 from tinygrad_seq.engine.rules import Lift, arguments, saved_input, unbroadcast
+from tinygrad_seq.engine.spread import Spread
 from tinygrad_seq.engine.tape import ITEM
 from tinygrad_seq.engine.unread import unread_by
 from tinygrad_seq.engine.variable import Guarded, Variable
@@ -69,11 +70,11 @@ def backpropagate(
     useful = None if targets is None else _useful(order, targets)
     passed = _passed(order, useful, stop)
     _check_alive(passed)
-    walk = _Walk(useful, lift)
+    watched = any_hooks() or current_mode.get().observer is not None
+    walk = _Walk(useful, lift, None if watched else targets or ())
     for node, cotangent in starts:
         walk.deposit(node, node, cotangent)
     cotangents, propagate = walk.cotangents, walk.propagate
-    watched = any_hooks() or walk.observer is not None
     for node in passed:
         kept = node.owner is not None if targets is None else node in targets
         cotangent = cotangents.get(node) if kept else cotangents.pop(node, None)
@@ -139,8 +140,11 @@ def _check_alive(passed: list[Node]) -> None:
 class _Walk:
     """The state of one backward walk: cotangents, who owns them, and deferred products."""
 
-    def __init__(self, useful: set[Node] | None, lift: Lift | None) -> None:
+    def __init__(
+        self, useful: set[Node] | None, lift: Lift | None, asked: Collection[Node] | None
+    ) -> None:
         self.useful = useful
+        self.asked = asked  # whose cotangents are wanted; None if somebody looks at all
         self.lift = lift
         self.cotangents: dict[Node, Any] = {}
         self._owned: set[Node] = set()
@@ -310,10 +314,20 @@ class _Walk:
             return
         parts = cotangent if type(cotangent) is list else (cotangent,)
         for parent, contribution in zip(node.parents, contributions, strict=True):
-            if contribution is not None and self._leads_on(parent):
+            if type(contribution) is Spread and self._leads_on(parent):
+                self._deposit_spread(parent, node, contribution)
+            elif contribution is not None and self._leads_on(parent):
                 made = op.makes and getattr(contribution, "base", self) is None
                 fresh = made and not any([contribution is part for part in parts])
                 self.deposit(parent, node, contribution, fresh=fresh)
+
+    def _deposit_spread(self, picked: Node, source: Node, spread: Spread) -> None:
+        """Past a look-up that nobody asks about to its table; else where it belongs."""
+        (table,) = picked.parents
+        if self.asked is None or picked in self.asked or picked.owner is not None:
+            self.deposit(picked, source, spread.whole(), fresh=True)
+        elif self._leads_on(table):
+            self.deposit(table, picked, spread.sums(table.shape[0]), fresh=True)
 
     def _through_twin(self, node: Node, twin: Callable[..., Any], cotangent: Any) -> list[Any]:
         """Contributions of a fused node as recorded operations: backward through its twin."""

@@ -42,6 +42,8 @@ class Plan(NamedTuple):
 
     steps: int
     batch: int
+    running: int
+    """Steps that some row runs: T, less what is padding for all."""
     groups: tuple[Group, ...]
     order: Array | None = None
     """(N,) rows by descending length; None if nothing is packed."""
@@ -123,13 +125,14 @@ def make_plan(
         fresh = _fresh(reset, when, order, lengths, reverse)
     back = reverse and places is None
     groups = tuple(_groups(running, fresh, every, back))
-    return Plan(steps, batch, groups, order, places, every is not None)
+    count = int(np.count_nonzero(running))
+    return Plan(steps, batch, count, groups, order, places, every is not None)
 
 
 @lru_cache(maxsize=64)
 def _plain(steps: int, batch: int, reverse: bool, every: int | None) -> Plan:
     groups = tuple(_groups(np.full(steps, batch), None, every, reverse))
-    return Plan(steps, batch, groups, recompute=every is not None)
+    return Plan(steps, batch, steps if batch else 0, groups, recompute=every is not None)
 
 
 def _fresh(

@@ -87,12 +87,13 @@ def run_forward(
     `ids` (T, N) say which rows of x are alike, where it was picked from a table of fewer rows:
     then those are multiplied, once each.
     """
-    few = plan.steps < _FEW
+    few = plan.running < _FEW
     kernel = _chosen(kernel, weights[1].dtype, few)
     x = plan.arrange(x)
-    ids = ids if plan.groups else None  # every row may be empty
-    if ids is not None:
+    if ids is not None:  # padding, which the plan leaves out, must not change a bit
         ids = plan.arrange(ids)
+        ids = ids if 2 * (int(ids.max(initial=0)) + 1) <= len(ids) else None
+    if ids is not None:
         weights = (table_of(x, ids) @ weights[0], *weights[1:])
         x = ids
     states = tuple([plan.sorted(state) for state in initial])
@@ -174,13 +175,15 @@ def run_backward(
     weights: Sequence[Array],
     residuals: Residuals,
     need_x: bool,
-) -> tuple[Array | None, ...]:
+) -> tuple[Any, ...]:
     """Gradients with respect to x, the initial states and the weights.
 
-    `cotangents` are those of y (T, N, H) and of the last states (N, H).
+    `cotangents` are those of y (T, N, H) and of the last states (N, H). That of an x that was
+    picked from a table may not be needed: then it is two functions, as for
+    :class:`tinygrad_seq.engine.spread.Spread`.
     """
     plan, runs, ids = residuals
-    few = plan.steps < _FEW
+    few = plan.running < _FEW
     kernel = _chosen(kernel, weights[1].dtype, few)
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
     dy = np.require(dy, requirements="W")  # for a read-only array Numba would compile anew
@@ -194,7 +197,9 @@ def run_backward(
         if plan.recompute:
             weights = (table @ weight_xh, *weights[1:])
     prepared = _Weights(kernel, x, weights, few) if plan.recompute else None
-    dx = np.zeros((len(x), len(weight_xh)), dy.dtype) if need_x and len(plan.groups) != 1 else None
+    single = len(plan.groups) == 1
+    later = need_x and single and table is not None
+    dx = np.zeros((len(x), len(weight_xh)), dy.dtype) if need_x and not single else None
     totals: list[Array] | None = None
     for group, kept in zip(reversed(plan.groups), reversed(runs), strict=True):
         piece = x[group.span]
@@ -205,7 +210,7 @@ def run_backward(
             again, y = tuple([state.copy() for state in kept]), np.empty_like(dy[group.span])
             run = _run_group(kernel, piece, y, again, prepared, group, True)
         dz = _sweep_back(kernel, dy[group.span], run, dstates, weights, few, group)
-        part = input_gradient(dz, weight_xh) if need_x else None
+        part = input_gradient(dz, weight_xh) if need_x and not later else None
         dweight, dbias = projection_gradients(piece, dz, rows_of_weight)
         before = _states_before(run, group)
         if kernel.recurrent is None:
@@ -213,7 +218,7 @@ def run_backward(
         else:
             recurrent = kernel.recurrent(before, dz, run.z, run.extras)
         found = [dweight, recurrent[0], dbias, *recurrent[1:]]
-        if len(plan.groups) == 1:
+        if single:
             dx = part
         elif dx is not None:
             dx[group.span] = part
@@ -221,10 +226,24 @@ def run_backward(
         del run
     if totals is None:  # every row is empty
         totals = [np.zeros_like(weight) for weight in (weight_xh, *weights[1:])]
-    elif table is not None:
-        totals[0] = table.T @ totals[0]
+    by_row = totals[0]
+    if table is not None and plan.groups:
+        totals[0] = table.T @ by_row
     dstates = [plan.unsorted(cotangent) for cotangent in dstates]
-    return None if dx is None else plan.restore(dx), *dstates, *totals
+    found_x: Any = None if dx is None else plan.restore(dx)
+    if later:
+        found_x = (
+            lambda: plan.restore(input_gradient(dz, weight_xh)),
+            lambda rows: _padded(by_row @ weight_xh.T, rows),
+        )
+    return found_x, *dstates, *totals
+
+
+def _padded(rows: Array, count: int) -> Array:
+    """So many rows: those given, and rows of 0."""
+    out = np.zeros((count, rows.shape[1]), rows.dtype)
+    out[: len(rows)] = rows
+    return out
 
 
 def _sweep_back(

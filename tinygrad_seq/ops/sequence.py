@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_seq.checks import array_of, count, flag, integers_of, truths_of
 from tinygrad_seq.engine.mode import current_mode, scope
 from tinygrad_seq.engine.op import Op
+from tinygrad_seq.engine.spread import Spread
 from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.kernel import Kernel
@@ -182,7 +183,8 @@ class _Backward:
 
     def __call__(self, g: Any, x: Any, *rest: Any) -> Any:
         *weights, residuals, needs = rest
-        return run_backward(self.kernel, g, x, weights, residuals, needs[0])
+        dx, *others = run_backward(self.kernel, g, x, weights, residuals, needs[0])
+        return Spread(*dx) if type(dx) is tuple else dx, *others
 
 
 def sequence_op(
@@ -305,14 +307,12 @@ def run_sequence(op: Op, operands: Sequence[Any], **options: Any) -> tuple[Tenso
 
 
 def picked_by(x: Any) -> Array | None:
-    """The ids by which :func:`take` picked the vectors of x, one for each, if many are alike."""
+    """The ids by which ``take`` picked the vectors of x, one for each; None if it did not."""
     if not isinstance(x, Variable):
         return None
     node = x._node
     ids = getattr(x, "_ids", None) if node is None else node.params.get("ids")
     if (node is not None and node.op is not TAKE) or ids is None or ids.shape != x.shape[:-1]:
-        return None
-    if 2 * (int(ids.max(initial=0)) + 1) > ids.size:
         return None
     if node is None:  # whoever holds a constant may have written into it
         flat = x._array.reshape(ids.size, x.shape[-1])

@@ -113,6 +113,7 @@ class _Loops:
         self._place_shared(aligned)
         self.signs = signs_of(self.nodes, self.at, self.last)
         self._drop_single()
+        self._place_handed_on()
         loops = [Loop(found.length) for found in self.found]
         for node in self.nodes:
             if node in self.inside:
@@ -137,7 +138,7 @@ class _Loops:
         fed = self._swept(self.nodes[::-1], forward=False)
         for node in reversed(self.nodes):
             before, after = last.get(node), fed.get(node)
-            if before is None:
+            if before is None or before.max() < 0:
                 self._place_feeding(node)
                 continue
             behind = np.flatnonzero(before >= 0)
@@ -208,6 +209,33 @@ class _Loops:
                 there = {aligned[number].on(step) for number, step in known}
                 if len(there) == 1:
                     self.at[node] = min(known)
+
+    def _place_handed_on(self) -> None:
+        """What is made of an input for its step and later ones is of the first of these.
+
+        That is so if there is one at every step: else it is made before.
+        """
+        made: dict[Node, Place] = {}
+        for node in reversed(self.nodes):
+            if node not in self.at and node.scope.step is None:
+                places = [self.at.get(user, made.get(user)) for user in self.users[node]]
+                known = [place for place in places if place is not None]
+                if len(known) == len(places) and len({number for number, _ in known}) == 1:
+                    made[node] = min(known)
+        if len({*made.values()}) < 2:
+            return
+        signs = signs_of(self.nodes, self.at | made, self.last)
+        steps: defaultdict[int, list[Place]] = defaultdict(list)
+        for node, place in (self.at | made).items():
+            steps[signs[node]].append(place)
+        for node, place in made.items():  # the newest first
+            found = steps[signs[node]]
+            again = len(found) == len({*found}) > 1
+            if again and all(user in self.at for user in self.users[node]):
+                self.at[node] = place
+                if any(user in self.inside for user in self.users[node]):
+                    self.inside.add(node)
+        self.signs |= {node: sign for node, sign in signs.items() if node in self.at}
 
     def _move_on(self, among: set[Node]) -> None:
         """What is made of a state for the next step alone is of that step.

@@ -123,19 +123,27 @@ class _Telling:
         base = next((p for p in _divisors(len(found)) if _rises(depths, p)), 0)
         if not base:
             return 0
+        seqs = [node.seq for node in found]
+        others = [other for other in self.others if other[0].seq < seqs[-1]]
+        in_turn = [other for other in others if _in_turn(seqs, [node.seq for node in other])]
+        if base == 1 and any(self._reads(other[-1], c) for other in in_turn):
+            return 1
         stages = self._stages(c)
         staged = [stages[depth] for depth in depths]
         fitting = (p for p in _divisors(len(found)) if p % base == 0 and _staged(staged, p))
         period = next(fitting, base)
-        seqs = [node.seq for node in found]
-        others = [other for other in self.others if other[0].seq < seqs[-1]]
-        if base > 1 or any(_in_turn(seqs, [node.seq for node in other]) for other in others):
+        if base > 1 or in_turn:
             return period
         given = [other for other in others if all(map(_takes_input, other))]
         block = _block(seqs, [[node.seq for node in other] for other in given])
         if block % period:
             return period
         return block or (period if period > 1 else _alternating(found, self.users))
+
+    def _reads(self, node: Node, c: int) -> bool:
+        """Whether a node depends on a class: what is read after every use is no stage."""
+        behind = self.counted.behind.get(node)
+        return behind is not None and bool(behind[c])
 
     @cached_property
     def users(self) -> Mapping[Node, Sequence[tuple[Node, int]]]:

@@ -53,27 +53,31 @@ def _corners(canvas: Canvas, edge: Edge) -> list[Point]:
         left, right = grid.extent(tail_row)
         if left <= end[0] <= right:
             return [(end[0], grid.top(tail_row)), end]
-        return _from_other_axis(canvas, edge, right)
+        box = grid.blocks[tail_row, None].shapes[0]
+        right = max(right, box.x + box.width / 2)  # at least as wide as its name
+        return _from_other_axis(canvas, edge, [(right, grid.y[tail_row][0])], "w:")
+    if grid.segment[head_row] > grid.segment[tail_row]:
+        over = grid.top(tail_row) + (27 if grid.graph.view.folds else 12)
+        return _from_other_axis(canvas, edge, [start, (start[0], over)], "x:")
     if abs(start[0] - end[0]) >= 1 or _deep(grid, edge):
         lane = grid.top(tail_row) + (27 if grid.graph.view.folds else 12)
         return [start, (start[0], lane), *_entry(grid, edge, lane, "x:", 1)]
     return [start, end]
 
 
-def _from_other_axis(canvas: Canvas, edge: Edge, right: float) -> list[Point]:
-    """From a memory to a later time axis that reads it: along the gap below the reader."""
+def _from_other_axis(canvas: Canvas, edge: Edge, first: list[Point], port: str) -> list[Point]:
+    """From an earlier time axis to what reads it: along the gap below the reader."""
     grid, lanes = canvas.grid, canvas.lanes
-    tail_row, head_row = grid.where[edge.tail][0], grid.where[edge.head][0]
-    y, lane = grid.y[tail_row][0], grid.bottom(head_row) - 14
-    box = grid.blocks[tail_row, None].shapes[0]
-    right = max(right, box.x + box.width / 2)  # at least as wide as its name
+    head_row = grid.where[edge.head][0]
+    lane, y = grid.bottom(head_row) - 14, first[-1][1]
     out, level = lanes.track(edge), lanes.level(edge, lane)
-    leave = level if abs(level - y) < 6 else y  # no kink for a hair's breadth
-    corners = [(right, leave), (out, leave), (out, level)]
+    if abs(level - y) < 6 and len(first) == 1:  # no kink for a hair's breadth
+        first = [(first[0][0], level)]
+    corners = [*first, (out, first[-1][1]), (out, level)]
     if level != lane:
         back = grid.start(head_row) - 8
         corners += [(back, level), (back, lane)]
-    return corners + _entry(grid, edge, lane, "w:", -1)
+    return corners + _entry(grid, edge, lane, port, -1 if port == "w:" else 1)
 
 
 def _deep(grid: Grid, edge: Edge) -> bool:
