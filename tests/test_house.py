@@ -94,6 +94,7 @@ HEAVY = {
 HEAVY_EXCEPTIONS = {
     ("testing/strategies.py", "hypothesis"): "it is all strategies, and only tests import it",
     ("kernels/compiled/parts.py", "numba"): "it is all compiled code, imported when it is to run",
+    ("kernels/compiled/table.py", "scipy"): "the same, and its BLAS is to be there before threads",
 }
 
 

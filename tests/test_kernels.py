@@ -30,6 +30,17 @@ def settings_restored():
     tgs.config.kernels, tgs.config.threads = kernels, threads
 
 
+def blas_threads():
+    return [each.get_num_threads() for each in shards._libraries(len(sys.modules))]
+
+
+def run_program(code, **environment):
+    environment = {**os.environ, **environment}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+
+
 # -- memory ----------------------------------------------------------------------------------------
 
 SIZES = st.sampled_from([10, 20_000, 30_000, 40_000, 100_000])
@@ -65,6 +76,16 @@ def test_a_graph_keeps_its_memory_until_it_has_gone():
     np.testing.assert_array_equal(first.numpy(), values[0])
 
 
+def test_of_much_memory_that_is_held_the_pool_looks_through_a_part():
+    pool = memory._Pool()
+    held = [pool.take(100) for _ in range(2 * memory._MOST)]
+    assert len(pool.buffers) <= memory._MOST + 1
+    latest = held.pop()
+    place = latest.ctypes.data
+    del latest
+    assert pool.take(100).ctypes.data == place
+
+
 # -- threads ---------------------------------------------------------------------------------------
 
 
@@ -84,7 +105,7 @@ def test_shares_cover_every_row_once(rows, shares):
 
 @pytest.mark.parametrize("bad", [0, 3])
 def test_an_error_of_one_thread_is_raised_and_blas_gets_its_threads_back(bad):
-    before = [each.get_num_threads() for each in shards._libraries()]
+    before = blas_threads()
     ran = []
 
     def work(first, last):
@@ -95,11 +116,11 @@ def test_an_error_of_one_thread_is_raised_and_blas_gets_its_threads_back(bad):
     with pytest.raises(ZeroDivisionError):
         shards.in_shards(work, 4, 4)
     assert sorted(ran) == [0, 1, 2, 3]
-    assert [each.get_num_threads() for each in shards._libraries()] == before
+    assert blas_threads() == before
 
 
 def test_runs_on_several_threads_at_once_leave_blas_as_it_was():
-    before = [each.get_num_threads() for each in shards._libraries()]
+    before = blas_threads()
     tgs.config.threads = 2
     layer = nn.GRU(8, 64, rng=np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((10, 100, 8)).astype(np.float32)
@@ -112,7 +133,62 @@ def test_runs_on_several_threads_at_once_leave_blas_as_it_was():
     assert len(results) == 6
     for found in results:
         np.testing.assert_array_equal(found, wanted)
-    assert [each.get_num_threads() for each in shards._libraries()] == before
+    assert blas_threads() == before
+
+
+def test_an_interrupt_while_blas_is_told_leaves_it_as_it_was(monkeypatch):
+    class Library:
+        threads = 8
+
+        def get_num_threads(self):
+            return self.threads
+
+        def set_num_threads(self, threads):
+            self.threads = threads
+            if threads == 1 and interrupted:
+                raise KeyboardInterrupt
+
+    library, interrupted = Library(), True
+    monkeypatch.setattr(shards, "_libraries", lambda modules: [library])
+    with pytest.raises(KeyboardInterrupt):
+        shards.in_shards(lambda first, last: None, 4, 2)
+    assert library.threads == 8
+    interrupted = False
+    ran = []
+    shards.in_shards(lambda first, last: ran.append(library.threads), 4, 2)
+    assert (ran, library.threads) == ([1, 1], 8)
+
+
+def test_a_blas_that_is_loaded_later_is_held_too():
+    run_program(
+        "import numpy as np, threadpoolctl, tinygrad_seq as tgs; from tinygrad_seq import nn\n"
+        "from tinygrad_seq.kernels import shards\n"
+        "def threads(*_):\n"
+        "    found = threadpoolctl.ThreadpoolController().select(user_api='blas')\n"
+        "    seen.append([each['num_threads'] for each in found.info()])\n"
+        "seen, x = [], np.zeros((9, 1, 3), np.float32)\n"
+        "for tgs.config.kernels in ('numpy', 'compiled'):\n"
+        "    nn.RNN(3, 4)(x)\n"
+        "    shards.in_shards(threads, 1, 1)\n"
+        "assert len(seen[1]) == 2 and {*seen[0], *seen[1]} == {1}, seen\n"
+    )
+
+
+def test_layers_run_when_the_interpreter_starts_no_more_threads():
+    """As from a thread that outlives the main one, or from what runs at exit."""
+    code = (
+        "import atexit, threading, time, numpy as np, tinygrad_seq as tgs\n"
+        "from tinygrad_seq import nn\n"
+        "tgs.config.threads = 3\n"
+        "layer, x = nn.GRU(4, 64), np.ones((3, 200, 4), np.float32)\n"
+        "wanted = layer(x)[0].numpy()\n"
+        "def again():\n"
+        "    threading.main_thread().join(); time.sleep(0.1)\n"
+        "    print(np.array_equal(layer(x)[0].numpy(), wanted))\n"
+        "atexit.register(lambda: print(np.array_equal(layer(x)[0].numpy(), wanted)))\n"
+        "threading.Thread(target=again).start()\n"
+    )
+    assert run_program(code).stdout.split() == ["True", "True"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -245,8 +321,53 @@ def test_single_precision_is_close_and_nan_stays_nan(kind, kernels):
     y, dx = (results(single, x)[k] for k in (0, -1 - len(list(single.parameters()))))
     assert np.isnan(y[2:, 4]).all()
     assert not np.isnan(y[:, :4]).any() and not np.isnan(y[:2]).any()
-    assert kind == "relu" or np.isnan(dx[:, 4]).any()  # relu has a slope of 0 at NaN
+    assert np.isnan(dx[:, 4]).any()
     assert not np.isnan(dx[:, :4]).any()
+
+
+@pytest.mark.parametrize("kernels", ["numpy", "compiled"])
+def test_nan_goes_where_it_goes_step_by_step(kernels):
+    tgs.config.kernels = kernels
+    for kind in KINDS:
+        for name in ("weight_xh_l0", "weight_hh_l0", "bias_l0"):
+            layer = make_layer(kind, 3, 4, 1, np.random.default_rng(0))
+            getattr(layer, name).writable().flat[1] = np.nan
+            x = np.random.default_rng(1).standard_normal((9, 2, 3))
+            found = results(layer, x)
+            with tgs.composed():
+                wanted = results(layer, x)
+            for one, other in zip(found, wanted, strict=True):
+                np.testing.assert_array_equal(np.isnan(one), np.isnan(other))
+
+
+def test_compiled_tanh_is_one_at_infinity():
+    from tinygrad_seq.kernels.compiled.parts import compiled, tanh
+
+    @compiled
+    def squashed(x):
+        for j in range(x.size):
+            x[j] = tanh(x[j])
+        return x
+
+    ends = np.array([np.inf, -np.inf, 8, -8, 0, np.nan], np.float32)
+    assert squashed(ends)[:5].tolist() == [1, -1, 1, -1, 0]
+    x = np.linspace(-10, 10, 10_001, dtype=np.float32)
+    np.testing.assert_allclose(squashed(x.copy()), np.tanh(x.astype(float)), rtol=4e-7)
+
+
+def test_arrays_that_are_read_only_or_strided_compile_nothing_anew():
+    from tinygrad_seq.kernels.compiled.gru import after_back, after_steps
+
+    tgs.config.kernels = "compiled"
+    layer = nn.GRU(3, 4, rng=np.random.default_rng(0))
+    x, dy = np.ones((9, 2, 3), np.float32), np.ones((9, 2, 4), np.float32)
+    layer(x)[0].backward(dy)
+    before = len(after_steps.signatures), len(after_back.signatures)
+    dy.flags.writeable = False
+    layer(x)[0].backward(dy)
+    layer.bias_hn_l0.data = np.zeros(8, np.float32)[::2]
+    layer(x)[0].backward(dy)
+    assert (len(after_steps.signatures), len(after_back.signatures)) == before
 
 
 def test_a_planted_mistake_in_a_compiled_kernel_is_seen(monkeypatch):
@@ -275,98 +396,21 @@ def test_the_first_compilation_is_announced_and_no_other(tmp_path):
         "from tinygrad_seq.kernels.compiled import table; table._PATIENCE = {}\n"
         "nn.RNN(3, 4)(np.zeros((9, 1, 3), np.float32))[0].sum().backward()"
     )
-    said = []
-    for patience in (0.1, 20):  # what was kept on disk does not take so long
-        run = subprocess.run(
-            [sys.executable, "-c", code.format(patience)],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)} | {KERNELS: "compiled"},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        said.append(run.stderr.splitlines())
+    settings = {"NUMBA_CACHE_DIR": str(tmp_path), KERNELS: "compiled"}
+    said = [
+        run_program(code.format(patience), **settings).stderr.splitlines()
+        for patience in (0.1, 20)  # what was kept on disk does not take so long
+    ]
     assert list(tmp_path.rglob("*.nbc"))
     assert len(said[0]) <= 2 and all("Numba compiles rnn_" in line for line in said[0])
     assert said[0] and not said[1]
 
 
-# -- rows picked from a table ----------------------------------------------------------------------
+def test_loops_are_compiled_where_they_cannot_be_kept():
+    from tinygrad_seq.kernels.compiled.parts import compiled
 
-
-@pytest.mark.parametrize("checkpoint", [None, 4])
-@pytest.mark.parametrize("tracked", [True, False])
-def test_rows_that_are_alike_are_multiplied_once_with_the_same_results(tracked, checkpoint):
-    rng = np.random.default_rng(0)
-    table = tgs.tensor(rng.standard_normal((5, 3)), requires_grad=tracked)
-    layer = nn.GRU(3, 4, dtype=np.float64, rng=rng)
-    if checkpoint is not None:
-        layer.checkpoint = checkpoint
-    ids = rng.integers(0, 5, (9, 7))
-    found = []
-    for x in (tgs.take(table, ids), table[ids]):
-        layer.zero_grad()
-        table.grad = None
-        y, _ = layer(x)
-        (y * y).sum().backward()
-        found.append([y.numpy(), *(p.grad for p in layer.parameters())])
-        found[-1] += [table.grad] if tracked else []
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
-
-
-def test_what_a_look_up_made_has_its_gradient_when_somebody_asks():
-    rng = np.random.default_rng(0)
-    layer, ids = nn.RNN(3, 4, dtype=np.float64, rng=rng), rng.integers(0, 5, (9, 7))
-    table = tgs.tensor(rng.standard_normal((6, 3)), requires_grad=True)  # one row is never picked
-
-    def run(pick, ask):
-        table.grad = None
-        x = pick()
-        seen = ask(x)
-        y, _ = layer(x)
-        ((y * y).sum() + (x**3).sum()).backward()
-        return [table.grad, x.grad if seen is None else seen]
-
-    def hooked(x):
-        seen = np.empty(x.shape)
-        x.register_hook(lambda g: seen.__setitem__(..., g))
-        return seen
-
-    def kept(x):
-        x.retain_grad()
-
-    wanted = run(lambda: table[ids], kept)
-    for ask in (kept, hooked):
-        for one, other in zip(wanted, run(lambda: tgs.take(table, ids), ask), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(
-        run(lambda: tgs.take(table, ids), lambda x: 0)[0], wanted[0], rtol=1e-12, atol=1e-13
-    )
-    x = tgs.take(table, ids)
-    found = tgs.grad(layer(x)[0].sum(), [x, table])
-    again = tgs.take(table, ids)
-    both = tgs.grad(layer(again)[0].sum(), [again, table], create_graph=True)
-    for one, other in zip(found, both, strict=True):
-        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-12, atol=1e-13)
-
-
-def test_a_constant_written_into_is_not_taken_for_what_was_picked():
-    table = np.arange(6.0).reshape(2, 3)
-    x = tgs.take(tgs.tensor(table), np.zeros((4, 5), int))
-    x.writable()[:] = np.random.default_rng(0).standard_normal(x.shape)
-    layer = nn.RNN(3, 4, dtype=np.float64, rng=np.random.default_rng(0))
-    np.testing.assert_allclose(layer(x)[0].numpy(), layer(x.numpy())[0].numpy(), rtol=1e-12)
-
-
-def test_products_of_a_table_do_not_grow_with_time(monkeypatch):
-    """Of V rows picked T * N times, V are multiplied by W_xh."""
-    from tinygrad_seq.kernels import sequence
-
-    seen = []
-    real = sequence._table
-    monkeypatch.setattr(sequence, "_table", lambda x, ids: seen.append(real(x, ids)) or seen[-1])
-    table, layer = nn.Embedding(7, 3), nn.LSTM(3, 4)
-    for steps in (10, 20):
-        layer(table(np.random.default_rng(0).integers(0, 7, (steps, 6))))[0].sum().backward()
-    assert {len(rows) for rows in seen} == {7}
-    assert len(seen) == 4
+    room = {}
+    exec(compile("def twice(x): return 2 * x", "<no file, beside which to keep it>", "exec"), room)
+    twice = compiled(room["twice"])
+    assert twice(2) == 4
+    assert twice.stats.cache_path is None

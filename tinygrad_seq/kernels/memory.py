@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 from collections.abc import Sequence
 from tracemalloc import is_tracing
 from typing import Any
@@ -23,50 +22,60 @@ _SMALL = 1 << 16
 """Bytes below which the allocator, which keeps what is freed, is quicker."""
 _IDLE = 64
 """Requests after which a buffer that served none goes back to the system."""
+_MOST = 256
+"""Buffers to look through for each request; who holds on to more has the rest to himself."""
 
 
-def _references(buffers: Sequence[Any], k: int) -> int:
-    return sys.getrefcount(buffers[k])
+class _Buffer:
+    """Bytes, and the number of the request that they served last."""
+
+    def __init__(self, size: int) -> None:
+        self.bytes = np.empty(size, np.uint8)
+        self.served = 0
+
+    def hold(self) -> tuple[NDArray[np.uint8], int]:
+        """The bytes, and how many references there are to them while the caller has this one."""
+        held = self.bytes
+        return held, sys.getrefcount(held)
 
 
-_FREE = _references([np.empty(1, np.uint8)], 0)
-"""References to a buffer that nothing but its list holds."""
+_FREE = _Buffer(1).hold()[1]
+"""References to bytes into which nothing else looks."""
 
 
 class _Pool:
-    """Buffers, each with the request that it served last."""
+    """Buffers, for all threads.
+
+    There is no lock, on which a forked process or a signal handler could wait for ever: of those
+    who hold a buffer at once, each sees the others' references, and none takes it.
+    """
 
     def __init__(self) -> None:
-        self.buffers: list[NDArray[np.uint8]] = []
-        self.served: list[int] = []
+        self.buffers: list[_Buffer] = []
         self.requests = 0
-        self.lock = threading.Lock()
 
     def take(self, size: int) -> NDArray[np.uint8]:
         """`size` bytes that nothing looks into, of the smallest free buffer that is no waste."""
-        with self.lock:
-            self.requests += 1
-            lengths = [len(buffer) for buffer in self.buffers]
-            fitting = [k for k, length in enumerate(lengths) if size <= length <= 2 * size]
-            free = [k for k in fitting if _references(self.buffers, k) == _FREE]
-            if not free:
-                self._drop_idle()
-                free = [len(self.buffers)]
-                self.buffers.append(np.empty(size, np.uint8))
-                self.served.append(0)
-                lengths = [size] * len(self.buffers)
-            best = min(free, key=lengths.__getitem__)
-            self.served[best] = self.requests
-            return self.buffers[best][:size]
+        self.requests += 1
+        fitting = [buffer for buffer in self.buffers if size <= len(buffer.bytes) <= 2 * size]
+        for buffer in sorted(fitting, key=lambda buffer: len(buffer.bytes)):
+            held, references = buffer.hold()
+            if references == _FREE:
+                buffer.served = self.requests
+                return held[:size]
+        self._drop_idle()
+        made = _Buffer(size)
+        made.served = self.requests
+        held = made.bytes[:size]
+        self.buffers.append(made)  # when it is held already
+        return held
 
     def _drop_idle(self) -> None:
         oldest = self.requests - _IDLE
-        busy = [
-            self.served[k] > oldest or _references(self.buffers, k) > _FREE
-            for k in range(len(self.buffers))
+        kept = [
+            buffer for buffer in self.buffers if buffer.served > oldest or buffer.hold()[1] > _FREE
         ]
-        self.buffers = [buffer for buffer, kept in zip(self.buffers, busy, strict=True) if kept]
-        self.served = [request for request, kept in zip(self.served, busy, strict=True) if kept]
+        self.buffers = sorted(kept, key=lambda buffer: buffer.served)[-_MOST:]
 
 
 _POOL = _Pool()

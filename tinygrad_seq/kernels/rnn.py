@@ -67,7 +67,8 @@ def rnn_back(
         new, d = y[rows], dz[0, rows]
         dh += dy[rows]
         if relu:
-            np.multiply(dh, new > 0, out=d)
+            d[...] = new  # 0 where it is not positive, or NaN
+            np.copyto(d, dh, where=new > 0)
         else:
             np.multiply(new, new, out=d)
             np.subtract(1.0, d, out=d)

@@ -1,4 +1,4 @@
-"""Adding rows where ids say: the adjoint of a row look-up."""
+"""Rows picked from a table by ids: the table again, and the adjoint, which adds them up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tinygrad_seq.kernels.shards import matmul
 
-__all__ = ["add_rows"]
+__all__ = ["add_rows", "table_of"]
 
 _GEMM_ROWS = 512
 """Up to this many distinct rows a product with one-hot rows beats sorting."""
@@ -42,3 +42,17 @@ def add_rows(ids: NDArray[Any], values: NDArray[Any], rows: int) -> NDArray[Any]
         kept, starts = np.unique(ids[order], return_index=True)
         out[..., kept, :] = np.add.reduceat(values[..., order, :], starts, axis=-2)
     return out
+
+
+def table_of(picked: NDArray[Any], ids: NDArray[Any]) -> NDArray[Any]:
+    """The row of `picked` (M, I) that belongs to each id; any row for ids that do not occur.
+
+    Examples
+    --------
+    >>> table_of(np.array([[5.0], [7.0], [5.0]]), np.array([2, 0, 2])).tolist()
+    [[7.0], [5.0], [5.0]]
+    """
+    where = np.zeros(int(ids.max()) + 1, np.intp)
+    where[ids] = np.arange(len(ids))
+    table: NDArray[Any] = picked[where]
+    return table

@@ -24,6 +24,7 @@ from tinygrad_seq.kernels.projection import (
     product_gradient,
     projection_gradients,
 )
+from tinygrad_seq.kernels.rows import table_of
 from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.kernels.shards import in_shards, matmul, shares_of
 
@@ -91,9 +92,9 @@ def run_forward(
     x = plan.arrange(x)
     if ids is not None:  # padding, which the plan leaves out, must not change a bit
         ids = plan.arrange(ids)
-        ids = ids if 2 * (ids.max(initial=0) + 1) <= len(ids) else None
+        ids = ids if 2 * (int(ids.max(initial=0)) + 1) <= len(ids) else None
     if ids is not None:
-        weights = (matmul(_table(x, ids), weights[0]), *weights[1:])
+        weights = (matmul(table_of(x, ids), weights[0]), *weights[1:])
         x = ids
     states = tuple([plan.sorted(state) for state in initial])
     y = memory.empty((len(x), len(weights[1])), weights[1].dtype)
@@ -121,13 +122,6 @@ def _chosen(kernel: Kernel, dtype: np.dtype[Any], few: bool) -> Kernel:
     from tinygrad_seq.kernels.compiled.table import COMPILED
 
     return COMPILED.get(kernel, kernel)
-
-
-def _table(x: Array, ids: Array) -> Array:
-    """The row of x (M, I) that belongs to each id; any row for ids that do not occur."""
-    where = np.zeros(ids.max(initial=0) + 1, np.intp)
-    where[ids] = np.arange(len(ids))
-    return x[where]
 
 
 def _run_group(
@@ -192,12 +186,13 @@ def run_backward(
     few = plan.running < _FEW
     kernel = _chosen(kernel, weights[1].dtype, few)
     x, dy = plan.arrange(x), plan.arrange(cotangents[0])
+    dy = np.require(dy, requirements="W")  # for a read-only array Numba would compile anew
     dstates = [plan.sorted(cotangent) for cotangent in cotangents[1:]]
     need_x = need_x and x.dtype.kind not in "iu"
     weight_xh, table = weights[0], None
     rows_of_weight = len(weight_xh)
     if ids is not None:
-        table = _table(x, ids)
+        table = table_of(x, ids)
         x, rows_of_weight = ids, len(table)
         if plan.recompute:
             weights = (matmul(table, weight_xh), *weights[1:])

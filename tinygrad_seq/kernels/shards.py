@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextvars
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,17 +44,27 @@ def in_shards(work: Callable[[int, int], None], rows: int, shares: int) -> None:
         if shares == 1:
             work(0, rows)
             return
-        cuts = [rows * k // shares for k in range(shares + 1)]
-        pool = _pool(os.getpid(), shares - 1)
-        first, *others = pairwise(cuts)
-        # Every thread in a copy of this context: NumPy keeps what to do at overflow there.
-        waiting = [
-            pool.submit(contextvars.copy_context().run, work, low, high) for low, high in others
-        ]
+        left = [(rows * k // shares, rows * (k + 1) // shares) for k in reversed(range(shares))]
+
+        def take_shares() -> None:
+            while True:
+                try:
+                    share = left.pop()
+                except IndexError:
+                    return
+                work(*share)
+
+        waiting: list[Future[None]] = []
+        with suppress(RuntimeError):  # no thread is to be had, as when the interpreter ends
+            pool = _pool(os.getpid(), shares - 1)
+            # Each in a copy of this context: NumPy keeps what to do at overflow there.
+            waiting.extend(
+                pool.submit(contextvars.copy_context().run, take_shares) for _ in range(shares - 1)
+            )
         try:
-            work(*first)
+            take_shares()
         finally:
-            errors = [future.exception() for future in waiting]
+            errors = [future.exception() for future in waiting if left or not future.cancel()]
         for error in errors:
             if error is not None:
                 raise error
@@ -98,32 +108,36 @@ class _Blas:
     """The number of BLAS threads, held at one while anyone needs it."""
 
     def __init__(self) -> None:
+        self.before: list[tuple[Any, int]] = []
         self.start_anew()
 
     def start_anew(self) -> None:
         """With nobody who needs it, and a lock of this process."""
-        self.lock = threading.Lock()
-        self.holders = 0
-        self.before: list[tuple[Any, int]] = []
+        self.lock = threading.RLock()  # a signal handler may run a layer of its own
+        self.holders: set[object] = set()
 
-    def enter(self) -> None:
+    def enter(self, holder: object) -> None:
         with self.lock:
-            if not self.holders:
-                self.before = [(each, each.get_num_threads()) for each in _libraries()]
-                for library, _ in self.before:
-                    library.set_num_threads(1)
-            self.holders += 1
+            if not self.before:  # else it is held, or was where this process was forked
+                self.before = [
+                    (each, each.get_num_threads()) for each in _libraries(len(sys.modules))
+                ]
+            self.holders.add(holder)
+            for library, _ in self.before:
+                library.set_num_threads(1)
 
-    def leave(self) -> None:
+    def leave(self, holder: object) -> None:
         with self.lock:
-            self.holders -= 1
+            self.holders.discard(holder)
             if not self.holders:
                 for library, threads in self.before:
                     library.set_num_threads(threads)
+                self.before = []
 
 
 @lru_cache(maxsize=1)
-def _libraries() -> list[Any]:
+def _libraries(modules: int) -> list[Any]:
+    """Every BLAS that is loaded, looked for anew when more modules are: they may bring one."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController().select(user_api="blas").lib_controllers  # type: ignore[no-any-return]
@@ -137,8 +151,9 @@ if hasattr(os, "register_at_fork"):
 @contextmanager
 def _one_blas_thread() -> Iterator[None]:
     """Hold BLAS at one thread; the last of those who do so at once gives its threads back."""
-    _BLAS.enter()
-    try:
+    holder = object()
+    try:  # around entering too, where an interrupt may come
+        _BLAS.enter(holder)
         yield
     finally:
-        _BLAS.leave()
+        _BLAS.leave(holder)

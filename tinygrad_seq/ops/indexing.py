@@ -212,17 +212,6 @@ def take(x: TensorLike, ids: Any) -> Tensor:
     return picked
 
 
-def picked_by(x: Any) -> Array | None:
-    """The ids by which :func:`take` picked the vectors of x, one for each; None if it did not."""
-    if not isinstance(x, Variable):
-        return None
-    if x._node is not None:
-        ids = x._node.params["ids"] if x._node.op is TAKE else None
-    else:
-        ids = getattr(x, "_ids", None) if x.version == 0 else None
-    return ids if ids is not None and ids.shape == x.shape[:-1] else None
-
-
 @for_numpy(np.take)
 def _take(a: Any, indices: Any, axis: int | None = None) -> Any:
     """Entries at integer positions along an axis; positions count from the front only."""

@@ -20,8 +20,9 @@ from tinygrad_seq.engine.variable import Variable
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.kernel import Kernel
 from tinygrad_seq.kernels.plan import Plan, make_plan
+from tinygrad_seq.kernels.rows import table_of
 from tinygrad_seq.kernels.sequence import run_backward, run_forward
-from tinygrad_seq.ops.indexing import picked_by, where
+from tinygrad_seq.ops.indexing import TAKE, where
 from tinygrad_seq.ops.join import stack
 from tinygrad_seq.ops.registry import (
     check_indices,
@@ -303,6 +304,22 @@ def run_sequence(op: Op, operands: Sequence[Any], **options: Any) -> tuple[Tenso
     if ids is not None:
         given["ids"] = ids
     return record_several(op, operands, given)
+
+
+def picked_by(x: Any) -> Array | None:
+    """The ids by which ``take`` picked the vectors of x, one for each; None if it did not."""
+    if not isinstance(x, Variable):
+        return None
+    node = x._node
+    ids = getattr(x, "_ids", None) if node is None else node.params.get("ids")
+    if (node is not None and node.op is not TAKE) or ids is None or ids.shape != x.shape[:-1]:
+        return None
+    if node is None:  # whoever holds a constant may have written into it
+        flat = x._array.reshape(ids.size, x.shape[-1])
+        if not np.array_equal(table_of(flat, ids.reshape(-1))[ids], x._array):
+            return None
+    found: Array = ids
+    return found
 
 
 def _checked(op: Op, operands: Sequence[Any]) -> tuple[Any, ...]:

@@ -16,12 +16,22 @@ _SETTINGS: Any = {
     "error_model": "numpy",
     "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"},
 }
-compiled: Any = njit(nogil=True, cache=True, **_SETTINGS)
-"""Kept on disk by the time and length of its file: after a change here, remove what is kept."""
 
-# tanh on [-c, c], beyond which it is 1 in single precision, as a quotient right to 6e-8: odd powers
-# of x above, even ones below, highest first.
-_END = np.float32(7.90531110763549805)
+
+def compiled(function: Any) -> Any:
+    """Compile a loop when it is first run, and keep it on disk where there is a folder for that.
+
+    It is kept by the time and length of its file: after a change here, remove what is kept.
+    """
+    try:
+        return njit(nogil=True, cache=True, **_SETTINGS)(function)
+    except RuntimeError:  # neither beside its file nor in the user's cache may it be written
+        return njit(nogil=True, **_SETTINGS)(function)
+
+
+# tanh on [-c, c] as a quotient, odd powers of x above, even ones below, highest first; beyond it 1.
+# Right to 3e-7.
+_END, _ONE = np.float32(7.90531110763549805), np.float32(1)
 _A, _B, _C, _D = map(np.float32, (-2.76076847e-16, 2.00018790e-13, -8.60467152e-11, 5.12229710e-8))
 _E, _F, _G = map(np.float32, (1.48572236e-5, 6.37261929e-4, 4.89352456e-3))
 _P, _Q, _R, _S = map(np.float32, (1.19825839e-6, 1.18534706e-4, 2.26843463e-3, 4.89352519e-3))
@@ -41,7 +51,9 @@ def _tanh_of(x):
         u = -_END if low < -_END else low
         s = u * u
         top = (((((_A * s + _B) * s + _C) * s + _D) * s + _E) * s + _F) * s + _G
-        return u * top / (((_P * s + _Q) * s + _R) * s + _S)
+        inside = u * top / (((_P * s + _Q) * s + _R) * s + _S)
+        below = -_ONE if x < -_END else inside
+        return _ONE if x > _END else below
 
     return single if x == types.float32 else double
 

@@ -42,7 +42,7 @@ def _rnn_slope(dz, dy, y, dh, k, relu):
     one, none = y.dtype.type(1), y.dtype.type(0)
     if relu:
         for j in range(d.size):
-            d[j] = total[j] + above[j] if new[j] > none else none * (total[j] + above[j])
+            d[j] = total[j] + above[j] if new[j] > none else new[j]
     else:
         for j in range(d.size):
             d[j] = (total[j] + above[j]) * (one - new[j] * new[j])

@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+import scipy.linalg.cython_blas  # noqa: F401 - what Numba would load while BLAS is held
 from numpy.typing import NDArray
 
 from tinygrad_seq.kernels.compiled.gru import after_back, after_steps, before_back, before_steps
@@ -45,7 +47,7 @@ def _run(loop: Any, arrays: Sequence[Any], product: Product, at: range) -> None:
         call(*arrays, operand, steps)
         return
     _READY.add(kind)
-    word = threading.Timer(_PATIENCE, _say, [loop.__name__])
+    word = threading.Timer(_PATIENCE, _say, [loop])
     word.daemon = True
     word.start()
     try:
@@ -54,16 +56,19 @@ def _run(loop: Any, arrays: Sequence[Any], product: Product, at: range) -> None:
         word.cancel()
 
 
-def _say(name: str) -> None:
+def _say(loop: Any) -> None:
+    kept = "once, and keeps it on disk"
+    if loop.stats.cache_path is None:
+        kept = "each time: NUMBA_CACHE_DIR names no folder to keep it in, nor is there another"
     with contextlib.suppress(AttributeError, OSError, ValueError):  # no stderr, or a closed one
-        sys.stderr.write(f"tinygrad_seq: Numba compiles {name} once, and keeps it on disk\n")
+        sys.stderr.write(f"tinygrad_seq: Numba compiles {loop.__name__} {kept}\n")
 
 
 def _forward(loop: Any, _: Any, *options: Any) -> Callable[..., None]:
     def steps(
         z: Array, y: Array, extras: Any, states: Any, recur: Product, *others: Array, at: range
     ) -> None:
-        arrays = (z, y, tuple(extras), tuple(states), (*others, *options))
+        arrays = (z, y, tuple(extras), tuple(states), (*_plain(others), *options))
         _run(loop, arrays, recur, at)
 
     return steps
@@ -82,10 +87,16 @@ def _backward(_: Any, loop: Any, *options: Any) -> Callable[..., None]:
         *others: Array,
         at: range,
     ) -> None:
-        arrays = (dz, dy, z, y, tuple(extras), tuple(starts), tuple(dstates), (*others, *options))
+        rest = (*_plain(others), *options)
+        arrays = (dz, dy, z, y, tuple(extras), tuple(starts), tuple(dstates), rest)
         _run(loop, arrays, product, at)
 
     return back
+
+
+def _plain(others: Sequence[Array]) -> list[Array]:
+    """Of one type: for arrays that are read-only or strided, Numba would compile anew."""
+    return [np.require(other, requirements=["C", "W"]) for other in others]
 
 
 def _table(*entries: tuple[Any, ...]) -> dict[Kernel, Kernel]:
