@@ -20,7 +20,7 @@ NO_DEMO := demos/demokit.py demos/gallery.py demos/lecture.py
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: $(VENV)/.installed-draw,plot ## train, sample and draw a character LSTM (a few minutes; results in runs/)
+demo: $(VENV)/.installed-draw,fast,plot ## train, sample and draw a character LSTM (a few minutes; results in runs/)
 	$(BIN)/python demos/char_lm.py $(ARGS)
 
 demos: $(VENV)/.installed-draw,plot ## run every demo, each ending in a picture under runs/
