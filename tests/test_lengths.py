@@ -8,7 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_seq as tgs
-from tests.support.recurrent import KINDS, both_kernels, make_layer  # noqa: F401
+from tests.support.kernels import both_kernels  # noqa: F401
+from tests.support.recurrent import KINDS, make_layer
 from tinygrad_seq import nn
 from tinygrad_seq.errors import DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.plan import make_plan

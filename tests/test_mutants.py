@@ -244,7 +244,7 @@ KERNELS = [
     source("weight not transposed", "rnn_tanh_sequence", "kernels.products:Product",
            "cut.transpose(1, 2, 0) if back", "cut.swapaxes(0, 1) if back", USER),
     source("slope of relu everywhere", "rnn_relu_sequence", RNN,
-           "np.multiply(dh, new > 0, out=d)", "d[...] = dh"),
+           "np.copyto(d, dh, where=new > 0)", "np.copyto(d, dh)"),
     source("writes to the last cotangent", "rnn_tanh_sequence", "kernels.sequence:run_backward",
            "plan.sorted(cotangent)", "cotangent", "ops.sequence"),
     source("h and c swapped", "lstm_sequence", LSTM,

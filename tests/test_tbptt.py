@@ -316,7 +316,7 @@ def held_after(windows, at, traced_from):
             if report.step == traced_from:
                 tracemalloc.start(1)
             if report.step in at:
-                nodes = sum(isinstance(each, Node) for each in gc.get_objects())
+                nodes = sum(type(each) is Node for each in gc.get_objects())
                 blocks, traced = sys.getallocatedblocks(), tracemalloc.get_traced_memory()[0]
                 found.append(Held(nodes, blocks, traced))
     finally:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 
 from tinygrad_seq.engine.node import Array
 from tinygrad_seq.errors import ConfigError
-from tinygrad_seq.kernels import sequence
-from tinygrad_seq.kernels.settings import config
 from tinygrad_seq.nn import GRU, LSTM, RNN
 
-__all__ = ["KINDS", "RecurrentProblem", "both_kernels", "make_layer", "recurrent_problems"]
+__all__ = ["KINDS", "RecurrentProblem", "make_layer", "recurrent_problems"]
 
 KINDS = ("tanh", "relu", "lstm", "gru", "gru_before")
 """The recurrent layers: two vanilla ones, the LSTM, and the GRU's two variants."""
@@ -52,16 +49,6 @@ def make_layer(
         if name.startswith("bias"):
             parameter.data = rng.standard_normal(parameter.shape).astype(parameter.dtype)
     return layer
-
-
-@pytest.fixture(autouse=True, params=["numpy", "compiled"])
-def both_kernels(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Run every test of a file that imports this with either kernels."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(config, "_kernels", request.param)
-        if request.param == "compiled":
-            patch.setattr(sequence, "_FEW", 0)  # however few the steps are
-        yield
 
 
 @dataclass(frozen=True)
