@@ -219,8 +219,14 @@ def test_what_numpy_does_at_overflow_is_the_same_on_every_thread():
 
 def test_settings_that_make_no_sense_are_refused_and_change_nothing():
     before = repr(tgs.config)
-    for name, value in (("threads", 0), ("threads", 1.5), ("kernels", "cuda"), ("kernels", None)):
-        with pytest.raises(ConfigError, match=f"config.{name}"):
+    for name, value in (
+        ("threads", 0),
+        ("threads", 1.5),
+        ("kernels", "cuda"),
+        ("kernels", None),
+        ("thread", 2),
+    ):
+        with pytest.raises(ConfigError, match=name):
             setattr(tgs.config, name, value)
     assert repr(tgs.config) == before
 
