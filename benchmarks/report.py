@@ -27,7 +27,7 @@ Results = dict[str, Any]
 
 
 def called(label: str) -> str:
-    """What a contestant is called in the page: ``ours+TINYGRAD_SEQ_KERNELS=numpy`` is ours, numpy."""
+    """Its name in the page: ``ours+TINYGRAD_SEQ_KERNELS=numpy`` is "ours, numpy"."""
     peer, *settings = label.split("+")
     return ", ".join([TITLES.get(peer, peer), *(each.partition("=")[2] for each in settings)])
 
