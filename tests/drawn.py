@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import pairwise
 from typing import NamedTuple
@@ -35,7 +36,7 @@ def crossed(drawing: viz.Drawing) -> set[tuple[str, str, str]]:
     """
     known = [box for box in boxes(drawing) if not box.name.startswith("key:")]
     found = set()
-    for tail, head, _, points in wires(drawing):
+    for tail, head, _, points, _ in wires(drawing):
         for x, y in _along(points):
             for box in known:
                 inside = abs(x - box.x) < box.width / 2 - 2 and abs(y - box.y) < box.height / 2 - 2
@@ -58,12 +59,13 @@ def looked_through(drawing: viz.Drawing) -> set[str]:
 
 
 class Wire(NamedTuple):
-    """An arrow: its ends, what it is said to be, and its way."""
+    """An arrow: its ends, what it is said to be, its way, and the tip of its head."""
 
     tail: str
     head: str
     classes: frozenset[str]
     points: list[tuple[float, float]]
+    tip: tuple[float, float]
 
 
 def wires(drawing: viz.Drawing, attention: bool = False) -> list[Wire]:
@@ -76,8 +78,46 @@ def wires(drawing: viz.Drawing, attention: bool = False) -> list[Wire]:
         if ("edge-attention" in classes) != attention:
             continue
         numbers = re.findall(r"(?:^| )([-\d.]+),([-\d.]+)", way)
-        found.append(Wire(tail, head, classes, [(float(x), float(y)) for x, y in numbers]))
+        points = [(float(x), float(y)) for x, y in numbers]
+        ahead = re.match(r"e,([-\d.]+),([-\d.]+)", way)
+        tip = (float(ahead[1]), float(ahead[2])) if ahead else points[-1]
+        found.append(Wire(tail, head, classes, points, tip))
     return found
+
+
+def astray(drawing: viz.Drawing) -> set[tuple[str, str, str]]:
+    """Ends of wires, and which of the two lies at no border of its node.
+
+    A way may begin on another one from the same node, and a gradient end on another one to it.
+    """
+    places: dict[str, list[Box]] = {}
+    for box in boxes(drawing):
+        for name in {box.name, box.name.partition("#")[0], box.name.partition("·")[0]}:
+            places.setdefault(name, []).append(box)
+    known = [*wires(drawing), *wires(drawing, attention=True)]
+    found = set()
+    for wire in known:
+        for end, point in (("tail", wire.points[0]), ("head", wire.tip)):
+            name: str = getattr(wire, end)
+            if any(_meets(point, box) for box in places.get(name, [])):
+                continue
+            joins = end == "tail" or "gradient" in wire.classes
+            owned = name, f"delay:{name}:"
+            others = (each for each in known if each is not wire)
+            ways = (_along(each.points) for each in others if getattr(each, end).startswith(owned))
+            if not (joins and any(math.dist(point, at) < 9 for way in ways for at in way)):
+                found.add((wire.tail, wire.head, end))
+    return found
+
+
+def _meets(point: tuple[float, float], box: Box, most: float = 3.0) -> bool:
+    """Whether a point lies at the border of a box, or beside a word."""
+    x, y = abs(point[0] - box.x) - box.width / 2, abs(point[1] - box.y) - box.height / 2
+    outside, inside = math.hypot(max(x, 0), max(y, 0)), -max(x, y)
+    if box.width == box.height:  # a circle
+        inside = min(inside, abs(math.dist(point, (box.x, box.y)) - box.width / 2))
+    word = box.name.startswith(("x:", "carried:", "weight:"))
+    return max(outside, 0.0 if word else inside) < (8 * most if word else most)
 
 
 def shared(drawing: viz.Drawing, most: float = 8.0) -> set[tuple[str, str, str, str]]:

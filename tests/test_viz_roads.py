@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from tests.cells import CELLS, MGUCell, PeepholeCell, ThreeStateCell
-from tests.drawn import boxes, covered, crossed, shared, steep, wires, written
+from tests.drawn import astray, boxes, covered, crossed, shared, steep, wires, written
 from tests.test_viz_wirings import overlaps
 from tinygrad_seq import nn, viz
 from tinygrad_seq.viz.graph.fold import build
@@ -41,7 +41,7 @@ def test_no_wire_runs_through_a_box_or_along_another_one(
     assert crossed(drawing) == set()
     assert shared(drawing) == set()
     assert overlaps(drawing) == []
-    assert covered(drawing) == set()
+    assert covered(drawing) == set() and astray(drawing) == set()
     if cell in UNPICTURED.values():
         assert steep(drawing) == set()
 
@@ -52,7 +52,7 @@ def test_gradients_have_ways_of_their_own(cell: Any, view: str) -> None:
     loss = run(cell, 2, 6 if view == "elided" else 3, both=True)
     drawing = viz.draw(loss, view=view, level="cell", direction="both")
     assert crossed(drawing) == set() and shared(drawing) == set()
-    assert overlaps(drawing) == []
+    assert overlaps(drawing) == [] and astray(drawing) == set()
     back = {(wire.tail, wire.head) for wire in wires(drawing) if "gradient" in wire.classes}
     for state in cell(5, 4, rng=np.random.default_rng(0)).states:
         assert any(tail.startswith("[0]@1:") and head == f"[0]@0:{state}" for tail, head in back)
@@ -192,7 +192,7 @@ def test_loops_by_hand_are_drawn_as_cells_are(made: Any, view: str, direction: s
     drawing = viz.draw(made(), view=view, level="cell", direction=direction)
     assert crossed(drawing) == set() and overlaps(drawing) == []
     assert shared(drawing) == set() and steep(drawing) == set()
-    assert covered(drawing) == set()
+    assert covered(drawing) == set() and astray(drawing) == set()
 
 
 def test_gates_of_a_loop_stand_at_even_distances_between_the_roads() -> None:

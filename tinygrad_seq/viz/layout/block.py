@@ -17,9 +17,10 @@ class Block:
     Attributes
     ----------
     anchors : dict
-        Where wires from elsewhere end: ``"x:"``, ``"w:"`` and states, by name, come in, ``"up:"``
-        and states, ``"h+"``, go out, ``"w-"`` is the gradient's way back to the weights. A state
-        without a port of its own takes that of h.
+        Where wires from elsewhere end: ``"x:"``, ``"w:"``, ``"m:"``, what another time axis made,
+        and states, by name, come in, ``"up:"`` and states, ``"h+"``, go out, ``"w-"`` is the
+        gradient's way back to the weights. A state without a port of its own takes that of h,
+        a memory that of x.
         ``"port item"`` overrides a port for one item.
     ways : dict
         Corners on the way from the left of the block to an anchor that no straight line reaches.
@@ -34,6 +35,8 @@ class Block:
     inner: dict[str, list[Point]] = field(default_factory=dict)
     """Corners from an anchor at the edge of the block on to its node: ``"h item"``, ``"x: item"``;
     and of ``"up: item"`` from the node to that anchor."""
+    before: dict[str, str] = field(default_factory=dict)
+    """The shape that a wire to ``"port item"`` meets, where that is not the item's own."""
     narrow: bool = False
     """Stands right above what feeds it, rather than in the middle of its column."""
 
@@ -58,7 +61,7 @@ class Block:
 
     def anchor(self, item: str, port: str) -> Point:
         """The point where a wire meets an item."""
-        side = "h+" if port[-1] == "+" else "h" if port not in {"up:", "w:"} else "x:"
+        side = "h+" if port[-1] == "+" else "h" if port not in {"up:", "w:", "m:"} else "x:"
         for key in (f"{port} {item}", port, f"{side} {item}", side, "x:"):  # of any other state
             if key in self.anchors:
                 return self.anchors[key]

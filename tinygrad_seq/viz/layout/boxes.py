@@ -42,15 +42,18 @@ def module_block(
     else:
         shapes = _cell(item, style)
     shape = shapes[0]
-    if roads:
-        shape.height = max(shape.height, 2 * max(map(abs, roads.values())) + 22)
+    heights = {**closed_roads(item.states, item.roles), **roads}
+    reach = max(map(abs, heights.values()))
+    if roads or reach > shape.height / 2:
+        shape.height = max(shape.height, 2 * reach + 22)
     anchors = ports(shape)
-    for state, y in {**closed_roads(item.states, item.roles), **roads}.items():
+    for state, y in heights.items():
         anchors[state] = anchors["h"][0], y
         anchors[f"{state}+"] = anchors["h+"][0], y
     half_w, half_h = shape.width / 2, shape.height / 2
     narrow = shape.form == "circle"
-    anchors["w:"] = -half_w * 0.55, -half_h * (0.84 if narrow else 1.0)
+    low = -half_h * (0.84 if narrow else 1.0)
+    anchors["w:"], anchors["m:"] = (-half_w * 0.55, low), (half_w * 0.55, low)
     anchors["w-"] = (-half_w * 0.9, -half_h * 0.44) if narrow else (-half_w * 0.55 - 8, -half_h)
     return Block(shape.width, shape.height, shapes, anchors=anchors, narrow=narrow)
 

@@ -165,6 +165,12 @@ class Grid:
                 corners = way + corners
         return corners
 
+    def met(self, edge: Edge) -> str:
+        """The shape that an edge leads to."""
+        block = self.blocks.get(self.where[edge.head]) if edge.head in self.where else None
+        known = {} if block is None else block.before
+        return known.get(f"{self.entry(edge)} {edge.head}", edge.head) if known else edge.head
+
     def entry(self, edge: Edge) -> str:
         """The port of the block that an edge comes to."""
         if edge.kind in {DEPTH, INPUT}:

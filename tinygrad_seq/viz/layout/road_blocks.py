@@ -111,6 +111,7 @@ class RoadBlocks(Roads):
         shape = here[name]
         if (before := self.before(port, name, here)) is not None:
             name, shape = before, self._unrecorded(before, item.id, here, block)
+            block.before[f"{port} {item.id}"] = shape.id
         if name in self.clear_below:
             x = shape.x + (-shape.width * 0.28 if port == "w:" else 0.0)
             block.anchors[f"{port} {item.id}"] = x, bottom
@@ -154,7 +155,8 @@ class RoadBlocks(Roads):
         port = entry_port(edge, self.graph)
         before = self.before(port, name, here)
         if before is not None:
-            self._unrecorded(before, edge.head, here, block)
+            shape = self._unrecorded(before, edge.head, here, block)
+            block.before[f"{port} {edge.head}"] = shape.id
         rest = self._way_in(port, before or name)
         if port not in self.roads:
             block.anchors[port] = self.gap[0], rest[0][1]

@@ -152,6 +152,7 @@ def _set_anchors(
     affine = shapes[template.affine]
     (left, y), (x, low) = affine.outline(-1, 0), affine.outline(0, -1)
     block.anchors = {"x:": (x, low), "w:": (left + 24, low), "w-": (left + 14, low)}
+    block.anchors["m:"] = affine.outline(1, 0)[0] - 24, low
     block.anchors["up:"] = shapes[template.output].outline(0, 1)
     for name, (entry, leaving) in template.roads.items():
         block.anchors[name] = shapes[entry].outline(-1, 0)

@@ -167,6 +167,9 @@ def _turn_wire(
         wire.label_at = to(wire.label_at)
     if wire.tip is None:  # a curve
         wire.points = [to(point) for point in wire.points]
+        if head is not None:
+            x, y = wire.points[-2]
+            wire.points[-1] = head.outline(x - head.x, y - head.y)
         return
     corners = [to(corner) for corner in corners_of(wire.points, wire.tip)]
     if tail is not None:

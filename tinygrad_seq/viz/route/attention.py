@@ -55,7 +55,11 @@ def _target(grid: Grid, edge: Edge, query: Step) -> Point:
     if step is None:
         return grid.x[grid.segment[row], query][0], grid.bottom(row)
     x, y = grid.anchor(edge.head, "x:")
-    return x - 0.14 * grid.blocks[row, step].width, y
+    block = grid.blocks[row, step]
+    if f"x: {edge.head}" in block.inner:  # stands within its block
+        (shape,) = (shape for shape in block.shapes if shape.id == edge.head)
+        return shape.x - 0.14 * shape.width, shape.y - shape.height / 2
+    return x - 0.14 * block.width, y
 
 
 def _words(grid: Grid, edge: Edge, query: Step, step: Step, weight: Span) -> str:

@@ -42,7 +42,8 @@ class Canvas:
         """Draw an edge along corners."""
         corners = self.grid.whole(edge, corners)
         look = {"road": road_of(edge), **edge_look(edge), **look}
-        wire = Wire.along(edge.tail, edge.head, corners, color or self.theme.line, **look)
+        head = self.grid.met(edge)
+        wire = Wire.along(edge.tail, head, corners, color or self.theme.line, **look)
         self.picture.wires.append(wire)
         return wire
 

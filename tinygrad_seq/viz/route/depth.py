@@ -51,21 +51,36 @@ def _corners(canvas: Canvas, edge: Edge) -> list[Point]:
         return _exit(grid, edge, grid.bottom(head_row))
     if tail_step is None:
         left, right = grid.extent(tail_row)
+        if edge.kind in grid.graph.tracks and head_row[:2] in grid.plans:
+            return _onto_road(grid, edge)
         if left <= end[0] <= right:
             return [(end[0], grid.top(tail_row)), end]
         box = grid.blocks[tail_row, None].shapes[0]
         right = max(right, box.x + box.width / 2)  # at least as wide as its name
-        return _from_other_axis(canvas, edge, [(right, grid.y[tail_row][0])], "w:")
+        return _from_other_axis(canvas, edge, [(right, grid.y[tail_row][0])], -1)
     if grid.segment[head_row] > grid.segment[tail_row]:
         over = grid.top(tail_row) + (27 if grid.graph.view.folds else 12)
-        return _from_other_axis(canvas, edge, [start, (start[0], over)], "x:")
+        return _from_other_axis(canvas, edge, [start, (start[0], over)], 1)
     if abs(start[0] - end[0]) >= 1 or _deep(grid, edge):
         lane = grid.top(tail_row) + (27 if grid.graph.view.folds else 12)
         return [start, (start[0], lane), *_entry(grid, edge, lane, "x:", 1)]
     return [start, end]
 
 
-def _from_other_axis(canvas: Canvas, edge: Edge, first: list[Point], port: str) -> list[Point]:
+def _onto_road(grid: Grid, edge: Edge) -> list[Point]:
+    """From what a state starts from, and others read too, to its road: inside the frame."""
+    (head_row, _), top = grid.where[edge.head], grid.top(grid.where[edge.tail][0])
+    (x, y), (left, right) = (
+        grid.anchor(edge.head, grid.entry(edge)),
+        grid.frame(grid.column(edge.head)),
+    )
+    way, side = (-1, right) if head_row in grid.backwards else (1, left)
+    lane = side + way * (3 + 4 * [*grid.graph.tracks].index(edge.kind))
+    out = grid.extent(grid.where[edge.tail][0])[way < 0] + way * 12
+    return [(out, top), (out, top + 12), (lane, top + 12), (lane, y), (x, y)]
+
+
+def _from_other_axis(canvas: Canvas, edge: Edge, first: list[Point], side: int) -> list[Point]:
     """From an earlier time axis to what reads it: along the gap below the reader."""
     grid, lanes = canvas.grid, canvas.lanes
     head_row = grid.where[edge.head][0]
@@ -77,7 +92,7 @@ def _from_other_axis(canvas: Canvas, edge: Edge, first: list[Point], port: str) 
     if level != lane:
         back = grid.start(head_row) - 8
         corners += [(back, level), (back, lane)]
-    return corners + _entry(grid, edge, lane, port, -1 if port == "w:" else 1)
+    return corners + _entry(grid, edge, lane, "m:", side)
 
 
 def _deep(grid: Grid, edge: Edge) -> bool:

@@ -28,7 +28,7 @@ class States:
         self._named: set[tuple[str, str, float]] = set()
         self._written: set[tuple[str, float, float]] = set()
         self._carried_in: set[str] = set()
-        self._looped: set[tuple[str, str, Spot]] = set()
+        self._looped: dict[tuple[str, str, Spot], tuple[float, list[Point]]] = {}
         self._on_road: set[tuple[str, str, Spot]] = {
             (edge.tail, edge.kind, self.grid.where[edge.head])
             for edge in self.graph.edges.values()
@@ -344,15 +344,18 @@ class States:
         port = self.grid.entry(edge)
         taken = (edge.tail, port, self.grid.where[edge.head])
         inner = self.grid.blocks[taken[2]].inner.get(f"{port} {edge.head}")
-        if inner is None or taken not in self._looped:
-            self._looped.add(taken)
-            self._loop(edge)
-            return
         end = self.grid.anchor(edge.head, port)
-        self._line(edge, [(end[0] - self._way(edge) * 4, end[1]), end], 2.2, dashed=False)
+        if inner is None or taken not in self._looped:
+            self._looped[taken] = end[1], self._loop(edge)
+            return
+        road, way = self._looped[taken]
+        corners = [(end[0] - self._way(edge) * 4, end[1])]
+        if abs(road - end[1]) >= 1:  # no road leads there: from the delay, as the first one
+            corners = [*way, (way[-1][0], end[1])]
+        self._line(edge, [*corners, end], 2.2, dashed=False)
 
-    def _loop(self, edge: Edge) -> None:
-        """A state that comes round again through a delay of one step."""
+    def _loop(self, edge: Edge) -> list[Point]:
+        """A state that comes round again through a delay; the way from that to the left."""
         start, end, above = self._ends(edge)
         row, _ = self.grid.where[edge.head]
         y, height = self.grid.y[row]
@@ -383,9 +386,10 @@ class States:
         first.label_at = (right - way * (label.width / 2 + 17), start[1] + above * 8)
         if more:  # the first one's name stands there
             first.label_at = (right - way * (label.width / 2 + 20), lane + above * 9)
-        corners = [(right - way * 15, lane), (left, lane), (left, end[1]), end]
-        second = self._line(edge, corners, 2.2, dashed=False)
+        corners = [(right - way * 15, lane), (left, lane)]
+        second = self._line(edge, [*corners, (left, end[1]), end], 2.2, dashed=False)
         first.head = second.tail = name
+        return corners
 
 
 _POWERS = str.maketrans("+-0123456789", "⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹")

@@ -22,12 +22,14 @@ def draw_weights(canvas: Canvas, box: WeightBox) -> None:
     grid, shape = canvas.grid, box.shape
     canvas.picture.shapes.append(shape)
     for edge in canvas.graph.out_of(box.item.id):
-        if edge.head in grid.where and grid.where[edge.head][1] == BEGIN:
-            x, top = grid.anchor(edge.head, "up:")
-            corners = [(x, shape.y - shape.height / 2), (x, top)]
+        if edge.head not in grid.where:
+            continue
+        (x, top), low = grid.anchor(edge.head, "up:"), shape.y - shape.height / 2
+        if grid.where[edge.head][1] == BEGIN and low > top:
+            corners = [(x, low), (x, top)]
             canvas.wire(edge, corners, canvas.theme.weight, pen=1.3)
             canvas.gradient(edge, corners)
-        elif edge.head in grid.where:
+        else:
             _draw_use(canvas, edge, box)
 
 
