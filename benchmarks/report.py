@@ -26,6 +26,12 @@ TITLES = {"pytorch": "PyTorch", "eager": "PyTorch, eager", "jax": "JAX", "mygrad
 Results = dict[str, Any]
 
 
+def called(label: str) -> str:
+    """Its name in the page: ``ours+TINYGRAD_SEQ_KERNELS=numpy`` is "ours, numpy"."""
+    peer, *settings = label.split("+")
+    return ", ".join([TITLES.get(peer, peer), *(each.partition("=")[2] for each in settings)])
+
+
 def lines(name: str, found: Results) -> str:
     """What one row has come to."""
     sizes = ", ".join(f"{k} {v}" for k, v in zip(rows.Sizes._fields, found["sizes"], strict=True))
@@ -90,7 +96,7 @@ def markdown(results: Results) -> str:
     for row in found.values():
         versions |= {label: each["version"] for label, each in row["contestants"].items()}
     peers.pop(base)
-    told = ", ".join(f"{TITLES.get(label, label)} {versions[label]}" for label in peers)
+    told = ", ".join(f"{called(label)} {versions[label]}" for label in peers)
     loads = [row["load"][0] for row in found.values()]
     quiet = [row for name, row in found.items() if rows.row(name).condition != "busy"]
     others = max(each.get("others", 0.0) for row in quiet for each in row["contestants"].values())
@@ -107,7 +113,7 @@ def markdown(results: Results) -> str:
         if not names:
             continue
         there = [p for p in peers if any(p in found[name]["contestants"] for name in names)]
-        heads = ["row", base, *(f"{TITLES.get(p, p)} / {base}" for p in there)]
+        heads = ["row", called(base), *(f"{called(p)} / {called(base)}" for p in there)]
         text += ["", f"**{title}.**", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
         for name in names:
             cells = [spread(found[name], label) for label in (base, *there)]
@@ -118,7 +124,7 @@ def markdown(results: Results) -> str:
     if follows:
         who = dict.fromkeys(label for *_, label, _ in follows)
         text += ["", "**What follows from them.**", ""]
-        text += [f"| | | {' | '.join(TITLES.get(label, label) for label in who)} |"]
+        text += [f"| | | {' | '.join(called(label) for label in who)} |"]
         text += ["|---" * (2 + len(who)) + "|"]
         for what, of in dict.fromkeys((what, of) for what, of, *_ in follows):
             numbers = {label: f"{n:.2f}" for *which, label, n in follows if which == [what, of]}
@@ -159,7 +165,7 @@ def plot(results: Results, path: Path) -> bool:
         for label, each in found[name]:
             colour = COLOURS.get(label.split("@")[0].split("+")[0], "#5d6d7e")
             axes.plot(each["ratio_quartiles"], [y, y], color=colour, lw=1.5)
-            title = None if label in seen else TITLES.get(label, label)
+            title = None if label in seen else called(label)
             axes.plot(each["ratio"], y, "o", color=colour, ms=4, label=title)
             seen.add(label)
     axes.axvline(1, color="0.5", lw=1, ls=":")

@@ -14,7 +14,7 @@ from tinygrad_seq import nn
 from tinygrad_seq.errors import ConfigError, DtypeError, IndexRangeError, ShapeError
 from tinygrad_seq.kernels.gates import GATE_ORDER, gate
 from tinygrad_seq.nn.cells.lstm import LSTM_OP
-from tinygrad_seq.testing import check_layer
+from tinygrad_seq.testing import check_layer, gradcheck
 
 
 def naive(layer, kind, x, parts):
@@ -400,3 +400,14 @@ def test_a_loss_of_the_last_state_reaches_a_start_that_is_trained(kind):
     h = layer(np.ones((4, 3, 2)))[1].h
     (h * h).sum().backward()
     assert layer.initial_h.grad.any()
+
+
+@pytest.mark.parametrize("which", range(5))
+def test_the_complex_step_may_be_taken_in_any_operand_alone(which):
+    rng = np.random.default_rng(0)
+    shapes = [(3, 2, 2), (2, 3), (2, 3), (3, 3), (3,)]
+    values = [rng.standard_normal(shape) for shape in shapes]
+    report = gradcheck(
+        lambda x: tgs.rnn_sequence(*values[:which], x, *values[which + 1 :]), values[which]
+    )
+    assert report.method == "complex"

@@ -21,7 +21,9 @@ __all__ = ["empty"]
 _SMALL = 1 << 16
 """Bytes below which the allocator, which keeps what is freed, is quicker."""
 _IDLE = 64
-"""Requests after which a buffer that served none goes back to the system."""
+"""Requests after which a buffer that served none goes back to the system, when another is made."""
+_LONG = 1024
+"""The same in any case; more than a training step makes."""
 _MOST = 256
 """Buffers to look through for each request; who holds on to more has the rest to himself."""
 
@@ -57,21 +59,23 @@ class _Pool:
     def take(self, size: int) -> NDArray[np.uint8]:
         """`size` bytes that nothing looks into, of the smallest free buffer that is no waste."""
         self.requests += 1
+        if self.requests % _LONG == 0:
+            self._drop_idle(_LONG)
         fitting = [buffer for buffer in self.buffers if size <= len(buffer.bytes) <= 2 * size]
         for buffer in sorted(fitting, key=lambda buffer: len(buffer.bytes)):
             held, references = buffer.hold()
             if references == _FREE:
                 buffer.served = self.requests
                 return held[:size]
-        self._drop_idle()
+        self._drop_idle(_IDLE)
         made = _Buffer(size)
         made.served = self.requests
         held = made.bytes[:size]
         self.buffers.append(made)  # when it is held already
         return held
 
-    def _drop_idle(self) -> None:
-        oldest = self.requests - _IDLE
+    def _drop_idle(self, requests: int) -> None:
+        oldest = self.requests - requests
         kept = [
             buffer for buffer in self.buffers if buffer.served > oldest or buffer.hold()[1] > _FREE
         ]

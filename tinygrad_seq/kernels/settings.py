@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 from tinygrad_seq.checks import choice, count
 from tinygrad_seq.errors import ConfigError
@@ -77,6 +78,15 @@ class Config:
     @threads.setter
     def threads(self, value: int) -> None:
         self._threads = count(1, 1024)("config.threads", value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not hasattr(type(self), name) and not name.startswith("_"):
+            raise ConfigError(
+                f"config has no setting {name!r}",
+                expected="kernels or threads",
+                got=f"{name} = {value!r}",
+            )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"Config(kernels={self.kernels!r}, threads={self.threads})"

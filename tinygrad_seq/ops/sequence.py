@@ -222,7 +222,8 @@ def sequence_op(
     parts, matrices = states.split(), weights.split()
 
     def forward(x: Any, *operands: Any, keep: bool = False, **options: Any) -> Any:
-        initial, given = operands[: len(parts)], operands[len(parts) :]
+        x, *values = _alike(x, *operands)
+        initial, given = values[: len(parts)], values[len(parts) :]
         ids = options.pop("ids", None)
         if not keep:  # a few steps at a time, so that what they fill stays in cache
             width = np.shape(given[0])[-1] * x.shape[1]
@@ -271,6 +272,14 @@ def sequence_op(
         kink=kink,
         mixes=False,
     )
+
+
+def _alike(*operands: Any) -> Sequence[Any]:
+    """All floats complex, if one is: as where the complex step is taken in that one alone."""
+    if not any(operand.dtype.kind == "c" for operand in operands):
+        return operands
+    kind = np.result_type(*(operand for operand in operands if operand.dtype.kind not in "iu"))
+    return [x if x.dtype.kind in "iu" else x.astype(kind) for x in operands]
 
 
 def _plan(x: Any, kernel: Kernel, options: dict[str, Any]) -> Plan:
