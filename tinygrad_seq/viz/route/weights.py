@@ -53,8 +53,8 @@ def _draw_use(canvas: Canvas, edge: Edge, box: WeightBox) -> None:
         x = min((each.x - each.width / 2 for each in boxes), default=left - 14) - 6
         way = [(x, start[1]), (x, level), (left - 20, level), (left - 20, rail)]
     elif abs(rail - start[1]) > 1:
-        down = left - 20
-        if _labelled(canvas, box, rail):
+        down = left - (23.5 if canvas.graph.view.folds else 20)  # between loops
+        if not canvas.graph.view.folds and _labelled(canvas, box, rail):
             down = start[0] + (20 if canvas.both else 8)
         way = [(down, start[1]), (down, rail)]
     canvas.wire(edge, [start, *way, (end[0], rail), end], canvas.theme.weight, pen=1.3)
