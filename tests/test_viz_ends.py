@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import tinygrad_seq as tgs
 from demos.lab.by_hand import translator
-from tests.drawn import astray, wires
+from tests.drawn import astray, crossed, shared, wires
 from tinygrad_seq import viz
 from tinygrad_seq.viz.output.drawing import Drawing
 
@@ -77,6 +78,19 @@ def from_two_steps_back(ways: int = 2) -> Any:
     return (states[-1] ** 2).mean()  # type: ignore[attr-defined]
 
 
+def shared_embedding() -> Any:
+    """An encoder and a decoder that look words up in one table."""
+    table, u, v, w = leaves(4)
+    h: Any = np.zeros((N, H))
+    total: Any = 0
+    for word in np.ones((T, N), int):
+        h = np.tanh(table[word] @ w + h @ u)
+    for word in np.ones((T, N), int):
+        h = np.tanh(table[word] + h @ v)
+        total = total + (h**2).mean()
+    return total
+
+
 def constants_joined() -> Any:
     """A step whose first joins a constant to its input, and reads that again later on."""
     u, v = leaves(2, 2 * H, H)
@@ -107,6 +121,7 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
     "a used weight": start_of_a_used_weight,
     "two steps back": from_two_steps_back,
     "constants": constants_joined,
+    "a shared embedding": shared_embedding,
     "four states": four_states,
 }
 
@@ -115,6 +130,16 @@ PROGRAMS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 def test_wires_end_where_they_are_said_to(program: Any, options: dict[str, Any]) -> None:
     assert astray(viz.draw(program(), **options)) == set()
+
+
+@pytest.mark.parametrize(
+    "options", [*WAYS[:3], *WAYS[4:]], ids=lambda way: " ".join(map(str, way.values()))
+)
+def test_lines_of_different_weights_do_not_merge(options: dict[str, Any]) -> None:
+    drawing = viz.draw(shared_embedding(), **options)
+    assert shared(drawing) == set() and crossed(drawing) == set()
+    title = r"(h and h 2|h 2 and h)"
+    assert re.search(f">{title}<", drawing.dot) is not None
 
 
 def test_an_end_in_empty_air_is_seen() -> None:

@@ -137,6 +137,21 @@ def test_the_loss_says_whether_it_is_a_mean(reduction, word):
     assert total == 4
 
 
+@pytest.mark.parametrize("steps", [3, 6])
+def test_a_sum_over_as_many_steps_is_a_mean(steps):
+    (u,), h, losses = [tgs.tensor(np.eye(4), requires_grad=True)], np.ones((2, 4)), []
+    for _ in range(steps):
+        h = np.tanh(h @ u)
+        losses.append((h**2).mean())
+    total = sum(losses)
+    said = [
+        re.search('"L = ([^"]*)"', viz.draw(loss, view=view).dot)[1]
+        for view in ("unrolled", "elided", "rolled")
+        for loss in (total / steps, total * (1 / steps), total / 2)
+    ]
+    assert said == ["mean over t", "mean over t", "sum over t, scaled"] * 3
+
+
 def test_each_loss_of_a_mean_is_that_of_its_step():
     model, x, trace = Model("RNN"), tokens(4), viz.Trace()
     logits, _ = model(x)

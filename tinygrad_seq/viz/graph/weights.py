@@ -26,6 +26,9 @@ def bundle_weights(graph: Graph) -> Graph:
         rows = sorted({graph.items[edge.head].place.untimed for edge in used}, key=str)
         name = into[item.id] = "weights:" + "+".join(map(str, rows))
         bundle = merged.items.setdefault(name, Item(name, "weight", rows[0], dtype=item.dtype))
+        paths = [row.path for row in rows]
+        if all(paths) and len({*paths}) == len(paths) == 2:
+            bundle.note = " and ".join(paths)
         bundle.count += item.count
         if "" in item.gradients:
             widen(bundle.gradients, "W", item.gradients[""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
@@ -81,7 +82,7 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     if item.part == "before" and _looked_at(item, graph):
         label += ": memory"
     if item.id in graph.roots and not item.shape:
-        over = _over_steps(chain) if sum(e.count for e in graph.into(item.id)) > 1 else ""
+        over = _over_steps(item, chain, sum(edge.count for edge in graph.into(item.id)))
         label = f"L = {over}" if over else "L" if len(chain) > 2 else f"L = {ops}"
     elif shape_text(item.shape):
         label += f"   {shape_text(item.shape)}"
@@ -89,12 +90,18 @@ def _spanning(item: Item, graph: Graph, theme: Theme) -> Shape:
     return Shape(item.id, 0, 0, width, 26, [Line(label, 11)], fill=theme.loss_fill, **look)
 
 
-def _over_steps(ops: Collection[str]) -> str:
-    """What operations make of the losses of all steps, if they only add them up."""
+def _over_steps(item: Item, ops: Collection[str], steps: int) -> str:
+    """What operations make of the losses of some steps, if they only add them up."""
     adding, scaling = {"sum", "mean", "add", "subtract", "negative"}, {"divide", "multiply"}
-    if not {*ops} <= adding | scaling or not {*ops} & adding:
+    if steps < 2 or not {*ops} <= adding | scaling or not {*ops} & adding:
         return ""
-    return ("mean" if "mean" in ops else "sum") + " over t" + ", scaled" * bool({*ops} & scaling)
+    scaled = {*ops} & scaling
+    if "mean" not in ops and len(scaled) == sum(item.ops[name] for name in scaled) == 1:
+        divides = item.figures.get("divide") == {(steps, 1)}
+        factors = [factor for factor, _ in item.figures.get("multiply", ())]
+        if divides or any(math.isclose(factor * steps, 1.0) for factor in factors):
+            return "mean over t"
+    return ("mean" if "mean" in ops else "sum") + " over t" + ", scaled" * bool(scaled)
 
 
 def _looked_at(item: Item, graph: Graph) -> bool:

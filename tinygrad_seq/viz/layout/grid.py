@@ -108,11 +108,11 @@ class Grid:
         past = [abs(e.delay) for e, tail, head in self.links if e.delay and tail[0] == head[0]]
         self.passing = 1 if graph.view.folds else min(max(past, default=1), TRACKS)
         self.beside_loops = self._beside_loops()
-        self.weighted = {
-            self.where[edge.head][0]
-            for edge in graph.edges.values()
-            if edge.kind == WEIGHT and edge.head in self.where
-        }
+        self.weighted: dict[RowKey, list[str]] = {}
+        for edge in sorted(graph.edges.values(), key=self._nearness):
+            if edge.kind == WEIGHT and self._runs_under(edge.tail) and edge.head in self.where:
+                known = self.weighted.setdefault(self.where[edge.head][0], [])
+                known += [edge.tail] if edge.tail not in known else []
         self.standing: dict[Column, list[tuple[RowKey, Block]]] = {}
         for (row, step), block in self.blocks.items():
             self.standing.setdefault((self.segment[row], step), []).append((row, block))
@@ -216,16 +216,43 @@ class Grid:
         """Height of a row's upper end."""
         return self.y[row][0] + self.y[row][1] / 2
 
-    def rail(self, row: RowKey) -> float:
-        """Height of the line that a row's weights run along."""
-        return self.bottom(row) - self._drop - self._loops(row, -1)
+    def rail(self, row: RowKey, bundle: str = "") -> float:
+        """Height of the line that a row's weights run along, those of a bundle."""
+        low = self.bottom(row) - self._drop - self._loops(row, -1)
+        return low + (self.rank(row, bundle) * self._apart if bundle else 0.0)
+
+    def rank(self, row: RowKey, bundle: str) -> int:
+        """How many other bundles of weights run along under a row below one of them."""
+        return self.weighted[row].index(bundle)
+
+    def _runs_under(self, bundle: str) -> bool:
+        """Whether weights run along under rows: not those of what a time axis begins with."""
+        spots = [self.where.get(edge.head) for edge in self.graph.out_of(bundle)]
+        return any(spot is not None and spot[1] != BEGIN for spot in spots)
+
+    def _nearness(self, edge: Edge) -> tuple[bool, int]:
+        """First, lowest, are weights that stand beside an earlier time axis."""
+        if edge.kind != WEIGHT or edge.head not in self.where:
+            return False, 0
+        heads = [
+            self.where[e.head][0] for e in self.graph.out_of(edge.tail) if e.head in self.where
+        ]
+        first, row = self.segment[heads[0]], self.where[edge.head][0]
+        return self.segment[row] <= first, [*self.graph.items].index(edge.tail)
+
+    @property
+    def _apart(self) -> float:
+        """Between the lines of two bundles of weights: their gradients lie beside them."""
+        return 18.0 if self.style.both else TRACK
 
     def under(self) -> float:
         """Room within the frames under the lowest row: weights, inputs and the time."""
         if self.graph.level.plain:
             return 74.0 if self.margin else 44.0
         inputs = any(item.kind == "input" for item in self.graph.items.values())
-        room = 84.0 + self.label_room + self._passed if inputs else self._drop + 35.0
+        room = self._drop + 35.0
+        if inputs:
+            room = 84.0 + self.label_room + self._passed + self._several
         room += max(self._loops(row, -1) for row in self.rows)
         return room + (10.0 if self.style.both else 0.0)
 
@@ -313,7 +340,12 @@ class Grid:
     def _drop(self) -> float:
         """How far below a row its weights run: lower where other wires pass beside the box."""
         wide = self.graph.view.folds or len(set(self.segment.values())) > 1
-        return (40.0 if wide else 27.0) + self._passed
+        return (40.0 if wide else 27.0) + self._passed + self._several
+
+    @property
+    def _several(self) -> float:
+        """Room under a row for the lines of all bundles of weights but one."""
+        return self._apart * max([0, *(len(known) - 1 for known in self.weighted.values())])
 
     @property
     def _passed(self) -> float:

@@ -50,7 +50,9 @@ def weight_boxes(grid: Grid) -> list[WeightBox]:
             highest = max(grid.rail(r) for r in grid.weighted if grid.segment[r] == axis)
             box.y = max(top + 24, highest + 14) + box.height / 2
         else:
-            box.y = max([grid.rail(row), *(y + box.height / 2 + APART for y in looked[row])])
+            box.y = max(
+                [grid.rail(row, item.id), *(y + box.height / 2 + APART for y in looked[row])]
+            )
             beside[axis].append(found[-1])
     for axis, boxes in beside.items():
         for (_, _, below), (_, _, box) in pairwise(sorted(boxes, key=lambda box: box.shape.y)):

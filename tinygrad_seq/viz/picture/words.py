@@ -75,7 +75,7 @@ def edge_look(edge: Edge) -> dict[str, Any]:
 
 def weight_lines(item: Item, theme: Theme, both: bool = False) -> list[Line]:
     """Whose weights they are, which, and how often each is used."""
-    owner = ", ".join(_owner(item))
+    owner = item.note or ", ".join(_owner(item))
     lines = [Line(owner or "weights", 10, bold=True, color=theme.weight)]
     for name, shape, *_ in item.names:
         lines.append(Line(f"{_below(item.place.path, name)}  {shape_text(shape)}".rstrip(), 9))

@@ -13,6 +13,7 @@ from tinygrad_seq.viz.route.canvas import INSIDE, Canvas, beside
 
 __all__ = ["draw_weights", "name_weights"]
 
+APART = 6.0  # between the heads of two bundles at one node
 _LONGEST = 8
 """Characters that there is room for at a use."""
 
@@ -38,11 +39,13 @@ def _draw_use(canvas: Canvas, edge: Edge, box: WeightBox) -> None:
     start = (box.shape.x + box.shape.width / 2, box.shape.y)
     later = grid.segment[row] > grid.segment[box.row]  # past the first axis, then up
     left = grid.start(row if later else box.row)
-    rail = grid.rail(row)
+    rail, rank = grid.rail(row, edge.tail), grid.rank(row, edge.tail)
     if step is None:
-        end: Point = (grid.extent(row)[0] + 18, grid.bottom(row))
+        end: Point = (grid.extent(row)[0] + 18 + APART * rank, grid.bottom(row))
     else:
         end = grid.anchor(edge.head, "w:")
+        if row[:2] not in grid.plans:
+            end = end[0] + APART * rank, end[1]
     way: list[Point] = []
     level = canvas.lanes.level(edge, start[1]) if later else start[1]
     if abs(level - start[1]) > 1:  # round the boxes of the later axis
@@ -50,9 +53,9 @@ def _draw_use(canvas: Canvas, edge: Edge, box: WeightBox) -> None:
         x = min((each.x - each.width / 2 for each in boxes), default=left - 14) - 6
         way = [(x, start[1]), (x, level), (left - 20, level), (left - 20, rail)]
     elif abs(rail - start[1]) > 1:
-        down = left - 20
+        down = left - (23.5 if canvas.graph.view.folds else 20)  # between loops
         if not canvas.graph.view.folds and _labelled(canvas, box, rail):
-            down = start[0] + 8
+            down = start[0] + (20 if canvas.both else 8)
         way = [(down, start[1]), (down, rail)]
     canvas.wire(edge, [start, *way, (end[0], rail), end], canvas.theme.weight, pen=1.3)
     if canvas.both:
