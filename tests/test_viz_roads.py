@@ -14,6 +14,7 @@ from tests.cells import CELLS, MGUCell, PeepholeCell, ThreeStateCell
 from tests.drawn import astray, boxes, covered, crossed, shared, steep, wires, written
 from tests.test_viz_wirings import overlaps
 from tinygrad_seq import nn, viz
+from tinygrad_seq.viz.graph.expand import told
 from tinygrad_seq.viz.graph.fold import build
 from tinygrad_seq.viz.picture.style import THEMES
 
@@ -345,3 +346,21 @@ def test_gates_of_a_loop_have_the_colour_of_gates() -> None:
             h = (z * h + tgs.tanh(h @ w).tag("n")).tag("h")
     drawn = re.findall(r'label="z = σ".*', viz.draw(h.sum(), level="cell").dot)
     assert len(drawn) == 3 and all(THEMES["light"].gate_fill in line for line in drawn)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_inputs_of_a_joined_state_lead_into_what_joins_them_alone(layers: int) -> None:
+    """At the first step the joined box is a constant, and x a part of what reads it."""
+
+    class Joined(nn.Cell):
+        def __init__(self, size: int) -> None:
+            super().__init__(size, 4)
+            self.sums = nn.Linear(size + 4, 4)
+
+        def forward(self, x: Any, h: Any) -> Any:
+            return 0.9 * h + 0.1 * tgs.tanh(self.sums(tgs.concatenate([x, h], axis=-1)))
+
+    y, _ = nn.Recurrent(Joined, 3, num_layers=layers)(np.ones((5, 2, 3), np.float32))
+    graph = build(told([y.sum().node], {}), view="rolled", level="cell")
+    readers = [edge.head for edge in graph.edges.values() if graph.items[edge.tail].kind == "input"]
+    assert [name.partition(":")[2] for name in readers] == ["concatenate.0"]

@@ -10,7 +10,7 @@ newest to the oldest: what uses a node is known when its turn comes.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tinygrad_seq.timeline.entries import hands_on
 from tinygrad_seq.timeline.roles import LOGITS, LOSS, STATES, WEIGHTS, is_state
@@ -35,6 +35,7 @@ from tinygrad_seq.viz.graph.views import LEVELS, VIEWS, in_order
 
 if TYPE_CHECKING:
     from tinygrad_seq.engine.node import Enters, Node
+    from tinygrad_seq.engine.op import Op
     from tinygrad_seq.viz.trace import Trace
 
 __all__ = ["build"]
@@ -207,13 +208,29 @@ class _Folding:
         """Add what is told of constants: inputs, and states from before."""
         if self.graph.level.plain:
             return
+        joined = self._recorded_elsewhere() if self.graph.view.folds else set()
         for node, item in self.told:
             for index, enters in node.enters.items():
-                if index > len(node.parents) and self.graph.view.folds and not enters.state:
+                joint = index > len(node.parents) or (item.id, node.op, index) in joined
+                if joint and self.graph.view.folds and not enters.state:
                     continue  # [x; h] in one constant: other steps show where x enters
                 if index >= len(node.parents) or node.parents[index] is None:
                     origin = None if enters.origin is None else self.item_of.get(enters.origin)
                     enter(self.graph, item, enters, origin)
+
+    def _recorded_elsewhere(self) -> set[tuple[str, Op | None, int]]:
+        """Operands of items of one node a step that are results at some steps, constants at one."""
+        several: set[tuple[str, Op | None, Any]] = set()
+        seen: set[tuple[str, Op | None, Any]] = set()
+        results: set[tuple[str, Op | None, int]] = set()
+        for node, item in self.item_of.items():
+            step = (item.id, node.op, node.scope.step)
+            (several if step in seen else seen).add(step)
+            results |= {
+                (item.id, node.op, k) for k, parent in enumerate(node.parents) if parent is not None
+            }
+        shared = {(name, op) for name, op, _ in several}
+        return {(name, op, k) for name, op, k in results if (name, op) not in shared}
 
     def align(self, nodes: list[Node], reader: Reader) -> None:
         """Note along the edges from a memory what was looked up in it."""
